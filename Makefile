@@ -1,0 +1,39 @@
+# Each target makes the environment that it needs, in .venv, when there is none or when setup.py is newer.
+#   make train ARGS="--variant=slowonly"     make test ARGS="-m slow"     PYTHON=python3.12 make train
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALL := $(RUN) -m pip install --disable-pip-version-check
+# Empty files that say what an environment holds; one that was cut short has none.
+CORE := $(VENV)/.core
+TEST := $(VENV)/.test
+
+.PHONY: train test lint bench clean
+
+train: $(CORE)
+	$(RUN) -m train.poseconv3d $(ARGS)
+
+test: $(TEST)
+	$(RUN) -m pytest $(ARGS)
+
+lint: $(TEST)
+	$(RUN) -m ruff check
+	$(RUN) -m ruff format --check
+
+bench: $(CORE)
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(RUN) $$file; done
+
+$(CORE): setup.py pyproject.toml
+	$(PYTHON) -m venv --clear $(VENV)
+	$(INSTALL) --editable .
+	touch $@
+
+$(TEST): $(CORE)
+	$(INSTALL) --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

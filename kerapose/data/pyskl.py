@@ -1,0 +1,463 @@
+"""Reads the annotation pickles of PYSKL and MMAction2, the form in which most published 2D skeletons are kept.
+
+A pickle can run any program when it is loaded. Here it cannot: only arrays, numbers, strings and plain containers are
+made from it, by the functions at the end of this file, and a file that asks for anything else is refused by name.
+"""
+
+import collections
+import dataclasses
+import logging
+import operator
+import pathlib
+import pickle
+from collections.abc import Mapping
+
+import numpy as np
+
+from kerapose.skeletons import Skeleton
+
+MAX_PEOPLE = 10  # in a frame of the compressed form, as PYSKL reads it
+
+_log = logging.getLogger(__name__)
+
+
+class AnnotationError(ValueError):
+    """Raised for an annotation file that is damaged, hostile, of another form, or at odds with itself."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotations:
+    """The content of one annotation file.
+
+    Args:
+        splits: for each split the names of its clips, those that share a keypoint file one after another.
+        clips: for each name the clip, a dict of
+            "keypoints" float32 `[M, T, K, 2]` (pixels, x first), "scores" float32 `[M, T, K]`,
+            "frame_size" int32 `[2]` (height, width), "label" int and "name" str.
+            Its arrays are made anew whenever it is asked for, so that the set is held once, as small as in the file.
+        num_keypoints: K, the same in every clip.
+
+    Example:
+        >>> annotations = read_annotations("ntu60_hrnet.pkl")
+        >>> clips = (annotations.clips[name] for name in annotations.splits["xsub_val"])
+    """
+
+    splits: dict[str, list[str]]
+    clips: Mapping[str, dict]
+    num_keypoints: int
+
+
+def read_annotations(path, skeleton: Skeleton | None = None, num_classes: int | None = None) -> Annotations:
+    """Reads an annotation file and checks every clip in it.
+
+    Three forms are read: the present one, `{"split": ..., "annotations": [...]}`; the older bare list of annotations,
+    which becomes the one split "clips"; and the compressed one of Kinetics-400, where `keypoint` is `[N, K, 3]`
+    (x, y, score), one row a skeleton, `frame_inds` `[N]` tells its frame, and the rows may lie in further files named
+    by `raw_file`, looked for beside the annotation file and in its `kpfiles` folder. As in PYSKL, a compressed clip
+    keeps only frames with somebody in them and, where a frame has more than 10 people, the 10 with the highest scores.
+
+    A joint whose coordinates or score are not finite is a missing one: (0, 0) with score 0. A clip in which nobody was
+    found has one person of missing joints, and so stays in its split. Both are counted in a warning. Where a file has
+    no scores, they are 1.
+
+    Args:
+        path: the pickle.
+        skeleton: the keypoint set expected, to check the number of keypoints; None takes what the file has.
+        num_classes: C, to check the labels; None allows any label from 0 on.
+
+    Returns:
+        An `Annotations`.
+
+    Raises:
+        FileNotFoundError: when the file, or a keypoint file it names, is not there.
+        AnnotationError: when the file is no pickle, cut short, asks for anything but arrays and plain containers, holds
+            3D skeletons, or when a clip, a label or a split is impossible; the sentence names the clip.
+
+    Example:
+        >>> annotations = read_annotations("gym_hrnet.pkl", skeleton=skeletons.COCO, num_classes=99)
+        >>> annotations.clips[annotations.splits["val"][0]]["keypoints"].shape
+        (1, 48, 17, 2)
+
+    Paper: Duan et al., "PYSKL: Towards Good Practices for Skeleton Action Recognition", ACM MM 2022.
+    """
+    path = pathlib.Path(path)
+    splits, annotations = _sections(load_pickle(path), path)
+    by_name = _by_name(annotations, path)
+    clips = _Clips(by_name, path, skeleton)
+    clips.keypoints_and_scores(next(iter(by_name)))  # the first clip settles K; where keypoint files lack, say so now
+    for name, annotation in by_name.items():
+        _check_label(f"{path.name}, clip {name!r}", annotation, num_classes)
+        _frame_size(f"{path.name}, clip {name!r}", annotation)
+    _count_missing(path, (clips.keypoints_and_scores(name) for name in by_name if "keypoint" in by_name[name]))
+    splits = {"clips": list(by_name)} if splits is None else _checked_splits(splits, by_name, path)
+    return Annotations(splits, clips, clips.num_keypoints)
+
+
+class _Clips(Mapping):
+    """The clips by name, made when asked for; of the keypoint files, the one used last stays open."""
+
+    def __init__(self, by_name, path, skeleton):
+        self.num_keypoints = skeleton.num_keypoints if skeleton else None
+        self._by_name, self._path = by_name, path
+        self._model = f"skeleton {skeleton.name}" if skeleton else None  # what the others are compared with
+        self._open_file, self._open_content = None, None
+
+    def __len__(self):
+        return len(self._by_name)
+
+    def __iter__(self):
+        return iter(self._by_name)
+
+    def __getitem__(self, name):
+        where = f"{self._path.name}, clip {name!r}"
+        keypoints, scores = _without_missing(*self.keypoints_and_scores(name))
+        return {
+            "keypoints": keypoints,
+            "scores": scores,
+            "frame_size": np.array(_frame_size(where, self._by_name[name]), np.int32),
+            "label": operator.index(self._by_name[name]["label"]),
+            "name": name,
+        }
+
+    def keypoints_and_scores(self, name):
+        """The figures of a clip, `[M, T, K, 2]` and `[M, T, K]`, with the numbers and types the file has."""
+        annotation, where = self._by_name[name], f"{self._path.name}, clip {name!r}"
+        if "keypoint" not in annotation:
+            annotation = annotation | self._from_keypoint_file(where, name, annotation)
+        keypoints, scores = _figures(where, annotation)
+        if self.num_keypoints is None:
+            self.num_keypoints, self._model = keypoints.shape[2], f"clip {name!r}"
+        if self.num_keypoints != keypoints.shape[2]:
+            raise AnnotationError(
+                f"{where}: all clips must have the same keypoints, this one has {keypoints.shape[2]} and "
+                f"{self._model} {self.num_keypoints}; choose the skeleton of the file, or take the clip out."
+            )
+        return keypoints, scores
+
+    def _from_keypoint_file(self, where, name, annotation):
+        raw_file = annotation.get("raw_file")
+        if not isinstance(raw_file, str):
+            raise AnnotationError(
+                f"{where}: a clip must have `keypoint`, or `raw_file` with the file that has it; neither is there."
+            )
+        if raw_file != self._open_file:
+            self._open_content = self._read_keypoint_file(raw_file)
+            self._open_file = raw_file
+        entry = self._open_content.get(name)
+        if not isinstance(entry, dict) or "keypoint" not in entry:
+            raise AnnotationError(
+                f"{where}: its keypoint file {raw_file} must have an entry of that name with `keypoint`; it has none, "
+                "so take the annotation file and the keypoint files from the same place."
+            )
+        return entry
+
+    def _read_keypoint_file(self, raw_file):
+        folder = self._path.parent
+        # The published files name their keypoint files as seen from PYSKL's own folder, "data/k400/kpfiles/...".
+        places = (folder / raw_file, folder / "kpfiles" / pathlib.PurePosixPath(raw_file).name)
+        path = next((place for place in places if place.is_file()), None)
+        if path is None:
+            raise FileNotFoundError(
+                f"{self._path.name} keeps its keypoints in other files and {raw_file} is not there, neither as "
+                f"{places[0]} nor as {places[1]}; unpack the published kpfiles archive into {folder / 'kpfiles'}."
+            )
+        content = load_pickle(path)
+        if not isinstance(content, dict):
+            raise AnnotationError(f"{path}: a keypoint file must be a dict of clips, this is a {_kind(content)}.")
+        rows = [entry.get("keypoint") for entry in content.values() if isinstance(entry, dict)]
+        rows = [np.asarray(row) for row in rows if isinstance(row, np.ndarray)]
+        _count_missing(path, ((row[None, ..., :2], row[None, ..., 2]) for row in rows if row.shape[-1:] == (3,)))
+        return content
+
+
+# ---------------------------------------------------------------------------------------------------- the file
+def _sections(content, path):
+    """The splits (None where the file has none) and the annotations, of either form of file."""
+    if isinstance(content, list):
+        return None, content
+    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
+        found = f"a dict of {sorted(map(str, content))[:5]}" if isinstance(content, dict) else f"a {_kind(content)}"
+        raise AnnotationError(
+            f"{path}: an annotation file must be a list of annotations, or a dict with `split` and `annotations`; "
+            f"this is {found}, so look for the file with the annotations."
+        )
+    if not isinstance(content.get("split"), dict) or not content["split"]:
+        raise AnnotationError(
+            f"{path}: `split` must be a dict of split names and clip names, got a {_kind(content.get('split'))}; "
+            "add it, or save the bare list of annotations."
+        )
+    return content["split"], content["annotations"]
+
+
+def _by_name(annotations, path):
+    by_name = {}
+    for index, annotation in enumerate(annotations):
+        if not isinstance(annotation, dict):
+            raise AnnotationError(f"{path}: annotation {index} must be a dict, got a {_kind(annotation)}; take it out.")
+        name = annotation.get("frame_dir", annotation.get("filename"))
+        if not isinstance(name, str) or not name:
+            raise AnnotationError(f"{path}: annotation {index} must have a name in `frame_dir`, got {name!r}; add it.")
+        if name in by_name:
+            raise AnnotationError(f"{path}: each clip must be annotated once, {name!r} is twice; take one out.")
+        by_name[name] = annotation
+    if not by_name:
+        raise AnnotationError(f"{path}: an annotation file must have at least one clip, this has none.")
+    return by_name
+
+
+def _checked_splits(splits, by_name, path):
+    checked = {}
+    for split, names in splits.items():
+        names = names.tolist() if isinstance(names, np.ndarray) else names
+        if not isinstance(split, str) or not isinstance(names, list | tuple):
+            raise AnnotationError(
+                f"{path}: a split must be a name and a list of clip names, got {split!r} and a {_kind(names)}."
+            )
+        unknown = [name for name in names if name not in by_name]
+        if unknown:
+            raise AnnotationError(
+                f"{path}: split {split!r} names {len(unknown)} clips that have no annotation, the first is "
+                f"{unknown[0]!r}; take them out of the split, or add them to the annotations."
+            )
+        if len(set(names)) < len(names):
+            twice = next(name for name, count in collections.Counter(names).items() if count > 1)
+            raise AnnotationError(
+                f"{path}: split {split!r} must name each clip once, {twice!r} is twice; take one out."
+            )
+        # Stable: clips that lie in the annotation file itself keep the order of the split.
+        checked[split] = sorted(map(str, names), key=lambda name: str(by_name[name].get("raw_file", "")))
+    return checked
+
+
+def _count_missing(path, figures):
+    joints = clips = nobody = 0
+    for keypoints, scores in figures:
+        missing = int(np.count_nonzero(~_is_found(keypoints, scores)))
+        joints, clips, nobody = joints + missing, clips + (missing > 0), nobody + (keypoints.size == 0)
+    if joints:
+        _log.warning("%s: %d joints in %d clips are not finite; taken as missing, score 0.", path, joints, clips)
+    if nobody:
+        _log.warning("%s: nobody was found in %d clips; each is kept with one person of missing joints.", path, nobody)
+
+
+# ---------------------------------------------------------------------------------------------------- one clip
+def _check_label(where, annotation, num_classes):
+    label = annotation.get("label")
+    try:
+        valid = operator.index(label) >= 0 and (num_classes is None or label < num_classes)
+    except TypeError:  # None, a list, a float
+        valid = False
+    if not valid:
+        allowed = "0 or more" if num_classes is None else f"0 to {num_classes - 1}"
+        raise AnnotationError(
+            f"{where}: `label` must be one whole number, {allowed}, got {label!r}; correct it or the number of classes."
+        )
+
+
+def _frame_size(where, annotation):
+    img_shape = annotation.get("img_shape")
+    try:
+        height, width = (operator.index(side) for side in img_shape)
+    except (TypeError, ValueError):  # absent, not whole numbers, not two
+        height = width = 0
+    if height < 1 or width < 1:
+        raise AnnotationError(
+            f"{where}: `img_shape` must be the frame's height and width in pixels, got {img_shape!r}; correct it."
+        )
+    return height, width
+
+
+def _figures(where, annotation):
+    """Keypoints `[M, T, K, 2]` and scores `[M, T, K]`, whichever form the annotation has them in."""
+    keypoint = _numbers(where, annotation, "keypoint")
+    total_frames = annotation.get("total_frames")
+    if "frame_inds" in annotation:
+        return _unpacked(where, keypoint, _numbers(where, annotation, "frame_inds"), total_frames)
+    if keypoint.ndim == 4 and keypoint.shape[3] == 3:
+        raise AnnotationError(
+            f"{where}: `keypoint` {keypoint.shape} has three coordinates, a 3D skeleton, and only 2D ones are read; "
+            "take the 2D file of the set (..._hrnet.pkl), or if the third is a score, move it to `keypoint_score`."
+        )
+    if keypoint.ndim != 4 or keypoint.shape[3] != 2:
+        raise AnnotationError(
+            f"{where}: `keypoint` must be [people, frames, keypoints, 2], got {keypoint.shape}; correct the clip."
+        )
+    if keypoint.shape[1] == 0:
+        raise AnnotationError(f"{where}: a clip must have at least one frame, this has none; take it out.")
+    if total_frames is not None and total_frames != keypoint.shape[1]:
+        raise AnnotationError(
+            f"{where}: `total_frames` must be the number of frames in `keypoint`, got {total_frames} and "
+            f"{keypoint.shape[1]}; correct one of them."
+        )
+    if annotation.get("keypoint_score") is None:
+        return keypoint, np.ones(keypoint.shape[:3], np.float32)
+    score = _numbers(where, annotation, "keypoint_score")
+    if score.shape != keypoint.shape[:3]:
+        raise AnnotationError(
+            f"{where}: `keypoint_score` must be {keypoint.shape[:3]}, one for each keypoint, got {score.shape}; "
+            "correct it, or leave it out to have scores of 1."
+        )
+    return keypoint, score
+
+
+def _unpacked(where, rows, frame_inds, total_frames):
+    """Skeletons `[N, K, 3]` listed one by one, laid out by person and frame: `[M, T, K, 2]` and `[M, T, K]`."""
+    if rows.ndim != 3 or rows.shape[2] != 3 or frame_inds.shape != rows.shape[:1]:
+        raise AnnotationError(
+            f"{where}: beside `frame_inds` [N], `keypoint` must be [N, keypoints, 3] of x, y and score, got "
+            f"{frame_inds.shape} and {rows.shape}; correct the clip."
+        )
+    if not len(rows):
+        shape = (0, total_frames or 1, rows.shape[1])  # nobody
+        return np.zeros((*shape, 2)), np.zeros(shape)
+    if frame_inds.min() < 0 or (total_frames is not None and frame_inds.max() >= total_frames):
+        raise AnnotationError(
+            f"{where}: `frame_inds` must lie from 0 to below `total_frames` ({total_frames}), got "
+            f"{frame_inds.min()} to {frame_inds.max()}; correct one of them."
+        )
+    _, frame, people = np.unique(frame_inds, return_inverse=True, return_counts=True)  # frames without anybody are gone
+    crowded = people.max() > MAX_PEOPLE
+    rank = -rows[..., 2].astype(np.float32).sum(axis=1) if crowded else np.zeros(len(rows))
+    order = np.lexsort((rank, frame))  # by frame, then by score where some must go, else as they stand: it is stable
+    rows, frame = rows[order], frame[order]
+    person = np.arange(len(rows)) - np.searchsorted(frame, frame)  # the how-manieth of its frame
+    kept = person < MAX_PEOPLE
+    packed = np.zeros((min(people.max(), MAX_PEOPLE), len(people), *rows.shape[1:]), rows.dtype)  # [M, T, K, 3]
+    packed[person[kept], frame[kept]] = rows[kept]
+    return packed[..., :2], packed[..., 2]
+
+
+def _is_found(keypoints, scores):
+    return np.isfinite(keypoints).all(axis=-1) & np.isfinite(scores)  # [M, T, K]
+
+
+def _without_missing(keypoints, scores):
+    """The float32 figures of a clip, where what is missing is zero and there is always a person."""
+    if not len(keypoints):
+        keypoints, scores = np.zeros((1, *keypoints.shape[1:])), np.zeros((1, *scores.shape[1:]))
+    keypoints, scores = keypoints.astype(np.float32), scores.astype(np.float32)
+    found = _is_found(keypoints, scores)
+    return np.where(found[..., None], keypoints, np.float32(0)), np.where(found, scores, np.float32(0))
+
+
+def _numbers(where, annotation, key):
+    try:
+        numbers = np.asarray(annotation[key])
+    except ValueError:  # nested lists of different lengths
+        numbers = np.asarray(None)
+    if numbers.dtype.kind not in "iuf":
+        raise AnnotationError(
+            f"{where}: `{key}` must be an array of numbers, got a {_kind(annotation[key])}; correct the clip."
+        )
+    return numbers
+
+
+def _kind(value):
+    return type(value).__name__.strip("_").lower()
+
+
+# ---------------------------------------------------------------------------------------------------- the pickle
+def load_pickle(path):
+    """Loads a pickle of arrays and plain containers, whatever its protocol and the NumPy that wrote it.
+
+    Args:
+        path: the pickle.
+
+    Returns:
+        What it holds; change none of its arrays in place, as they may share memory.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        AnnotationError: when it is no whole pickle, or asks for anything else.
+
+    Example:
+        >>> load_pickle("ntu60_hrnet.pkl").keys()
+        dict_keys(['split', 'annotations'])
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no annotation file {path}; check the path.")
+    with path.open("rb") as file:
+        try:
+            return _Unpickler(file).load()
+        except AnnotationError as error:
+            raise AnnotationError(f"{path}: {error}") from None
+        except Exception as error:  # a damaged pickle can raise nearly anything
+            raise AnnotationError(
+                f"{path}: the file must be a whole pickle, this one is damaged, cut short or no pickle "
+                f"({type(error).__name__}: {error}); copy or download it again."
+            ) from error
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        module = module.replace("__builtin__", "builtins")  # as old protocols spell it
+        home = module.replace("numpy._core", "numpy.core")  # as NumPy 1 spells it
+        if (home, name) not in _ADMITTED:
+            raise AnnotationError(
+                f"a pickle may hold only arrays and plain containers, this one asks for {module}.{name}; do not use it "
+                "unless its maker saves it without."
+            )
+        return _ADMITTED[home, name]
+
+
+# NumPy's own __setstate__ believes what a pickle tells it about a dtype: one whose flags or fields lie makes it follow
+# raw bytes as pointers. So of a pickle's dtype only the byte order is taken, and arrays get a dtype that was made here.
+class _Dtype:
+    """Stands for numpy.dtype while a pickle is read."""
+
+    def __init__(self, code, align=False, copy=False):
+        self.dtype = np.dtype(str(code))
+        if self.dtype.kind not in "biufUS":
+            raise AnnotationError(f"arrays must be of numbers or text, this file has one of {self.dtype}; convert it.")
+
+    def __setstate__(self, state):
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array(np.ndarray):
+    """An array that a pickle can fill, and cannot make in any other way."""
+
+    def __new__(cls, *args, **kwargs):
+        raise AnnotationError("an array must be saved by NumPy itself; save the file anew.")
+
+    def __setstate__(self, state):
+        shape, dtype, is_fortran, raw = state[-4:]
+        if min(shape, default=0) < 0:
+            raise ValueError(f"negative shape {shape}")
+        super().__setstate__((1, shape, dtype.dtype, bool(is_fortran), bytes(raw)))
+
+
+def _reconstruct(subtype, shape, code):
+    return np.ndarray.__new__(_Array, 0, np.int8)
+
+
+def _frombuffer(raw, dtype, shape, order, axis_order=None):
+    if axis_order is not None:  # NumPy's way to write an array with permuted axes
+        return np.ndarray(shape, dtype.dtype, raw).transpose(axis_order)
+    return np.ndarray(shape, dtype.dtype, raw, order=order)
+
+
+def _scalar(dtype, raw):
+    return np.ndarray((), dtype.dtype, raw)[()]
+
+
+def _encode(text, encoding):
+    # Old protocols write bytes as latin1 text; other codecs have no place here.
+    if encoding != "latin1":
+        raise AnnotationError(f"bytes must be written as latin1, this file asks for {encoding!r}; save it anew.")
+    return text.encode("latin1")
+
+
+_ADMITTED = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy.core.numeric", "_frombuffer"): _frombuffer,
+    ("_codecs", "encode"): _encode,
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("collections", "defaultdict"): collections.defaultdict,
+    **{("builtins", kind.__name__): kind for kind in (bool, bytes, bytearray, dict, float, frozenset, int, list, set)},
+}

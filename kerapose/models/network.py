@@ -1,0 +1,67 @@
+"""What all networks share: their variants and their configuration."""
+
+import inspect
+
+import keras
+
+
+class Network(keras.Model):
+    """A functional Keras model whose configuration is the arguments of its own `__init__`.
+
+    A subclass builds its graph in `__init__`, hands it to `super().__init__(inputs, outputs)`, and keeps every argument
+    as an attribute of the same name; `VARIANTS` names the published forms by the arguments that they change.
+    """
+
+    VARIANTS = {}
+
+    @classmethod
+    def from_variant(cls, variant, num_classes, **changes):
+        """Builds a published variant.
+
+        Args:
+            variant: a key of `VARIANTS`.
+            num_classes: number of classes.
+            **changes: any argument of the class, in place of the variant's.
+
+        Raises:
+            ValueError: if there is no such variant.
+
+        Example:
+            >>> SlowOnly.from_variant("slowonly_wd", num_classes=60, dropout=0.2)
+        """
+        if variant not in cls.VARIANTS:
+            known = ", ".join(cls.VARIANTS)
+            raise ValueError(f"{cls.__name__} has the variants {known}, got {variant!r}; use one of them.")
+        return cls(num_classes, **(cls.VARIANTS[variant] | changes))
+
+    @classmethod
+    def argument_names(cls):
+        """The names of the arguments of `__init__`, without self and Keras's own."""
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+
+    def resized(self, input_shape):
+        """The same network with the same weights for another input shape (they do not depend on it).
+
+        Args:
+            input_shape: (T, H, W, C), C as before.
+
+        Returns:
+            A new network; the weights are copied.
+
+        Example:
+            >>> network.resized((48, 64, 64, 17))  # trained on 56 x 56, tested on 64 x 64, as published
+        """
+        copy = type(self).from_config(self.get_config() | {"input_shape": tuple(input_shape)})
+        copy.set_weights(self.get_weights())
+        return copy
+
+    def get_config(self):
+        config = {name: getattr(self, name) for name in self.argument_names()}
+        if "input_shape" in config:
+            config["input_shape"] = self.input_shape[1:]  # the attribute is Keras's, which leads with the batch
+        return config | {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)

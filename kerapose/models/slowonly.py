@@ -1,0 +1,113 @@
+"""SlowOnly for heatmap volumes (and RGB): a 3D ResNet-50 that looks at time only in its deeper stages."""
+
+import keras
+from keras import layers
+
+from kerapose.layers import ConvNorm
+from kerapose.models.network import Network
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class SlowOnly(Network):
+    """SlowOnly: bottleneck residual stages, some of them inflated by temporal convolutions.
+
+    Args:
+        num_classes: number of actions.
+        input_shape: (T, H, W, C) of a volume; C is the number of joints or limbs, or 3 for RGB.
+        base_filters: channels of the stem and of the first stage's bottlenecks; doubled at every stage.
+        stage_blocks: bottlenecks per stage.
+        inflate: per stage, whether the first convolution of its bottlenecks spans three frames.
+        spatial_strides: per stage.
+        temporal_strides: per stage.
+        stem_stride: spatial stride of the first convolution.
+        stem_pool_stride: spatial stride of the max pool after it.
+        dropout: rate before the classifier.
+
+    Input: [B, T, H, W, C]. Output: logits [B, num_classes], float32 under any precision policy.
+
+    Raises:
+        ValueError: if the per-stage arguments differ in length.
+
+    Example:
+        >>> SlowOnly.from_variant("slowonly", num_classes=60)(np.zeros((1, 48, 56, 56, 17))).shape
+        (1, 60)
+
+    Papers: Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019; Duan et al., "Revisiting
+    Skeleton-based Action Recognition", CVPR 2022.
+    """
+
+    # By the arguments that differ from the defaults. "346" is the Kinetics-400 form. "wd" is twice as wide. "hr" takes
+    # volumes of twice the resolution and has a stage more; its configuration is not published, this one is inferred
+    # from the parameter count that the paper gives.
+    VARIANTS = {
+        "slowonly": {},
+        "slowonly_346": {"stage_blocks": (3, 4, 6)},
+        "slowonly_wd": {"base_filters": 64},
+        "slowonly_hr": {
+            "input_shape": (48, 112, 112, 17),
+            "stage_blocks": (3, 4, 6, 3),
+            "inflate": (False, False, True, True),
+            "spatial_strides": (2, 2, 2, 2),
+            "temporal_strides": (1, 1, 1, 2),
+        },
+    }
+
+    def __init__(
+        self,
+        num_classes,
+        input_shape=(48, 56, 56, 17),
+        base_filters=32,
+        stage_blocks=(4, 6, 3),
+        inflate=(False, True, True),
+        spatial_strides=(2, 2, 2),
+        temporal_strides=(1, 1, 2),
+        stem_stride=1,
+        stem_pool_stride=1,
+        dropout=0.5,
+        **kwargs,
+    ):
+        stages = (stage_blocks, inflate, spatial_strides, temporal_strides)
+        if len({len(argument) for argument in stages}) != 1:
+            raise ValueError(
+                "stage_blocks, inflate, spatial_strides and temporal_strides have one entry per stage, got lengths "
+                f"{[len(argument) for argument in stages]}; give all four the same length."
+            )
+        inputs = keras.Input(input_shape)
+        x = stem(inputs, base_filters, stem_stride, stem_pool_stride)
+        for stage, (blocks, inflated, stride_s, stride_t) in enumerate(zip(*stages, strict=True)):
+            for block in range(blocks):
+                strides = (stride_t, stride_s, stride_s) if block == 0 else (1, 1, 1)
+                x = bottleneck(x, base_filters * 2**stage, strides, inflated, f"layer{stage + 1}.{block}")
+        x = layers.GlobalAveragePooling3D(name="pooled")(x)
+        x = layers.Dropout(dropout, name="dropout")(x)
+        logits = layers.Dense(num_classes, dtype="float32", name="fc_cls")(x)
+        super().__init__(inputs, logits, **kwargs)
+        self.num_classes = num_classes
+        self.base_filters = base_filters
+        self.stage_blocks = tuple(stage_blocks)
+        self.inflate = tuple(inflate)
+        self.spatial_strides = tuple(spatial_strides)
+        self.temporal_strides = tuple(temporal_strides)
+        self.stem_stride = stem_stride
+        self.stem_pool_stride = stem_pool_stride
+        self.dropout = dropout
+
+
+def stem(x, filters, stride, pool_stride):
+    """A spatial 7 x 7 convolution and a spatial 3 x 3 max pool, which stays even at stride 1."""
+    x = ConvNorm(filters, (1, 7, 7), strides=(1, stride, stride), name="conv1")(x)
+    if pool_stride == 1:
+        return layers.MaxPooling3D((1, 3, 3), strides=1, padding="same", name="maxpool")(x)
+    # After a ReLU, zeros pad a max pool as well as minus infinity would.
+    x = layers.ZeroPadding3D((0, 1, 1), name="maxpool_padding")(x)
+    return layers.MaxPooling3D((1, 3, 3), strides=(1, pool_stride, pool_stride), name="maxpool")(x)
+
+
+def bottleneck(x, filters, strides, inflated, name):
+    """1 x 1 (three frames if inflated), then 3 x 3 with all the strides, then 1 x 1; added to the shortcut."""
+    shortcut = x
+    if strides != (1, 1, 1) or x.shape[-1] != filters * 4:
+        shortcut = ConvNorm(filters * 4, (1, 1, 1), strides, activation=None, name=f"{name}.downsample")(x)
+    x = ConvNorm(filters, (3 if inflated else 1, 1, 1), name=f"{name}.conv1")(x)
+    x = ConvNorm(filters, (1, 3, 3), strides, name=f"{name}.conv2")(x)
+    return ConvNorm(filters * 4, (1, 1, 1), gamma_initializer="zeros", name=f"{name}.conv3")(x, shortcut)

@@ -1,0 +1,133 @@
+"""Heatmap codecs: keypoints to Gaussian volumes, as PoseConv3D draws them.
+
+Both functions are one broadcast expression over people, frames, rows, columns and keypoints (or limbs). Their windows
+and exceptions are those of the published generator (Duan et al., "Revisiting Skeleton-based Action Recognition",
+CVPR 2022; PYSKL's GeneratePoseTarget), so a published checkpoint sees the very input it was trained on.
+"""
+
+import numpy as np
+from keras import ops
+
+MIN_SCORE = 1e-3  # a keypoint below this is not drawn
+
+
+def joint_volume(keypoints, scores, height, width, sigma_px=0.6):
+    """Draws one Gaussian per keypoint: the heatmap volume of joints.
+
+    Args:
+        keypoints: [..., M, T, K, 2], pixels of the volume, x first.
+        scores: [..., M, T, K], the height of each Gaussian; below 0.001 the keypoint is not drawn. Zero for a person
+            that is only padding. None: ones.
+        height: rows of the volume.
+        width: columns of the volume.
+        sigma_px: standard deviation, pixels of the volume.
+
+    Returns:
+        [..., T, H, W, K] float32; where people overlap, the maximum.
+
+    Example:
+        >>> joint_volume(np.full((1, 48, 17, 2), 28.0), np.ones((1, 48, 17)), 56, 56).shape
+        (48, 56, 56, 17)
+    """
+    keypoints, scores = _as_float32(keypoints, scores)
+    scores = ops.where(scores >= MIN_SCORE, scores, 0.0)  # [..., M, T, K]
+    columns = _window_gaussian(keypoints[..., 0], width, sigma_px)  # [..., M, T, W, K]
+    rows = _window_gaussian(keypoints[..., 1], height, sigma_px) * scores[..., None, :]  # [..., M, T, H, K]
+    volume = rows[..., :, None, :] * columns[..., None, :, :]  # [..., M, T, H, W, K]
+    return ops.max(volume, axis=-5)  # [..., T, H, W, K]
+
+
+def limb_volume(keypoints, scores, edges, height, width, sigma_px=0.6):
+    """Draws one Gaussian ridge per limb, around the segment between its two keypoints.
+
+    A limb's height is the lesser of its two scores, and it is not drawn when that is below 0.001. A limb shorter than
+    one pixel is drawn as a point at its first keypoint, with that keypoint's score.
+
+    Args:
+        keypoints: [..., M, T, K, 2], pixels of the volume, x first.
+        scores: [..., M, T, K]; None: ones.
+        edges: [E, 2] keypoint indices, first and second end of each limb (`Skeleton.edges`).
+        height: rows of the volume.
+        width: columns of the volume.
+        sigma_px: standard deviation across the limb, pixels of the volume.
+
+    Returns:
+        [..., T, H, W, E] float32; where people overlap, the maximum.
+
+    Example:
+        >>> limb_volume(np.zeros((1, 48, 17, 2)), None, [(5, 7), (7, 9)], 56, 56).shape
+        (48, 56, 56, 2)
+    """
+    keypoints, scores = _as_float32(keypoints, scores)
+    edges = np.asarray(edges, "int32")
+    start, end = (ops.take(keypoints, edges[:, i], axis=-2) for i in (0, 1))  # [..., M, T, E, 2]
+    start_score, end_score = (ops.take(scores, edges[:, i], axis=-1) for i in (0, 1))  # [..., M, T, E]
+
+    limb = end - start
+    squared_length = ops.sum(ops.square(limb), axis=-1)
+    is_point = squared_length < 1.0
+    length = ops.where(is_point, 0.0, ops.sqrt(ops.maximum(squared_length, 1.0)))
+    # A point has no direction: with (1, 0) and length 0 the formulas below give the distance to its start.
+    direction = ops.where(is_point[..., None], np.float32([1, 0]), limb / ops.maximum(length, 1.0)[..., None])
+    end = ops.where(is_point[..., None], start, end)
+    lesser = ops.minimum(start_score, end_score)
+    value = ops.where(lesser < MIN_SCORE, 0.0, ops.where(is_point, start_score, lesser))  # [..., M, T, E]
+
+    # Distances from the start along and across the limb: each is a column term plus a row term.
+    x = np.arange(width, dtype="float32")[:, None] - start[..., None, :, 0]  # [..., M, T, W, E]
+    y = np.arange(height, dtype="float32")[:, None] - start[..., None, :, 1]  # [..., M, T, H, E]
+    cos, sin = direction[..., None, :, 0], direction[..., None, :, 1]  # [..., M, T, 1, E]
+    along = (y * sin)[..., :, None, :] + (x * cos)[..., None, :, :]  # [..., M, T, H, W, E]
+    across = (y * cos)[..., :, None, :] - (x * sin)[..., None, :, :]
+    beyond = along - ops.clip(along, 0.0, length[..., None, None, :])  # zero beside the limb, else past its nearer end
+    distance_squared = ops.square(beyond) + ops.square(across)
+    ridge = ops.exp(distance_squared * np.float32(-0.5 / sigma_px**2))
+
+    low, high = ops.minimum(start, end), ops.maximum(start, end)  # [..., M, T, E, 2]
+    columns = _window(low[..., 0], high[..., 0], width, sigma_px)  # [..., M, T, W, E]
+    rows = _window(low[..., 1], high[..., 1], height, sigma_px) * value[..., None, :]  # [..., M, T, H, E]
+    volume = ridge * (rows[..., :, None, :] * columns[..., None, :, :])
+    return ops.max(volume, axis=-5)  # [..., T, H, W, E]
+
+
+def flip_volume(volume, flip_permutation):
+    """Mirrors a heatmap volume left to right: column x goes to W - 1 - x, left channels trade places with right ones.
+
+    Args:
+        volume: [..., H, W, C].
+        flip_permutation: [C], the channel that each channel comes from (`Skeleton.flip_permutation` for joints,
+            `Skeleton.edge_flip_permutation` for limbs).
+
+    Returns:
+        [..., H, W, C].
+    """
+    return ops.take(ops.flip(volume, axis=-2), np.asarray(flip_permutation, "int32"), axis=-1)
+
+
+def _as_float32(keypoints, scores):
+    keypoints = ops.cast(keypoints, "float32")
+    scores = ops.ones_like(keypoints[..., 0]) if scores is None else ops.cast(scores, "float32")
+    return keypoints, scores
+
+
+def _window_gaussian(mean, size, sigma_px):
+    """exp(-(x - mean)² / 2σ²) at x = 0 .. size - 1 inside the window of `mean`, else 0: [..., K] -> [..., size, K]."""
+    offset = np.arange(size, dtype="float32")[:, None] - mean[..., None, :]
+    return ops.exp(ops.square(offset) * np.float32(-0.5 / sigma_px**2)) * _window(mean, mean, size, sigma_px)
+
+
+def _window(low, high, size, sigma_px):
+    """1 where trunc(low - 3σ) <= x <= trunc(high + 3σ), else 0, for x = 0 .. size - 1: [..., K] -> [..., size, K].
+
+    The published bounds are cut towards zero, so on pixels x >= 0 the lower one reads low - x < 3σ + 1, and the upper
+    one x - high <= 3σ, save that pixel 0 is still drawn while high + 3σ > -1. Differences of nearby float32 numbers
+    are exact, sums with 3σ are not: hence this form, with thresholds that are float32 numbers themselves.
+    """
+    pixel = np.arange(size, dtype="float32")[:, None]
+    upper = np.float32(3 * sigma_px)
+    upper = upper if float(upper) <= 3 * sigma_px else np.nextafter(upper, np.float32(0))
+    lower = np.float32(3 * sigma_px + 1)
+    lower = lower if float(lower) < 3 * sigma_px + 1 else np.nextafter(lower, np.float32(0))
+    inside_low = low[..., None, :] - pixel <= lower
+    inside_high = pixel - high[..., None, :] <= np.where(pixel == 0, lower, upper)
+    return ops.cast(ops.logical_and(inside_low, inside_high), "float32")

@@ -1,0 +1,141 @@
+"""Which frames of a sequence a clip is made of.
+
+Uniform sampling (Duan et al., CVPR 2022) cuts a sequence into as many segments as the clip has frames and draws one
+frame from each. The published test mode is the training sampler after seeding NumPy's legacy generator with 255, so
+its exact indices are a function of that generator's raw words. Here the words are an argument: `published_words` for
+tests and for serving, random ones for training; the sampler is the same.
+"""
+
+import numpy as np
+from keras import ops
+
+PUBLISHED_SEED = 255
+_DISCARDED = 2  # words that the published code consumes for every clip on a ratio that is always 1
+_ANY = 2**31 - 1
+
+
+def num_words(num_frames, num_clips=1):
+    """How many random words `sample_frames` may consume.
+
+    A draw below n takes fewer than two words on average. This leaves more than eight standard deviations of room.
+    """
+    draws = num_clips * (num_frames + 1 + _DISCARDED)
+    return 2 * draws + 12 * int(draws**0.5) + 64
+
+
+def published_words(num_frames, num_clips=1, seed=PUBLISHED_SEED):
+    """The raw stream of NumPy's legacy generator (MT19937), which the published test mode draws from.
+
+    Args:
+        num_frames: frames a clip.
+        num_clips: clips a sequence.
+        seed: of the generator; 255 in the published test mode.
+
+    Returns:
+        [P] int32, the lower 31 bits of each word (no draw needs more).
+    """
+    words = np.random.RandomState(seed).randint(0, 2**32, num_words(num_frames, num_clips), dtype=np.uint32)
+    return (words & _ANY).astype("int32")
+
+
+def sample_frames(length, num_frames, num_clips=1, words=None, random_start=False):
+    """Draws the frames of `num_clips` clips from a sequence.
+
+    A sequence shorter than a clip is played in a loop; one shorter than two clips gives its frames in order with some
+    skipped; a longer one gives one frame from each of `num_frames` equal segments.
+
+    Args:
+        length: frames of the sequence, int or int32 scalar tensor.
+        num_frames: frames a clip.
+        num_clips: clips.
+        words: [P] int32 random words in [0, 2³¹), P at least `num_words(num_frames, num_clips)`. None: the published
+            test mode's.
+        random_start: whether a looped clip starts at a random frame (training) or at evenly spread ones (test).
+
+    Returns:
+        [num_clips, num_frames] int32 indices in [0, length).
+
+    Example:
+        >>> sample_frames(300, num_frames=48, num_clips=10).shape
+        (10, 48)
+    """
+    length = ops.cast(length, "int32")
+    words = ops.cast(published_words(num_frames, num_clips) if words is None else words, "int32")
+
+    def looped():
+        if random_start:
+            start = _draws(words, ops.broadcast_to(length - 1, (1,)), num_clips)  # [N, 1]
+        else:
+            clip = ops.arange(num_clips, dtype="int32")[:, None]
+            start = ops.where(length < num_clips, clip, clip * length // num_clips)
+        return (start + ops.arange(num_frames, dtype="int32")) % length
+
+    def skipping():
+        last = np.arange(num_frames, 0, -1, dtype="int32")
+        order = _shuffled(_draws(words, last, num_clips))  # [N, L + 1]
+        rank = ops.argsort(order, axis=-1)  # where each place went: the first length - L of them are skipped
+        skipped = ops.cast(rank < length - num_frames, "int32")
+        return ops.arange(num_frames, dtype="int32") + ops.cumsum(skipped, axis=-1)[:, :-1]
+
+    def segmented():
+        edges = ops.arange(num_frames + 1, dtype="int32") * length // num_frames
+        return edges[:-1] + _draws(words, edges[1:] - edges[:-1] - 1, num_clips)
+
+    indices = ops.cond(
+        length < num_frames, looped, lambda: ops.cond(length < 2 * num_frames, skipping, segmented)
+    )
+    return ops.cast(indices, "int32")
+
+
+def _draws(words, highest, num_clips):
+    """Uniform integers in [0, highest], by masked rejection as NumPy's legacy generator makes them.
+
+    Word p serves draw d(p), the number of words accepted before it. Starting from "all accepted", the loop corrects
+    d until it agrees with itself; the agreeing prefix grows at every turn, and a few turns settle it.
+
+    Args:
+        words: [P] int32.
+        highest: [D] int32, inclusive upper ends of the draws of one clip.
+        num_clips: how often the draws are made; before each time the published code discards two words.
+
+    Returns:
+        [num_clips, D] int32.
+    """
+    plan = ops.concatenate([np.full(_DISCARDED, _ANY, "int32"), ops.cast(highest, "int32")])
+    plan = ops.tile(plan, [num_clips])  # [N * (2 + D)]
+    mask = plan
+    for shift in (1, 2, 4, 8, 16):
+        mask = ops.bitwise_or(mask, ops.right_shift(mask, np.int32(shift)))
+    final = int(plan.shape[0]) - 1
+
+    def accept(draw):
+        masked = ops.bitwise_and(words, ops.take(mask, draw))
+        return masked, ops.cast(masked <= ops.take(plan, draw), "int32")
+
+    def correct(draw, _):
+        _, accepted = accept(draw)
+        corrected = ops.minimum(ops.cumsum(accepted) - accepted, final)
+        return corrected, ops.any(corrected != draw)
+
+    start = ops.minimum(ops.arange(words.shape[0], dtype="int32"), final)
+    draw, _ = ops.while_loop(lambda _, changed: changed, correct, (start, ops.convert_to_tensor(True)))
+    masked, accepted = accept(draw)
+    position = ops.searchsorted(ops.cumsum(accepted), ops.arange(1, final + 2, dtype="int32"))
+    drawn = ops.take(masked, ops.cast(position, "int32"))
+    return ops.reshape(drawn, (num_clips, -1))[:, _DISCARDED:]  # [N, D]
+
+
+def _shuffled(swaps):
+    """The Fisher-Yates shuffle of 0 .. L, given whom places L, L - 1, ..., 1 swap with: [N, L] -> [N, L + 1]."""
+    num_clips, length = swaps.shape
+    places = ops.arange(length + 1, dtype="int32")
+
+    def swap(step, order):
+        here = length - step
+        there = ops.take(swaps, step, axis=1)[:, None]  # [N, 1]
+        held_here = ops.take(order, here, axis=1)[:, None]
+        held_there = ops.take_along_axis(order, there, axis=1)
+        order = ops.where(places == there, held_here, order)
+        return ops.where(places == here, held_there, order)
+
+    return ops.fori_loop(0, length, swap, ops.tile(places[None], [num_clips, 1]))

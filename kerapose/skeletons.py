@@ -1,0 +1,472 @@
+"""Keypoint sets: names, limbs, left and right, OKS sigmas and colours, and the maps from one set to another.
+
+The same joint has the same name in every set, which is all the maps go by: `left_` and `right_` are the person's own,
+`hip` lies between the hips, `thorax` and `neck` at the height of the shoulders, `upper_neck` where neck and skull meet.
+
+Example:
+    >>> from kerapose.skeletons import COCO, H36M, convert
+    >>> keypoints_h36m, scores_h36m = convert(keypoints, scores, COCO, H36M)  # [M, T, 17, 2], [M, T, 17]
+"""
+
+import dataclasses
+
+import numpy as np
+
+# ---------------------------------------- colours
+# Left warm, right cool, centre neutral. Along a side the colour runs from the first to the second of its two ends,
+# in the order of the keypoints, so that neighbours differ and a joint and its mirror stand at the same point.
+LEFT_COLORS = (255, 205, 60), (235, 60, 70)
+RIGHT_COLORS = (85, 225, 215), (70, 95, 245)
+CENTER_COLOR = (222, 226, 232)
+
+
+@dataclasses.dataclass(frozen=True)
+class Skeleton:
+    """A named set of keypoints, the limbs between them, and what mirroring does to both.
+
+    Args:
+        name: what errors and files call the set.
+        keypoints: K unique names; a joint of one side begins with `left_` or `right_`.
+        edges: E limbs, pairs of keypoint indices. A limb has no direction when it is mirrored or compared.
+        flip_pairs: pairs of indices that change places in a mirror; None pairs each `left_x` with its `right_x`.
+        sigmas: K object keypoint similarity constants, in units of the square root of the object's area; None where
+            none are published.
+        colors: K RGB colours, 0 to 255; None gives left warm, right cool, centre neutral ones.
+
+    Raises:
+        ValueError: when names repeat, an edge or pair points nowhere, a joint of one side or a limb has no mirror
+            image, or a count does not match.
+
+    Example:
+        >>> mouse = Skeleton("mouse", ("snout", "left_ear", "right_ear", "tail"), edges=((0, 1), (0, 2), (0, 3)))
+        >>> mouse.flip_permutation
+        (0, 2, 1, 3)
+    """
+
+    name: str
+    keypoints: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...]
+    flip_pairs: tuple[tuple[int, int], ...] | None = None
+    sigmas: tuple[float, ...] | None = None
+    colors: tuple[tuple[int, int, int], ...] | None = None
+
+    def __post_init__(self):
+        self._check_names()
+        self._set("edges", tuple((int(a), int(b)) for a, b in self.edges))
+        self._check_edges()
+        pairs = self._pairs_by_name() if self.flip_pairs is None else self.flip_pairs
+        self._set("flip_pairs", tuple((int(a), int(b)) for a, b in pairs))
+        self._check_flip_pairs()
+        self._check_mirrored_edges()
+        if self.sigmas is not None:
+            self._set("sigmas", tuple(float(sigma) for sigma in self.sigmas))
+            self._check_sigmas()
+        colors = _side_colors(self.keypoints, self.flip_pairs) if self.colors is None else self.colors
+        self._set("colors", tuple(tuple(int(value) for value in color) for color in colors))
+        self._check_colors()
+
+    @property
+    def num_keypoints(self) -> int:
+        """K, the number of keypoints."""
+        return len(self.keypoints)
+
+    @property
+    def num_edges(self) -> int:
+        """E, the number of limbs."""
+        return len(self.edges)
+
+    @property
+    def flip_permutation(self) -> tuple[int, ...]:
+        """For each keypoint of a mirrored figure, the index it had before: `mirrored = figure[..., permutation, :]`."""
+        source = list(range(self.num_keypoints))
+        for left, right in self.flip_pairs:
+            source[left], source[right] = right, left
+        return tuple(source)
+
+    @property
+    def edge_flip_permutation(self) -> tuple[int, ...]:
+        """For each limb of a mirrored figure, the index it had before; a limb's direction does not count."""
+        position = {frozenset(edge): index for index, edge in enumerate(self.edges)}
+        return tuple(position[self._mirrored(edge)] for edge in self.edges)
+
+    @property
+    def edge_colors(self) -> tuple[tuple[int, int, int], ...]:
+        """One RGB colour per limb, halfway between those of its two ends."""
+        ends = [(self.colors[a], self.colors[b]) for a, b in self.edges]
+        return tuple(_blend(first, second, 0.5) for first, second in ends)
+
+    def index(self, name: str) -> int:
+        """Gives the index of a keypoint.
+
+        Args:
+            name: the keypoint's name.
+
+        Returns:
+            Its place in `keypoints`.
+
+        Raises:
+            ValueError: when this set has no keypoint of that name.
+
+        Example:
+            >>> COCO.index("left_wrist")
+            9
+        """
+        if name not in self.keypoints:
+            raise ValueError(f"{self.name} has no keypoint {name!r}; choose from {', '.join(self.keypoints)}.")
+        return self.keypoints.index(name)
+
+    def _set(self, field, value):
+        object.__setattr__(self, field, value)  # the instance is frozen only once __post_init__ is over
+
+    def _pairs_by_name(self):
+        names = self.keypoints
+        lefts = [name for name in names if name.startswith("left_") and _other_side(name) in names]
+        return [(names.index(left), names.index(_other_side(left))) for left in lefts]
+
+    def _mirrored(self, edge):
+        return frozenset(self.flip_permutation[end] for end in edge)
+
+    def _check_names(self):
+        if isinstance(self.keypoints, str) or not self.keypoints:
+            raise ValueError(f"{self.name}: keypoints must be a non-empty tuple of names, got {self.keypoints!r}.")
+        self._set("keypoints", tuple(self.keypoints))
+        repeated = sorted({name for name in self.keypoints if self.keypoints.count(name) > 1})
+        if repeated:
+            raise ValueError(f"{self.name}: keypoint names must be unique, got {', '.join(repeated)} more than once.")
+
+    def _check_edges(self):
+        last = self.num_keypoints - 1
+        for edge in self.edges:
+            if not all(0 <= end <= last for end in edge) or edge[0] == edge[1]:
+                raise ValueError(f"{self.name}: an edge must join two different keypoints of 0 to {last}, got {edge}.")
+        repeated = [edge for edge in self.edges if edge[::-1] in self.edges or self.edges.count(edge) > 1]
+        if repeated:
+            raise ValueError(f"{self.name}: each edge must be given once, got {repeated[0]} twice; drop one.")
+
+    def _check_flip_pairs(self):
+        last = self.num_keypoints - 1
+        for pair in self.flip_pairs:
+            names = [self.keypoints[index] for index in pair if 0 <= index <= last]
+            if len(names) < 2:
+                raise ValueError(f"{self.name}: a flip pair must hold keypoints of 0 to {last}, got {pair}.")
+            if _other_side(names[0]) != names[1]:
+                raise ValueError(
+                    f"{self.name}: a flip pair must be the left_ and right_ keypoint of one name, "
+                    f"got {names[0]} and {names[1]}; correct the pair or the names."
+                )
+        paired = [index for pair in self.flip_pairs for index in pair]
+        if len(set(paired)) < len(paired):
+            raise ValueError(f"{self.name}: a keypoint may be in one flip pair only, got {self.flip_pairs}.")
+        alone = [name for index, name in enumerate(self.keypoints) if _other_side(name) and index not in paired]
+        if alone:
+            raise ValueError(
+                f"{self.name}: every left_ or right_ keypoint must be in a flip pair, {', '.join(alone)} is in none; "
+                "add its other side or drop the prefix."
+            )
+
+    def _check_mirrored_edges(self):
+        edges = {frozenset(edge) for edge in self.edges}
+        for edge in self.edges:
+            if self._mirrored(edge) not in edges:
+                image = tuple(self.flip_permutation[end] for end in edge)
+                raise ValueError(f"{self.name}: the mirror image {image} of edge {edge} must be an edge too; add it.")
+
+    def _check_sigmas(self):
+        if len(self.sigmas) != self.num_keypoints or not all(0 < sigma < np.inf for sigma in self.sigmas):
+            raise ValueError(
+                f"{self.name}: sigmas must be {self.num_keypoints} positive numbers, one per keypoint, "
+                f"got {len(self.sigmas)}: {self.sigmas}; or give None."
+            )
+
+    def _check_colors(self):
+        valid = all(len(color) == 3 and all(0 <= value <= 255 for value in color) for color in self.colors)
+        if len(self.colors) != self.num_keypoints or not valid:
+            raise ValueError(
+                f"{self.name}: colors must be {self.num_keypoints} RGB triples of 0 to 255, one per keypoint, "
+                f"got {len(self.colors)}: {self.colors}; or give None."
+            )
+
+
+def _other_side(name):
+    """The name of the joint across the body, None for one on the middle line."""
+    for side, other in (("left_", "right_"), ("right_", "left_")):
+        if name.startswith(side):
+            return other + name.removeprefix(side)
+    return None
+
+
+def _blend(first, second, share):
+    return tuple(round((1 - share) * a + share * b) for a, b in zip(first, second, strict=True))
+
+
+def _side_colors(keypoints, flip_pairs):
+    """The colour rule at the top of the file, applied to one set of names."""
+    colors = [CENTER_COLOR] * len(keypoints)
+    for place, pair in enumerate(flip_pairs):
+        share = place / max(len(flip_pairs) - 1, 1)
+        for index in pair:
+            ends = LEFT_COLORS if keypoints[index].startswith("left_") else RIGHT_COLORS
+            colors[index] = _blend(*ends, share)
+    return colors
+
+
+# ---------------------------------------- the sets
+# One body part a line.
+# fmt: off
+
+# COCO keypoints (Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014). The limbs stand in the order in
+# which published limb checkpoints have their channels; the sigmas are those of COCO's own evaluation.
+COCO = Skeleton(
+    name="coco",
+    keypoints=(
+        "nose", "left_eye", "right_eye", "left_ear", "right_ear",
+        "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+        "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+    ),
+    edges=(
+        (0, 5), (0, 6),
+        (5, 7), (7, 9), (6, 8), (8, 10),
+        (5, 11), (11, 13), (13, 15), (6, 12), (12, 14), (14, 16),
+        (0, 1), (0, 2), (1, 3), (2, 4),
+        (11, 12),
+    ),
+    sigmas=(
+        0.026, 0.025, 0.025, 0.035, 0.035,
+        0.079, 0.079, 0.072, 0.072, 0.062, 0.062,
+        0.107, 0.107, 0.087, 0.087, 0.089, 0.089,
+    ),
+)
+
+# MPII (Andriluka et al., "2D Human Pose Estimation: New Benchmark and State of the Art Analysis", CVPR 2014), in the
+# order of its annotation; its "pelvis" is `hip` here. MPII is scored by PCKh and has no sigmas of its own: these
+# are mmpose's, kept as published although 0.179 for the shoulders is far from COCO's 0.079.
+MPII = Skeleton(
+    name="mpii",
+    keypoints=(
+        "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle",
+        "hip", "thorax", "upper_neck", "head_top",
+        "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
+    ),
+    edges=(
+        (0, 1), (1, 2), (2, 6), (6, 3), (3, 4), (4, 5),
+        (6, 7), (7, 8), (8, 9),
+        (10, 11), (11, 12), (12, 7), (7, 13), (13, 14), (14, 15),
+    ),
+    sigmas=(
+        0.089, 0.083, 0.107, 0.107, 0.083, 0.089,
+        0.026, 0.026, 0.026, 0.026,
+        0.062, 0.072, 0.179, 0.179, 0.072, 0.062,
+    ),
+)
+
+# Human3.6M (Ionescu et al., TPAMI 2014), the 17 joints and the order of VideoPose3D (Pavllo et al., CVPR 2019). Its
+# "foot" is the ankle. Joint 9, "neck/nose", lies near the nose and is `nose` here; `head` is near the top of the head.
+H36M = Skeleton(
+    name="h36m",
+    keypoints=(
+        "hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
+        "spine", "thorax", "nose", "head",
+        "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist",
+    ),
+    edges=(
+        (0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6),
+        (0, 7), (7, 8), (8, 9), (9, 10),
+        (8, 11), (11, 12), (12, 13), (8, 14), (14, 15), (15, 16),
+    ),
+)
+
+# The 18 keypoints of OpenPose (Cao et al., CVPR 2017) in the order of Lightweight OpenPose (Osokin, 2018): COCO's and a
+# neck, which is defined as the middle of the shoulders. The limbs stand, and point, as its part affinity fields do.
+OPENPOSE = Skeleton(
+    name="openpose",
+    keypoints=(
+        "nose", "neck",
+        "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
+        "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
+        "right_eye", "left_eye", "right_ear", "left_ear",
+    ),
+    edges=(
+        (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7),
+        (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
+        (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
+        (2, 16), (5, 17),
+    ),
+)
+
+# NTU RGB+D (Shahroudy et al., CVPR 2016): the 25 joints of Kinect v2 in its order. "Base of the spine" is `hip` here,
+# "middle of the spine" `spine`, "spine at the shoulders" `thorax` and "neck" `upper_neck`; `head` is its middle.
+NTU = Skeleton(
+    name="ntu",
+    keypoints=(
+        "hip", "spine", "upper_neck", "head",
+        "left_shoulder", "left_elbow", "left_wrist", "left_hand",
+        "right_shoulder", "right_elbow", "right_wrist", "right_hand",
+        "left_hip", "left_knee", "left_ankle", "left_foot",
+        "right_hip", "right_knee", "right_ankle", "right_foot",
+        "thorax", "left_hand_tip", "left_thumb", "right_hand_tip", "right_thumb",
+    ),
+    edges=(
+        (0, 1), (1, 20), (20, 2), (2, 3),
+        (20, 4), (4, 5), (5, 6), (6, 7), (7, 21), (6, 22),
+        (20, 8), (8, 9), (9, 10), (10, 11), (11, 23), (10, 24),
+        (0, 12), (12, 13), (13, 14), (14, 15),
+        (0, 16), (16, 17), (17, 18), (18, 19),
+    ),
+)
+
+# JHMDB (Jhuang et al., "Towards understanding action recognition", ICCV 2013). `face` is its middle; `belly` lies
+# low, a fifth of the way from the hips to the neck. JHMDB is scored by PCK and has no sigmas: these are mmpose's.
+JHMDB = Skeleton(
+    name="jhmdb",
+    keypoints=(
+        "neck", "belly", "face",
+        "right_shoulder", "left_shoulder", "right_hip", "left_hip",
+        "right_elbow", "left_elbow", "right_knee", "left_knee",
+        "right_wrist", "left_wrist", "right_ankle", "left_ankle",
+    ),
+    edges=(
+        (0, 1), (0, 2), (0, 3), (0, 4),
+        (3, 7), (7, 11), (4, 8), (8, 12),
+        (1, 5), (1, 6), (5, 9), (9, 13), (6, 10), (10, 14),
+    ),
+    sigmas=(
+        0.025, 0.107, 0.025,
+        0.079, 0.079, 0.107, 0.107,
+        0.072, 0.072, 0.087, 0.087,
+        0.062, 0.062, 0.089, 0.089,
+    ),
+)
+# fmt: on
+
+ALL = (COCO, MPII, H36M, OPENPOSE, NTU, JHMDB)
+
+
+def get(name: str) -> Skeleton:
+    """Finds one of the sets above by its name.
+
+    Args:
+        name: "coco", "mpii", "h36m", "openpose", "ntu" or "jhmdb".
+
+    Returns:
+        The Skeleton.
+
+    Raises:
+        ValueError: when there is no such set.
+
+    Example:
+        >>> get("coco").num_keypoints
+        17
+    """
+    for skeleton in ALL:
+        if skeleton.name == name:
+            return skeleton
+    known = ", ".join(skeleton.name for skeleton in ALL)
+    raise ValueError(f"A skeleton must be one of {known}, got {name!r}; for another, make your own Skeleton.")
+
+
+# ---------------------------------------- maps between sets
+# Joints that can be worked out from others: each has its formulas, the best first, as weights that sum to 1. A formula
+# may use joints that are themselves worked out, so COCO's `spine` is a quarter of each hip and each shoulder.
+# COCO to H36M is thus what lifters of COCO detections are fed with (MotionBERT, Zhu et al., ICCV 2023): hip and thorax
+# are the middles of hips and shoulders, spine the middle of the two, the "neck/nose" joint the nose, head the middle of
+# the eyes, which is lower than where Human3.6M has it.
+DERIVED = {
+    "hip": ({"left_hip": 0.5, "right_hip": 0.5},),
+    "thorax": ({"neck": 1.0}, {"left_shoulder": 0.5, "right_shoulder": 0.5}),
+    "neck": ({"thorax": 1.0}, {"left_shoulder": 0.5, "right_shoulder": 0.5}),
+    "spine": ({"hip": 0.5, "thorax": 0.5},),
+    "belly": ({"hip": 0.8, "neck": 0.2},),  # the median over JHMDB's annotations
+    "upper_neck": ({"thorax": 0.5, "nose": 0.5},),
+    "nose": ({"face": 1.0}, {"upper_neck": 0.5, "head": 0.5}),
+    "face": ({"nose": 1.0},),
+    "head": ({"head_top": 1.0}, {"left_eye": 0.5, "right_eye": 0.5}, {"left_ear": 0.5, "right_ear": 0.5}),
+}
+
+
+def mapping(source: Skeleton, target: Skeleton) -> np.ndarray:
+    """Gives the matrix that turns keypoints of one set into those of another, by name.
+
+    Args:
+        source: the set the keypoints are in.
+        target: the set wanted.
+
+    Returns:
+        float32 `[K_target, K_source]`. A row has one 1 where both sets have the joint, the weights of `DERIVED` where
+        it is worked out, and zeros where it cannot be; every other row sums to 1.
+
+    Example:
+        >>> float(mapping(COCO, H36M)[H36M.index("hip"), COCO.index("left_hip")])
+        0.5
+    """
+    rows = [_formula(name, source) for name in target.keypoints]
+    return np.stack([np.zeros(source.num_keypoints, np.float32) if row is None else row for row in rows])
+
+
+def _formula(name, source, asked=()):
+    """The weights `[K_source]` that make up a joint, None where it cannot be had; `asked` stops going in circles."""
+    if name in source.keypoints:
+        return np.eye(source.num_keypoints, dtype=np.float32)[source.index(name)]
+    if name in asked:
+        return None
+    for formula in DERIVED.get(name, ()):
+        parts = [_formula(part, source, (*asked, name)) for part in formula]
+        if all(part is not None for part in parts):
+            return sum(np.float32(weight) * part for weight, part in zip(formula.values(), parts, strict=True))
+    return None
+
+
+def convert(
+    keypoints: np.ndarray, scores: np.ndarray, source: Skeleton, target: Skeleton, missing: str = "error"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turns keypoints and scores of one set into those of another.
+
+    A keypoint or score that is not finite is a joint that was not found: what is worked out from it becomes NaN with
+    score 0, and the other joints are untouched.
+
+    Args:
+        keypoints: `[..., K_source, 2 or 3]`, any unit.
+        scores: `[..., K_source]`.
+        source: the set the keypoints are in.
+        target: the set wanted.
+        missing: "error", or "zero" to give joints that cannot be worked out coordinates 0 and score 0.
+
+    Returns:
+        float32 keypoints `[..., K_target, 2 or 3]` and scores `[..., K_target]`, a joint's score being the lowest of
+        those it was worked out from.
+
+    Raises:
+        ValueError: when shapes do not fit the source set, or a joint cannot be worked out and `missing` is "error".
+
+    Example:
+        >>> keypoints, scores = convert(np.ones((1, 48, 17, 2)), np.ones((1, 48, 17)), COCO, H36M)
+        >>> keypoints.shape, scores.shape
+        ((1, 48, 17, 2), (1, 48, 17))
+    """
+    keypoints, scores = np.asarray(keypoints, np.float32), np.asarray(scores, np.float32)
+    _check_figures(keypoints, scores, source)
+    matrix = mapping(source, target)
+    used = matrix > 0
+    lacking = [name for name, row in zip(target.keypoints, used, strict=True) if not row.any()]
+    if missing not in ("error", "zero"):
+        raise ValueError(f'missing must be "error" or "zero", got {missing!r}.')
+    if lacking and missing == "error":
+        raise ValueError(
+            f"{target.name} keypoints must follow from those of {source.name}, {', '.join(lacking)} cannot; "
+            'use missing="zero" to give them score 0.'
+        )
+    found = np.isfinite(keypoints).all(axis=-1) & np.isfinite(scores)  # [..., K_source]
+    mapped = matrix @ np.where(found[..., None], keypoints, 0)  # [..., K_target, 2 or 3]
+    lost = (~found).astype(np.float32) @ used.T.astype(np.float32) > 0  # [..., K_target]
+    contributing = np.where(used, scores[..., None, :], np.inf)  # [..., K_target, K_source]
+    lowest = np.where(used.any(axis=-1), contributing.min(axis=-1), 0)  # [..., K_target]
+    return np.where(lost[..., None], np.nan, mapped).astype(np.float32), np.where(lost, 0, lowest).astype(np.float32)
+
+
+def _check_figures(keypoints, scores, source):
+    if keypoints.ndim < 2 or keypoints.shape[-2] != source.num_keypoints or keypoints.shape[-1] not in (2, 3):
+        raise ValueError(
+            f"keypoints of {source.name} must be [..., {source.num_keypoints}, 2 or 3], got {keypoints.shape}; "
+            "check which set they are in."
+        )
+    if scores.shape != keypoints.shape[:-1]:
+        raise ValueError(f"scores must be {keypoints.shape[:-1]}, one per keypoint, got {scores.shape}.")

@@ -1,0 +1,57 @@
+"""Installs the package kerapose, and only that: datasets/, train/ and benchmarks/ are run from a checkout."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).parent
+
+EXPORT = [
+    "ai-edge-litert>=2,<3",  # runs .tflite files; TensorFlow itself writes them
+    "onnx>=1.18,<2",
+    "onnxruntime>=1.22,<2",
+    "tf2onnx>=1.17,<2",  # what Keras writes ONNX with on the TensorFlow backend
+]
+JAX = ["jax>=0.7,<1"]
+TORCH = ["safetensors>=0.5,<1", "torch>=2.6,<3"]  # read published checkpoints; nothing runs in PyTorch
+TEST = [
+    "dill>=0.4,<1",  # tfds.testing imports it without declaring it
+    "pytest>=9,<10",
+    "ruff>=0.17,<0.18",  # another minor version may format otherwise
+    "tensorflow-serving-api>=2.21,<2.22",
+    "torch==2.13.0",
+]
+
+
+def read_version():
+    """The version written in the package, read without importing it."""
+    lines = (ROOT / "kerapose" / "__init__.py").read_text().splitlines()
+    return next(line.split('"')[1] for line in lines if line.startswith("__version__"))
+
+
+setup(
+    name="kerapose",
+    version=read_version(),
+    description="Human pose and skeleton-based action recognition in Keras 3.",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["kerapose", "kerapose.*"]),
+    install_requires=[
+        "absl-py>=2.1,<3",
+        "importlib_resources>=6,<8",  # tensorflow-datasets imports it without declaring it
+        "keras>=3.15,<4",
+        "matplotlib>=3.9,<4",
+        "numpy>=2,<3",
+        "opencv-python-headless>=4.10,<6",
+        "tensorboard>=2.20,<3",  # TensorFlow no longer brings it
+        "tensorflow>=2.21,<2.22",
+        "tensorflow-datasets>=4.9.10,<4.10",
+    ],
+    extras_require={
+        "export": EXPORT,
+        "jax": JAX,
+        "test": TEST + EXPORT + JAX + TORCH,
+        "torch": TORCH,
+    },
+)

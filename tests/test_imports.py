@@ -1,0 +1,218 @@
+"""Who imports whom: the table of CONTRIBUTING.md, read off the source of every file."""
+
+import ast
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TREES = ("kerapose", "datasets", "train", "benchmarks")
+
+# A room may import itself and these; "data.pyskl" is one module of a room.
+MAY_IMPORT = {
+    "kerapose": set(),  # kerapose/__init__.py
+    "skeletons": set(),
+    "ops": set(),
+    "layers": {"ops"},  # relaxed: HeatmapVolume is a layer round a function of ops
+    "models": {"layers", "ops"},
+    "losses": {"ops"},
+    "metrics": {"ops"},
+    "data": {"ops", "skeletons"},
+    "visualize": {"skeletons"},
+    "weights": {"models", "layers", "ops"},
+    "export": {"models", "layers", "ops"},
+    "predictors": {"models", "data", "ops", "skeletons", "visualize"},
+    "datasets": {"skeletons", "data.pyskl"},  # relaxed: there is one safe reader of pickles
+}
+MAY_IMPORT["train"] = set(MAY_IMPORT) - {"datasets"}  # data sets by name, through TFDS
+MAY_IMPORT["benchmarks"] = MAY_IMPORT["train"] | {"train"}
+MAY_USE_TENSORFLOW = {"data", "export", "train", "datasets", "benchmarks"}
+# Relaxed: under this very condition a layer may call a faster TensorFlow kernel. Other backends never see it.
+TENSORFLOW_GUARD = "keras.backend.backend() == 'tensorflow'"
+MAY_USE_TENSORFLOW_GUARDED = {"layers"}
+
+
+def violations(root):
+    """One sentence for each import under `root` that the tables above do not allow."""
+    return [
+        f"{path.relative_to(root)}:{line}: {complaint}"
+        for tree in TREES
+        for path in sorted((root / tree).rglob("*.py"))
+        for line, complaint in file_violations(root, path)
+    ]
+
+
+def file_violations(root, path):
+    relative = path.relative_to(root)
+    room = room_of_file(relative)
+    if room not in MAY_IMPORT:
+        yield 1, f"the room {room} is not in the table; add it there and to CONTRIBUTING.md."
+        return
+    source = ast.parse(path.read_text())
+    guarded = guarded_nodes(source)
+    for node in ast.walk(source):
+        for name in imported_names(node, relative):
+            for complaint in (
+                room_complaint(root, room, name),
+                tensorflow_complaint(room, name, node in guarded),
+                flags_complaint(relative, room, name),
+            ):
+                if complaint:
+                    yield node.lineno, complaint
+
+
+def room_of_file(relative):
+    """kerapose/models/c3d.py -> models, kerapose/layers.py -> layers, train/common.py -> train."""
+    parts = relative.with_suffix("").parts
+    if parts[0] != "kerapose":
+        return parts[0]
+    return "kerapose" if parts[1] == "__init__" else parts[1]
+
+
+def imported_names(node, relative):
+    """The full dotted names that an import statement asks for, relative ones resolved; of any other node, none."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    base = node.module or ""
+    if node.level:
+        package = relative.parent.parts  # of a module and of an __init__.py alike
+        base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
+    return [f"{base}.{alias.name}" for alias in node.names]
+
+
+def room_complaint(root, room, name):
+    target = our_module(root, name)
+    if target is None or target.split(".")[0] == room:
+        return None
+    if any(f"{target}.".startswith(f"{allowed}.") for allowed in MAY_IMPORT[room]):
+        return None
+    allowed = ", ".join(sorted(MAY_IMPORT[room])) or "nothing of ours"
+    return f"imports {name}; {room} may import {allowed}."
+
+
+def our_module(root, name):
+    """A dotted name as the table writes it ("models.c3d.C3D", "datasets.puppets"), or None where it is not ours."""
+    first, _, rest = name.partition(".")
+    if first == "kerapose":
+        # Neither a bare `import kerapose` nor a star says which room is meant: both count as the whole package.
+        return "kerapose" if rest in ("", "*") or rest.startswith("__") else rest
+    if (root / "datasets" / first).is_dir():  # found by that name from datasets/build.py
+        return f"datasets.{name}"
+    return name if first in TREES else None
+
+
+def tensorflow_complaint(room, name, guarded):
+    if not name.split(".")[0].startswith("tensorflow") or room in MAY_USE_TENSORFLOW:
+        return None
+    if guarded and room in MAY_USE_TENSORFLOW_GUARDED:
+        return None
+    return f"imports {name}; {room} is written in keras.ops and must run without TensorFlow."
+
+
+def flags_complaint(relative, room, name):
+    is_flags = f"{name}.".startswith(("absl.flags.", "absl.app.")) or name in ("absl", "absl.*")
+    if not is_flags or room in ("train", "benchmarks") or relative.as_posix() == "datasets/build.py":
+        return None
+    return f"imports {name}; flags are for train/, benchmarks/ and datasets/build.py."
+
+
+def guarded_nodes(source):
+    """Every node inside `if keras.backend.backend() == "tensorflow":` (not in its else)."""
+    guards = (
+        node for node in ast.walk(source) if isinstance(node, ast.If) and ast.unparse(node.test) == TENSORFLOW_GUARD
+    )
+    return {inner for guard in guards for statement in guard.body for inner in ast.walk(statement)}
+
+
+def test_every_import_is_allowed():
+    assert (ROOT / "kerapose" / "__init__.py").is_file()
+    found = violations(ROOT)
+    assert not found, "\n".join(found)
+
+
+def write_tree(root, files):
+    (root / "datasets" / "puppets").mkdir(parents=True)
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+GUARDED = 'import keras\nif keras.backend.backend() == "tensorflow":\n    import tensorflow as tf\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("kerapose/ops/boxes.py", "from kerapose import models"),
+        ("kerapose/ops/boxes.py", "from ..models.c3d import C3D"),
+        ("kerapose/ops/__init__.py", "from ..skeletons import COCO"),
+        ("kerapose/skeletons.py", "import kerapose.ops.heatmaps as h"),
+        ("kerapose/models/c3d.py", "from .. import skeletons"),
+        ("kerapose/models/c3d.py", "import kerapose"),
+        ("kerapose/models/c3d.py", "from kerapose import *"),
+        ("kerapose/models/c3d.py", "def late():\n    from kerapose.skeletons import COCO"),
+        ("kerapose/models/c3d.py", "import tensorflow as tf"),
+        ("kerapose/models/c3d.py", GUARDED),
+        ("kerapose/layers.py", "import tensorflow as tf"),
+        ("kerapose/layers.py", GUARDED + "else:\n    import tensorflow_datasets"),
+        ("kerapose/losses.py", "from tensorflow.nn import relu"),
+        ("kerapose/data/clips.py", "from kerapose.models import C3D"),
+        ("kerapose/data/clips.py", "from absl import flags"),
+        ("kerapose/visualize.py", "from kerapose import ops"),
+        ("kerapose/weights.py", "import train.common"),
+        ("kerapose/weights.py", "from absl.flags import FLAGS"),
+        ("kerapose/metrics.py", "from datasets.puppets import body"),
+        ("kerapose/metrics.py", "import puppets.body"),
+        ("kerapose/__init__.py", "from kerapose import models"),
+        ("kerapose/new_room.py", "import math"),
+        ("datasets/puppets/body.py", "from kerapose.data import clips"),
+        ("datasets/puppets/body.py", "from kerapose import data"),
+        ("datasets/puppets/body.py", "from absl import app"),
+        ("train/poseconv3d.py", "from datasets.puppets import body"),
+        ("benchmarks/networks.py", "import puppets"),
+    ],
+)
+def test_a_forbidden_import_is_found(tmp_path, name, text):
+    write_tree(tmp_path, {name: text})
+    found = violations(tmp_path)
+    assert len(found) == 1
+    assert found[0].startswith(f"{name}:")
+
+
+def test_allowed_imports_pass(tmp_path):
+    files = {
+        "kerapose/__init__.py": "import importlib",
+        "kerapose/ops/boxes.py": "import numpy as np\nfrom keras import ops\nfrom . import sequences",
+        "kerapose/layers.py": GUARDED + "from kerapose.ops import heatmaps",
+        "kerapose/models/c3d.py": "from kerapose.layers import ConvNorm\nfrom .network import Network",
+        "kerapose/data/clips.py": "import tensorflow as tf\nfrom ..ops import sequences\nfrom absl import logging",
+        "kerapose/predictors.py": "from kerapose import data, models, ops, skeletons, visualize",
+        "datasets/build.py": "from absl import app, flags\nimport puppets.scene",
+        "datasets/puppets/scene.py": "from . import body\nfrom kerapose.skeletons import COCO",
+        "datasets/pyskl_clips/reader.py": "from kerapose.data.pyskl import read\nfrom kerapose.data import pyskl",
+        "train/poseconv3d.py": "import kerapose\nfrom kerapose import models, weights\nfrom train import common",
+        "benchmarks/networks.py": "from absl import app, flags\nfrom kerapose import models\nfrom train import common",
+    }
+    write_tree(tmp_path, files)
+    assert violations(tmp_path) == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs the extra kerapose[jax]")
+def test_rooms_without_tensorflow_import_where_there_is_none():
+    modules = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted((ROOT / "kerapose").rglob("*.py"))
+        if room_of_file(path.relative_to(ROOT)) not in MAY_USE_TENSORFLOW | {"predictors"}
+    ]
+    assert modules
+    code = f"import importlib, sys; sys.modules['tensorflow'] = None; [importlib.import_module(m) for m in {modules}]"
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,356 @@
+"""The keypoint sets, what they refuse, and the maps between them."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from kerapose import skeletons
+from kerapose.skeletons import ALL, COCO, DERIVED, H36M, JHMDB, MPII, NTU, OPENPOSE, Skeleton, convert, get, mapping
+
+IDS = [skeleton.name for skeleton in ALL]
+PAIRS = list(itertools.permutations(ALL, 2))
+PAIR_IDS = [f"{source.name}-{target.name}" for source, target in PAIRS]
+
+# A person facing the camera with arms hanging: the person's left is on the right of the image, y points down.
+STANDING = {
+    "nose": (50, 10),
+    "left_eye": (52, 8),
+    "right_eye": (48, 8),
+    "left_ear": (55, 9),
+    "right_ear": (45, 9),
+    "left_shoulder": (62, 24),
+    "right_shoulder": (38, 24),
+    "left_elbow": (66, 42),
+    "right_elbow": (34, 42),
+    "left_wrist": (68, 58),
+    "right_wrist": (32, 58),
+    "left_hip": (58, 60),
+    "right_hip": (42, 60),
+    "left_knee": (58, 84),
+    "right_knee": (42, 84),
+    "left_ankle": (58, 108),
+    "right_ankle": (42, 108),
+}
+
+
+def standing():
+    return np.array([STANDING[name] for name in COCO.keypoints], np.float32), np.ones(17, np.float32)
+
+
+def random_figure(skeleton, seed):
+    random = np.random.default_rng(seed)
+    keypoints = random.uniform(0, 100, (2, 3, skeleton.num_keypoints, 2)).astype(np.float32)
+    return keypoints, random.uniform(0.1, 1, keypoints.shape[:-1]).astype(np.float32)
+
+
+# ---------------------------------------- the sets
+def test_sizes():
+    assert [(s.name, s.num_keypoints, s.num_edges) for s in ALL] == [
+        ("coco", 17, 17),
+        ("mpii", 16, 15),
+        ("h36m", 17, 16),
+        ("openpose", 18, 19),
+        ("ntu", 25, 24),
+        ("jhmdb", 15, 14),
+    ]
+
+
+@pytest.mark.parametrize("skeleton", ALL, ids=IDS)
+def test_every_keypoint_hangs_on_one_connected_graph(skeleton):
+    reached, frontier = {0}, [0]
+    while frontier:
+        here = frontier.pop()
+        ends = {end for edge in skeleton.edges if here in edge for end in edge} - reached
+        reached |= ends
+        frontier += ends
+    assert reached == set(range(skeleton.num_keypoints))
+
+
+@pytest.mark.parametrize("skeleton", ALL, ids=IDS)
+def test_mirror_swaps_the_names_of_left_and_right(skeleton):
+    swapped = [skeleton.keypoints[index] for index in skeleton.flip_permutation]
+    sides = {"left_": "right_", "right_": "left_"}
+    for name, image in zip(skeleton.keypoints, swapped, strict=True):
+        side = next((side for side in sides if name.startswith(side)), None)
+        assert image == (name if side is None else sides[side] + name[len(side) :])
+
+
+@pytest.mark.parametrize("skeleton", ALL, ids=IDS)
+def test_mirror_twice_is_nothing_and_maps_limbs_onto_limbs(skeleton):
+    permutation = skeleton.flip_permutation
+    assert [permutation[index] for index in permutation] == list(range(skeleton.num_keypoints))
+    for edge, source in zip(skeleton.edges, skeleton.edge_flip_permutation, strict=True):
+        assert {permutation[end] for end in edge} == set(skeleton.edges[source])
+    assert sorted(skeleton.edge_flip_permutation) == list(range(skeleton.num_edges))
+
+
+@pytest.mark.parametrize("skeleton", ALL, ids=IDS)
+def test_left_is_warm_right_is_cool_and_the_middle_neutral(skeleton):
+    for name, (red, _, blue) in zip(skeleton.keypoints, skeleton.colors, strict=True):
+        if name.startswith("left_"):
+            assert red > blue + 100
+        elif name.startswith("right_"):
+            assert blue > red + 100
+        else:
+            assert abs(red - blue) < 20
+
+
+def test_edge_colors_lie_between_their_ends():
+    for (a, b), color in zip(COCO.edges, COCO.edge_colors, strict=True):
+        np.testing.assert_allclose(color, np.mean([COCO.colors[a], COCO.colors[b]], axis=0), atol=0.5)
+
+
+def test_coco_as_published():
+    assert COCO.edges == (
+        *((0, 5), (0, 6), (5, 7), (7, 9), (6, 8), (8, 10), (5, 11), (11, 13), (13, 15)),
+        *((6, 12), (12, 14), (14, 16), (0, 1), (0, 2), (1, 3), (2, 4), (11, 12)),
+    )
+    assert COCO.flip_pairs == ((1, 2), (3, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 16))
+    assert COCO.sigmas[COCO.index("left_hip")] == 0.107
+
+
+def test_sides_by_index_as_the_data_sets_give_them():
+    sides = {
+        H36M: ((4, 5, 6, 11, 12, 13), (1, 2, 3, 14, 15, 16)),
+        JHMDB: ((4, 6, 8, 10, 12, 14), (3, 5, 7, 9, 11, 13)),
+        MPII: ((3, 4, 5, 13, 14, 15), (0, 1, 2, 10, 11, 12)),
+        NTU: ((4, 5, 6, 7, 12, 13, 14, 15, 21, 22), (8, 9, 10, 11, 16, 17, 18, 19, 23, 24)),
+        OPENPOSE: ((5, 6, 7, 11, 12, 13, 15, 17), (2, 3, 4, 8, 9, 10, 14, 16)),
+    }
+    for skeleton, (left, right) in sides.items():
+        names = skeleton.keypoints
+        assert tuple(index for index, name in enumerate(names) if name.startswith("left_")) == left
+        assert tuple(index for index, name in enumerate(names) if name.startswith("right_")) == right
+
+
+def test_sigmas_are_the_same_left_and_right():
+    for skeleton in (COCO, MPII, JHMDB):
+        assert all(skeleton.sigmas[left] == skeleton.sigmas[right] for left, right in skeleton.flip_pairs)
+    assert H36M.sigmas is OPENPOSE.sigmas is NTU.sigmas is None
+
+
+def test_get_and_index():
+    assert get("coco") is COCO
+    assert get("jhmdb") is JHMDB
+    assert NTU.index("thorax") == 20
+    with pytest.raises(ValueError, match="one of coco, mpii, h36m, openpose, ntu, jhmdb, got 'COCO17'"):
+        get("COCO17")
+    with pytest.raises(ValueError, match="coco has no keypoint 'tail'"):
+        COCO.index("tail")
+
+
+# ---------------------------------------- a set of one's own
+MOUSE = {"name": "mouse", "keypoints": ("snout", "left_ear", "right_ear"), "edges": ((0, 1), (0, 2))}
+
+
+def test_own_set_gets_pairs_and_colours_by_name():
+    mouse = Skeleton(**{**MOUSE, "edges": [[0, 1], [2, 0]]})
+    assert mouse.edges == ((0, 1), (2, 0))
+    assert mouse.flip_pairs == ((1, 2),)
+    assert mouse.edge_flip_permutation == (1, 0)
+    assert len(mouse.colors) == 3
+    assert mouse.sigmas is None
+    assert hash(mouse) == hash(Skeleton(**{**MOUSE, "edges": ((0, 1), (2, 0))}))
+    with pytest.raises(AttributeError):
+        mouse.name = "rat"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"keypoints": ("snout", "left_ear", "right_ear", "snout")}, "unique, got snout more than once"),
+        ({"keypoints": ()}, "non-empty tuple of names"),
+        ({"keypoints": "snout"}, "non-empty tuple of names"),
+        ({"edges": ((0, 1), (0, 3))}, r"different keypoints of 0 to 2, got \(0, 3\)"),
+        ({"edges": ((0, -1), (0, 2))}, r"different keypoints of 0 to 2, got \(0, -1\)"),
+        ({"edges": ((1, 1),)}, r"different keypoints of 0 to 2, got \(1, 1\)"),
+        ({"edges": ((0, 1), (1, 0), (0, 2))}, r"each edge must be given once"),
+        ({"edges": ((0, 1),)}, r"mirror image \(0, 2\) of edge \(0, 1\) must be an edge too"),
+        ({"flip_pairs": ((0, 1),)}, "left_ and right_ keypoint of one name, got snout and left_ear"),
+        ({"flip_pairs": ((1, 3),)}, r"a flip pair must hold keypoints of 0 to 2, got \(1, 3\)"),
+        ({"flip_pairs": ((1, 2), (2, 1))}, "one flip pair only"),
+        ({"flip_pairs": ()}, "left_ear, right_ear is in none"),
+        ({"keypoints": ("snout", "left_ear", "right_paw")}, "left_ear, right_paw is in none"),
+        ({"sigmas": (0.1, 0.1)}, "sigmas must be 3 positive numbers, one per keypoint, got 2"),
+        ({"sigmas": (0.1, 0.1, 0.0)}, "sigmas must be 3 positive numbers"),
+        ({"sigmas": (0.1, 0.1, float("nan"))}, "sigmas must be 3 positive numbers"),
+        ({"colors": ((0, 0, 0),)}, "colors must be 3 RGB triples of 0 to 255, one per keypoint, got 1"),
+        ({"colors": ((0, 0, 0), (0, 0, 256), (0, 0, 0))}, "colors must be 3 RGB triples of 0 to 255"),
+        ({"colors": ((0, 0), (0, 0), (0, 0))}, "colors must be 3 RGB triples of 0 to 255"),
+    ],
+)
+def test_a_wrong_set_is_refused_in_one_sentence(change, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        Skeleton(**{**MOUSE, **change})
+    assert str(caught.value).startswith("mouse: ")
+    assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------- maps
+def test_formulas_sum_to_one_and_are_symmetric():
+    for name, formulas in DERIVED.items():
+        for formula in formulas:
+            assert sum(formula.values()) == pytest.approx(1), name
+            for part, weight in formula.items():
+                other = part.replace("left_", "right_") if "left_" in part else part.replace("right_", "left_")
+                assert formula[other] == weight, name
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS, ids=PAIR_IDS)
+def test_mapping_rows(source, target):
+    matrix = mapping(source, target)
+    assert matrix.shape == (target.num_keypoints, source.num_keypoints)
+    assert matrix.dtype == np.float32
+    for name, row in zip(target.keypoints, matrix, strict=True):
+        if name in source.keypoints:
+            assert row[source.index(name)] == 1
+            assert np.count_nonzero(row) == 1
+        else:
+            assert row.sum() == pytest.approx(1) or not row.any()
+
+
+def test_mapping_to_itself_is_the_identity():
+    for skeleton in ALL:
+        np.testing.assert_array_equal(mapping(skeleton, skeleton), np.eye(skeleton.num_keypoints))
+
+
+def test_what_can_be_worked_out():
+    lacking = {}
+    for source, target in PAIRS:
+        rows = mapping(source, target).any(axis=1)
+        lacking[source.name, target.name] = {name for name, row in zip(target.keypoints, rows, strict=True) if not row}
+    whole = {pair for pair, names in lacking.items() if not names}
+    assert {("coco", "h36m"), ("mpii", "h36m"), ("openpose", "h36m"), ("ntu", "h36m")} <= whole
+    assert {("coco", "openpose"), ("openpose", "coco"), ("coco", "jhmdb"), ("ntu", "jhmdb")} <= whole
+    assert lacking["jhmdb", "h36m"] == {"head"}
+    assert lacking["coco", "mpii"] == {"head_top"}
+    for source in ("mpii", "h36m", "ntu", "jhmdb"):
+        assert lacking[source, "coco"] == {"left_eye", "right_eye", "left_ear", "right_ear"}
+
+
+def test_coco_to_h36m_against_the_formulas_written_out():
+    keypoints, scores = random_figure(COCO, seed=1)
+    part = {name: keypoints[..., index, :] for index, name in enumerate(COCO.keypoints)}
+    hip = (part["left_hip"] + part["right_hip"]) / 2
+    thorax = (part["left_shoulder"] + part["right_shoulder"]) / 2
+    expected = [
+        *(hip, part["right_hip"], part["right_knee"], part["right_ankle"]),
+        *(part["left_hip"], part["left_knee"], part["left_ankle"]),
+        *((hip + thorax) / 2, thorax, part["nose"], (part["left_eye"] + part["right_eye"]) / 2),
+        *(part["left_shoulder"], part["left_elbow"], part["left_wrist"]),
+        *(part["right_shoulder"], part["right_elbow"], part["right_wrist"]),
+    ]
+    converted, _ = convert(keypoints, scores, COCO, H36M)
+    np.testing.assert_allclose(converted, np.stack(expected, axis=-2), atol=1e-4)
+
+
+def test_a_standing_figure_stays_a_standing_figure():
+    keypoints, scores = standing()
+    h36m, _ = convert(keypoints, scores, COCO, H36M)
+    at = {name: h36m[index] for index, name in enumerate(H36M.keypoints)}
+    np.testing.assert_allclose(at["hip"], (50, 60))
+    np.testing.assert_allclose(at["thorax"], (50, 24))
+    np.testing.assert_allclose(at["spine"], (50, 42))
+    column = [at[name][1] for name in ("head", "nose", "thorax", "spine", "hip", "left_knee", "left_ankle")]
+    assert column == sorted(column)  # from head to foot, y pointing down
+    jhmdb, _ = convert(keypoints, scores, COCO, JHMDB)
+    assert jhmdb[JHMDB.index("neck")].tolist() == [50, 24]
+    np.testing.assert_allclose(jhmdb[JHMDB.index("belly")], (50, 60 - 0.2 * 36), rtol=1e-6)
+    openpose, _ = convert(keypoints, scores, COCO, OPENPOSE)
+    assert openpose[OPENPOSE.index("neck")].tolist() == [50, 24]
+
+
+def test_there_and_back():
+    keypoints, scores = random_figure(COCO, seed=2)
+    there = convert(keypoints, scores, COCO, OPENPOSE)
+    back, back_scores = convert(*there, OPENPOSE, COCO)
+    np.testing.assert_array_equal(back, keypoints)
+    np.testing.assert_array_equal(back_scores, scores)
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS, ids=PAIR_IDS)
+def test_mirror_then_convert_is_convert_then_mirror(source, target):
+    keypoints, scores = random_figure(source, seed=3)
+
+    def mirror(keypoints, scores, skeleton):
+        permutation = list(skeleton.flip_permutation)
+        return (keypoints * (-1, 1))[..., permutation, :] + 0.0, scores[..., permutation]
+
+    first = convert(*mirror(keypoints, scores, source), source, target, missing="zero")
+    last = mirror(*convert(keypoints, scores, source, target, missing="zero"), target)
+    np.testing.assert_allclose(first[0], last[0], atol=1e-4)
+    np.testing.assert_array_equal(first[1], last[1])
+
+
+def test_score_is_the_lowest_of_those_it_comes_from():
+    keypoints, scores = standing()
+    scores[COCO.index("left_hip")] = 0.4
+    scores[COCO.index("right_shoulder")] = 0.7
+    _, converted = convert(keypoints, scores, COCO, H36M)
+    at = dict(zip(H36M.keypoints, converted, strict=True))
+    assert at["hip"] == at["left_hip"] == at["spine"] == np.float32(0.4)
+    assert at["thorax"] == np.float32(0.7)
+    assert at["right_hip"] == at["nose"] == 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_lost_joint_loses_what_comes_from_it_and_nothing_else(bad):
+    keypoints, scores = standing()
+    clean, _ = convert(keypoints, scores, COCO, H36M)
+    keypoints[COCO.index("left_hip"), 1] = bad
+    converted, converted_scores = convert(keypoints, scores, COCO, H36M)
+    lost = [name in ("hip", "left_hip", "spine") for name in H36M.keypoints]
+    assert np.isnan(converted[lost]).all()
+    assert not converted_scores[lost].any()
+    np.testing.assert_array_equal(converted[np.logical_not(lost)], clean[np.logical_not(lost)])
+    assert (converted_scores[np.logical_not(lost)] == 1).all()
+
+
+def test_a_score_that_is_no_number_is_a_lost_joint():
+    keypoints, scores = standing()
+    scores[COCO.index("nose")] = np.nan
+    converted, converted_scores = convert(keypoints, scores, COCO, H36M)
+    assert np.isnan(converted[H36M.index("nose")]).all()
+    assert converted_scores[H36M.index("nose")] == 0
+
+
+def test_missing_joints_are_named_or_zero():
+    keypoints, scores = random_figure(JHMDB, seed=4)
+    with pytest.raises(ValueError, match='from those of jhmdb, head cannot; use missing="zero"'):
+        convert(keypoints, scores, JHMDB, H36M)
+    converted, converted_scores = convert(keypoints, scores, JHMDB, H36M, missing="zero")
+    head = H36M.index("head")
+    assert not converted[..., head, :].any()
+    assert not converted_scores[..., head].any()
+    assert np.delete(converted_scores, head, axis=-1).all()
+
+
+def test_three_coordinates_and_any_leading_axes():
+    keypoints = np.random.default_rng(5).normal(size=(4, 25, 3))
+    converted, scores = convert(keypoints, np.ones((4, 25)), NTU, H36M)
+    assert converted.shape == (4, 17, 3)
+    assert scores.shape == (4, 17)
+    assert converted.dtype == scores.dtype == np.float32
+    np.testing.assert_allclose(converted[:, H36M.index("thorax")], keypoints[:, 20], rtol=1e-6)
+    empty, _ = convert(np.zeros((0, 17, 2)), np.zeros((0, 17)), COCO, H36M)
+    assert empty.shape == (0, 17, 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "score_shape", "options", "message"),
+    [
+        ((3, 16, 2), (3, 16), {}, r"keypoints of coco must be \[..., 17, 2 or 3\], got \(3, 16, 2\)"),
+        ((3, 17, 4), (3, 17), {}, r"2 or 3\], got \(3, 17, 4\)"),
+        ((17,), (17,), {}, r"got \(17,\)"),
+        ((3, 17, 2), (17,), {}, r"scores must be \(3, 17\), one per keypoint, got \(17,\)"),
+        ((3, 17, 2), (3, 17), {"missing": "nan"}, 'missing must be "error" or "zero", got \'nan\''),
+    ],
+)
+def test_convert_refuses(shape, score_shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        convert(np.zeros(shape), np.zeros(score_shape), COCO, H36M, **options)
+
+
+def test_names_in_the_module_are_the_sets_of_get():
+    assert [getattr(skeletons, name.upper()) for name in IDS] == list(ALL)

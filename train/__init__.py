@@ -1,0 +1,1 @@
+"""Training scripts, one per model family; run as `python -m train.<family>` from a checkout."""

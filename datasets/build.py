@@ -141,10 +141,10 @@ def report(builder, data_dir, done):
 def main(argv):
     if len(argv) != 2:
         raise app.UsageError(f"Give the name of one data set of {', '.join(available())}.")
-    if not flags.FLAGS["verbosity"].present:  # TFDS warns of what is usual here; our own warnings are about the data
+    values = flags.FLAGS
+    if not values["verbosity"].present:  # TFDS warns of what is usual here; our own warnings are about the data
         absl_logging.set_verbosity(absl_logging.ERROR)
         logging.getLogger("kerapose").setLevel(logging.WARNING)
-    values = flags.FLAGS
     own_file = {flag: values[flag].value for flag in OWN_FILE_FLAGS}
     try:
         run(argv[1], values.data_dir, values.manual_dir, values.overwrite, **own_file)

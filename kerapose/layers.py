@@ -5,6 +5,8 @@ The blocks know two facts that plain `Conv3D` + `BatchNormalization` + `ReLU` la
 * a kernel that spans only space or only time is a 2D convolution over merged axes, which every backend runs faster.
 """
 
+import math
+
 import keras
 from keras import ops
 
@@ -78,12 +80,12 @@ class ConvNorm(keras.layers.Layer):
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=fan_out, autocast=False)
         if self.norm:
             options = {"shape": (self.filters,), "autocast": False}
+            # Copies of the model on several devices each see a part of the batch: their running figures are averaged.
+            running = options | {"trainable": False, "aggregation": "mean"}
             self.gamma = self.add_weight(name="gamma", initializer=self.gamma_initializer, **options)
             self.beta = self.add_weight(name="beta", initializer="zeros", **options)
-            self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", trainable=False, **options)
-            self.moving_variance = self.add_weight(
-                name="moving_variance", initializer="ones", trainable=False, **options
-            )
+            self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **running)
+            self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **running)
 
     def call(self, x, shortcut=None, training=False):
         if not self.norm:
@@ -103,7 +105,7 @@ class ConvNorm(keras.layers.Layer):
         if self.depthwise:
             x = depthwise_convolution(x, kernel, self.strides)  # [B, T, H', W', C]
         elif t == 1:
-            x = x[:, ::stride_t] if stride_t > 1 else x
+            x = _every_nth_frame(x, stride_t)
             x = ops.reshape(x, (-1, *x.shape[2:]))  # [B*T', H, W, C]
             x = _convolve_2d(x, kernel[0], (stride_h, stride_w))
         elif (h, w) == (1, 1) and (stride_h, stride_w) == (1, 1):
@@ -189,32 +191,50 @@ def depthwise_convolution(x, kernel, strides):
     if strides[0] != 1:
         raise ValueError(f"A depthwise convolution has temporal stride 1, got strides={strides}; drop frames instead.")
     _, frames, height, width, channels = x.shape
-    reach = taps // 2
     if (h, w) == (1, 1) and strides == (1, 1, 1):
-        x = ops.pad(x, ((0, 0), (reach, reach), (0, 0), (0, 0), (0, 0)))
-        return sum(x[:, tap : tap + frames] * kernel[tap, 0, 0, :, 0] for tap in range(taps))
+        x = ops.reshape(x, (-1, frames, height * width, channels))  # [B, T, H*W, C]
+        x = ops.depthwise_conv(x, kernel[:, 0], padding="same")
+        return ops.reshape(x, (-1, frames, height, width, channels))  # [B, T, H, W, C]
     x = ops.reshape(x, (-1, height, width, channels))  # [B*T, H, W, C]
+    padding = "same"
     if strides[1:] != (1, 1):
-        x, padding = ops.pad(x, ((0, 0), (h // 2, h // 2), (w // 2, w // 2), (0, 0))), "valid"
-    else:
-        padding = "same"
-    total = None
+        x, padding = pad_symmetric(x, (h, w)), "valid"
+    total = 0
     for tap in range(taps):
-        y = ops.depthwise_conv(x, kernel[tap], strides=strides[1:], padding=padding)
-        y = ops.reshape(y, (-1, frames) + tuple(y.shape[1:]))  # [B, T, H', W', C]
-        y = _shift_frames(y, reach - tap)
-        total = y if total is None else total + y
-    return total
+        y = ops.depthwise_conv(x, kernel[tap], strides=strides[1:], padding=padding)  # [B*T, H', W', C]
+        size = y.shape[1:]
+        total = total + _shift_frames(ops.reshape(y, (-1, frames, math.prod(size))), taps // 2 - tap)  # [B, T, H'*W'*C]
+    return ops.reshape(total, (-1, frames, *size))  # [B, T, H', W', C]
+
+
+# Splits and concatenations of flat frames, where slices would do: TensorFlow differentiates a slice of [B, T, H, W, C]
+# ten times slower than the convolution beside it.
 
 
 def _shift_frames(x, offset):
-    """Moves [B, T, ...] by `offset` frames towards later ones (negative: earlier); zeros come in."""
+    """Moves [B, T, F] by `offset` frames towards later ones (negative: earlier); zeros come in."""
+    frames = x.shape[1]
     if offset == 0:
         return x
-    padding = [(0, 0)] * len(x.shape)
-    padding[1] = (max(offset, 0), max(-offset, 0))
-    kept = x[:, : x.shape[1] - offset] if offset > 0 else x[:, -offset:]
-    return ops.pad(kept, padding)
+    if abs(offset) >= frames:
+        return ops.zeros_like(x)
+    if offset > 0:
+        kept, lost = ops.split(x, [frames - offset], axis=1)
+        return ops.concatenate([ops.zeros_like(lost), kept], axis=1)
+    lost, kept = ops.split(x, [-offset], axis=1)
+    return ops.concatenate([kept, ops.zeros_like(lost)], axis=1)
+
+
+def _every_nth_frame(x, n):
+    """Frames 0, n, 2n, ... of [B, T, H, W, C]."""
+    if n == 1:
+        return x
+    frames, size = x.shape[1], x.shape[2:]
+    flat = ops.reshape(x, (-1, frames, math.prod(size)))  # [B, T, H*W*C]
+    if frames % n:
+        flat = ops.pad(flat, ((0, 0), (0, n - frames % n), (0, 0)))
+    groups = ops.reshape(flat, (-1, flat.shape[1] // n, n * math.prod(size)))  # [B, T/n, n*H*W*C]
+    return ops.reshape(ops.split(groups, n, axis=-1)[0], (-1, groups.shape[1], *size))  # [B, T/n, H, W, C]
 
 
 def _convolve_2d(x, kernel, strides):
@@ -222,7 +242,7 @@ def _convolve_2d(x, kernel, strides):
     if strides == (1, 1):
         return ops.conv(x, kernel, padding="same")
     if tuple(kernel.shape[:2]) == (1, 1):
-        return ops.conv(x[:, :: strides[0], :: strides[1]], kernel, padding="valid")
+        return ops.conv(x, kernel, strides=strides, padding="valid")
     return ops.conv(pad_symmetric(x, kernel.shape[:2]), kernel, strides=strides, padding="valid")
 
 
@@ -230,6 +250,55 @@ def pad_symmetric(x, kernel_size):
     """Pads the inner axes of [B, ..., C] by `(kernel - 1) // 2` zeros on both sides."""
     reaches = [((k - 1) // 2, (k - 1) // 2) for k in kernel_size]
     return ops.pad(x, [(0, 0), *reaches, (0, 0)])
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class FramePool(keras.layers.Layer):
+    """Pools each frame in space, then optionally frames in pairs: 3D pooling that LiteRT runs as well.
+
+    Args:
+        mode: "max" or "average".
+        pool_size: height and width of the window.
+        stride: of the window.
+        symmetric: whether to pad by `pool_size // 2` on both sides. Else odd sizes are floored.
+        frame_pairs: whether to average the frames in pairs too, an odd last one dropped.
+
+    Input: [B, T, H, W, C], for "max" with symmetric padding not negative. Output: [B, T or T // 2, H', W', C].
+    """
+
+    def __init__(self, mode, pool_size, stride, symmetric=False, frame_pairs=False, **kwargs):
+        super().__init__(**kwargs)
+        self.mode = mode
+        self.pool_size = pool_size
+        self.stride = stride
+        self.symmetric = symmetric
+        self.frame_pairs = frame_pairs
+
+    def call(self, x):
+        batch_shape = self.compute_output_shape(x.shape)
+        frames = x.shape[1]
+        x = ops.reshape(x, (-1, *x.shape[2:]))  # [B*T, H, W, C]
+        pool = ops.max_pool if self.mode == "max" else ops.average_pool
+        if self.symmetric and self.stride > 1:
+            x = pad_symmetric(x, (self.pool_size, self.pool_size))
+        padding = "same" if self.symmetric and self.stride == 1 else "valid"
+        x = pool(x, self.pool_size, self.stride, padding)
+        if self.frame_pairs:
+            size = x.shape[1:]
+            x = ops.reshape(x, (-1, frames, *size))  # [B, T, H', W', C]
+            x = x[:, :-1] if frames % 2 else x
+            x = ops.mean(ops.reshape(x, (-1, 2, *size)), axis=1)  # [B*T/2, H', W', C]
+        return ops.reshape(x, (-1, *batch_shape[1:]))
+
+    def compute_output_shape(self, x_shape):
+        batch, frames, height, width, channels = x_shape
+        margin = 2 * (self.pool_size // 2) if self.symmetric else 0
+        height, width = ((size + margin - self.pool_size) // self.stride + 1 for size in (height, width))
+        return (batch, frames // 2 if self.frame_pairs else frames, height, width, channels)
+
+    def get_config(self):
+        names = ("mode", "pool_size", "stride", "symmetric", "frame_pairs")
+        return super().get_config() | {name: getattr(self, name) for name in names}
 
 
 @keras.saving.register_keras_serializable("kerapose")

@@ -4,6 +4,8 @@ A layer is named after the PyTorch module that it stands for ("layer1.0.conv2"),
 follows from a layer's own: nothing is matched by order or by shape.
 """
 
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -20,7 +22,7 @@ IGNORED_ENDINGS = ("num_batches_tracked",)
 def load_torch(model, source):
     """Loads the weights of a published PyTorch checkpoint into a model of ours.
 
-    All or nothing: if any name is missing, left over or misshapen, the model is left as it was.
+    All or nothing: if any name is missing, left over, repeated or misshapen, the model is left as it was.
 
     Args:
         model: a network of `kerapose.models`.
@@ -32,7 +34,8 @@ def load_torch(model, source):
         The model.
 
     Raises:
-        ValueError: naming every weight that is missing, left over or misshapen; or if the file is of no known kind.
+        ValueError: naming every weight that is missing, left over, repeated or misshapen; or if the file is of no known
+            kind or broken.
         FileNotFoundError: if there is no such file.
         ImportError: if reading the file needs a package that is not installed.
 
@@ -40,10 +43,13 @@ def load_torch(model, source):
         >>> network = models.SlowOnly.from_variant("slowonly", num_classes=60)
         >>> weights.load_torch(network, "slowonly_r50_ntu60_xsub_joint.pth")
     """
-    state = {_strip(name): array for name, array in _read(source).items() if not name.endswith(IGNORED_ENDINGS)}
+    source = _read(source)
+    names = [name for name in source if not name.endswith(IGNORED_ENDINGS)]
+    state = {_strip(name): source[name] for name in names}
     slots = _slots(model)
     missing = sorted(set(slots) - set(state))
     left_over = sorted(set(state) - set(slots))
+    repeated = sorted(name for name, count in Counter(map(_strip, names)).items() if count > 1)
     arrays, misshapen = {}, []
     for name in sorted(set(slots) & set(state)):
         variable, convert = slots[name]
@@ -53,8 +59,8 @@ def load_torch(model, source):
             misshapen.append(f"{name} {array.shape} for our {variable.path} {tuple(variable.shape)}")
         else:
             arrays[name] = converted
-    if missing or left_over or misshapen:
-        raise ValueError(_mismatch(model, missing, left_over, misshapen))
+    if missing or left_over or repeated or misshapen:
+        raise ValueError(_mismatch(model, missing, left_over, repeated, misshapen))
     for name, array in arrays.items():
         slots[name][0].assign(array)
     return model
@@ -113,6 +119,8 @@ def _read(source):
     """A flat mapping of names to arrays, whatever the source."""
     if isinstance(source, str | Path):
         source = _read_file(Path(source))
+    if not hasattr(source, "items"):
+        raise ValueError(f"A checkpoint maps names to arrays, got a {type(source).__name__}; save its state dict.")
     for key in NESTINGS:
         if key in source and hasattr(source[key], "items"):
             source = source[key]
@@ -122,18 +130,23 @@ def _read(source):
 def _read_file(path):
     if not path.is_file():
         raise FileNotFoundError(f"A checkpoint is a file, got {path}, which does not exist; check the path.")
-    if path.suffix == ".safetensors":
-        return _need("safetensors.numpy", "safetensors").load_file(path)
-    if path.suffix in (".pth", ".pt"):
-        torch = _need("torch", "torch")
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise ValueError(
-                f"{path} is not a readable checkpoint of plain tensors ({str(error).splitlines()[0]}); download it "
-                "again, or save its state dict by itself."
-            ) from error
-    raise ValueError(f"A checkpoint ends in .pth, .pt or .safetensors, got {path.name}; convert or rename it.")
+    if path.suffix not in (".pth", ".pt", ".safetensors"):
+        raise ValueError(f"A checkpoint ends in .pth, .pt or .safetensors, got {path.name}; convert or rename it.")
+    load = _loader(path.suffix)
+    try:
+        return load(path)
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"{path} is not a readable checkpoint of plain tensors ({reason}); download it again, or save its state "
+            "dict by itself."
+        ) from error
+
+
+def _loader(suffix):
+    if suffix == ".safetensors":
+        return _need("safetensors.numpy", "safetensors").load_file
+    return partial(_need("torch", "torch").load, map_location="cpu", weights_only=True)
 
 
 def _need(module, extra):
@@ -147,9 +160,10 @@ def _to_numpy(array):
     return array.detach().cpu().float().numpy() if hasattr(array, "detach") else array
 
 
-def _mismatch(model, missing, left_over, misshapen):
+def _mismatch(model, missing, left_over, repeated, misshapen):
     parts = [f"The checkpoint does not fit {type(model).__name__}, which is left as it was"]
-    for what, names in (("missing from the file", missing), ("left over", left_over), ("misshapen", misshapen)):
+    lists = {"missing from the file": missing, "left over": left_over, "repeated": repeated, "misshapen": misshapen}
+    for what, names in lists.items():
         if names:
             parts.append(f"{len(names)} {what}: {', '.join(names)}")
     remedy = "build the model with the variant, input channels and number of classes that the file was trained with"

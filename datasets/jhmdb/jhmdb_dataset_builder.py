@@ -12,9 +12,9 @@ from kerapose.skeletons import JHMDB
 FILE = "jhmdb_gt.npz"
 ADDRESS = "https://github.com/fandulu/DD-Net/tree/master/data/JHMDB"
 CLASSES = (
-    *("catch", "clap", "golf", "jump", "pick", "pour", "pullup"),
-    *("push", "run", "sit", "stand", "throw", "walk", "wave"),
-)
+    "catch", "clap", "golf", "jump", "pick", "pour", "pullup",
+    "push", "run", "sit", "stand", "throw", "walk", "wave",
+)  # fmt: skip
 SPLITS = ("train1", "test1", "train2", "test2", "train3", "test3")
 ARRAYS = ("keypoint", "offsets", "label", "frame_dir", "class_names", "img_shape", *SPLITS)
 

@@ -195,7 +195,8 @@ def _add_leg(points, angles, lengths, heading, pelvis, side, outward):
         @ rotation("z", outward * angles[f"{side}_hip_rotation"])
     )
     shank = thigh @ rotation("y", angles[f"{side}_knee_flexion"])
-    foot = heading @ rotation("z", outward * angles[f"{side}_hip_rotation"]) @ rotation("y", angles[f"{side}_foot_pitch"])
+    toe_out = rotation("z", outward * angles[f"{side}_hip_rotation"])
+    foot = heading @ toe_out @ rotation("y", angles[f"{side}_foot_pitch"])
     hip = points["pelvis"] + along(pelvis, 0, outward * lengths["hip_half_width"], 0)
     knee = hip + along(thigh, 0, 0, -lengths["thigh"])
     ankle = knee + along(shank, 0, 0, -lengths["shank"])
@@ -206,8 +207,10 @@ def _add_leg(points, angles, lengths, heading, pelvis, side, outward):
 
 def leg_reach(angles, lengths, side):
     """Gives how far the ankle hangs below the hip, metres: [T]."""
-    thigh, shank = angles[f"{side}_hip_flexion"], angles[f"{side}_hip_flexion"] - angles[f"{side}_knee_flexion"]
-    return (lengths["thigh"] * np.cos(thigh) + lengths["shank"] * np.cos(shank)) * np.cos(angles[f"{side}_hip_abduction"])
+    thigh = angles[f"{side}_hip_flexion"]
+    shank = thigh - angles[f"{side}_knee_flexion"]
+    reach = lengths["thigh"] * np.cos(thigh) + lengths["shank"] * np.cos(shank)
+    return reach * np.cos(angles[f"{side}_hip_abduction"])
 
 
 def _root_steps(soles, bearing, softness_m=0.01):

@@ -77,8 +77,8 @@ def draw_camera(rng, pelvis_m):
     center_px = np.array([width, height]) * (0.5 + rng.normal(0, 0.01, size=2))
     azimuth, distance = rng.uniform(-np.pi, np.pi), rng.uniform(3.0, 8.0)
     middle = pelvis_m.mean(axis=0)
-    position_m = np.array([np.cos(azimuth) * distance, np.sin(azimuth) * distance, 0.0]) + [middle[0], middle[1], 0.0]
-    position_m[2] = rng.uniform(0.5, 2.5)
+    ground_m = middle[:2] + distance * np.array([np.cos(azimuth), np.sin(azimuth)])
+    position_m = np.append(ground_m, rng.uniform(0.5, 2.5))
     followed = _smooth(pelvis_m, reach=8)
     target_m = middle + rng.uniform(0.3, 1.0) * (followed - middle)  # [T, 3]
     target_m = target_m + rng.normal(0, 0.12, size=3)

@@ -53,14 +53,15 @@ class Timing:
 
 
 def walk(performer, rng, fps):
+    """Strides at a steady pace, on a slightly curved path; some set off or come to a stop."""
     timing = once(performer, rng, fps, rng.uniform(1.6, 3.0), cut=0.25)
     motion = standing(performer, rng, timing.seconds, arms="hanging")
     effort = ease(rng.uniform(0.6, 3) + timing.seconds / 0.5) if rng.random() < 0.8 else envelope(timing, 0.2)
-    phase = stride_phase(performer, rng, timing, hertz=rng.uniform(0.8, 1.05))
+    phase = cycle(performer, rng, timing, hertz=rng.uniform(0.8, 1.05))
     stretch = performer.amplitude * rng.uniform(0.85, 1.1) * effort
     for side, step in both_steps(phase):
         motion.angles[f"{side}_hip_flexion"] += stretch * (0.12 + 0.42 * np.cos(step + 0.2))
-        motion.angles[f"{side}_knee_flexion"] += stretch * (0.22 * bump(step, 0.13, 0.07) + 1.0 * bump(step, 0.73, 0.11))
+        motion.angles[f"{side}_knee_flexion"] += stretch * (0.22 * bump(step, 0.13, 0.07) + bump(step, 0.73, 0.11))
     for side, step in both_steps(phase):
         push = toe_reach(motion, performer, side) * bump(step, 0.57, 0.09)
         motion.angles[f"{side}_foot_pitch"] += push - 0.3 * effort * bump(step, 0.95, 0.06)
@@ -74,10 +75,11 @@ def walk(performer, rng, fps):
 
 
 def run(performer, rng, fps):
-    timing = once(performer, rng, fps, rng.uniform(0.9, 1.8), cut=0.3)
+    """Jogs or runs with bent elbows and a moment of flight in each step."""
+    timing = once(performer, rng, fps, rng.uniform(0.9, 1.8), cut=0.3, rest=0.5)
     motion = standing(performer, rng, timing.seconds, arms="hanging")
     effort = ease(rng.uniform(0.7, 3) + timing.seconds / 0.4)
-    phase = stride_phase(performer, rng, timing, hertz=rng.uniform(1.25, 1.55))
+    phase = cycle(performer, rng, timing, hertz=rng.uniform(1.25, 1.55))
     stretch = performer.amplitude * rng.uniform(0.75, 1.05) * effort
     heel_lift = rng.uniform(1.0, 1.6)
     for side, step in both_steps(phase):
@@ -95,13 +97,14 @@ def run(performer, rng, fps):
 
 
 def turn(performer, rng, fps):
+    """Turns on the spot with small steps, by a quarter to nearly a whole turn, head first."""
     angle = rng.choice((-1, 1)) * rng.uniform(1.6, 5.5)
     timing = once(performer, rng, fps, 0.5 + abs(angle) / rng.uniform(2.2, 3.5), cut=0.12)
     motion = standing(performer, rng, timing.seconds)
     effort = envelope(timing, 0.15)
     turned = keyframes(timing.progress, (0, 0.5, 1), (0, 0.5, 1), smooth=0.5)
     motion.angles["yaw"] += angle * turned
-    phase = stride_phase(performer, rng, timing, hertz=rng.uniform(0.8, 1.2))
+    phase = cycle(performer, rng, timing, hertz=rng.uniform(0.8, 1.2))
     lift = performer.amplitude * rng.uniform(0.6, 1.2)
     for side, step in both_steps(phase):
         raised = effort * lift * bump(step, 0.70, 0.10)
@@ -117,6 +120,7 @@ def turn(performer, rng, fps):
 
 
 def jump(performer, rng, fps):
+    """Crouches, leaps as a thrown body does and lands softly, once or several times; the arms join in."""
     height_m = performer.amplitude * rng.uniform(0.12, 0.40)
     air = 2 * np.sqrt(2 * height_m / 9.81)
     moments = np.cumsum([0, rng.uniform(0.35, 0.6), 0.22, air, 0.2, rng.uniform(0.3, 0.5)])
@@ -124,8 +128,8 @@ def jump(performer, rng, fps):
     motion = standing(performer, rng, timing.seconds)
     start, dip, leave, land, sink, end = moments / moments[-1]
     depth = performer.amplitude * rng.uniform(0.7, 1.3)
-    crouch = depth * timing.strength * keyframes(timing.progress, (start, dip, leave, land, sink, end), (0, 1, 0, 0.1, 0.8, 0))
-    fold_legs(motion, crouch, knee=1.2, hip=0.75, lean=0.5)
+    crouch = keyframes(timing.progress, (start, dip, leave, land, sink, end), (0, 1, 0, 0.1, 0.8, 0))
+    fold_legs(motion, depth * timing.strength * crouch, knee=1.2, hip=0.75, lean=0.5)
     toes = keyframes(timing.progress, (dip, leave, land, sink), (0, 0.7, 0.3, 0))
     for side in body.SIDES:
         motion.angles[f"{side}_foot_pitch"] += toes
@@ -141,12 +145,11 @@ def jump(performer, rng, fps):
 
 
 def wave(performer, rng, fps, side):
+    """Waves one hand, with the whole arm overhead or with the forearm about a bent elbow."""
     timing = once(performer, rng, fps, rng.uniform(1.3, 2.8), cut=0.2)
     motion = standing(performer, rng, timing.seconds)
     raised = envelope(timing, rng.uniform(0.2, 0.3))
-    beat = performer.amplitude * raised * np.sin(
-        2 * np.pi * rng.uniform(1.2, 2.0) * performer.tempo * timing.seconds + rng.uniform(0, 2 * np.pi)
-    )
+    beat = performer.amplitude * raised * np.sin(cycle(performer, rng, timing, hertz=rng.uniform(1.2, 2.0)))
     if rng.random() < 0.5:  # the whole arm swings overhead
         abduction = rng.uniform(2.1, 2.6) + rng.uniform(0.2, 0.35) * beat
         arm = {"flexion": rng.uniform(0, 0.4), "abduction": abduction, "rotation": 0.6}
@@ -163,40 +166,43 @@ def wave(performer, rng, fps, side):
 
 
 def wave_left(performer, rng, fps):
+    """Waves the performer's own left hand."""
     return wave(performer, rng, fps, "left")
 
 
 def wave_right(performer, rng, fps):
+    """Waves the performer's own right hand."""
     return wave(performer, rng, fps, "right")
 
 
 def clap(performer, rng, fps):
+    """Brings both hands together before the chest again and again."""
     timing = once(performer, rng, fps, rng.uniform(1.2, 2.8), cut=0.2)
     motion = standing(performer, rng, timing.seconds)
     raised = envelope(timing, rng.uniform(0.15, 0.25))
-    beat = 0.5 + 0.5 * np.cos(
-        2 * np.pi * rng.uniform(1.3, 2.5) * performer.tempo * timing.seconds + rng.uniform(0, 2 * np.pi)
-    )
+    apart = 0.5 + 0.5 * np.cos(cycle(performer, rng, timing, hertz=rng.uniform(1.3, 2.5)))
     elbow = rng.uniform(1.2, 1.7)
     lengths = performer.lengths
     # The inward turn of the upper arm that brings the wrists a hand's thickness from each other.
     reach = lengths["forearm"] * np.sin(elbow)
     closed = np.arcsin(np.clip((lengths["shoulder_half_width"] - 0.03) / reach, 0, 0.97))
-    opening = performer.amplitude * rng.uniform(0.4, 0.9) * beat
-    flexion, strength = rng.uniform(0.3, 1.3), rng.uniform(0.9, 1.1)
+    opening = performer.amplitude * rng.uniform(0.6, 1.1) * apart
+    flexion = rng.uniform(0.3, 1.3)
     for side in body.SIDES:
-        move_arm(motion, side, raised, flexion=flexion, abduction=0.1, rotation=opening * strength - closed, elbow=elbow)
-    motion.angles["spine_flexion"] += 0.05 * raised * performer.looseness * beat
+        move_arm(motion, side, raised, flexion, abduction=0.1, rotation=opening - closed, elbow=elbow)
+    motion.angles["spine_flexion"] += 0.05 * raised * performer.looseness * apart
     motion.angles["head_flexion"] += rng.uniform(0, 0.2) * raised
     return motion
 
 
 def squat(performer, rng, fps):
+    """Goes down on bent knees with the heels on the floor and comes up again."""
     timing = repeats(performer, rng, fps, rng.uniform(1.3, 2.2), most=2)
     motion = standing(performer, rng, timing.seconds)
     bottom = rng.uniform(0.4, 0.6)
-    depth = performer.amplitude * timing.strength * keyframes(timing.progress, (0, bottom - 0.08, bottom + 0.08, 1), (0, 1, 1, 0))
-    fold_legs(motion, depth, knee=rng.uniform(1.6, 2.1), hip=rng.uniform(1.25, 1.5), lean=rng.uniform(0.3, 0.7))
+    depth = keyframes(timing.progress, (0, bottom - 0.08, bottom + 0.08, 1), (0, 1, 1, 0))
+    depth *= performer.amplitude * timing.strength
+    fold_legs(motion, depth, knee=rng.uniform(1.4, 2.1), hip=rng.uniform(1.1, 1.5), lean=rng.uniform(0.3, 0.7))
     if rng.random() < 0.7:  # arms out for balance
         flexion = rng.uniform(0.6, 1.6)
         for side in body.SIDES:
@@ -208,10 +214,11 @@ def squat(performer, rng, fps):
 
 
 def sit_down(performer, rng, fps):
+    """Sits down on a seat and stays seated."""
     timing = once(performer, rng, fps, rng.uniform(1.0, 1.8), cut=0.1)
     motion = standing(performer, rng, timing.seconds)
     seated = keyframes(timing.progress, (0.05, 1), (0, 1))
-    hip = rng.uniform(1.35, 1.6)
+    hip = rng.uniform(1.2, 1.65)
     fold_legs(motion, seated, knee=hip + rng.uniform(-0.15, 0.15), hip=hip, lean=rng.uniform(-0.15, 0.15))
     lean = performer.amplitude * rng.uniform(0.35, 0.75)
     forward = keyframes(timing.progress, (0, 0.55, 1), (0, 1, 0))
@@ -225,15 +232,17 @@ def sit_down(performer, rng, fps):
 
 
 def stand_up(performer, rng, fps):
+    """Gets up from a seat: sitting down, backwards in time."""
     return sit_down(performer, rng, fps).reversed()
 
 
 def bend(performer, rng, fps):
+    """Bends forward to reach down, on straight or bent knees, with one hand or both."""
     timing = repeats(performer, rng, fps, rng.uniform(1.4, 2.4), most=2)
     motion = standing(performer, rng, timing.seconds)
     low = rng.uniform(0.35, 0.5)
     stoop = performer.amplitude * timing.strength * keyframes(timing.progress, (0, low, low + 0.12, 1), (0, 1, 1, 0))
-    depth, knees = rng.uniform(1.2, 1.75), rng.uniform(0.05, 0.8)
+    depth, knees = rng.uniform(1.15, 1.55), rng.uniform(0.05, 1.1)
     fold_legs(motion, stoop, knee=knees, hip=0.18 + 0.55 * knees, lean=0.55 * depth)
     lean_over(motion, spine=0.45 * depth * stoop)
     motion.angles["head_flexion"] -= rng.uniform(0, 0.5) * stoop
@@ -249,7 +258,8 @@ def bend(performer, rng, fps):
 
 
 def kick(performer, rng, fps):
-    timing = repeats(performer, rng, fps, rng.uniform(0.9, 1.4), most=2)
+    """Kicks forward with the dominant foot while standing on the other."""
+    timing = repeats(performer, rng, fps, rng.uniform(0.9, 1.4), most=3)
     motion = standing(performer, rng, timing.seconds)
     foot, support = performer.dominant, other(performer.dominant)
     size = performer.amplitude * timing.strength
@@ -274,6 +284,7 @@ def kick(performer, rng, fps):
 
 
 def punch(performer, rng, fps):
+    """Punches straight ahead with the dominant hand, from a guard."""
     timing = repeats(performer, rng, fps, rng.uniform(0.6, 1.0), most=4)
     hand, free = performer.dominant, other(performer.dominant)
     motion = standing(performer, rng, timing.seconds)
@@ -298,7 +309,8 @@ def punch(performer, rng, fps):
 
 
 def throw(performer, rng, fps):
-    timing = repeats(performer, rng, fps, rng.uniform(1.1, 1.7), most=2)
+    """Throws with the dominant hand: the arm swings back beside the head, then forward and down."""
+    timing = repeats(performer, rng, fps, rng.uniform(1.1, 1.7), most=3)
     hand, free = performer.dominant, other(performer.dominant)
     motion = standing(performer, rng, timing.seconds)
     aim = keyframes(timing.progress, (0, 0.35, 0.48, 0.60, 0.75, 1), (0, 0, 0.5, 1, 1, 1))
@@ -345,7 +357,6 @@ ACTIONS = {
 
 # ------------------------------------------------------------------------------------------------------------ poses
 
-FIDGET_SHARE = 0.4  # of the clips
 # Shoulder flexion, abduction, rotation and elbow flexion of an arm at rest.
 RESTING_ARMS = {
     "hanging": (0.0, 0.1, 0.0, 0.0),
@@ -355,6 +366,9 @@ RESTING_ARMS = {
     "forearm raised": (0.2, 0.1, -0.3, 1.5),
     "hand at the face": (0.9, 0.2, -0.5, 2.3),
 }
+# Where a hand that has nothing to do with the action may go for a moment.
+FIDGETS = RESTING_ARMS | {"hand on the head": (0.4, 1.9, 0.9, 2.2), "arm held out": (1.3, 0.3, 0.0, 0.3)}
+FIDGET_SHARE = 0.5  # of the clips
 
 
 def standing(performer, rng, seconds, arms=None):
@@ -401,8 +415,8 @@ def standing(performer, rng, seconds, arms=None):
 
 
 def fidget(motion, rng, seconds):
-    """Takes one hand somewhere else for a moment: it has nothing to do with the action."""
-    flexion, abduction, rotation, elbow = RESTING_ARMS[rng.choice(tuple(RESTING_ARMS))]
+    """Takes one hand somewhere else for a moment."""
+    flexion, abduction, rotation, elbow = FIDGETS[rng.choice(tuple(FIDGETS))]
     start, length = rng.uniform(seconds[0] - 0.5, seconds[-1]), rng.uniform(0.7, 1.6)
     away = keyframes((seconds - start) / length, (0, 0.35, 0.65, 1), (0, 1, 1, 0))
     move_arm(motion, rng.choice(body.SIDES), away, flexion, abduction, rotation, elbow)
@@ -468,18 +482,19 @@ def toe_reach(motion, performer, side):
 
 
 def other(side):
+    """Gives "right" for "left" and "left" for "right"."""
     return "left" if side == "right" else "right"
 
 
 # ------------------------------------------------------------------------------------------------------------- time
 
 
-def once(performer, rng, fps, seconds, cut=0.0, rest=0.9):
+def once(performer, rng, fps, seconds, cut=0.0, rest=1.3):
     """Times an action that happens once; see `repeats`."""
     return repeats(performer, rng, fps, seconds, most=1, cut=cut, rest=rest)
 
 
-def repeats(performer, rng, fps, seconds, most, cut=0.08, rest=0.9, hurry=True):
+def repeats(performer, rng, fps, seconds, most, cut=0.08, rest=1.3, hurry=True):
     """Times an action of one or several repetitions within a clip of 20 to 100 frames.
 
     Args:
@@ -511,8 +526,8 @@ def repeats(performer, rng, fps, seconds, most, cut=0.08, rest=0.9, hurry=True):
     return Timing(time, progress, rng.uniform(0.85, 1.1, size=count)[repetition])
 
 
-def stride_phase(performer, rng, timing, hertz):
-    """Gives the phase [T] of a cycle of two steps, radians, with an uneven pace and a random start."""
+def cycle(performer, rng, timing, hertz):
+    """Gives the phase [T] of a cyclic movement, radians, with a random start and a slightly uneven pace."""
     pace = 2 * np.pi * hertz * performer.tempo
     return pace * timing.seconds + sway(rng, timing.seconds, 0.15) + rng.uniform(0, 2 * np.pi)
 

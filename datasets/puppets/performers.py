@@ -53,6 +53,7 @@ class Performer:
 
     @property
     def looseness(self):
+        """1 for a loose person, 0.3 for a stiff one."""
         return 1 - 0.7 * self.stiffness
 
 
@@ -76,7 +77,7 @@ def make_performer(seed, number):
         height_m=height_m,
         lengths=body.segment_lengths(height_m, scales),
         dominant="left" if rng.random() < LEFT_HANDED_SHARE else "right",
-        tempo=rng.uniform(0.8, 1.25),
+        tempo=rng.uniform(0.75, 1.3),
         amplitude=rng.uniform(0.8, 1.15),
         lean=rng.normal(0.03, 0.04),
         hunch=rng.uniform(0.0, 0.25),

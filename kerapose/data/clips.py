@@ -9,6 +9,8 @@ clip lacks beside others of its batch have score 0, so nothing is drawn for them
 batch into volumes inside a model, `volumes` does so in the pipeline.
 """
 
+import re
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -16,6 +18,13 @@ import tensorflow_datasets as tfds
 from kerapose.data import pyskl
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps, sequences
+
+
+SIDES = {"left": "right", "right": "left"}
+
+
+class NotPreparedError(ValueError):
+    """A TFDS dataset that `datasets/build.py` has not prepared yet."""
 
 
 def from_arrays(keypoints, labels, skeleton, scores=None, frame_sizes=None, names=None, num_classes=None):
@@ -43,24 +52,47 @@ def from_arrays(keypoints, labels, skeleton, scores=None, frame_sizes=None, name
         raise ValueError(f"Each clip has one label, got {len(keypoints)} clips and {len(labels)} labels; match them.")
     elements = []
     for i, points in enumerate(keypoints):
-        points = np.asarray(points, "float32")
-        points = points[None] if points.ndim == 3 else points  # [M, T, K, 2]
-        score = np.any(points != 0, axis=-1) if scores is None else np.asarray(scores[i])
-        if frame_sizes is None:
-            size = np.ceil(np.nan_to_num(points).reshape(-1, points.shape[-1]).max(axis=0, initial=1.0))[::-1]
-        else:
-            size = frame_sizes if np.ndim(frame_sizes) == 1 else frame_sizes[i]
-        elements.append(
-            {
-                "keypoints": points,
-                "scores": np.asarray(score[None] if score.ndim == 2 else score, "float32"),
-                "frame_size": np.asarray(size, "int32"),
-                "label": np.int64(labels[i]),
-                "name": str(i if names is None else names[i]),
-            }
-        )
-        _check_element(elements[-1], skeleton, num_classes)
+        size = frame_sizes if frame_sizes is None or np.ndim(frame_sizes) == 1 else frame_sizes[i]
+        name = str(i if names is None else names[i])
+        given = None if scores is None else scores[i]
+        elements.append(element(points, skeleton, given, size, labels[i], name, num_classes))
     return _from_elements(elements, range(len(elements)), skeleton)
+
+
+def element(keypoints, skeleton, scores=None, frame_size=None, label=0, name="0", num_classes=None):
+    """One checked sequence, as every source yields it.
+
+    Args:
+        keypoints: [M, T, K, 2] (or [T, K, 2] for one person), pixels, x first; (0, 0) where missing.
+        skeleton: the `Skeleton` of the keypoints.
+        scores: [M, T, K] (or [T, K]). None: 1 where a keypoint is not (0, 0).
+        frame_size: (height, width), pixels. None: just large enough for the keypoints.
+        label: class index.
+        name: what errors call the sequence.
+        num_classes: how many classes there are. None: the label is not checked.
+
+    Returns:
+        {"keypoints", "scores", "frame_size", "label", "name"}, NumPy arrays but for the name.
+
+    Raises:
+        ValueError: if the sequence is not as described (see `check`).
+    """
+    keypoints = np.asarray(keypoints, "float32")
+    keypoints = keypoints[None] if keypoints.ndim == 3 else keypoints  # [M, T, K, 2]
+    scores = np.asarray(np.any(keypoints != 0, axis=-1) if scores is None else scores, "float32")
+    if frame_size is None:
+        coordinate_axes = tuple(range(keypoints.ndim - 1))
+        finite = np.where(np.isfinite(keypoints), keypoints, 0.0)
+        frame_size = np.ceil(finite.max(axis=coordinate_axes, initial=1.0))[::-1]
+    checked = {
+        "keypoints": keypoints,
+        "scores": scores[None] if scores.ndim == 2 else scores,  # [M, T, K]
+        "frame_size": np.asarray(frame_size, "int32"),
+        "label": np.int64(label),
+        "name": name,
+    }
+    _check_element(checked, skeleton, num_classes)
+    return checked
 
 
 def from_pyskl(path, split, skeleton, num_classes=None):
@@ -100,12 +132,13 @@ def from_tfds(name, split, data_dir=None):
         A `tf.data.Dataset` of elements, and the `tfds.core.DatasetInfo`.
 
     Raises:
-        ValueError: if the dataset is not prepared there, or has no such split.
+        NotPreparedError: if the dataset is not prepared there.
+        ValueError: if it has no such split.
     """
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, FileNotFoundError) as error:
-        raise ValueError(
+        raise NotPreparedError(
             f"The dataset {name} is not prepared in {data_dir or 'the default folder of TFDS'}; "
             f"run: python datasets/build.py {name}" + (f" --data_dir={data_dir}" if data_dir else "")
         ) from error
@@ -138,6 +171,24 @@ def check(dataset, skeleton, num_classes):
     return count
 
 
+def mirrored_labels(class_names):
+    """Which class an action becomes in a mirror: "wave_left" becomes "wave_right" where both are classes.
+
+    Args:
+        class_names: of the labels, in order.
+
+    Returns:
+        [C] ints, a permutation that is its own inverse; the identity for classes without a side.
+
+    Example:
+        >>> mirrored_labels(["clap", "wave_left", "wave_right"])
+        [0, 2, 1]
+    """
+    names = list(class_names)
+    swapped = [re.sub("left|right", lambda side: SIDES[side[0]], name) for name in names]
+    return [names.index(name) if name in names else i for i, name in enumerate(swapped)]
+
+
 def training(
     dataset,
     skeleton,
@@ -147,6 +198,8 @@ def training(
     seed=0,
     first_step=0,
     flip_probability=0.5,
+    flip_labels=None,
+    rotation_degrees=0.0,
     use_scores=True,
     **augmentation,
 ):
@@ -164,6 +217,8 @@ def training(
         seed: of shuffling and augmentation.
         first_step: how many batches to skip; they are not augmented, only counted.
         flip_probability: of mirroring a clip.
+        flip_labels: [C] the class that each becomes in a mirror (`mirrored_labels`). None: its own.
+        rotation_degrees: greatest angle by which a clip is turned, either way; 0 in the published recipe.
         use_scores: whether a keypoint is drawn as high as its score, or all, missing ones too, with 1.
         **augmentation: `padding`, `short_side_px`, `area_range`, `aspect_range` of `ops.clips.training_clip`.
 
@@ -179,25 +234,38 @@ def training(
 
     def augment(index, element):
         draws = tf.random.stateless_uniform((words,), [2 * seed, index], 0, 2**31 - 1, tf.int32)
-        uniforms = tf.random.stateless_uniform((23,), [2 * seed + 1, index])
+        uniforms = tf.random.stateless_uniform((24,), [2 * seed + 1, index])
+        flip = uniforms[0] < flip_probability
+        angle = (uniforms[1] * 2 - 1) * np.float32(np.radians(rotation_degrees))
         keypoints, scores = clip_ops.training_clip(
             element["keypoints"],
             element["scores"] if use_scores else tf.ones_like(element["scores"]),
             element["frame_size"],
             draws,
-            uniforms[1:],
-            uniforms[0] < flip_probability,
+            uniforms[2:],
+            flip,
             skeleton.flip_permutation,
             num_frames,
             size,
+            rotation=angle,
             **augmentation,
         )
-        return {"keypoints": keypoints, "scores": scores}, element["label"]
+        label = element["label"]
+        if flip_labels is not None:
+            label = tf.where(flip, tf.gather(tf.constant(flip_labels, tf.int64), label), label)
+        return {"keypoints": keypoints, "scores": scores}, label
 
     dataset = dataset.cache()
-    dataset = dataset.shuffle(cardinality if cardinality > 0 else 10_000, seed=seed, reshuffle_each_iteration=True)
-    dataset = dataset.repeat().enumerate().skip(first_step * batch_size)
-    return _batched(dataset.map(augment, tf.data.AUTOTUNE), batch_size)
+
+    def shuffled(epoch):
+        tf.random.set_seed(1)  # of this small graph only: the global seed would change the order
+        order_seed = tf.random.stateless_uniform((), [seed, epoch], 1, 2**31 - 1, tf.int64)
+        buffer = cardinality if cardinality > 0 else 10_000
+        return dataset.shuffle(buffer, seed=order_seed, reshuffle_each_iteration=False)
+
+    # Shuffling anew by epoch number: `shuffle().repeat()` would go on where the iterator before it stopped.
+    elements = tf.data.Dataset.counter().flat_map(shuffled).enumerate().skip(first_step * batch_size)
+    return _batched(elements.map(augment, tf.data.AUTOTUNE), batch_size)
 
 
 def evaluation(dataset, batch_size=16, num_frames=48, size=(64, 64), use_scores=True, padding=0.25):
@@ -296,6 +364,12 @@ def _check_element(element, skeleton, num_classes):
         raise ValueError(
             f"A clip shows at least one keypoint, got no score of {heatmaps.MIN_SCORE} or more in clip {name}; leave "
             "it out, or set the scores to 1 if they are not known."
+        )
+    frame_size = element["frame_size"]
+    if frame_size.shape != (2,) or not (frame_size > 0).all():
+        raise ValueError(
+            f"frame_size is (height, width) in pixels, got {frame_size.tolist()} in clip {name}; give the size of the "
+            "video frames."
         )
     if num_classes is not None and not 0 <= element["label"] < num_classes:
         raise ValueError(

@@ -328,6 +328,8 @@ def _unpacked(where, rows, frame_inds, total_frames):
 
 
 def _is_found(keypoints, scores):
+    with np.errstate(over="ignore"):  # what is too large for float32 is missing too
+        keypoints, scores = keypoints.astype(np.float32), scores.astype(np.float32)
     return np.isfinite(keypoints).all(axis=-1) & np.isfinite(scores)  # [M, T, K]
 
 
@@ -335,9 +337,9 @@ def _without_missing(keypoints, scores):
     """The float32 figures of a clip, where what is missing is zero and there is always a person."""
     if not len(keypoints):
         keypoints, scores = np.zeros((1, *keypoints.shape[1:])), np.zeros((1, *scores.shape[1:]))
-    keypoints, scores = keypoints.astype(np.float32), scores.astype(np.float32)
     found = _is_found(keypoints, scores)
-    return np.where(found[..., None], keypoints, np.float32(0)), np.where(found, scores, np.float32(0))
+    keypoints, scores = np.where(found[..., None], keypoints, 0), np.where(found, scores, 0)
+    return keypoints.astype(np.float32), scores.astype(np.float32)
 
 
 def _numbers(where, annotation, key):

@@ -1,6 +1,7 @@
 """The whole way from keypoints to an action: clips, heatmap volumes, a network, and the mean over clips."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from kerapose.layers import HeatmapVolume
@@ -20,6 +21,7 @@ class ActionRecognizer(keras.Model):
         edges: [E, 2] limbs (`Skeleton.edges`) that the network was trained on. None: joints.
         num_clips: clips a sequence; the published test takes 10.
         flip_test: whether to average with the mirrored volumes.
+        flip_labels: [num_classes] the class that each becomes in a mirror, for classes that have a side. None: its own.
         use_scores: whether a keypoint is drawn as high as its score, or all with 1.
         sigma_px: of the Gaussians.
         padding: of the compact box, as a fraction of its half size.
@@ -42,6 +44,7 @@ class ActionRecognizer(keras.Model):
         edges=None,
         num_clips=1,
         flip_test=True,
+        flip_labels=None,
         use_scores=True,
         sigma_px=0.6,
         padding=0.25,
@@ -59,6 +62,7 @@ class ActionRecognizer(keras.Model):
         self.edges = None if edges is None else tuple((int(a), int(b)) for a, b in edges)
         self.num_clips = num_clips
         self.flip_test = flip_test
+        self.flip_labels = None if flip_labels is None else tuple(int(i) for i in flip_labels)
         self.use_scores = use_scores
         self.sigma_px = sigma_px
         self.padding = padding
@@ -82,13 +86,18 @@ class ActionRecognizer(keras.Model):
         keypoints = ops.reshape(keypoints, (-1, people, self.num_frames, num_keypoints, 2))  # [B*N, M, L, K, 2]
         scores = ops.reshape(scores, (-1, people, self.num_frames, num_keypoints))
         volumes = self.volume({"keypoints": keypoints, "scores": scores})  # [B*N, L, H, W, C]
-        views = 1
+        probabilities = self._mean_over_clips(volumes)
         if self.flip_test:
-            mirrored = heatmaps.flip_volume(volumes, self.flip_permutation)
-            volumes, views = ops.concatenate([volumes, mirrored]), 2
-        probabilities = self.probabilities(self.network(volumes, training=False))  # [2*B*N, classes]
-        classes = probabilities.shape[-1]
-        return ops.mean(ops.reshape(probabilities, (views, -1, self.num_clips, classes)), axis=(0, 2))
+            mirrored = self._mean_over_clips(heatmaps.flip_volume(volumes, self.flip_permutation))
+            if self.flip_labels is not None:
+                mirrored = ops.take(mirrored, np.asarray(self.flip_labels, "int32"), axis=-1)
+            probabilities = (probabilities + mirrored) / 2
+        return probabilities
+
+    def _mean_over_clips(self, volumes):
+        """[B*N, L, H, W, C] -> [B, num_classes]."""
+        probabilities = self.probabilities(self.network(volumes, training=False))  # [B*N, num_classes]
+        return ops.mean(ops.reshape(probabilities, (-1, self.num_clips, probabilities.shape[-1])), axis=1)
 
     def compute_output_shape(self, input_shape):
         return (input_shape["keypoints"][0], self.network.output_shape[-1])
@@ -101,6 +110,7 @@ class ActionRecognizer(keras.Model):
             "edges": self.edges,
             "num_clips": self.num_clips,
             "flip_test": self.flip_test,
+            "flip_labels": self.flip_labels,
             "use_scores": self.use_scores,
             "sigma_px": self.sigma_px,
             "padding": self.padding,

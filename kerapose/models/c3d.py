@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kerapose.layers import ConvNorm
+from kerapose.layers import ConvNorm, FramePool
 from kerapose.models.network import Network
 
 
@@ -82,5 +82,5 @@ def conv(x, filters, name):
 
 
 def pool(x, frames_too, name):
-    """Average pooling that floors odd sizes; the first never halves the frames."""
-    return layers.AveragePooling3D((2 if frames_too else 1, 2, 2), name=name)(x)
+    """Average pooling that floors odd sizes."""
+    return FramePool("average", 2, 2, frame_pairs=frames_too, name=name)(x)

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kerapose.layers import ConvNorm
+from kerapose.layers import ConvNorm, FramePool
 from kerapose.models.network import Network
 
 
@@ -96,11 +96,7 @@ class SlowOnly(Network):
 def stem(x, filters, stride, pool_stride):
     """A spatial 7 x 7 convolution and a spatial 3 x 3 max pool, which stays even at stride 1."""
     x = ConvNorm(filters, (1, 7, 7), strides=(1, stride, stride), name="conv1")(x)
-    if pool_stride == 1:
-        return layers.MaxPooling3D((1, 3, 3), strides=1, padding="same", name="maxpool")(x)
-    # After a ReLU, zeros pad a max pool as well as minus infinity would.
-    x = layers.ZeroPadding3D((0, 1, 1), name="maxpool_padding")(x)
-    return layers.MaxPooling3D((1, 3, 3), strides=(1, pool_stride, pool_stride), name="maxpool")(x)
+    return FramePool("max", 3, pool_stride, symmetric=True, name="maxpool")(x)
 
 
 def bottleneck(x, filters, strides, inflated, name):

@@ -92,6 +92,25 @@ def resize(keypoints, old_size, new_size):
     return keypoints * ops.flip(factor, axis=-1)[..., None, None, None, :]
 
 
+def rotate(keypoints, frame_size, angle):
+    """Turns keypoints about the centre of their frame, clockwise as seen for a positive angle.
+
+    Args:
+        keypoints: [..., M, T, K, 2], pixels; those at exactly (0, 0) are missing and stay there.
+        frame_size: [..., 2] height and width, pixels.
+        angle: [...] radians.
+
+    Returns:
+        [..., M, T, K, 2].
+    """
+    angle = ops.convert_to_tensor(angle, "float32")
+    cos, sin = ops.cos(angle)[..., None, None, None], ops.sin(angle)[..., None, None, None]
+    centre = ops.flip(ops.cast(frame_size, "float32"), axis=-1)[..., None, None, None, :] / 2
+    x, y = (keypoints - centre)[..., 0], (keypoints - centre)[..., 1]
+    turned = ops.stack([x * cos - y * sin, x * sin + y * cos], axis=-1) + centre
+    return ops.where(ops.all(keypoints == 0.0, axis=-1, keepdims=True), keypoints, turned)
+
+
 def short_side_size(size, short_side):
     """The size of a frame whose short side is brought to `short_side`: [..., 2] -> [..., 2], rounded to pixels."""
     size = ops.cast(size, "float32")

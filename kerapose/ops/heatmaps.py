@@ -119,15 +119,19 @@ def _window_gaussian(mean, size, sigma_px):
 def _window(low, high, size, sigma_px):
     """1 where trunc(low - 3σ) <= x <= trunc(high + 3σ), else 0, for x = 0 .. size - 1: [..., K] -> [..., size, K].
 
-    The published bounds are cut towards zero, so on pixels x >= 0 the lower one reads low - x < 3σ + 1, and the upper
-    one x - high <= 3σ, save that pixel 0 is still drawn while high + 3σ > -1. Differences of nearby float32 numbers
-    are exact, sums with 3σ are not: hence this form, with thresholds that are float32 numbers themselves.
+    The published bounds are cut towards zero, so on pixels x >= 0 the lower one reads low < x + 1 + 3σ and the upper
+    one high >= x - 3σ, save that pixel 0 is still drawn while high > -1 - 3σ. They are float64 sums there. Here only
+    the coordinates are float32, so each bound is moved to the next float32 number, which parts them alike.
     """
-    pixel = np.arange(size, dtype="float32")[:, None]
-    upper = np.float32(3 * sigma_px)
-    upper = upper if float(upper) <= 3 * sigma_px else np.nextafter(upper, np.float32(0))
-    lower = np.float32(3 * sigma_px + 1)
-    lower = lower if float(lower) < 3 * sigma_px + 1 else np.nextafter(lower, np.float32(0))
-    inside_low = low[..., None, :] - pixel <= lower
-    inside_high = pixel - high[..., None, :] <= np.where(pixel == 0, lower, upper)
+    pixel = np.arange(size, dtype="float64")[:, None]
+    reach = 3 * sigma_px
+    inside_low = low[..., None, :] < _round_up(pixel + 1 + reach)
+    first = np.where(pixel == 0, np.nextafter(-1 - reach, 0), pixel - reach)
+    inside_high = high[..., None, :] >= _round_up(first)
     return ops.cast(ops.logical_and(inside_low, inside_high), "float32")
+
+
+def _round_up(values):
+    """The least float32 numbers that are not below the float64 `values`."""
+    nearest = values.astype("float32")
+    return np.where(nearest < values, np.nextafter(nearest, np.float32(np.inf)), nearest)

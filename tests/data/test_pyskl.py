@@ -135,11 +135,13 @@ def test_missing_joints_become_zero_and_are_counted(tmp_path, caplog):
     value["annotations"][0]["keypoint"][0, 2, 5] = np.nan, 7
     value["annotations"][0]["keypoint"][0, 3, 6] = 9, np.inf
     value["annotations"][1]["keypoint_score"][1, 4, 8] = np.nan
+    value["annotations"][2] = annotation("c", dtype=np.float64)
+    value["annotations"][2]["keypoint"][0, 1, 1] = 1e300  # no float32
     annotations = pyskl.read_annotations(save(tmp_path, value))
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / 'set.pkl'}: 3 joints in 2 clips are not finite; taken as missing, score 0."
+        f"{tmp_path / 'set.pkl'}: 4 joints in 3 clips are not finite; taken as missing, score 0."
     ]
-    for name, place in (("a", (0, 2, 5)), ("a", (0, 3, 6)), ("b", (1, 4, 8))):
+    for name, place in (("a", (0, 2, 5)), ("a", (0, 3, 6)), ("b", (1, 4, 8)), ("c", (0, 1, 1))):
         clip = annotations.clips[name]
         np.testing.assert_array_equal(clip["keypoints"][place], [0, 0])
         assert clip["scores"][place] == 0

@@ -1,0 +1,165 @@
+"""build.py: from the command line to tfds.load, and what it does when it is stopped or misused."""
+
+import importlib.util
+import os
+import pathlib
+import pickle
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = ROOT / "datasets" / "build.py"
+JHMDB, PYSKL = (ROOT / "datasets" / name / "dummy_data" for name in ("jhmdb", "pyskl_clips"))
+spec = importlib.util.spec_from_file_location("datasets_build", BUILD)
+build = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(build)
+
+# Builds jhmdb as build.py does, and is killed when it has made one clip.
+KILLED = f"""
+import os, signal, sys
+sys.path.insert(0, {str(BUILD.parent)!r})
+import build
+builder = build.builder_class("jhmdb")
+made = builder._generate_examples
+def one_clip_only(self, arrays, split):
+    yield next(made(self, arrays, split))
+    os.kill(os.getpid(), signal.SIGKILL)
+builder._generate_examples = one_clip_only
+build.run("jhmdb", data_dir=sys.argv[1], manual_dir={str(JHMDB)!r})
+"""
+
+# Reads jhmdb in each folder, with nothing of this repository at hand.
+READER = """
+import importlib.util, sys
+import tensorflow_datasets as tfds
+assert not any(map(importlib.util.find_spec, ("jhmdb", "build")))
+for folder in sys.argv[1:]:
+    try:
+        clips = {split: len(list(ds)) for split, ds in tfds.load("jhmdb", data_dir=folder).items()}
+        print(sorted(clips.items()), tfds.load("jhmdb", split="test1", data_dir=folder).element_spec["keypoints"].shape)
+    except tfds.core.DatasetNotFoundError:
+        print("not found")
+"""
+
+
+def run_python(*arguments, cwd, **environment):
+    command = [sys.executable, *map(str, arguments)]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"} | environment
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_builds_from_the_command_line_and_leaves_nothing_readable_when_killed(tmp_path):
+    complete, incomplete = tmp_path / "complete", tmp_path / "incomplete"
+    # Without --data_dir the data set goes where TFDS keeps its own.
+    done = run_python(BUILD, "jhmdb", f"--manual_dir={JHMDB}", cwd=tmp_path, TFDS_DATA_DIR=str(complete))
+    assert done.returncode == 0, done.stderr
+    assert f"jhmdb is prepared: {complete / 'jhmdb' / '1.0.0'}\n  train1: 3\n  test1: 1\n  train2: 2\n" in done.stdout
+    assert 'Read it with tfds.load("jhmdb", split="train1").' in done.stdout
+
+    killed = run_python("-c", KILLED, incomplete, cwd=tmp_path)
+    assert killed.returncode == -9, killed.stderr
+    assert list((incomplete / "jhmdb").iterdir())  # it had begun to write
+
+    read = run_python("-c", READER, complete, incomplete, cwd=tmp_path)
+    counts = [("test1", 1), ("test2", 2), ("test3", 1), ("train1", 3), ("train2", 2), ("train3", 3)]
+    assert read.stdout.splitlines() == [f"{counts} (None, None, 15, 2)", "not found"], read.stderr
+
+    build.run("jhmdb", incomplete, JHMDB)  # what the killed one left is no hindrance
+    assert len(tfds.builder_from_directory(incomplete / "jhmdb" / "1.0.0").as_dataset(split="train1")) == 3
+
+
+def test_the_command_line_says_in_a_sentence_what_is_missing(tmp_path):
+    done = run_python(BUILD, "jhmdb", f"--data_dir={tmp_path}", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr and not done.stdout
+    manual = tmp_path / "downloads" / "manual"
+    assert (
+        f"The manual folder {manual} is missing or empty. GT_train_1.pkl to GT_test_3.pkl belong in it" in done.stderr
+    )
+    assert "https://github.com/fandulu/DD-Net" in done.stderr
+
+
+def test_names_every_data_set_of_the_folder():
+    assert {"jhmdb", "pyskl_clips"} <= set(build.available())
+    assert all((BUILD.parent / name / f"{name}_dataset_builder.py").is_file() for name in build.available())
+
+
+@pytest.mark.parametrize(
+    "name, own_file, match",
+    [
+        ("jhmbd", {}, "There is no data set 'jhmbd'; there are .*jhmdb, .*pyskl_clips"),
+        ("../datasets", {}, "There is no data set '..'"),
+        ("jhmdb/small", {}, "There is no published jhmdb/small, there is jhmdb."),
+        ("pyskl_clips/ntu61", {}, "There is no published pyskl_clips/ntu61, there is pyskl_clips/ntu60, .*give --file"),
+        ("pyskl_clips/ntu60", {"file": "x.pkl", "num_classes": 3}, "must not be called ntu60"),
+        ("pyskl_clips/custom", {"num_classes": 3}, "--num_classes goes with --file and pyskl_clips/custom"),
+        ("jhmdb", {"file": "x.pkl"}, "--file goes with --file and pyskl_clips/custom"),
+    ],
+)
+def test_unknown_names_and_flags_are_refused(tmp_path, name, own_file, match):
+    with pytest.raises(ValueError, match=match):
+        build.run(name, tmp_path, PYSKL, **own_file)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no annotation file absent.pkl"):
+        build.run("pyskl_clips/custom", tmp_path, file="absent.pkl", num_classes=3)
+    with pytest.raises(FileNotFoundError, match=f"no hmdb51_hrnet.pkl or hmdb51_2d.pkl in {PYSKL}; download it from"):
+        build.run("pyskl_clips/hmdb51", tmp_path, PYSKL)
+
+
+def test_builds_a_file_of_ones_own(tmp_path, capsys):
+    path = tmp_path / "my.pkl"
+    clip = {"frame_dir": "a", "label": 1, "img_shape": (4, 6), "keypoint": np.ones((1, 2, 18, 2))}
+    path.write_bytes(pickle.dumps([clip]))
+    builder = build.run("pyskl_clips/custom", tmp_path, file=str(path), num_classes=2, skeleton="openpose")
+    assert builder.info.splits["clips"].num_examples == 1
+    assert (
+        f"pyskl_clips/custom is prepared: {tmp_path}/pyskl_clips/custom/1.0.0\n  clips: 1\n" in capsys.readouterr().out
+    )
+
+
+def train_names(data_dir):
+    builder = tfds.builder_from_directory(data_dir / "pyskl_clips" / "ntu60" / "1.0.0")
+    return sorted(clip["name"].decode() for clip in tfds.as_numpy(builder.as_dataset(split="xsub_train")))
+
+
+def test_what_is_there_stays_unless_it_is_to_be_overwritten(tmp_path, capsys):
+    manual, data = tmp_path / "manual", tmp_path / "data"
+    shutil.copytree(PYSKL, manual)
+    build.run("pyskl_clips/ntu60", data, manual)
+    names = train_names(data)
+    path = manual / "ntu60_hrnet.pkl"
+    content = pickle.loads(path.read_bytes())
+    content["split"]["xsub_train"].pop()
+    path.write_bytes(pickle.dumps(content))
+
+    capsys.readouterr()
+    build.run("pyskl_clips/ntu60", data, manual)
+    assert "was there already and is left as it is (--overwrite builds it again)" in capsys.readouterr().out
+    assert train_names(data) == names
+
+    builder = build.run("pyskl_clips/ntu60", data, manual, overwrite=True)
+    assert "is prepared anew" in capsys.readouterr().out
+    assert train_names(data) == names[:1] == sorted(content["split"]["xsub_train"])
+    assert builder.info.splits["xsub_train"].num_examples == 1
+    assert sorted(folder.name for folder in data.iterdir()) == ["downloads", "pyskl_clips"]
+
+
+def test_overwriting_keeps_the_old_one_when_the_new_one_fails(tmp_path):
+    manual, data = tmp_path / "manual", tmp_path / "data"
+    shutil.copytree(PYSKL, manual)
+    build.run("pyskl_clips/ntu60", data, manual)
+    names = train_names(data)
+    path = manual / "ntu60_hrnet.pkl"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="cut short"):
+        build.run("pyskl_clips/ntu60", data, manual, overwrite=True)
+    assert train_names(data) == names
+    assert sorted(folder.name for folder in data.iterdir()) == ["downloads", "pyskl_clips"]

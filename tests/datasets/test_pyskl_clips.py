@@ -1,0 +1,186 @@
+"""The pyskl_clips builder: published configs on dummy data, and files of one's own."""
+
+import importlib
+import pathlib
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from kerapose.data import pyskl
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "datasets"))  # as build.py finds the builders; TFDS takes a second name for a second one
+pyskl_clips = importlib.import_module("pyskl_clips.pyskl_clips_dataset_builder")
+jhmdb = importlib.import_module("jhmdb.jhmdb_dataset_builder")
+
+DUMMY = ROOT / "datasets" / "pyskl_clips" / "dummy_data"
+
+
+class Ntu60Test(tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = pyskl_clips.Builder
+    BUILDER_CONFIG_NAMES_TO_TEST = ["ntu60"]
+    SPLITS = {"xsub_train": 2, "xsub_val": 2, "xview_train": 2, "xview_val": 2}
+    OVERLAPPING_SPLITS = ["xview_train", "xview_val"]  # another way to divide the same clips
+
+
+class K400Test(tfds.testing.DatasetBuilderTestCase):
+    DATASET_CLASS = pyskl_clips.Builder
+    BUILDER_CONFIG_NAMES_TO_TEST = ["k400"]
+    SPLITS = {"train": 2, "val": 1}
+
+
+def build(data_dir, config, manual_dir=None):
+    builder = pyskl_clips.Builder(data_dir=data_dir, config=config)
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=manual_dir))
+    return builder
+
+
+def clips_of(builder, split):
+    return {clip["name"].decode(): clip for clip in tfds.as_numpy(builder.as_dataset(split=split))}
+
+
+def assert_same_clip(clip, expected):
+    for key in ("keypoints", "scores", "frame_size", "label"):
+        np.testing.assert_array_equal(clip[key], expected[key])
+
+
+def own_file(folder, **changes):
+    """An annotation file of 18 keypoints, three clips and two classes."""
+    rng = np.random.default_rng(0)
+    annotations = [
+        {"frame_dir": name, "label": label, "img_shape": (48, 64), "keypoint": rng.uniform(0, 48, (1, frames, 18, 2))}
+        for name, label, frames in (("a", 0, 3), ("b", 1, 1), ("c", 1, 4))
+    ]
+    content = {"split": {"train": ["a", "b"], "test-1": ["c"]}, "annotations": annotations} | changes
+    path = folder / "own.pkl"
+    path.write_bytes(pickle.dumps(content))
+    return path
+
+
+# ---------------------------------------------------------------------------------------------------- published files
+def test_published_files():
+    classes = {config.name: config.num_classes for config in pyskl_clips.Builder.BUILDER_CONFIGS}
+    assert classes == {
+        "ntu60": 60,
+        "ntu120": 120,
+        "gym": 99,
+        "k400": 400,
+        "diving48": 48,
+        "ucf101": 101,
+        "hmdb51": 51,
+    }
+    for config in pyskl_clips.Builder.BUILDER_CONFIGS:
+        assert config.files[0] == f"{config.name}_hrnet.pkl" == config.address.rpartition("/")[2]
+        assert config.num_keypoints == 17 and config.skeleton == "coco"
+
+
+@pytest.mark.parametrize("config", ["ntu60", "k400"])
+def test_elements_are_those_of_the_file(tmp_path, config):
+    builder = build(tmp_path, config, DUMMY)
+    annotations = pyskl.read_annotations(DUMMY / f"{config}_hrnet.pkl")
+    assert set(builder.info.splits) == set(annotations.splits)
+    for split, names in annotations.splits.items():
+        clips = clips_of(builder, split)
+        assert set(clips) == set(names)
+        for name in names:
+            assert_same_clip(clips[name], annotations.clips[name])
+    assert builder.info.metadata["skeleton"] == "coco"
+
+
+def test_takes_mmactions_name_of_a_file_too(tmp_path):
+    (tmp_path / "ntu60_2d.pkl").write_bytes((DUMMY / "ntu60_hrnet.pkl").read_bytes())
+    assert build(tmp_path / "built", "ntu60", tmp_path).info.splits["xsub_train"].num_examples == 2
+
+
+def test_a_missing_file_is_asked_for(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=rf"no gym_hrnet.pkl or gym_2d.pkl in {DUMMY}; download it from https://"
+    ):
+        build(tmp_path, "gym", DUMMY)
+    assert not (tmp_path / "pyskl_clips" / "gym" / "1.0.0").exists()
+
+
+def test_a_published_config_wants_its_own_classes_and_keypoints(tmp_path):
+    content = pickle.loads((DUMMY / "ntu60_hrnet.pkl").read_bytes())
+    content["annotations"][0]["label"] = 60
+    (tmp_path / "ntu60_hrnet.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match="`label` must be one whole number, 0 to 59, got 60"):
+        build(tmp_path / "built", "ntu60", tmp_path)
+    (tmp_path / "ntu60_hrnet.pkl").write_bytes(own_file(tmp_path).read_bytes())
+    with pytest.raises(ValueError, match="this one has 18 and skeleton coco 17"):
+        build(tmp_path / "built", "ntu60", tmp_path)
+
+
+# ---------------------------------------------------------------------------------------------------- one's own files
+def test_own_file(tmp_path):
+    path, names = own_file(tmp_path), tmp_path / "names.txt"
+    names.write_text("stand still\nfall\n\n")
+    builder = build(tmp_path, pyskl_clips.own("dance", path, class_names=names, skeleton="openpose"))
+    assert builder.info.full_name == "pyskl_clips/dance/1.0.0"
+    assert builder.info.features["label"].names == ["stand still", "fall"]
+    assert builder.info.features["keypoints"].shape == (None, None, 18, 2)
+    assert builder.info.metadata["skeleton"] == "openpose"
+    annotations = pyskl.read_annotations(path)
+    for split, names in annotations.splits.items():
+        for name, clip in clips_of(builder, split).items():
+            assert name in names
+            assert_same_clip(clip, annotations.clips[name])
+
+
+def test_own_file_without_names(tmp_path):
+    builder = build(tmp_path, pyskl_clips.own("custom", own_file(tmp_path), num_classes=5))
+    assert builder.info.features["label"].num_classes == 5
+    assert builder.info.metadata["skeleton"] is None
+
+
+@pytest.mark.parametrize(
+    "arguments, match",
+    [
+        ({}, "The number of classes in .*own.pkl must be known; give num_classes or class_names"),
+        ({"num_classes": 1}, "clip 'b': `label` must be one whole number, 0 to 0, got 1"),
+        ({"num_classes": 2, "skeleton": "coco"}, "this one has 18 and skeleton coco 17"),
+        ({"num_classes": 2, "skeleton": "horse"}, "must be one of coco, .*got 'horse'"),
+        ({"num_classes": 2, "name": "gym"}, "must not be called gym, which is a published one"),
+        ({"num_classes": 3, "class_names": "one\ntwo"}, "one name for each class, got 2 names and num_classes 3"),
+        ({"class_names": "one\none\n"}, "one different class name a line, got .'one'."),
+        ({"class_names": "one\n\ntwo\n"}, "one different class name a line, got an empty line"),
+    ],
+)
+def test_own_file_that_is_not_described_rightly(tmp_path, arguments, match):
+    if "class_names" in arguments:
+        (tmp_path / "names.txt").write_text(arguments["class_names"])
+        arguments = arguments | {"class_names": tmp_path / "names.txt"}
+    with pytest.raises(ValueError, match=match):
+        pyskl_clips.own(**{"name": "custom", "file": own_file(tmp_path)} | arguments)
+
+
+@pytest.mark.parametrize(
+    "split, match",
+    [
+        ({"train": ["a"], "two words": ["b"]}, "letters, digits, _ or - and not 'all', got 'two words'"),
+        ({"all": ["a"]}, "not 'all', got 'all'"),
+        ({"train": ["a"], "test": []}, "at least one clip, 'test' has none"),
+    ],
+)
+def test_splits_that_tfds_cannot_write(tmp_path, split, match):
+    config = pyskl_clips.own("custom", own_file(tmp_path, split=split), num_classes=2)
+    with pytest.raises(ValueError, match=match):
+        build(tmp_path, config)
+    assert not (tmp_path / "pyskl_clips" / "custom" / "1.0.0").exists()
+
+
+def test_the_real_pickle_gives_the_elements_of_jhmdb(shared_data, tmp_path):
+    folder = shared_data("jhmdb")
+    config = pyskl_clips.own("custom", folder / "jhmdb_gt.pkl", num_classes=14, skeleton="jhmdb")
+    builder = build(tmp_path, config)
+    other = jhmdb.Builder(data_dir=tmp_path)
+    other.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=folder))
+    assert set(builder.info.splits) == set(other.info.splits)
+    for split in builder.info.splits:
+        clips, expected = clips_of(builder, split), clips_of(other, split)
+        assert clips.keys() == expected.keys()
+        for name, clip in clips.items():
+            assert_same_clip(clip, expected[name])

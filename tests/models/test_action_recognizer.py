@@ -1,0 +1,158 @@
+import keras
+import numpy as np
+import pytest
+
+from kerapose import models, skeletons
+from kerapose.models import ActionRecognizer
+from kerapose.ops import clips, heatmaps
+
+COCO = skeletons.COCO
+
+
+class Spy:
+    """Stands in for a network: keeps the volumes that it is asked about, and answers with given logits."""
+
+    def __init__(self, input_shape, logits):
+        self.input_shape = (None, *input_shape)
+        self.output_shape = (None, logits.shape[-1])
+        self.logits = logits
+        self.volumes = None
+
+    def __call__(self, volumes, training):
+        assert training is False
+        self.volumes = volumes
+        return keras.ops.convert_to_tensor(self.logits)
+
+
+def tiny_network(channels=17, seed=0):
+    keras.utils.set_random_seed(seed)
+    network = models.C3D(5, input_shape=(8, 24, 24, channels), base_filters=4, num_stages=3)
+    classifier = network.get_layer("fc_cls")
+    classifier.kernel.assign(classifier.kernel * 50)  # as decided as a trained one
+    return network
+
+
+def sequences(batch=2, people=2, frames=30, seed=0):
+    random = np.random.default_rng(seed)
+    corner = random.uniform(100, 500, (batch, people, 1, 1, 2))
+    keypoints = corner + random.uniform(0, 200, (batch, people, frames, 17, 2))
+    scores = random.uniform(0.2, 1.0, (batch, people, frames, 17))
+    return {
+        "keypoints": keypoints.astype("float32"),
+        "scores": scores.astype("float32"),
+        "frame_size": np.full((batch, 2), [720, 1280], "int32"),
+    }
+
+
+def answer(recognizer, inputs):
+    return keras.ops.convert_to_numpy(recognizer(inputs))
+
+
+def softmax(x):
+    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def test_the_network_sees_the_published_volumes(golden):
+    case = golden("pipeline_test")
+    num_clips, frames = case.config["num_clips"], case.config["clip_len"]
+    expected = case["output_imgs"]  # [N plain, then N mirrored, C, L, H, W]
+    spy = Spy((frames, *expected.shape[-2:], 17), np.zeros((2 * num_clips, 4), "float32"))
+    recognizer = ActionRecognizer(spy, COCO.flip_permutation, num_clips=num_clips)
+    recognizer(
+        {
+            "keypoints": case["input_keypoint"][None],
+            "scores": case["input_keypoint_score"][None],
+            "frame_size": np.array([case.config["img_shape"]]),
+        }
+    )
+    case.check("output_imgs", np.moveaxis(keras.ops.convert_to_numpy(spy.volumes), -1, 1))
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_clips_are_averaged_as_published(golden, flip_test):
+    case = golden("average_clips")
+    logits = case["input_cls_score"]  # [B, N, classes]
+    batch, views, classes = logits.shape
+    if flip_test:  # half of the published views are clips here, half their mirror images, which come last
+        logits = np.swapaxes(logits.reshape(batch, 2, views // 2, classes), 0, 1)
+        views //= 2
+    spy = Spy((8, 24, 24, 17), logits.reshape(-1, classes))
+    recognizer = ActionRecognizer(spy, COCO.flip_permutation, num_clips=views, flip_test=flip_test)
+    case.check("output_prob", answer(recognizer, sequences(batch)))
+
+
+@pytest.mark.parametrize("modality", ["joint", "limb"])
+def test_it_is_the_mean_over_clips_and_mirror_images(modality):
+    limb = modality == "limb"
+    network = tiny_network(COCO.num_edges if limb else COCO.num_keypoints)
+    permutation = COCO.edge_flip_permutation if limb else COCO.flip_permutation
+    inputs = sequences(batch=2)
+    actual = answer(ActionRecognizer(network, permutation, COCO.edges if limb else None, num_clips=3), inputs)
+    for i in range(2):
+        keypoints, scores = clips.evaluation_clips(
+            inputs["keypoints"][i], inputs["scores"][i], inputs["frame_size"][i], 8, 3, (24, 24)
+        )  # [N, M, L, K, 2], [N, M, L, K]
+        if limb:
+            volumes = heatmaps.limb_volume(keypoints, scores, COCO.edges, 24, 24)
+        else:
+            volumes = heatmaps.joint_volume(keypoints, scores, 24, 24)
+        volumes = keras.ops.convert_to_numpy(volumes)  # [N, L, H, W, C]
+        mirrored = volumes[:, :, :, ::-1][..., list(permutation)]
+        logits = [keras.ops.convert_to_numpy(network(v, training=False)) for v in (volumes, mirrored)]
+        np.testing.assert_allclose(actual[i], softmax(np.concatenate(logits)).mean(axis=0), rtol=1e-4, atol=1e-6)
+    assert np.abs(actual[0] - actual[1]).max() > 1e-2  # or the network would have ignored its input
+
+
+def test_people_of_score_zero_change_nothing():
+    recognizer = ActionRecognizer(tiny_network(), COCO.flip_permutation, num_clips=2)
+    inputs = sequences(batch=2, people=1)
+    padded = {
+        "keypoints": np.pad(inputs["keypoints"], [(0, 0), (0, 2), (0, 0), (0, 0), (0, 0)]),
+        "scores": np.pad(inputs["scores"], [(0, 0), (0, 2), (0, 0), (0, 0)]),
+        "frame_size": inputs["frame_size"],
+    }
+    np.testing.assert_allclose(answer(recognizer, padded), answer(recognizer, inputs), atol=1e-6)
+
+
+def test_without_scores_every_keypoint_of_a_person_counts_alike():
+    inputs = sequences()
+    ones = inputs | {"scores": np.ones_like(inputs["scores"])}
+    network = tiny_network()
+    plain = answer(ActionRecognizer(network, COCO.flip_permutation), ones)
+    scoreless = ActionRecognizer(network, COCO.flip_permutation, use_scores=False)
+    np.testing.assert_allclose(answer(scoreless, inputs), plain, atol=1e-6)
+
+
+def test_without_scores_a_person_of_score_zero_is_still_padding():
+    recognizer = ActionRecognizer(tiny_network(), COCO.flip_permutation, use_scores=False)
+    alone = sequences(people=1)
+    beside = alone | {
+        "keypoints": np.pad(alone["keypoints"], [(0, 0), (0, 1), (0, 0), (0, 0), (0, 0)]),
+        "scores": np.pad(alone["scores"], [(0, 0), (0, 1), (0, 0), (0, 0)]),
+    }
+    np.testing.assert_allclose(answer(recognizer, beside), answer(recognizer, alone), atol=1e-6)
+
+
+@pytest.mark.parametrize("frames", [1, 5, 8, 13, 16, 100])
+def test_any_length_gives_probabilities(frames):
+    recognizer = ActionRecognizer(tiny_network(), COCO.flip_permutation, num_clips=2)
+    probabilities = answer(recognizer, sequences(batch=3, people=1, frames=frames))
+    assert probabilities.shape == (3, 5)
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, rtol=1e-5)
+
+
+def test_a_saved_recognizer_answers_alike(tmp_path):
+    recognizer = ActionRecognizer(
+        tiny_network(), COCO.edge_flip_permutation, COCO.edges, 3, flip_test=False, sigma_px=0.8, padding=0.1
+    )
+    before = answer(recognizer, sequences())
+    recognizer.save(tmp_path / "recognizer.keras")
+    again = keras.models.load_model(tmp_path / "recognizer.keras")
+    assert again.get_config() == recognizer.get_config()
+    np.testing.assert_allclose(answer(again, sequences()), before, atol=1e-6)
+
+
+def test_a_permutation_of_another_skeleton_is_refused():
+    with pytest.raises(ValueError, match="one entry per channel of the network, got 15 for 17"):
+        ActionRecognizer(tiny_network(), skeletons.JHMDB.flip_permutation)

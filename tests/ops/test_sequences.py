@@ -1,0 +1,191 @@
+"""Frame sampling against the published indices and against NumPy's legacy generator, drawn from one call at a time."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerapose.ops import sequences
+
+GOLDEN_LENGTHS = (1, 5, 20, 47, 48, 60, 95, 96, 97, 150, 300)
+
+
+def slow_sample(length, num_frames, num_clips, seed, random_start=False):
+    """Uniform sampling with the calls of the legacy generator that the published indices come from."""
+    random = np.random.RandomState(seed)
+    clips = []
+    for clip in range(num_clips):
+        random.random_sample()  # the published code draws a share of the sequence here, which always is all of it
+        if length < num_frames:
+            start = clip if length < num_clips else clip * length // num_clips
+            if random_start:
+                start = random.randint(0, length)
+            indices = (start + np.arange(num_frames)) % length
+        elif length < 2 * num_frames:
+            skipped_before = np.zeros(num_frames + 1, int)
+            skipped_before[random.choice(num_frames + 1, length - num_frames, replace=False)] = 1
+            indices = np.arange(num_frames) + np.cumsum(skipped_before)[:-1]
+        else:
+            edges = np.arange(num_frames + 1) * length // num_frames
+            indices = edges[:-1] + random.randint(np.diff(edges))
+        clips.append(indices)
+    return np.stack(clips)
+
+
+def sampler(num_frames, num_clips=1, random_start=False):
+    """The op as one graph for any length and any words; None stands for the published words."""
+    count = sequences.num_words(num_frames, num_clips)
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.int32), tf.TensorSpec((count,), tf.int32)])
+    def sample(length, words):
+        return sequences.sample_frames(length, num_frames, num_clips, words, random_start)
+
+    published = sequences.published_words(num_frames, num_clips)
+    return lambda length, words=None: sample(length, published if words is None else words).numpy()
+
+
+# ---------------------------------------- published indices
+@pytest.mark.parametrize("length", GOLDEN_LENGTHS)
+@pytest.mark.parametrize("num_clips, output", [(10, "output_test_n"), (1, "output_test1_n")])
+def test_golden_of_the_test_mode(golden, num_clips, output, length):
+    indices = sequences.sample_frames(length, 48, num_clips)
+    assert indices.shape == (num_clips, 48)
+    golden("uniform_sample_48").check(f"{output}{length}", np.ravel(indices))
+
+
+@pytest.mark.parametrize("length", GOLDEN_LENGTHS)
+@pytest.mark.parametrize(
+    "num_clips, seed, output", [(1, 0, "train_n{}_s0"), (1, 7, "train_n{}_s7"), (2, 0, "train2_n{}_s0")]
+)
+def test_golden_of_the_training_mode(golden, num_clips, seed, output, length):
+    words = sequences.published_words(48, num_clips, seed)
+    indices = sequences.sample_frames(length, 48, num_clips, words, random_start=True)
+    golden("uniform_sample_48").check("output_" + output.format(length), np.ravel(indices))
+
+
+@pytest.mark.parametrize("name", ["pipeline_val", "pipeline_test", "pipeline_train", "pipeline_train_limb"])
+def test_golden_frames_of_a_whole_pipeline(golden, name):
+    case = golden(name)
+    num_frames, num_clips, training = case.config["clip_len"], case.config["num_clips"], case.config["kind"] == "train"
+    words = sequences.published_words(num_frames, num_clips, case.config["seed"]) if training else None
+    length = case["input_keypoint"].shape[1]
+    indices = sequences.sample_frames(length, num_frames, num_clips, words, random_start=training)
+    np.testing.assert_array_equal(np.ravel(indices), case["output_frame_inds"])
+
+
+# ---------------------------------------- against the slow version
+@pytest.mark.parametrize("num_frames, num_clips", [(48, 10), (24, 10), (33, 3), (1, 2)])
+def test_every_length_equals_the_legacy_generator(num_frames, num_clips):
+    sample = sampler(num_frames, num_clips)
+    for length in range(1, 401):
+        expected = slow_sample(length, num_frames, num_clips, sequences.PUBLISHED_SEED)
+        np.testing.assert_array_equal(sample(length), expected, err_msg=f"{length} frames")
+
+
+@pytest.mark.parametrize("num_frames, num_clips", [(48, 1), (16, 4)])
+def test_random_start_at_every_length_equals_the_legacy_generator(num_frames, num_clips):
+    sample = sampler(num_frames, num_clips, random_start=True)
+    for length in range(1, 3 * num_frames):
+        words = sequences.published_words(num_frames, num_clips, seed=length)
+        expected = slow_sample(length, num_frames, num_clips, length, random_start=True)
+        np.testing.assert_array_equal(sample(length, words), expected, err_msg=f"{length} frames")
+
+
+@pytest.mark.parametrize("length", [48 * 3, 48 * 5, 48 * 9, 48 * 257])
+def test_words_last_where_most_are_rejected(length):
+    """Draws below 2^k + 1 reject nearly every second word: no other length consumes more."""
+    sample = sampler(48, 10)
+    for seed in range(30):
+        words = sequences.published_words(48, 10, seed)
+        np.testing.assert_array_equal(sample(length, words), slow_sample(length, 48, 10, seed))
+
+
+def test_published_words_are_the_raw_stream():
+    words = sequences.published_words(48, 10)
+    assert words.dtype == np.int32
+    assert words.min() >= 0
+    assert len(words) == sequences.num_words(48, 10)
+    random = np.random.RandomState(sequences.PUBLISHED_SEED)
+    assert words[:50].tolist() == [random.randint(0, 2**32, dtype=np.uint32) % 2**31 for _ in range(50)]
+    np.testing.assert_array_equal(words[:100], sequences.published_words(48)[:100])
+
+
+# ---------------------------------------- what random words give
+def random_words(num_frames, num_clips, seed):
+    count = sequences.num_words(num_frames, num_clips)
+    return np.random.default_rng(seed).integers(0, 2**31, count, "int32")
+
+
+def many_clips(length, num_frames, num_clips, random_start=False):
+    """At least `num_clips` clips from as many random words as it takes, 25 clips at a time."""
+    sample = sampler(num_frames, 25, random_start)
+    return np.concatenate([sample(length, random_words(num_frames, 25, seed)) for seed in range(num_clips // 25)])
+
+
+@pytest.mark.parametrize("random_start", [False, True])
+def test_indices_are_in_range_and_ordered(random_start):
+    sample = sampler(16, 3, random_start)
+    for seed, length in enumerate([1, 2, 3, 15, 16, 17, 31, 32, 33, 100, 5000]):
+        indices = sample(length, random_words(16, 3, seed))
+        assert indices.dtype == np.int32 and indices.shape == (3, 16)
+        assert indices.min() >= 0 and indices.max() < length
+        step = np.diff(indices, axis=1)
+        if length < 16:
+            assert np.all((step == 1) | (step == 1 - length))
+        else:
+            assert np.all(step >= 1)
+            assert length >= 32 or np.all(step <= length - 15)
+
+
+def test_a_long_sequence_gives_every_frame_of_each_segment_equally_often():
+    length, num_frames, num_clips = 70, 10, 2000  # ten segments of seven frames
+    indices = many_clips(length, num_frames, num_clips)
+    assert np.all(indices // 7 == np.arange(10))
+    counts = np.stack([np.bincount(column % 7, minlength=7) for column in indices.T])
+    expected = num_clips / 7
+    chi_squared = np.sum((counts - expected) ** 2 / expected)  # 60 degrees of freedom
+    assert chi_squared < 60 + 5 * np.sqrt(2 * 60)
+
+
+def test_skipped_frames_are_spread_evenly():
+    length, num_frames, num_clips = 14, 10, 3000  # four of eleven places are skipped
+    indices = many_clips(length, num_frames, num_clips)
+    step = np.diff(np.concatenate([np.full((num_clips, 1), -1), indices, np.full((num_clips, 1), length)], 1), axis=1)
+    skips = step - 1
+    assert np.all((skips == 0) | (skips == 1))
+    assert np.all(skips.sum(1) == 4)
+    np.testing.assert_allclose(skips.mean(0), 4 / 11, atol=5 * np.sqrt(4 * 7 / 121 / num_clips))
+
+
+def test_looped_clips_start_anywhere_in_training_and_evenly_spread_in_test():
+    trained = many_clips(5, num_frames=8, num_clips=500, random_start=True)
+    assert set(trained[:, 0]) == {0, 1, 2, 3, 4}
+    counts = np.bincount(trained[:, 0])
+    np.testing.assert_allclose(counts, 100, atol=5 * np.sqrt(500 * 0.2 * 0.8))
+    np.testing.assert_array_equal(sampler(8, 5)(5)[:, 0], [0, 1, 2, 3, 4])
+    np.testing.assert_array_equal(sampler(8, 3)(7)[:, 0], [0, 2, 4])
+    np.testing.assert_array_equal(sampler(8, 4)(2)[:, 0], [0, 1, 0, 1])
+
+
+def test_the_same_words_give_the_same_frames_and_others_give_others():
+    sample = sampler(16)
+    words, others = random_words(16, 1, 3), random_words(16, 1, 4)
+    np.testing.assert_array_equal(sample(100, words), sample(100, words))
+    assert np.any(sample(100, words) != sample(100, others))
+
+
+# ---------------------------------------- inside tf.data
+@pytest.mark.parametrize("random_start", [False, True])
+def test_inside_tf_data_with_lengths_known_only_when_it_runs(random_start):
+    lengths = [1, 7, 15, 16, 20, 31, 32, 33, 300]
+    words = np.stack([sequences.published_words(16, 2, seed=length) for length in lengths])
+    clips = tf.data.Dataset.from_tensor_slices((lengths, words))
+    clips = clips.map(lambda length, w: sequences.sample_frames(length, 16, 2, w, random_start))
+    assert clips.element_spec == tf.TensorSpec((2, 16), tf.int32)
+    for length, indices in zip(lengths, clips, strict=True):
+        np.testing.assert_array_equal(indices, slow_sample(length, 16, 2, length, random_start))
+
+
+def test_int64_lengths_from_a_dataset():
+    clips = tf.data.Dataset.range(40, 200, 37).map(lambda length: sequences.sample_frames(length, 48, 10))
+    for length, indices in zip(range(40, 200, 37), clips, strict=True):
+        np.testing.assert_array_equal(indices, slow_sample(length, 48, 10, sequences.PUBLISHED_SEED))

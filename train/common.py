@@ -1,0 +1,207 @@
+"""What the training scripts share: the work folder, resuming, the optimizer, datasets by name, devices."""
+
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags, logging
+
+from kerapose.data import clips
+
+BUILD = pathlib.Path(__file__).resolve().parent.parent / "datasets" / "build.py"
+NEEDS_NO_FILES = ("puppets",)  # datasets that are made, not read
+
+
+def define_flags(workdir, batch_size, epochs):
+    """The flags that every training script has; read them with `flags.FLAGS`."""
+    flags.DEFINE_string("workdir", workdir, "Folder of checkpoints, curves and figures; a run found there is resumed.")
+    flags.DEFINE_string("data_dir", None, "Where datasets/build.py put the dataset; TFDS's default folder if not given.")
+    flags.DEFINE_integer("batch_size", batch_size, "Samples a step, over all devices.", lower_bound=1)
+    flags.DEFINE_integer("epochs", epochs, "Passes over the training split.", lower_bound=1)
+    flags.DEFINE_integer("seed", 0, "Of initialization, shuffling, augmentation and dropout.", lower_bound=0)
+    flags.DEFINE_enum(
+        "precision",
+        "auto",
+        ["auto", "float32", "mixed_bfloat16", "mixed_float16"],
+        "Of the computation; weights are float32. auto: mixed_bfloat16 on a CPU that multiplies in it, else float32.",
+    )
+    flags.DEFINE_enum("strategy", "none", ["none", "mirrored"], "mirrored: a copy of the model on each device.")
+    flags.DEFINE_bool("export", False, "Whether to write a SavedModel at the end.")
+
+
+def set_up(seed, precision):
+    """Seeds everything, makes every operation repeatable, and sets the precision policy."""
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()
+    if precision == "auto":
+        precision = "mixed_bfloat16" if _cpu_multiplies_bfloat16() and not _gpus() else "float32"
+    keras.config.set_dtype_policy(precision)
+    logging.info("Computing in %s.", precision)
+
+
+def make_strategy(name):
+    """The `tf.distribute` strategy of a flag: one device, or a copy of the model on each."""
+    if name == "none":
+        return tf.distribute.get_strategy()
+    devices = _gpus() or tf.config.list_logical_devices("CPU")
+    strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
+    logging.info("Mirrored over %d devices.", strategy.num_replicas_in_sync)
+    return strategy
+
+
+def load_split(name, split, data_dir):
+    """`clips.from_tfds`, after preparing a dataset that needs no files of the user's."""
+    try:
+        return clips.from_tfds(name, split, data_dir)
+    except clips.NotPreparedError:
+        if name.split("/")[0] not in NEEDS_NO_FILES:
+            raise
+    logging.info("Preparing %s, once.", name)
+    command = [sys.executable, str(BUILD), name] + ([f"--data_dir={data_dir}"] if data_dir else [])
+    subprocess.run(command, check=True)
+    return clips.from_tfds(name, split, data_dir)
+
+
+def open_workdir(workdir, config):
+    """Makes the work folder, or checks that the run found there has the same configuration.
+
+    Args:
+        workdir: path.
+        config: dict of everything that the result depends on.
+
+    Returns:
+        The folder as a path.
+
+    Raises:
+        ValueError: if the folder holds a run of another configuration; nothing in it is touched.
+    """
+    workdir = pathlib.Path(workdir)
+    file = workdir / "config.json"
+    config = json.loads(json.dumps(config))
+    if file.exists():
+        found = json.loads(file.read_text())
+        differing = [key for key in sorted(set(found) | set(config)) if found.get(key) != config.get(key)]
+        if differing:
+            said = ", ".join(f"{key} {found.get(key)!r} there and {config.get(key)!r} here" for key in differing)
+            raise ValueError(
+                f"A work folder belongs to one configuration, but {workdir} differs: {said}; give another --workdir, "
+                "or the flags of that run to resume it."
+            )
+    else:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(config, indent=2).encode())
+    return workdir
+
+
+def write_whole(path, content):
+    """Writes a file such that a kill leaves the old one or the new one, never a part."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".part")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class SGDL2(keras.optimizers.SGD):
+    """SGD with weight decay as PyTorch has it: added to the gradient after clipping, and so subject to the momentum.
+
+    Keras's own `weight_decay` is decoupled from the momentum; with it, published recipes decay ten times too little.
+
+    Args:
+        l2: the published weight decay.
+    """
+
+    def __init__(self, learning_rate=0.01, l2=0.0, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.l2 = l2
+
+    def update_step(self, gradient, variable, learning_rate):
+        decayed = gradient + keras.ops.cast(variable, gradient.dtype) * self.l2
+        super().update_step(decayed, variable, learning_rate)
+
+    def get_config(self):
+        return super().get_config() | {"l2": self.l2}
+
+
+class Resume(keras.callbacks.Callback):
+    """Keeps the whole state of a training run after every epoch, and the best weights as `best.keras`.
+
+    The state is one file, replaced as a whole: weights, optimizer, dropout's generators, figures of past epochs. With a
+    pipeline that can skip (`clips.training(first_step=...)`), a run killed at any moment and started again ends with
+    the same weights as one that was not.
+
+    Args:
+        folder: where `state.npz` and `best.keras` are.
+        monitor: the figure that decides which weights are best; the greatest wins, the earliest among equals. None:
+            the last weights are kept.
+    """
+
+    def __init__(self, folder, monitor):
+        super().__init__()
+        self.folder = pathlib.Path(folder)
+        self.monitor = monitor
+        self.history = []
+
+    def restore(self, model):
+        """Puts the state of the last whole epoch into a compiled model; returns how many epochs are done."""
+        file = self.folder / "state.npz"
+        if not file.exists():
+            return 0
+        variables = _all_variables(model)
+        with np.load(file) as state:
+            self.history = json.loads(str(state["history"]))
+            if str(state["fingerprint"]) != _fingerprint(variables):
+                raise ValueError(
+                    f"{file} was written by another model than the one being trained; give another --workdir."
+                )
+            for i, variable in enumerate(variables):
+                variable.assign(state[f"variable_{i}"])
+        logging.info("Resuming after epoch %d.", len(self.history))
+        return len(self.history)
+
+    def on_epoch_end(self, epoch, logs=None):
+        figures = {name: float(value) for name, value in (logs or {}).items()}
+        if self.monitor is None or all(figures[self.monitor] > past[self.monitor] for past in self.history):
+            part = self.folder / "best.part.keras"
+            self.model.network.save(part)
+            os.replace(part, self.folder / "best.keras")
+        self.history.append(figures)
+        variables = _all_variables(self.model)
+        part = self.folder / "state.part.npz"
+        arrays = {f"variable_{i}": np.asarray(variable) for i, variable in enumerate(variables)}
+        np.savez(part, history=json.dumps(self.history), fingerprint=_fingerprint(variables), **arrays)
+        os.replace(part, self.folder / "state.npz")
+
+
+def _all_variables(model):
+    """Weights, dropout's generators and the optimizer's variables, in a fixed order."""
+    generators = [layer.seed_generator.state for layer in model._flatten_layers() if hasattr(layer, "seed_generator")]
+    return [*model.weights, *generators, *model.optimizer.variables]
+
+
+def _fingerprint(variables):
+    description = ";".join(f"{tuple(variable.shape)}{variable.dtype}" for variable in variables)
+    return hashlib.sha256(description.encode()).hexdigest()
+
+
+def _gpus():
+    return tf.config.list_logical_devices("GPU")
+
+
+def _cpu_multiplies_bfloat16():
+    """Whether the processor says that it has matrix or vector instructions for bfloat16 (Linux)."""
+    try:
+        said = pathlib.Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in said or "avx512_bf16" in said

@@ -100,7 +100,9 @@ def main(_):
                 a, b = seconds([make(ours), make(plain)], clips, FLAGS.repeats)
                 scale = 1e3 / FLAGS.batch
                 precision = policy.removeprefix("mixed_")
-                print(f"{network:12} {precision:10} {label:9} {a * scale:9.1f} {b * scale:9.1f} {b / a:17.2f}", flush=True)
+                print(
+                    f"{network:12} {precision:10} {label:9} {a * scale:9.1f} {b * scale:9.1f} {b / a:17.2f}", flush=True
+                )
 
 
 if __name__ == "__main__":

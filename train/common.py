@@ -21,7 +21,7 @@ NEEDS_NO_FILES = ("puppets",)  # datasets that are made, not read
 def define_flags(workdir, batch_size, epochs):
     """The flags that every training script has; read them with `flags.FLAGS`."""
     flags.DEFINE_string("workdir", workdir, "Folder of checkpoints, curves and figures; a run found there is resumed.")
-    flags.DEFINE_string("data_dir", None, "Where datasets/build.py put the dataset; TFDS's default folder if not given.")
+    flags.DEFINE_string("data_dir", None, "Where datasets/build.py put the dataset; by default TFDS's own folder.")
     flags.DEFINE_integer("batch_size", batch_size, "Samples a step, over all devices.", lower_bound=1)
     flags.DEFINE_integer("epochs", epochs, "Passes over the training split.", lower_bound=1)
     flags.DEFINE_integer("seed", 0, "Of initialization, shuffling, augmentation and dropout.", lower_bound=0)
@@ -97,6 +97,31 @@ def open_workdir(workdir, config):
         workdir.mkdir(parents=True, exist_ok=True)
         write_whole(file, json.dumps(config, indent=2).encode())
     return workdir
+
+
+def start_from(network, path):
+    """Copies the weights of a trained network, all but the classifier's where the number of classes differs.
+
+    Args:
+        network: to be trained.
+        path: of a `.keras` file of the same kind of network.
+
+    Raises:
+        ValueError: if there is no such file, or a layer has another name or shape there.
+    """
+    if not pathlib.Path(path).is_file():
+        raise ValueError(f"A pretrained network is a .keras file, got {path}, which does not exist; check the path.")
+    trained = keras.models.load_model(path)
+    for ours, theirs in zip(network.layers, trained.layers, strict=False):
+        shapes = [[tuple(weight.shape) for weight in layer.weights] for layer in (ours, theirs)]
+        if ours is network.layers[-1] and shapes[0] != shapes[1]:
+            continue
+        if ours.name != theirs.name or shapes[0] != shapes[1]:
+            raise ValueError(
+                f"A pretrained network has the layers of the one to train, but {ours.name} {shapes[0]} meets "
+                f"{theirs.name} {shapes[1]} in {path}; give the same --variant, --base_filters and --skeleton."
+            )
+        ours.set_weights(theirs.get_weights())
 
 
 def write_whole(path, content):

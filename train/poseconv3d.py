@@ -5,14 +5,16 @@
 trains C3D-light on `puppets` (made on the spot, no download) and tests it.
 """
 
+import inspect
 import json
+import pathlib
 
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
-from kerapose import metrics, models, skeletons
+from kerapose import export, metrics, models, skeletons
 from kerapose.data import clips
 from kerapose.layers import HeatmapVolume
 from train import common, pictures
@@ -29,17 +31,18 @@ def define_flags():
     flags.DEFINE_string("train_split", "train", "Split to train on.")
     flags.DEFINE_string("validation_split", "validation", "Split that chooses the best weights; empty: the last ones.")
     flags.DEFINE_string("test_split", "test", "Split of the final figures.")
-    flags.DEFINE_enum("skeleton", "coco", [skeleton.name for skeleton in skeletons.ALL], "Keypoint set of the dataset.")
-    flags.DEFINE_enum("variant", "c3d_light", sorted(NETWORKS), "Network.")
-    flags.DEFINE_enum("modality", "joint", ["joint", "limb", "both"], "What the volumes show; both: two networks, fused.")
+    flags.DEFINE_enum("skeleton", "coco", [skeleton.name for skeleton in skeletons.ALL], "Keypoint set of the network.")
+    flags.DEFINE_string("dataset_skeleton", None, "Keypoint set of the dataset, if it is to be mapped to --skeleton.")
+    flags.DEFINE_string("pretrained", None, "Work folder of a run whose networks to start from; the classifier is new.")
+    flags.DEFINE_enum("variant", "c3d_tiny", sorted(NETWORKS), "Network.")
+    flags.DEFINE_enum("modality", "joint", ["joint", "limb", "both"], "What volumes show; both: two networks, fused.")
     flags.DEFINE_integer("base_filters", None, "Width of the network; the variant's own if not given.")
-    flags.DEFINE_bool("temporal_downsample", False, "Whether C3D's later pools halve the frames too.")
-    flags.DEFINE_integer("num_frames", 48, "Frames a clip.")
-    flags.DEFINE_integer("size", 56, "Height and width of a training volume, pixels.")
+    flags.DEFINE_integer("num_frames", None, "Frames a clip; the variant's own if not given.")
+    flags.DEFINE_integer("size", None, "Height and width of a training volume, pixels; the variant's own if not given.")
     flags.DEFINE_integer("test_size", None, "Height and width of a test volume; 8/7 of --size if not given.")
     flags.DEFINE_float("sigma_px", 0.6, "Of the Gaussians, pixels of the volume.")
     flags.DEFINE_bool("use_scores", True, "Whether a keypoint is drawn as high as its score, or all with 1.")
-    flags.DEFINE_float("learning_rate", 0.025, "Peak, for the batch size given; published: 0.4 for 256 clips.")
+    flags.DEFINE_float("learning_rate", 0.05, "Peak, for the batch size given; published: 0.4 for 256 clips.")
     flags.DEFINE_float("warmup_epochs", 1.0, "Epochs over which the learning rate rises from 0.")
     flags.DEFINE_float("momentum", 0.9, "Of SGD.")
     flags.DEFINE_float("weight_decay", 3e-4, "L2, as PyTorch has it.")
@@ -61,11 +64,13 @@ def run(config):
     Returns:
         What `<workdir>/metrics.json` holds: the figures by modality.
     """
+    frames, size = volume_shape(config["variant"])
+    config = config | {"num_frames": config["num_frames"] or frames, "size": config["size"] or size}
     options = {key: value for key, value in config.items() if key not in ("workdir", "data_dir", "export")}
+    skeleton = skeletons.get(config["skeleton"])
+    splits, class_names = load(config, skeleton)  # before a folder is taken: a flag may be mistaken
     workdir = common.open_workdir(config["workdir"], options)
     common.set_up(config["seed"], config["precision"])
-    skeleton = skeletons.get(config["skeleton"])
-    splits, class_names = load(config, skeleton)
     results, recognizers = {}, {}
     modalities = ("joint", "limb") if config["modality"] == "both" else (config["modality"],)
     probabilities = []
@@ -82,10 +87,10 @@ def run(config):
     matrix = metrics.confusion_matrix(labels, np.mean(probabilities, axis=0).argmax(-1), len(class_names))
     pictures.save_confusion_matrix(workdir / "confusion_matrix.png", matrix, class_names)
     if config["export"]:
-        for modality, recognizer in recognizers.items():
-            from kerapose import export
-
-            export.saved_model(recognizer, workdir / modality / "saved_model", class_names, skeleton.num_keypoints)
+        # A number is the version of a model to TensorFlow Serving, which serves the folder above it.
+        path, channels = workdir / "saved_model" / "1", skeleton.num_keypoints
+        export.saved_model(list(recognizers.values()), path, class_names, channels, overwrite=True)
+        logging.info("Wrote %s.", path)
     common.write_whole(workdir / "metrics.json", json.dumps(results, indent=2).encode())
     return results
 
@@ -98,6 +103,8 @@ def load(config, skeleton):
             splits[role] = None
             continue
         splits[role], info = common.load_split(config["dataset"], config[f"{role}_split"], config["data_dir"])
+        if config["dataset_skeleton"]:
+            splits[role] = clips.convert(splits[role], skeletons.get(config["dataset_skeleton"]), skeleton)
         class_names = info.features["label"].names
         count = clips.check(splits[role], skeleton, len(class_names))
         logging.info("%s: %d clips of %s, split %s.", role, count, config["dataset"], config[f"{role}_split"])
@@ -114,6 +121,8 @@ def train_one(modality, splits, skeleton, class_names, config, folder):
     steps = -(-count // config["batch_size"])
     with common.make_strategy(config["strategy"]).scope():
         network = make_network(config, len(class_names), channels)
+        if config["pretrained"]:
+            common.start_from(network, pathlib.Path(config["pretrained"]) / modality / "best.keras")
         model = make_model(network, modality, skeleton, config)
         model.compile(
             make_optimizer(config, steps),
@@ -158,12 +167,17 @@ def train_one(modality, splits, skeleton, class_names, config, folder):
     return keras.models.load_model(folder / "best.keras")
 
 
+def volume_shape(variant):
+    """Frames and side of the volumes that a variant takes if not told otherwise."""
+    cls = NETWORKS[variant]
+    default = inspect.signature(cls).parameters["input_shape"].default
+    return cls.VARIANTS[variant].get("input_shape", default)[:2]
+
+
 def make_network(config, num_classes, channels):
     """The network of volumes that the flags ask for."""
     shape = (config["num_frames"], config["size"], config["size"], channels)
     changes = {"input_shape": shape, "dropout": config["dropout"]}
-    if config["temporal_downsample"]:
-        changes["temporal_downsample"] = True
     if config["base_filters"]:
         changes["base_filters"] = config["base_filters"]
     return NETWORKS[config["variant"]].from_variant(config["variant"], num_classes, **changes)

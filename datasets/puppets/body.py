@@ -1,8 +1,8 @@
 """The body: segment lengths, named points and forward kinematics, in metres.
 
-The world has z up and the floor at z = 0. A person who faces heading (yaw) 0 looks along +x and has the left hand at +y.
-A pose is a dict of joint angles in radians, one array [T] for each name of `ANGLES`; an angle of 0 everywhere is a person
-who stands upright with hanging arms.
+The world has z up and the floor at z = 0. A person at yaw 0 looks along +x and has the left hand at +y. A pose is a
+dict of joint angles in radians, one array [T] for each name of `ANGLES`; with 0 everywhere a person stands upright with
+hanging arms.
 
 Signs: flexion brings a limb forward, or folds an elbow or a knee. Abduction takes a limb away from the body. Rotation
 turns a limb outward about its own axis. Pitch and flexion of the trunk lean forward; bend, roll and tilt lean to the
@@ -68,7 +68,7 @@ BONES = (("pelvis", "spine"), ("spine", "thorax"), ("thorax", "head_top"), ("tho
 
 # Lengths as a share of stature: R. Drillis and R. Contini, "Body Segment Parameters", 1966, as drawn in D. A. Winter,
 # "Biomechanics and Motor Control of Human Movement", figure 4.1. Joint centres lie inside the breadths given there
-# (0.129 for half the shoulders, 0.191 for the hips). The face, which the figure leaves out, is placed about its eye line.
+# (0.129 for half the shoulders, 0.191 for the hips). The face, which the figure leaves out, lies about its eye line.
 SEGMENT_SHARES = {
     "trunk": 0.288,  # hip joint at 0.530 to shoulder at 0.818
     "shoulder_half_width": 0.118,
@@ -105,8 +105,8 @@ def segment_lengths(height_m, scales=None):
 def place(angles, lengths, bearing=None, flight_m=None):
     """Poses a body by forward kinematics and moves it over the floor as its feet do.
 
-    The feet carry the body: what a foot that bears weight touches the floor with stays in place, and the lowest point of
-    both feet is on the floor, except in flight.
+    The feet carry the body: where a foot that bears weight touches the floor, it stays in place, and the lowest point
+    of both feet is on the floor, except in flight.
 
     Args:
         angles: dict of float arrays [T], radians, one for each name of `ANGLES`.
@@ -214,7 +214,7 @@ def leg_reach(angles, lengths, side):
 
 
 def _root_steps(soles, bearing, softness_m=0.01):
-    """Gives the pelvis's horizontal steps [T-1, 2] that keep the soles [T, 2 feet, 2 ends, 3] in place by weight [T, 2]."""
+    """Moves the pelvis [T-1, 2] so that soles [T, 2 feet, 2 ends, 3] stay in place, each by its weight [T, 2]."""
     lowest = soles[..., 2].min(axis=2, keepdims=True)
     contact = np.exp(-(soles[..., 2] - lowest) / softness_m)  # [T, 2, 2]
     contact *= bearing[..., None] / contact.sum(axis=2, keepdims=True)

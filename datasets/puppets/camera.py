@@ -87,7 +87,7 @@ def draw_camera(rng, pelvis_m):
 
 
 def look_at(position_m, target_m, roll):
-    """Gives the rotations [T, 3, 3] of a camera at a position [3] that looks at targets [T, 3], metres; roll in radians."""
+    """Turns a camera at a position [3] towards targets [T, 3], metres, with a roll in radians: rotations [T, 3, 3]."""
     forward = target_m - position_m
     forward = forward / np.linalg.norm(forward, axis=1, keepdims=True)
     right = np.cross(forward, [0.0, 0.0, 1.0])

@@ -51,7 +51,7 @@ def detect(rng, view, points_m, height_m, fps):
     quality = np.clip(rng.lognormal(0, 0.3), 0.5, 1.8)
     # COCO's sigma is in units of the square root of the area, which is near 0.45 of the height of a standing person.
     expected_px = 0.45 * np.array(COCO.sigmas) * height_px
-    spread_px = 0.4 * quality * np.where(hidden, 2.0, 1.0) * expected_px  # [T, K]
+    spread_px = 0.35 * quality * np.where(hidden, 2.0, 1.0) * expected_px  # [T, K]
     error_px = spread_px[..., None] * jitter(rng, points_px.shape[0], (len(KEYPOINTS), 2), fps)
     keypoints = points_px[:, KEYPOINTS] + error_px  # [T, K, 2]
     scores = _confidence(rng, np.linalg.norm(error_px, axis=-1) / expected_px, hidden, quality)
@@ -96,16 +96,19 @@ def self_occlusion(points_px, depth_m, height_m, pixels_per_metre):
 
 
 def faces_away(points_m, view):
-    """Tells which keypoints of the face are on the far side of the head: bool array [T, K], False for other keypoints."""
+    """Tells which keypoints of the face are on the far side of the head: bool array [T, K], False for the others."""
     place = {name: points_m[:, body.POINTS.index(name)] for name in COCO.keypoints[:5]}
     skull = (place["left_ear"] + place["right_ear"]) / 2
-    toward = view.position_m - skull
+    toward = _unit(view.position_m - skull)
     hidden = np.zeros((len(points_m), len(KEYPOINTS)), dtype=bool)
     for name, point in place.items():
-        outward = point - skull
-        cosine = np.sum(outward * toward, axis=-1) / (np.linalg.norm(outward, axis=-1) * np.linalg.norm(toward, axis=-1))
+        cosine = np.sum(_unit(point - skull) * toward, axis=-1)
         hidden[:, COCO.index(name)] = cosine < -0.2
     return hidden
+
+
+def _unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def _confidence(rng, error, hidden, quality):

@@ -55,7 +55,8 @@ class Timing:
 def walk(performer, rng, fps):
     """Strides at a steady pace, on a slightly curved path; some set off or come to a stop."""
     timing = once(performer, rng, fps, rng.uniform(1.6, 3.0), cut=0.25)
-    motion = standing(performer, rng, timing.seconds, arms="hanging")
+    free_arms = rng.random() < 0.7  # else they are busy with something, and hardly swing
+    motion = standing(performer, rng, timing.seconds, arms="hanging" if free_arms else None)
     effort = ease(rng.uniform(0.6, 3) + timing.seconds / 0.5) if rng.random() < 0.8 else envelope(timing, 0.2)
     phase = cycle(performer, rng, timing, hertz=rng.uniform(0.8, 1.05))
     stretch = performer.amplitude * rng.uniform(0.85, 1.1) * effort
@@ -66,7 +67,8 @@ def walk(performer, rng, fps):
         push = toe_reach(motion, performer, side) * bump(step, 0.57, 0.09)
         motion.angles[f"{side}_foot_pitch"] += push - 0.3 * effort * bump(step, 0.95, 0.06)
     step_over(motion, phase, effort)
-    swing_arms(motion, performer, phase, effort * performer.arm_swing, elbow=0.1 * effort)
+    swing = performer.arm_swing * (1.0 if free_arms else 0.3)
+    swing_arms(motion, performer, phase, effort * swing, elbow=0.1 * effort)
     motion.angles["pelvis_pitch"] += 0.04 * effort
     motion.angles["pelvis_roll"] += 0.04 * effort * np.sin(phase)
     motion.angles["spine_bend"] -= 0.05 * effort * np.sin(phase)
@@ -120,7 +122,7 @@ def turn(performer, rng, fps):
 
 
 def jump(performer, rng, fps):
-    """Crouches, leaps as a thrown body does and lands softly, once or several times; the arms join in."""
+    """Crouches, leaps as a thrown body does and lands softly, once or several times; most swing the arms."""
     height_m = performer.amplitude * rng.uniform(0.12, 0.40)
     air = 2 * np.sqrt(2 * height_m / 9.81)
     moments = np.cumsum([0, rng.uniform(0.35, 0.6), 0.22, air, 0.2, rng.uniform(0.3, 0.5)])
@@ -133,12 +135,12 @@ def jump(performer, rng, fps):
     toes = keyframes(timing.progress, (dip, leave, land, sink), (0, 0.7, 0.3, 0))
     for side in body.SIDES:
         motion.angles[f"{side}_foot_pitch"] += toes
-    reach = rng.uniform(0.4, 2.9)
+    reach, join_in = rng.uniform(0.4, 2.9), float(rng.random() < 0.7)
     high = 0.5 * (leave + land)
     arms = keyframes(timing.progress, (start, dip, high, land, sink, end), (0, -0.7, reach, 0.7 * reach, 0.4, 0))
     present = keyframes(timing.progress, (start, dip, sink, end), (0, 1, 1, 0))
     for side in body.SIDES:
-        move_arm(motion, side, present, flexion=arms, abduction=0.2, rotation=0.0, elbow=0.4)
+        move_arm(motion, side, join_in * present, flexion=arms, abduction=0.2, rotation=0.0, elbow=0.4)
     aloft = np.clip((timing.progress - leave) / (land - leave), 0, 1)
     motion.flight_m += height_m * 4 * aloft * (1 - aloft)
     return motion
@@ -155,7 +157,7 @@ def wave(performer, rng, fps, side):
         arm = {"flexion": rng.uniform(0, 0.4), "abduction": abduction, "rotation": 0.6}
         elbow = rng.uniform(0.2, 0.7) + 0.2 * beat
     else:  # the forearm swings about a bent elbow
-        rotation = rng.uniform(1.2, 1.6) + rng.uniform(0.35, 0.6) * beat
+        rotation = rng.uniform(0.8, 1.6) + rng.uniform(0.35, 0.6) * beat
         arm = {"flexion": rng.uniform(0.1, 0.6), "abduction": rng.uniform(0.7, 1.5), "rotation": rotation}
         elbow = rng.uniform(1.4, 2.0)
     move_arm(motion, side, raised, elbow=elbow, **arm)
@@ -176,7 +178,7 @@ def wave_right(performer, rng, fps):
 
 
 def clap(performer, rng, fps):
-    """Brings both hands together before the chest again and again."""
+    """Brings both hands together again and again, before the belly, the chest or the face."""
     timing = once(performer, rng, fps, rng.uniform(1.2, 2.8), cut=0.2)
     motion = standing(performer, rng, timing.seconds)
     raised = envelope(timing, rng.uniform(0.15, 0.25))
@@ -187,7 +189,7 @@ def clap(performer, rng, fps):
     reach = lengths["forearm"] * np.sin(elbow)
     closed = np.arcsin(np.clip((lengths["shoulder_half_width"] - 0.03) / reach, 0, 0.97))
     opening = performer.amplitude * rng.uniform(0.6, 1.1) * apart
-    flexion = rng.uniform(0.3, 1.3)
+    flexion = rng.uniform(0.2, 1.9)
     for side in body.SIDES:
         move_arm(motion, side, raised, flexion, abduction=0.1, rotation=opening - closed, elbow=elbow)
     motion.angles["spine_flexion"] += 0.05 * raised * performer.looseness * apart
@@ -202,14 +204,13 @@ def squat(performer, rng, fps):
     bottom = rng.uniform(0.4, 0.6)
     depth = keyframes(timing.progress, (0, bottom - 0.08, bottom + 0.08, 1), (0, 1, 1, 0))
     depth *= performer.amplitude * timing.strength
-    fold_legs(motion, depth, knee=rng.uniform(1.4, 2.1), hip=rng.uniform(1.1, 1.5), lean=rng.uniform(0.3, 0.7))
-    if rng.random() < 0.7:  # arms out for balance
-        flexion = rng.uniform(0.6, 1.6)
-        for side in body.SIDES:
-            move_arm(motion, side, np.clip(depth, 0, 1), flexion=flexion, abduction=0.1, rotation=0.0, elbow=0.3)
-    else:  # hanging hands must not reach into the floor
-        for side in body.SIDES:
-            motion.angles[f"{side}_elbow_flexion"] += 0.7 * depth
+    knee = rng.uniform(1.4, 2.0)
+    # The hips bend less than the knees, so that these come forward and the weight stays over the feet.
+    fold_legs(motion, depth, knee=knee, hip=rng.uniform(0.68, 0.78) * knee, lean=rng.uniform(0.3, 0.7))
+    balancing = rng.random() < 0.7  # with the arms held out, else with the hands above the knees
+    flexion, elbow = (rng.uniform(0.6, 1.6), 0.3) if balancing else (rng.uniform(0.3, 0.6), rng.uniform(0.8, 1.4))
+    for side in body.SIDES:
+        move_arm(motion, side, np.clip(depth, 0, 1), flexion, abduction=0.1, rotation=0.0, elbow=elbow)
     return motion
 
 
@@ -251,7 +252,7 @@ def bend(performer, rng, fps):
     for side in body.SIDES:
         if side == performer.dominant or not one_hand:
             flexion = depth + rng.uniform(-0.1, 0.4)
-            move_arm(motion, side, np.clip(reach, 0, 1), flexion=flexion, abduction=0.05, rotation=0.0, elbow=0.15)
+            move_arm(motion, side, np.clip(reach, 0, 1), flexion=flexion, abduction=0.05, rotation=0.0, elbow=0.3)
     if one_hand:
         motion.angles["spine_twist"] += 0.3 * stoop * (-1 if performer.dominant == "left" else 1)
     return motion
@@ -290,14 +291,14 @@ def punch(performer, rng, fps):
     motion = standing(performer, rng, timing.seconds)
     ready = envelope_around(timing, 0.3)
     guard = {"flexion": rng.uniform(0.2, 0.7), "abduction": 0.2, "rotation": -0.2, "elbow": rng.uniform(1.8, 2.3)}
-    if rng.random() < 0.6:
+    if rng.random() < 0.5:
         move_arm(motion, free, ready, **guard)
     move_arm(motion, hand, ready, **guard)
     out = keyframes(timing.progress, (0, 0.15, 0.42, 0.52, 1), (0, -0.15, 1, 1, 0))
     aim = rng.uniform(1.2, 1.7)
     move_arm(motion, hand, out, flexion=aim, abduction=rng.uniform(-0.1, 0.15), rotation=-0.4, elbow=0.15)
     inward = 1 if hand == "right" else -1
-    twist = performer.amplitude * timing.strength * inward * out * rng.uniform(0.3, 0.7)
+    twist = performer.amplitude * timing.strength * inward * out * rng.uniform(0.4, 0.8)
     motion.angles["spine_twist"] += 0.7 * twist
     motion.angles["yaw"] += 0.3 * twist
     motion.angles["pelvis_pitch"] += 0.15 * performer.amplitude * out

@@ -2,7 +2,8 @@
 
 Every source yields the same element, and every step is a pure function of it:
 
-    {"keypoints": [M, T, K, 2] pixels, "scores": [M, T, K], "frame_size": [2] height and width, "label": int, "name": str}
+    {"keypoints": [M, T, K, 2] pixels, "scores": [M, T, K], "frame_size": [2] height and width,
+     "label": int, "name": str}
 
 Batches are ({"keypoints": [B, M, L, K, 2] pixels of the volume, "scores": [B, M, L, K]}, labels [B]); people that a
 clip lacks beside others of its batch have score 0, so nothing is drawn for them. `layers.HeatmapVolume` turns such a
@@ -15,10 +16,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from kerapose import skeletons
 from kerapose.data import pyskl
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps, sequences
-
 
 SIDES = {"left": "right", "right": "left"}
 
@@ -55,11 +56,11 @@ def from_arrays(keypoints, labels, skeleton, scores=None, frame_sizes=None, name
         size = frame_sizes if frame_sizes is None or np.ndim(frame_sizes) == 1 else frame_sizes[i]
         name = str(i if names is None else names[i])
         given = None if scores is None else scores[i]
-        elements.append(element(points, skeleton, given, size, labels[i], name, num_classes))
+        elements.append(make_element(points, skeleton, given, size, labels[i], name, num_classes))
     return _from_elements(elements, range(len(elements)), skeleton)
 
 
-def element(keypoints, skeleton, scores=None, frame_size=None, label=0, name="0", num_classes=None):
+def make_element(keypoints, skeleton, scores=None, frame_size=None, label=0, name="0", num_classes=None):
     """One checked sequence, as every source yields it.
 
     Args:
@@ -137,6 +138,8 @@ def from_tfds(name, split, data_dir=None):
     """
     try:
         builder = tfds.builder(name, data_dir=data_dir)
+        if not builder.is_prepared():  # its code is at hand, its data are not
+            raise FileNotFoundError(builder.data_dir)
     except (tfds.core.DatasetNotFoundError, FileNotFoundError) as error:
         raise NotPreparedError(
             f"The dataset {name} is not prepared in {data_dir or 'the default folder of TFDS'}; "
@@ -145,6 +148,41 @@ def from_tfds(name, split, data_dir=None):
     if split not in builder.info.splits:
         raise ValueError(f"{name} has the splits {', '.join(builder.info.splits)}, got {split!r}; use one of them.")
     return builder.as_dataset(split=split, shuffle_files=False), builder.info
+
+
+def convert(dataset, source, target):
+    """Maps the keypoints of a dataset from one set to another, so that a network of one can learn from the other.
+
+    Args:
+        dataset: of elements with the keypoints of `source`.
+        source: a `Skeleton`.
+        target: a `Skeleton` whose joints can all be derived from those of `source` (`skeletons.mapping`).
+
+    Returns:
+        A `tf.data.Dataset` of elements with the keypoints of `target`. A derived joint has the least score of those
+        that it is made of, and is missing, (0, 0), where one of them is.
+
+    Raises:
+        ValueError: naming the joints that cannot be derived.
+
+    Example:
+        >>> dataset = convert(coco_clips, skeletons.COCO, skeletons.JHMDB)
+    """
+    matrix = skeletons.mapping(source, target)  # [K', K]
+    made_of = (matrix != 0)[None, None]  # [1, 1, K', K]
+
+    def apply(element):
+        keypoints, scores = element["keypoints"], element["scores"]
+        present = tf.reduce_any(keypoints != 0, axis=-1)  # [M, T, K]
+        derived_present = tf.reduce_all(present[:, :, None] | ~made_of, axis=-1)  # [M, T, K']
+        derived = tf.einsum("jk,mtkx->mtjx", matrix, keypoints)
+        least = tf.reduce_min(tf.where(made_of, scores[:, :, None], np.float32(np.inf)), axis=-1)
+        return element | {
+            "keypoints": tf.where(derived_present[..., None], derived, 0.0),
+            "scores": tf.where(derived_present, least, 0.0),
+        }
+
+    return dataset.map(apply, tf.data.AUTOTUNE)
 
 
 def check(dataset, skeleton, num_classes):
@@ -219,7 +257,7 @@ def training(
         flip_probability: of mirroring a clip.
         flip_labels: [C] the class that each becomes in a mirror (`mirrored_labels`). None: its own.
         rotation_degrees: greatest angle by which a clip is turned, either way; 0 in the published recipe.
-        use_scores: whether a keypoint is drawn as high as its score, or all, missing ones too, with 1.
+        use_scores: whether a keypoint is drawn as high as its score, or all of a person's, missing ones too, with 1.
         **augmentation: `padding`, `short_side_px`, `area_range`, `aspect_range` of `ops.clips.training_clip`.
 
     Returns:
@@ -239,7 +277,7 @@ def training(
         angle = (uniforms[1] * 2 - 1) * np.float32(np.radians(rotation_degrees))
         keypoints, scores = clip_ops.training_clip(
             element["keypoints"],
-            element["scores"] if use_scores else tf.ones_like(element["scores"]),
+            element["scores"] if use_scores else clip_ops.full_scores(element["scores"]),
             element["frame_size"],
             draws,
             uniforms[2:],
@@ -286,7 +324,7 @@ def evaluation(dataset, batch_size=16, num_frames=48, size=(64, 64), use_scores=
     def prepare(element):
         keypoints, scores = clip_ops.evaluation_clips(
             element["keypoints"],
-            element["scores"] if use_scores else tf.ones_like(element["scores"]),
+            element["scores"] if use_scores else clip_ops.full_scores(element["scores"]),
             element["frame_size"],
             num_frames,
             size=size,
@@ -356,9 +394,10 @@ def _check_element(element, skeleton, num_classes):
             f"frames in clip {name}; leave it out."
         )
     if not np.isfinite(keypoints).all() or not np.isfinite(scores).all():
+        count = int((~np.isfinite(keypoints).all(-1) | ~np.isfinite(scores)).sum())
         raise ValueError(
-            f"Keypoints and scores are finite, got {int((~np.isfinite(keypoints)).any(-1).sum())} keypoints with NaN or "
-            f"infinity in clip {name}; set missing keypoints to (0, 0) and their scores to 0."
+            f"Keypoints and scores are finite, got {count} keypoints with NaN or infinity in clip {name}; set missing "
+            "keypoints to (0, 0) and their scores to 0."
         )
     if not (scores >= heatmaps.MIN_SCORE).any():
         raise ValueError(

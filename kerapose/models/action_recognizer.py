@@ -54,8 +54,8 @@ class ActionRecognizer(keras.Model):
         _, num_frames, height, width, channels = network.input_shape
         if channels != len(flip_permutation):
             raise ValueError(
-                f"flip_permutation has one entry per channel of the network, got {len(flip_permutation)} for {channels} "
-                "channels; use flip_permutation for joints and edge_flip_permutation, with edges, for limbs."
+                f"flip_permutation has one entry per channel of the network, got {len(flip_permutation)} for "
+                f"{channels} channels; use the flip_permutation of the joints, or of the limbs (edge_flip_permutation)."
             )
         self.network = network
         self.flip_permutation = tuple(int(i) for i in flip_permutation)
@@ -75,9 +75,7 @@ class ActionRecognizer(keras.Model):
     def call(self, inputs):
         keypoints, scores = inputs["keypoints"], inputs["scores"]
         if not self.use_scores:
-            # A person whose every score is zero is padding, and stays undrawn.
-            is_person = ops.any(scores > 0, axis=(-2, -1), keepdims=True)
-            scores = ops.broadcast_to(ops.cast(is_person, "float32"), ops.shape(scores))
+            scores = clips.full_scores(scores)
         sampling = {"num_frames": self.num_frames, "num_clips": self.num_clips, "size": self.volume_size}
         keypoints, scores = clips.evaluation_clips(
             keypoints, scores, inputs["frame_size"], padding=self.padding, **sampling

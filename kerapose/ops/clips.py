@@ -87,9 +87,22 @@ def training_clip(
 
 
 def take_frames(keypoints, scores, frames):
-    """The frames of a sequence by index: [..., M, T, K, 2], [..., M, T, K], [L] -> [..., M, L, K, 2], [..., M, L, K]."""
+    """The frames of a sequence by index [L]: [..., M, T, K, 2] -> [..., M, L, K, 2], and the scores likewise."""
     keypoints, scores = ops.cast(keypoints, "float32"), ops.cast(scores, "float32")
     return ops.take(keypoints, frames, axis=-3), ops.take(scores, frames, axis=-2)
+
+
+def full_scores(scores):
+    """1 for every keypoint of a person who has a score above 0; a person without one is padding and stays undrawn.
+
+    Args:
+        scores: [..., M, T, K].
+
+    Returns:
+        [..., M, T, K] float32.
+    """
+    is_person = ops.any(scores > 0, axis=(-2, -1), keepdims=True)  # [..., M, 1, 1]
+    return ops.broadcast_to(ops.cast(is_person, "float32"), ops.shape(scores))
 
 
 def compact(keypoints, frame_size, padding=0.25):

@@ -81,9 +81,7 @@ def sample_frames(length, num_frames, num_clips=1, words=None, random_start=Fals
         edges = ops.arange(num_frames + 1, dtype="int32") * length // num_frames
         return edges[:-1] + _draws(words, edges[1:] - edges[:-1] - 1, num_clips)
 
-    indices = ops.cond(
-        length < num_frames, looped, lambda: ops.cond(length < 2 * num_frames, skipping, segmented)
-    )
+    indices = ops.cond(length < num_frames, looped, lambda: ops.cond(length < 2 * num_frames, skipping, segmented))
     return ops.cast(indices, "int32")
 
 

@@ -10,18 +10,22 @@ COCO = skeletons.COCO
 
 
 class Spy:
-    """Stands in for a network: keeps the volumes that it is asked about, and answers with given logits."""
+    """Stands in for a network: keeps the volumes that it is asked about, and gives its answers in turn."""
 
-    def __init__(self, input_shape, logits):
+    def __init__(self, input_shape, answers):
         self.input_shape = (None, *input_shape)
-        self.output_shape = (None, logits.shape[-1])
-        self.logits = logits
-        self.volumes = None
+        self.output_shape = (None, answers[0].shape[-1])
+        self.answers = answers
+        self.asked = []
 
     def __call__(self, volumes, training):
         assert training is False
-        self.volumes = volumes
-        return keras.ops.convert_to_tensor(self.logits)
+        self.asked.append(volumes)
+        return keras.ops.convert_to_tensor(self.answers[(len(self.asked) - 1) % len(self.answers)])
+
+    def last_volumes(self):
+        """What the last round of questions was about (Keras asks a first time for shapes alone)."""
+        return np.concatenate([keras.ops.convert_to_numpy(x) for x in self.asked[-len(self.answers) :]])
 
 
 def tiny_network(channels=17, seed=0):
@@ -57,7 +61,8 @@ def test_the_network_sees_the_published_volumes(golden):
     case = golden("pipeline_test")
     num_clips, frames = case.config["num_clips"], case.config["clip_len"]
     expected = case["output_imgs"]  # [N plain, then N mirrored, C, L, H, W]
-    spy = Spy((frames, *expected.shape[-2:], 17), np.zeros((2 * num_clips, 4), "float32"))
+    answers = [np.zeros((num_clips, 4), "float32")] * 2
+    spy = Spy((frames, *expected.shape[-2:], 17), answers)
     recognizer = ActionRecognizer(spy, COCO.flip_permutation, num_clips=num_clips)
     recognizer(
         {
@@ -66,20 +71,26 @@ def test_the_network_sees_the_published_volumes(golden):
             "frame_size": np.array([case.config["img_shape"]]),
         }
     )
-    case.check("output_imgs", np.moveaxis(keras.ops.convert_to_numpy(spy.volumes), -1, 1))
+    case.check("output_imgs", np.moveaxis(spy.last_volumes(), -1, 1))
 
 
 @pytest.mark.parametrize("flip_test", [False, True])
 def test_clips_are_averaged_as_published(golden, flip_test):
     case = golden("average_clips")
     logits = case["input_cls_score"]  # [B, N, classes]
-    batch, views, classes = logits.shape
-    if flip_test:  # half of the published views are clips here, half their mirror images, which come last
-        logits = np.swapaxes(logits.reshape(batch, 2, views // 2, classes), 0, 1)
-        views //= 2
-    spy = Spy((8, 24, 24, 17), logits.reshape(-1, classes))
-    recognizer = ActionRecognizer(spy, COCO.flip_permutation, num_clips=views, flip_test=flip_test)
-    case.check("output_prob", answer(recognizer, sequences(batch)))
+    # With a flip test, the first half of the published views are clips here and the other half their mirror images.
+    views = np.split(logits, 2, axis=1) if flip_test else [logits]
+    spy = Spy((8, 24, 24, 17), [view.reshape(-1, view.shape[-1]) for view in views])
+    recognizer = ActionRecognizer(spy, COCO.flip_permutation, num_clips=views[0].shape[1], flip_test=flip_test)
+    case.check("output_prob", answer(recognizer, sequences(len(logits))))
+
+
+def test_in_a_mirror_left_and_right_classes_change_places():
+    plain, mirrored = np.random.default_rng(0).normal(size=(2, 2, 3)).astype("float32")  # [B, classes] each
+    spy = Spy((8, 24, 24, 17), [plain, mirrored])
+    recognizer = ActionRecognizer(spy, COCO.flip_permutation, flip_labels=(1, 0, 2))
+    expected = (softmax(plain) + softmax(mirrored)[:, [1, 0, 2]]) / 2
+    np.testing.assert_allclose(answer(recognizer, sequences(batch=2)), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("modality", ["joint", "limb"])
@@ -144,7 +155,13 @@ def test_any_length_gives_probabilities(frames):
 
 def test_a_saved_recognizer_answers_alike(tmp_path):
     recognizer = ActionRecognizer(
-        tiny_network(), COCO.edge_flip_permutation, COCO.edges, 3, flip_test=False, sigma_px=0.8, padding=0.1
+        tiny_network(),
+        COCO.edge_flip_permutation,
+        COCO.edges,
+        3,
+        flip_labels=(1, 0, 2, 3, 4),
+        sigma_px=0.8,
+        padding=0.1,
     )
     before = answer(recognizer, sequences())
     recognizer.save(tmp_path / "recognizer.keras")

@@ -1,0 +1,484 @@
+"""The pipeline of action recognition: sources, bad input, reproducible training batches, published evaluation clips."""
+
+import hashlib
+import itertools
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from kerapose.data import clips
+from kerapose.ops import heatmaps
+from kerapose.skeletons import COCO, NTU
+
+FRAMES = 8  # of a clip, in most tests
+WHOLE_CROP = {"area_range": (1.0, 1.0), "aspect_range": (1.0, 1.0)}  # a random crop that leaves a square as it is
+
+# Prints a digest of batches 5 to 8, in a process that is set up as the training scripts are.
+OTHER_PROCESS = """
+import hashlib, pathlib, pickle, sys
+import keras, tensorflow
+from kerapose.data import clips
+from kerapose.skeletons import COCO
+keras.utils.set_random_seed(0)
+tensorflow.config.experimental.enable_op_determinism()
+dataset = clips.from_arrays(**pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()), skeleton=COCO)
+total = hashlib.sha256()
+for batch, labels in clips.training(dataset, COCO, 4, num_frames=8, seed=3, first_step=5).take(4):
+    for array in (batch["keypoints"], batch["scores"], labels):
+        total.update(array.numpy().tobytes())
+print(total.hexdigest())
+"""
+
+
+def walk(seed=0, people=1, frames=30, frame_size=(240, 320)):
+    """People of random shape who drift through the frame."""
+    random = np.random.default_rng(seed)
+    height, width = frame_size
+    body = random.uniform(0, 0.3 * height, (people, 1, 17, 2))
+    corner = random.uniform(0.1 * height, 0.4 * height, (people, 1, 1, 2))
+    path = np.linspace(0, 0.2 * width, frames)[None, :, None, None] * np.array([1.0, 0.2])
+    return (body + corner + path + random.normal(0, 1, (people, frames, 17, 2))).astype("float32")
+
+
+def arrays(lengths=(30, 9, 120, 5, 16, 47, 11)):
+    """Arguments of `from_arrays`: one class a clip; every third clip shows two people."""
+    keypoints = [walk(i, people=1 + (i % 3 == 2), frames=length) for i, length in enumerate(lengths)]
+    scores = [np.random.default_rng(i).uniform(0.1, 1, k.shape[:3]).astype("float32") for i, k in enumerate(keypoints)]
+    return {"keypoints": keypoints, "scores": scores, "labels": list(range(len(lengths))), "frame_sizes": (240, 320)}
+
+
+def square_clips(count=3):
+    """Clips of FRAMES frames, so that each frame is drawn once, in a compact box that is square: (87, 77, 212, 202)."""
+    keypoints = np.random.default_rng(0).uniform((101, 101), (199, 179), (count, 2, FRAMES, 17, 2)).astype("float32")
+    keypoints[:, 0, 0, 0], keypoints[:, 1, 3, 5] = (100, 100), (200, 180)  # whose extent is these two corners
+    keypoints[:, 0, 2, 9] = 0  # a missing one
+    return keypoints
+
+
+def read(batches, count=None):
+    """The first batches as NumPy arrays: [(keypoints, scores, labels), ...]."""
+    batches = batches if count is None else batches.take(count)
+    return [(clip["keypoints"].numpy(), clip["scores"].numpy(), labels.numpy()) for clip, labels in batches]
+
+
+def by_label(batches):
+    """{label: (keypoints, scores)} of the clips in some batches."""
+    return {label: clip for *arrays, labels in batches for *clip, label in zip(*arrays, labels.tolist(), strict=True)}
+
+
+def assert_same(batches, expected):
+    assert len(batches) == len(expected)
+    for array, wanted in zip(itertools.chain(*batches), itertools.chain(*expected), strict=True):
+        np.testing.assert_array_equal(array, wanted)
+
+
+def differ(batches, others):
+    return any(a.shape != b.shape or (a != b).any() for a, b in zip(batches[0], others[0], strict=True))
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return clips.from_arrays(**arrays(), skeleton=COCO)
+
+
+# ---------------------------------------------------------------------------------------------------- from arrays
+def test_from_arrays_gives_the_arrays_back(dataset):
+    given = arrays()
+    assert int(dataset.cardinality()) == 7
+    for i, element in enumerate(dataset.as_numpy_iterator()):
+        np.testing.assert_array_equal(element["keypoints"], given["keypoints"][i])
+        np.testing.assert_array_equal(element["scores"], given["scores"][i])
+        np.testing.assert_array_equal(element["frame_size"], [240, 320])
+        assert element["label"] == i and element["name"] == str(i).encode()
+        assert [element[key].dtype for key in ("keypoints", "scores", "frame_size", "label")] == [
+            np.float32,
+            np.float32,
+            np.int32,
+            np.int64,
+        ]
+
+
+def test_from_arrays_fills_in_what_is_not_known():
+    keypoints = walk(people=2)
+    keypoints[0, 3, 7] = 0
+    keypoints[1, 5, 2, 0] = 0  # only x: still a keypoint
+    keypoints[1, 6, 4] = (300.2, 211.5)
+    (element,) = clips.from_arrays([keypoints], [4], COCO).as_numpy_iterator()
+    expected = np.ones((2, 30, 17), "float32")
+    expected[0, 3, 7] = 0
+    np.testing.assert_array_equal(element["scores"], expected)
+    np.testing.assert_array_equal(element["frame_size"], [212, 301])  # height, width
+
+
+def test_from_arrays_takes_one_person_without_the_axis():
+    keypoints, scores = walk()[0], np.full((30, 17), 0.5)
+    (element,) = clips.from_arrays([keypoints], [0], COCO, [scores], [(480, 640)], ["solo"]).as_numpy_iterator()
+    np.testing.assert_array_equal(element["keypoints"], keypoints[None])
+    np.testing.assert_array_equal(element["scores"], scores[None].astype("float32"))
+    np.testing.assert_array_equal(element["frame_size"], [480, 640])
+    assert element["name"] == b"solo"
+
+
+def test_from_arrays_wants_a_label_for_each_clip():
+    with pytest.raises(ValueError, match="one label, got 2 clips and 1 labels; match them"):
+        clips.from_arrays([walk(), walk()], [0], COCO)
+
+
+# ---------------------------------------------------------------------------------------------------- PYSKL and TFDS
+def save_pyskl(folder):
+    given = arrays()
+    annotations = [
+        {
+            "frame_dir": f"clip{i}",
+            "label": i,
+            "img_shape": (240, 320),
+            "total_frames": keypoints.shape[1],
+            "keypoint": keypoints,
+            "keypoint_score": scores,
+        }
+        for i, (keypoints, scores) in enumerate(zip(given["keypoints"], given["scores"], strict=True))
+    ]
+    split = {"train": ["clip0", "clip2", "clip1"], "val": ["clip6"]}
+    path = folder / "set.pkl"
+    path.write_bytes(pickle.dumps({"split": split, "annotations": annotations}))
+    return path
+
+
+def test_from_pyskl_equals_from_arrays(tmp_path, dataset):
+    path = save_pyskl(tmp_path)
+    expected = list(dataset.as_numpy_iterator())
+    read_back = clips.from_pyskl(path, "train", COCO, num_classes=7)
+    assert int(read_back.cardinality()) == 3 and read_back.element_spec == dataset.element_spec
+    for element, i in zip(read_back.as_numpy_iterator(), (0, 2, 1), strict=True):
+        assert element["name"] == f"clip{i}".encode() and element["label"] == i
+        for key in ("keypoints", "scores", "frame_size"):
+            np.testing.assert_array_equal(element[key], expected[i][key])
+
+
+def test_from_pyskl_names_its_splits_and_checks_its_clips(tmp_path):
+    path = save_pyskl(tmp_path)
+    with pytest.raises(ValueError, match=r"set.pkl has the splits train, val, got 'test'; use one of them"):
+        clips.from_pyskl(path, "test", COCO)
+    with pytest.raises(ValueError, match="0 to 2, got 3"):
+        clips.from_pyskl(path, "train", COCO, num_classes=3)
+    with pytest.raises(ValueError, match="skeleton ntu 25"):
+        clips.from_pyskl(path, "train", NTU)
+    with pytest.raises(FileNotFoundError):
+        clips.from_pyskl(tmp_path / "other.pkl", "train", COCO)
+
+
+class Walks(tfds.core.GeneratorBasedBuilder):
+    """Two configs of the clips above; the second is never prepared."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="seven"), tfds.core.BuilderConfig(name="others")]
+
+    def _info(self):
+        features = {
+            "keypoints": tfds.features.Tensor(shape=(None, None, 17, 2), dtype=np.float32, encoding="zlib"),
+            "scores": tfds.features.Tensor(shape=(None, None, 17), dtype=np.float32, encoding="zlib"),
+            "frame_size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
+            "label": tfds.features.ClassLabel(num_classes=7),
+            "name": tfds.features.Text(),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for element in clips.from_arrays(**arrays(), skeleton=COCO).as_numpy_iterator():
+            yield element["name"].decode(), element
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("tfds"))
+    Walks(data_dir=folder, config="seven").download_and_prepare()
+    return folder
+
+
+def test_from_tfds_equals_from_arrays(prepared, dataset):
+    read_back, info = clips.from_tfds("walks/seven", "train", prepared)
+    assert info.features["label"].num_classes == 7
+    assert int(read_back.cardinality()) == 7
+    expected = {element["name"]: element for element in dataset.as_numpy_iterator()}
+    elements = list(read_back.as_numpy_iterator())
+    assert {element["name"] for element in elements} == set(expected)
+    for element in elements:
+        for key in ("keypoints", "scores", "frame_size", "label"):
+            np.testing.assert_array_equal(element[key], expected[element["name"]][key])
+    assert clips.check(read_back, COCO, 7) == 7
+
+
+@pytest.mark.parametrize("name", ["walks/others", "nobody_has_made_this"])  # of known and of unknown code
+def test_from_tfds_tells_how_to_prepare(prepared, name):
+    with pytest.raises(clips.NotPreparedError) as error:
+        clips.from_tfds(name, "train", prepared)
+    assert str(error.value) == (
+        f"The dataset {name} is not prepared in {prepared}; run: python datasets/build.py {name} --data_dir={prepared}"
+    )
+
+
+def test_from_tfds_tells_how_to_prepare_in_the_default_folder():
+    with pytest.raises(clips.NotPreparedError, match="default folder of TFDS; run: python datasets/build.py nobodys$"):
+        clips.from_tfds("nobodys", "train")
+
+
+def test_from_tfds_names_its_splits(prepared):
+    with pytest.raises(ValueError, match="walks/seven has the splits train, got 'test'; use one of them"):
+        clips.from_tfds("walks/seven", "test", prepared)
+
+
+# ---------------------------------------------------------------------------------------------------- bad input
+def with_nan():
+    keypoints = walk()
+    keypoints[0, 4, 3:5] = np.nan
+    return keypoints
+
+
+BAD = {
+    "no frames": (walk()[:, :0], None, 0, "at least one person and one frame, got 1 people and 0 frames"),
+    "no people": (walk()[:0], None, 0, "at least one person and one frame, got 0 people and 30 frames"),
+    "all scores zero": (walk(), np.zeros((1, 30, 17)), 0, "at least one keypoint, got no score of 0.001 or more"),
+    "nothing found": (np.zeros((1, 30, 17, 2)), None, 0, "at least one keypoint, got no score of 0.001 or more"),
+    "NaN": (with_nan(), None, 0, r"finite, got 2 keypoints with NaN or infinity .*; set missing keypoints to \(0, 0\)"),
+    "NaN score": (walk(), np.full((1, 30, 17), np.nan), 0, "Keypoints and scores are finite"),
+    "other keypoints": (walk()[:, :, :15], None, 0, "coco has 17 keypoints, got 15 .* give the skeleton"),
+    "3D": (np.ones((1, 30, 17, 3)), None, 0, r"\[M, T, K, 2\], got \(1, 30, 17, 3\) .*; reshape them"),
+    "scores of another": (walk(), np.ones((1, 29, 17)), 0, r"\(1, 30, 17\) here, got \(1, 29, 17\)"),
+    "label too high": (walk(), None, 3, "0 to 2, got 3 .*; correct the label or the number of classes"),
+    "label below 0": (walk(), None, -1, "0 to 2, got -1"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_clips_are_refused_by_name(case):
+    keypoints, scores, label, message = BAD[case]
+    scores = scores if scores is None else [np.ones((1, 30, 17)), scores]
+    with pytest.raises(ValueError, match=message) as from_arrays_error:
+        clips.from_arrays([walk(), keypoints], [0, label], COCO, scores, names=["good", "bad"], num_classes=3)
+    scores = np.any(keypoints != 0, axis=-1) if scores is None else scores[1]
+    bad = {
+        "keypoints": keypoints.astype("float32"),
+        "scores": scores.astype("float32"),
+        "frame_size": np.array([240, 320], "int32"),
+        "label": np.int64(label),
+        "name": "bad",
+    }
+    good = next(clips.from_arrays([walk()], [0], COCO).as_numpy_iterator())
+    dataset = tf.data.Dataset.from_tensors(good)
+    shapes = {"keypoints": (None,) * 4, "scores": (None,) * 3}
+    signature = {
+        key: tf.TensorSpec(shapes.get(key, spec.shape), spec.dtype) for key, spec in dataset.element_spec.items()
+    }
+    both = tf.data.Dataset.from_generator(lambda: iter([good, bad]), output_signature=signature)
+    with pytest.raises(ValueError, match=message) as check_error:
+        clips.check(both, COCO, 3)
+    assert str(check_error.value) == str(from_arrays_error.value)
+    assert "clip bad" in str(check_error.value)
+
+
+def test_check_counts_and_wants_a_clip(dataset):
+    assert clips.check(dataset, COCO, 7) == 7
+    with pytest.raises(ValueError, match="at least one clip, got none; check the split"):
+        clips.check(clips.from_arrays([], [], COCO), COCO, 7)
+
+
+# ---------------------------------------------------------------------------------------------------- training
+def training(dataset, **changes):
+    return clips.training(dataset, COCO, **{"batch_size": 4, "num_frames": FRAMES, "seed": 3} | changes)
+
+
+@pytest.fixture(scope="module")
+def pipeline(dataset):
+    return training(dataset)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(pipeline):
+    return read(pipeline, 14)  # 8 passes over 7 clips
+
+
+def test_a_seed_makes_the_batches(dataset, uninterrupted):
+    tf.random.set_seed(99)  # somebody else's seed
+    assert_same(read(training(dataset), 3), uninterrupted[:3])
+    assert differ(read(training(dataset, seed=4), 3), uninterrupted)
+
+
+def test_every_iterator_gives_the_same_batches(pipeline, uninterrupted):
+    assert_same(read(pipeline, 8), uninterrupted[:8])
+
+
+def test_batches_have_the_promised_shapes(uninterrupted):
+    for keypoints, scores, labels in uninterrupted:
+        people = 1 + max(label % 3 == 2 for label in labels)
+        assert keypoints.shape == (4, people, FRAMES, 17, 2) and keypoints.dtype == np.float32
+        assert scores.shape == (4, people, FRAMES, 17) and scores.dtype == np.float32
+        assert labels.shape == (4,) and labels.dtype == np.int64
+
+
+def test_every_clip_is_seen_once_a_pass(uninterrupted):
+    passes = np.concatenate([labels for *_, labels in uninterrupted]).reshape(8, 7)
+    np.testing.assert_array_equal(np.sort(passes), np.tile(np.arange(7), (8, 1)))
+    assert len(set(map(tuple, passes))) == 8
+
+
+def test_a_clip_looks_different_at_every_pass(uninterrupted):
+    seen = [keypoints[i, 0] for keypoints, _, labels in uninterrupted for i in np.flatnonzero(labels == 4)]
+    assert len(seen) == 8
+    assert all((a != b).any() for a, b in itertools.combinations(seen, 2))
+
+
+@pytest.mark.parametrize("first_step", [1, 9])
+def test_a_run_that_was_cut_short_goes_on_with_its_batches(dataset, uninterrupted, first_step):
+    assert_same(read(training(dataset, first_step=first_step), 4), uninterrupted[first_step : first_step + 4])
+
+
+def test_a_fresh_process_goes_on_with_the_batches(uninterrupted, tmp_path):
+    file = tmp_path / "arrays"
+    file.write_bytes(pickle.dumps(arrays()))
+    command = [sys.executable, "-c", OTHER_PROCESS, str(file)]
+    other = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert other.returncode == 0, other.stderr
+    digest = hashlib.sha256()
+    for array in itertools.chain(*uninterrupted[5:9]):
+        digest.update(array.tobytes())
+    assert other.stdout.split()[-1] == digest.hexdigest()
+
+
+def test_people_are_padded_with_score_0(uninterrupted):
+    padded = 0
+    for keypoints, scores, labels in uninterrupted:
+        for i, label in enumerate(labels):
+            people = 1 + (label % 3 == 2)
+            padded += keypoints.shape[1] - people
+            assert (scores[i, :people] > 0).all()
+            assert (scores[i, people:] == 0).all() and (keypoints[i, people:] == 0).all()
+    assert padded > 10
+
+
+def test_one_frame_is_enough():
+    dataset = clips.from_arrays([walk(frames=1), walk(seed=1, frames=1)], [0, 1], COCO)
+    for keypoints, *_ in read(training(dataset, batch_size=2), 3) + read(clips.evaluation(dataset, 2, FRAMES)):
+        assert keypoints.shape == (2, 1, FRAMES, 17, 2)
+        np.testing.assert_array_equal(keypoints, np.repeat(keypoints[:, :, :1], FRAMES, axis=2))
+        assert np.ptp(keypoints, axis=-2).min() > 5
+
+
+def test_people_stay_in_the_volume(dataset):
+    inside = [
+        ((k >= -0.5) & (k < [40 - 0.5, 24 - 0.5])).all(-1)[s > 0]
+        for k, s, _ in read(training(dataset, size=(24, 40)), 40)
+    ]
+    assert 0.9 < np.concatenate(inside).mean() < 1.0  # a random crop does cut something off
+
+
+def test_scores_can_be_left_out():
+    keypoints, scores = walk(people=2), np.random.default_rng(0).uniform(0, 1, (2, 30, 17))
+    scores[0, 3] = 0  # missing in one frame
+    scores[1] = 0  # nobody: as a source pads people
+    dataset = clips.from_arrays([keypoints], [0], COCO, [scores])
+    expected = np.concatenate([np.ones((1, 1, FRAMES, 17)), np.zeros((1, 1, FRAMES, 17))], axis=1)
+    np.testing.assert_array_equal(read(training(dataset, batch_size=1, use_scores=False), 1)[0][1], expected)
+    np.testing.assert_array_equal(read(clips.evaluation(dataset, 1, FRAMES, use_scores=False))[0][1], expected)
+    drawn = read(training(dataset, batch_size=1), 1)[0][1]
+    assert len(np.unique(drawn)) > FRAMES
+
+
+def slow_clip(keypoints, scores, mirrored, size=56):
+    """A clip of `square_clips` in the volume, one keypoint after the other, in double precision."""
+    swapped = dict(COCO.flip_pairs) | {b: a for a, b in COCO.flip_pairs} if mirrored else {}
+    moved, moved_scores = np.zeros(keypoints.shape), np.zeros(scores.shape, "float32")
+    for m, t, k in np.ndindex(scores.shape):
+        x, y = (float(coordinate) for coordinate in keypoints[m, t, k])
+        x, y = x and (x - 87) * size / 125, y and (y - 77) * size / 125  # exactly 0 marks a missing one
+        moved[m, t, swapped.get(k, k)] = (x and size - x if mirrored else x, y)
+        moved_scores[m, t, swapped.get(k, k)] = scores[m, t, k]
+    return moved, moved_scores
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_a_flip_swaps_the_sides(mirrored):
+    keypoints = square_clips()
+    scores = np.random.default_rng(1).uniform(0.1, 1, keypoints.shape[:-1]).astype("float32")
+    dataset = clips.from_arrays(list(keypoints), [0, 1, 2], COCO, list(scores), (240, 320))
+    options = {"batch_size": 3, "flip_probability": float(mirrored), "flip_labels": [0, 2, 1]} | WHOLE_CROP
+    drawn = by_label(read(training(dataset, **options), 1))
+    for clip, label in enumerate([0, 2, 1] if mirrored else [0, 1, 2]):
+        expected, expected_scores = slow_clip(keypoints[clip], scores[clip], mirrored)
+        np.testing.assert_allclose(drawn[label][0], expected, atol=2e-5)
+        np.testing.assert_array_equal(drawn[label][1], expected_scores)
+
+
+def test_a_rotation_turns_each_clip_as_a_whole():
+    keypoints = np.concatenate([square_clips(8)] * 2)
+    dataset = clips.from_arrays(list(keypoints), list(range(16)), COCO, frame_sizes=(240, 320))
+    options = {"batch_size": 16, "flip_probability": 0.0} | WHOLE_CROP
+    plain = by_label(read(training(dataset, **options), 1))
+    turned = by_label(read(training(dataset, rotation_degrees=20.0, **options), 1))
+    angles = []
+    for label in range(16):
+        scores = plain[label][1]
+        before, after = ((clip[label][0][scores > 0] - 28) @ [1, 1j] for clip in (plain, turned))
+        np.testing.assert_allclose(abs(after), abs(before), atol=1e-4)
+        by = np.angle(after / before, deg=True)[abs(before) > 5]
+        assert np.ptp(by) < 1e-3
+        angles.append(by.mean())
+        assert (turned[label][0][scores == 0] == 0).all()  # what is missing stays missing
+    assert max(map(abs, angles)) <= 20 and min(angles) < -5 and max(angles) > 5
+
+
+# ---------------------------------------------------------------------------------------------------- evaluation
+def test_evaluation_keeps_the_order_and_the_last_batch(dataset):
+    batches = read(clips.evaluation(dataset, 3, FRAMES))
+    assert [labels.tolist() for *_, labels in batches] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [keypoints.shape[:2] for keypoints, *_ in batches] == [(3, 2), (3, 2), (1, 1)]
+    pipeline = clips.evaluation(dataset, 3, FRAMES)
+    assert_same(read(pipeline), batches)
+    assert_same(read(pipeline), batches)  # from the cache
+
+
+def test_evaluation_equals_the_published_pipeline(golden):
+    case = golden("pipeline_val")
+    dataset = clips.from_arrays(
+        [case["input_keypoint"]], [0], COCO, [case["input_keypoint_score"]], case.config["img_shape"]
+    )
+    batches = clips.evaluation(dataset, num_frames=case.config["clip_len"])
+    ((keypoints, scores, _),) = read(batches)
+    case.check("output_resize64_keypoint", keypoints[0])
+    case.check("output_final_score", scores[0])
+    ((volumes, _),) = clips.volumes(batches, (64, 64))
+    case.check("output_imgs", np.moveaxis(volumes.numpy(), -1, 1))  # channels first
+
+
+# ---------------------------------------------------------------------------------------------------- volumes
+@pytest.mark.parametrize("edges", [None, COCO.edges], ids=["joint", "limb"])
+def test_volumes_equal_the_op(dataset, edges):
+    size = (20, 28)
+    batches = training(dataset, size=size)
+    for (volumes, labels), (keypoints, scores, expected) in zip(
+        clips.volumes(batches, size, edges, sigma_px=0.8).take(2), read(batches, 2), strict=True
+    ):
+        if edges is None:
+            drawn = heatmaps.joint_volume(keypoints, scores, *size, sigma_px=0.8)
+        else:
+            drawn = heatmaps.limb_volume(keypoints, scores, edges, *size, sigma_px=0.8)
+        assert volumes.shape == (4, FRAMES, *size, 17)
+        np.testing.assert_allclose(volumes, drawn, atol=1e-5)
+        assert volumes.numpy().max() > 0.3
+        np.testing.assert_array_equal(labels, expected)
+
+
+# ---------------------------------------------------------------------------------------------------- labels
+def test_mirrored_labels():
+    names = ["wave_left", "clap", "wave_right", "kick_left", "turn right", "turn left"]
+    assert clips.mirrored_labels(names) == [2, 1, 0, 3, 5, 4]  # nothing mirrors kick_left
+    assert clips.mirrored_labels(["a", "b"]) == [0, 1]
+    permutation = clips.mirrored_labels(names)
+    assert [permutation[i] for i in permutation] == list(range(6))

@@ -1,0 +1,160 @@
+"""The same files under KERAS_BACKEND=jax, in a process of their own in which TensorFlow cannot be imported."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from kerapose.layers import ConvNorm
+from kerapose.ops import boxes, heatmaps, sequences
+from kerapose.skeletons import COCO
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("jax") is None, reason="needs jax; pip install 'kerapose[jax]'"
+)
+
+# The goldens of the networks, and the arguments that differ from the published default.
+NETWORKS = {
+    "c3d_light": ("C3D", {"num_stages": 3}),
+    "slowonly_odd": ("SlowOnly", {}),
+    "x3d_shallow": ("X3D", {"gamma_d": 1.0}),
+}
+LENGTHS = (20, 60, 96)
+
+# Compiling takes nearly all the time, the less the less it optimizes.
+XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+# Reads inputs.npz, writes outputs.npz, in the folder that it is given.
+PROGRAM = """
+import json, pathlib, sys
+
+
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "tensorflow":
+            raise ImportError(f"{name} is not to be imported under this backend")
+
+
+sys.meta_path.insert(0, Refused())
+
+import keras
+import numpy as np
+
+from kerapose import layers, models, skeletons, weights
+from kerapose.ops import boxes, heatmaps, sequences
+
+assert keras.backend.backend() == "jax"
+folder = pathlib.Path(sys.argv[1])
+plan = json.loads((folder / "plan.json").read_text())
+inputs = np.load(folder / "inputs.npz")
+outputs = {}
+for name, (cls, options) in plan["networks"].items():
+    clips = np.moveaxis(inputs[f"{name}/input_imgs"], 1, -1)
+    prefix = f"{name}/state/"
+    state = {key.removeprefix(prefix): inputs[key] for key in inputs if key.startswith(prefix)}
+    network = getattr(models, cls)(60, clips.shape[1:], **options)
+    outputs[name] = weights.load_torch(network, state).predict(clips, verbose=0)
+
+keypoints, scores = inputs["keypoints"], inputs["scores"]
+clip = {"keypoints": keypoints[None], "scores": scores[None]}
+outputs["joints"] = heatmaps.joint_volume(keypoints, scores, 48, 64)
+outputs["limbs"] = heatmaps.limb_volume(keypoints, scores, skeletons.COCO.edges, 48, 64)
+outputs["layer_joints"] = layers.HeatmapVolume(48, 64)(clip)[0]
+outputs["layer_limbs"] = layers.HeatmapVolume(48, 64, skeletons.COCO.edges)(clip)[0]
+for length in plan["lengths"]:
+    outputs[f"frames_{length}"] = sequences.sample_frames(length, 48, 10)
+    words = sequences.published_words(48, 2, 0)
+    outputs[f"random_frames_{length}"] = sequences.sample_frames(length, 48, 2, words, random_start=True)
+outputs["box"] = boxes.compact_box(keypoints, (48, 64))
+outputs["crop"] = boxes.random_crop_box((64, 80), (0.56, 1.0), (0.75, 4 / 3), inputs["uniforms"])
+
+convolution = layers.ConvNorm(6, (3, 3, 3), name="convolution")
+convolution.build(inputs["x"].shape)
+convolution.set_weights([inputs[f"weight_{i}"] for i in range(5)])
+outputs["trained"] = convolution(inputs["x"], training=True)
+outputs["moving_mean"], outputs["moving_variance"] = convolution.moving_mean, convolution.moving_variance
+
+assert "tensorflow" not in sys.modules
+np.savez(folder / "outputs.npz", **{name: np.asarray(value) for name, value in outputs.items()})
+"""
+
+
+@pytest.fixture(scope="module")
+def inputs(golden):
+    random = np.random.default_rng(0)
+    people = golden("heatmap_joint")
+    arrays = {
+        "keypoints": people["input_keypoint"],
+        "scores": people["input_keypoint_score"],
+        "uniforms": random.random(22, "float32"),
+        "x": random.random((2, 4, 6, 5, 3), "float32"),
+    }
+    layer = ConvNorm(6, (3, 3, 3))
+    layer.build(arrays["x"].shape)
+    arrays |= {f"weight_{i}": random.uniform(0.5, 1.5, w.shape) for i, w in enumerate(layer.weights)}
+    for name in NETWORKS:
+        case = golden(name)
+        arrays[f"{name}/input_imgs"] = case["input_imgs"]
+        arrays |= {f"{name}/state/{weight}": array for weight, array in case.state_dict.items()}
+    return arrays
+
+
+@pytest.fixture(scope="module")
+def outputs(inputs, tmp_path_factory):
+    """What one process under JAX computes of everything."""
+    folder = tmp_path_factory.mktemp("jax")
+    np.savez(folder / "inputs.npz", **inputs)
+    (folder / "plan.json").write_text(json.dumps({"networks": NETWORKS, "lengths": LENGTHS}))
+    backend = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)}
+    process = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(folder)],
+        env=os.environ | backend,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 0, process.stderr
+    with np.load(folder / "outputs.npz") as file:
+        return dict(file)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_equal_the_published_network(golden, outputs, name):
+    golden(name).check("output_logits", outputs[name])
+
+
+@pytest.mark.parametrize("prefix", ["", "layer_"])
+def test_volumes(golden, inputs, outputs, prefix):
+    golden("heatmap_joint").check("output_heatmaps", np.moveaxis(outputs[f"{prefix}joints"], -1, 1))
+    limbs = heatmaps.limb_volume(inputs["keypoints"], inputs["scores"], COCO.edges, 48, 64)
+    np.testing.assert_allclose(outputs[f"{prefix}limbs"], limbs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_frames(golden, outputs, length):
+    case = golden("uniform_sample_48")
+    case.check(f"output_test_n{length}", outputs[f"frames_{length}"].ravel())
+    case.check(f"output_train2_n{length}_s0", outputs[f"random_frames_{length}"].ravel())
+    assert outputs[f"frames_{length}"].dtype == sequences.sample_frames(length, 48).dtype == np.int32
+
+
+def test_boxes(inputs, outputs):
+    np.testing.assert_array_equal(outputs["box"], boxes.compact_box(inputs["keypoints"], (48, 64)))
+    crop = boxes.random_crop_box((64, 80), (0.56, 1.0), (0.75, 4 / 3), inputs["uniforms"])
+    np.testing.assert_array_equal(outputs["crop"], crop)
+
+
+def test_a_training_step_moves_the_same_statistics(inputs, outputs):
+    layer = ConvNorm(6, (3, 3, 3))
+    layer.build(inputs["x"].shape)
+    layer.set_weights([inputs[f"weight_{i}"] for i in range(5)])
+    np.testing.assert_allclose(outputs["trained"], layer(inputs["x"], training=True), rtol=1e-3, atol=1e-4)
+    for name in ("moving_mean", "moving_variance"):
+        np.testing.assert_allclose(outputs[name], getattr(layer, name), rtol=1e-4)

@@ -55,7 +55,7 @@ def policy(name):
     keras.config.set_dtype_policy(before)
 
 
-def with_random_weights(network, seed=0):
+def with_random_weights(network, seed=0, shift=0.2, classifier=1.0):
     """Every weight counts: a fresh network's last norms of residual branches are zero."""
     random = np.random.default_rng(seed)
     for weight in network.weights:
@@ -65,17 +65,18 @@ def with_random_weights(network, seed=0):
         elif weight.path.endswith("gamma"):
             weight.assign(1 + 0.2 * noise)
         elif len(weight.shape) == 1:
-            weight.assign(0.2 * noise)
+            weight.assign(shift * noise)
         elif len(weight.shape) == 2:
-            weight.assign(3 * noise)  # as decided as a trained one
+            weight.assign(classifier * noise)
         else:
             weight.assign(noise * np.sqrt(2 / np.prod(weight.shape[:-1])))
     return network
 
 
 def tiny_network(channels=17, seed=0):
+    """As decided as a trained network: without shifts and with large logits, small differences of clips show."""
     network = models.C3D(len(NAMES), input_shape=(8, 24, 24, channels), base_filters=4, num_stages=3)
-    return with_random_weights(network, seed)
+    return with_random_weights(network, seed, shift=0.0, classifier=30.0)
 
 
 def sequences(batch=2, people=2, frames=30, seed=0):
@@ -136,7 +137,7 @@ def fresh_answers(served, recognizers, requests):
 
 @pytest.mark.parametrize("name", ["joint", "limb", "fused", "bfloat16"])
 def test_a_process_without_kerapose_answers_alike(recognizers, requests, fresh_answers, name):
-    tolerance = {"atol": 0.02} if name == "bfloat16" else {"rtol": 1e-4, "atol": 1e-6}
+    tolerance = {"atol": 0.005} if name == "bfloat16" else {"rtol": 1e-4, "atol": 1e-6}
     for key, request in requests.items():
         expected = np.mean([recognizer(request) for recognizer in recognizers[name]], axis=0)
         actual = fresh_answers[f"{name}/{key}/probabilities"]
@@ -147,11 +148,11 @@ def test_a_process_without_kerapose_answers_alike(recognizers, requests, fresh_a
         assert top.tolist() == [NAMES[i] for i in actual.argmax(axis=-1)]
 
 
-def test_the_answers_depend_on_the_request(fresh_answers):
+def test_the_answers_depend_on_request_and_precision(fresh_answers):
     answers = [fresh_answers[f"joint/T{frames}/probabilities"][i] for frames in FRAMES for i in range(2)]
     apart = [np.abs(a - b).max() for i, a in enumerate(answers) for b in answers[:i]]
-    print(sorted(apart)[:9], answers)
     assert min(apart) > 1e-3
+    assert not np.array_equal(fresh_answers["bfloat16/T20/probabilities"], fresh_answers["joint/T20/probabilities"])
 
 
 # ---------------------------------------- TensorFlow Serving
@@ -379,18 +380,42 @@ def run_onnx(path, volumes):
 
 
 FORMATS = {"litert": (export.litert, "actions.tflite", run_litert), "onnx": (export.onnx, "actions.onnx", run_onnx)}
-NETWORKS = {
+NETWORKS = {  # short ones: a converter takes seconds for each block
     "c3d": (models.C3D, {"base_filters": 4}),
     "c3d_t": (models.C3D, {"base_filters": 4, "num_stages": 3, "temporal_downsample": True}),
-    "slowonly": (models.SlowOnly, {"base_filters": 4, "stage_blocks": (1, 1, 1)}),
-    "slowonly_strided": (
+    "slowonly": (
         models.SlowOnly,
-        {"base_filters": 4, "stage_blocks": (1, 1, 1), "stem_stride": 2, "stem_pool_stride": 2},
+        {
+            "base_filters": 4,
+            "stage_blocks": (1, 1),
+            "inflate": (False, True),
+            "spatial_strides": (2, 2),
+            "temporal_strides": (1, 2),
+        },
     ),
-    "x3d": (models.X3D, {"base_filters": 8, "stage_blocks": (1, 1, 1), "gamma_d": 1.0}),
+    "slowonly_strided_stem": (
+        models.SlowOnly,
+        {
+            "base_filters": 4,
+            "stage_blocks": (1,),
+            "inflate": (True,),
+            "spatial_strides": (1,),
+            "temporal_strides": (1,),
+            "stem_stride": 2,
+            "stem_pool_stride": 2,
+        },
+    ),
+    "x3d": (models.X3D, {"base_filters": 8, "stage_blocks": (1, 1), "spatial_strides": (2, 2), "gamma_d": 1.0}),
     "x3d_se_swish": (
         models.X3D,
-        {"base_filters": 8, "stage_blocks": (1, 1, 1), "gamma_d": 1.0, "se_ratio": 1 / 16, "swish": True},
+        {
+            "base_filters": 8,
+            "stage_blocks": (1,),
+            "spatial_strides": (2,),
+            "gamma_d": 1.0,
+            "se_ratio": 1 / 16,
+            "swish": True,
+        },
     ),
 }
 
@@ -414,17 +439,15 @@ def test_networks_give_the_same_logits_in_other_runtimes(tmp_path, file_format, 
     assert [entry.name for entry in tmp_path.iterdir()] == [file]
 
 
-@pytest.mark.parametrize("file_format", FORMATS)
-def test_a_network_of_another_precision_is_written_in_float32(tmp_path, file_format):
-    write, file, run = FORMATS[file_format]
-    exact = tiny_network()
+def test_a_network_of_another_precision_is_written_in_float32(tmp_path):
+    exact = with_random_weights(tiny_network())
     with policy("mixed_bfloat16"):
-        network = tiny_network()
-        write(network, tmp_path / file)
+        network = with_random_weights(tiny_network())
+        export.onnx(network, tmp_path / "actions.onnx")
         assert keras.config.dtype_policy().name == "mixed_bfloat16"
     volumes = volumes_like(network, 2)
     expected = exact(volumes, training=False)
-    np.testing.assert_allclose(run(tmp_path / file, volumes), expected, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(run_onnx(tmp_path / "actions.onnx", volumes), expected, rtol=1e-3, atol=1e-4)
     assert np.abs(network(volumes, training=False) - expected).max() > 1e-3
 
 

@@ -112,7 +112,8 @@ def start_from(network, path):
     if not pathlib.Path(path).is_file():
         raise ValueError(f"A pretrained network is a .keras file, got {path}, which does not exist; check the path.")
     trained = keras.models.load_model(path)
-    for ours, theirs in zip(network.layers, trained.layers, strict=False):
+    pairs = [[layer for layer in model.layers if layer.weights] for model in (network, trained)]
+    for ours, theirs in zip(*pairs, strict=False):
         shapes = [[tuple(weight.shape) for weight in layer.weights] for layer in (ours, theirs)]
         if ours is network.layers[-1] and shapes[0] != shapes[1]:
             continue

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
-from kerapose import export, metrics, models, skeletons
+from kerapose import export, metrics, models, predictors, skeletons
 from kerapose.data import clips
 from kerapose.layers import HeatmapVolume
 from train import common, pictures
@@ -76,7 +76,14 @@ def run(config):
     probabilities = []
     for modality in modalities:
         network = train_one(modality, splits, skeleton, class_names, config, workdir / modality)
-        recognizers[modality] = make_recognizer(network, modality, skeleton, class_names, config)
+        recognizers[modality] = predictors.make_recognizer(
+            network,
+            modality,
+            skeleton,
+            class_names,
+            size=config["test_size"],
+            **{name: config[name] for name in ("num_clips", "flip_test", "use_scores", "sigma_px")},
+        )
         labels, predicted = test(recognizers[modality], splits["test"])
         results[modality] = metrics.action_metrics(labels, predicted)
         probabilities.append(predicted)
@@ -205,23 +212,6 @@ def make_optimizer(config, steps):
     )
     return common.SGDL2(
         schedule, momentum=config["momentum"], l2=config["weight_decay"], global_clipnorm=config["clip_norm"]
-    )
-
-
-def make_recognizer(network, modality, skeleton, class_names, config):
-    """The network with everything that the published test puts round it, at the test size."""
-    size = config["test_size"] or round(config["size"] * 8 / 7)
-    frames, _, _, channels = network.input_shape[1:]
-    limb = modality == "limb"
-    return models.ActionRecognizer(
-        network.resized((frames, size, size, channels)),
-        skeleton.edge_flip_permutation if limb else skeleton.flip_permutation,
-        skeleton.edges if limb else None,
-        num_clips=config["num_clips"],
-        flip_test=config["flip_test"],
-        flip_labels=clips.mirrored_labels(class_names),
-        use_scores=config["use_scores"],
-        sigma_px=config["sigma_px"],
     )
 
 

@@ -55,7 +55,7 @@ class Timing:
 def walk(performer, rng, fps):
     """Strides at a steady pace, on a slightly curved path; some set off or come to a stop."""
     timing = once(performer, rng, fps, rng.uniform(1.6, 3.0), cut=0.25)
-    free_arms = rng.random() < 0.7  # else they are busy with something, and hardly swing
+    free_arms = rng.random() < 0.85  # else they are busy with something, and hardly swing
     motion = standing(performer, rng, timing.seconds, arms="hanging" if free_arms else None)
     effort = ease(rng.uniform(0.6, 3) + timing.seconds / 0.5) if rng.random() < 0.8 else envelope(timing, 0.2)
     phase = cycle(performer, rng, timing, hertz=rng.uniform(0.8, 1.05))
@@ -67,7 +67,7 @@ def walk(performer, rng, fps):
         push = toe_reach(motion, performer, side) * bump(step, 0.57, 0.09)
         motion.angles[f"{side}_foot_pitch"] += push - 0.3 * effort * bump(step, 0.95, 0.06)
     step_over(motion, phase, effort)
-    swing = performer.arm_swing * (1.0 if free_arms else 0.3)
+    swing = performer.arm_swing * (1.0 if free_arms else 0.4)
     swing_arms(motion, performer, phase, effort * swing, elbow=0.1 * effort)
     motion.angles["pelvis_pitch"] += 0.04 * effort
     motion.angles["pelvis_roll"] += 0.04 * effort * np.sin(phase)

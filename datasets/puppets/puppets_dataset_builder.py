@@ -23,18 +23,18 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     ]
 
     def _info(self):
-        keypoints = tfds.features.Tensor(shape=(None, None, COCO.num_keypoints, 2), dtype=np.float32, encoding="zlib")
-        scores = tfds.features.Tensor(shape=(None, None, COCO.num_keypoints), dtype=np.float32, encoding="zlib")
+        figure = (None, None, COCO.num_keypoints)
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(
                 {
-                    "keypoints": keypoints,
-                    "scores": scores,
+                    "keypoints": tfds.features.Tensor(shape=(*figure, 2), dtype=np.float32, encoding="zlib"),
+                    "scores": tfds.features.Tensor(shape=figure, dtype=np.float32, encoding="zlib"),
                     "frame_size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
                     "label": tfds.features.ClassLabel(names=list(motions.ACTIONS)),
                     "name": tfds.features.Text(),
                 }
             ),
+            metadata=tfds.core.MetadataDict(skeleton=COCO.name),
         )
 
     def _split_generators(self, dl_manager):

@@ -31,7 +31,7 @@ class ActionRecognizer(keras.Model):
 
     Example:
         >>> recognizer = ActionRecognizer(network, skeletons.COCO.flip_permutation, num_clips=10)
-        >>> recognizer({"keypoints": k, "scores": s, "frame_size": [[1080, 1920]]}).shape  # k: [1, 2, 300, 17, 2]
+        >>> recognizer({"keypoints": k, "scores": s, "frame_size": np.array([[1080, 1920]])}).shape
         (1, 60)
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.

@@ -111,9 +111,11 @@ class ConvNorm(keras.layers.Layer):
         elif (h, w) == (1, 1) and (stride_h, stride_w) == (1, 1):
             x = ops.reshape(x, (-1, x.shape[1], x.shape[2] * x.shape[3], x.shape[4]))  # [B, T, H*W, C]
             x = _convolve_2d(x, kernel[:, 0], (stride_t, 1))
-        elif self.strides == (1, 1, 1):
+        elif self.strides == (1, 1, 1) and x.shape[1] >= t:
             x = ops.conv(x, kernel, padding="same")  # [B, T, H, W, C']
         else:
+            # Fewer frames than the kernel has also come here: with "same", oneDNN's gradient of a bfloat16 kernel reads
+            # memory that is not its own then, and gives NaN now and again.
             x = ops.conv(pad_symmetric(x, self.kernel_size), kernel, strides=self.strides, padding="valid")
         if then is not None:
             x = then(x)

@@ -7,6 +7,16 @@ are: one window for each keypoint or limb, filled with a Gaussian of the distanc
 maximum; for a limb, masks choose between the distances to its two ends and to the line between. Ours is the same
 function as a TensorFlow graph, as `tf.data` runs it, and as a graph compiled by XLA. All are checked to agree, then run
 in turn in one process on 2 threads.
+
+Predicted: 20 times faster for joints, 10 times for limbs. Got, one person, least times of several runs on 2 shared
+virtual cores:
+
+    joints   loop  8.5 ms, graph  2.4 ms (3.5 times), XLA 0.65 ms (13 times)
+    limbs    loop 40 ms,   graph 10.6 ms (3.8 times), XLA 5.9 ms  (6.8 times)
+
+and the same ratios for two people. Joints fall short of 20 because the loop is quicker than thought: it touches some
+twenty pixels a joint, where the graph writes all 10 MB of the volume, and one multiplication that does nothing else
+takes those 2.4 ms too.
 """
 
 import os

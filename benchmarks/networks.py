@@ -1,10 +1,12 @@
 """Networks: milliseconds a clip, forward and training step, against the same networks written in plain Keras layers.
 
-    python benchmarks/networks.py [--network=slowonly] [--torch]
+    python benchmarks/networks.py [--network=slowonly] [--notorch]
 
-The opponent is the same graph with `ZeroPadding3D` + `Conv3D` + `BatchNormalization` + `Activation` in the place of
-each `ConvNorm` (X3D's depthwise convolutions as grouped `Conv3D`), run by the same `tf.function`, in turn in the same
-process. With `--torch`, the published layer list in PyTorch (C3D and SlowOnly) runs beside it, eagerly, channels last.
+"plain" is the same graph with `ZeroPadding3D` + `Conv3D` + `BatchNormalization` + `Activation` in the place of each
+`ConvNorm`, run by the same `tf.function`. X3D's depthwise convolutions are grouped `Conv3D` there, over 100 times
+slower on a CPU, so that its plain form is left out unless asked for. "torch" is the same list of layers in PyTorch, run
+eagerly on channels-last tensors: as published but for the layout, which is its faster one. All take turns in one
+process, on as many threads as there are cores.
 """
 
 import time
@@ -16,6 +18,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from kerapose import models
+from kerapose.layers import ConvNorm, FramePool
 from kerapose.models import c3d, slowonly, x3d
 
 FLAGS = flags.FLAGS
@@ -57,6 +60,108 @@ def build(network, plain):
         return cls.from_variant(network, num_classes=60)
 
 
+def torch_network(network):
+    """The layers of our network, in its order, as PyTorch modules."""
+    import torch
+    from torch import nn
+
+    class Block(nn.Module):
+        """A ConvNorm of ours, with its shortcut."""
+
+        def __init__(self, layer, channels):
+            super().__init__()
+            groups = channels if layer.depthwise else 1
+            padding = [k // 2 for k in layer.kernel_size]
+            options = {"stride": layer.strides, "padding": padding, "groups": groups, "bias": False}
+            self.conv = nn.Conv3d(channels, layer.filters, layer.kernel_size, **options)
+            self.norm = nn.BatchNorm3d(layer.filters) if layer.norm else nn.Identity()
+            self.relu = nn.ReLU(inplace=True) if layer.activation is keras.activations.relu else nn.Identity()
+
+        def forward(self, x, shortcut=None):
+            x = self.norm(self.conv(x))
+            return self.relu(x if shortcut is None else x + shortcut)
+
+    class Graph(nn.Module):
+        """Follows the Keras graph, layer by layer."""
+
+        def __init__(self):
+            super().__init__()
+            self.steps = []
+            self.modules_of = nn.ModuleList()
+            for layer in network.layers[1:]:
+                sources = [history.operation.name for history in layer_inputs(layer)]
+                self.modules_of.append(self.convert(layer))
+                self.steps.append((layer.name, sources))
+
+        def convert(self, layer):
+            if isinstance(layer, ConvNorm):
+                return Block(
+                    layer, layer.input[0].shape[-1] if isinstance(layer.input, list) else layer.input.shape[-1]
+                )
+            if isinstance(layer, FramePool):
+                pool = nn.MaxPool3d if layer.mode == "max" else nn.AvgPool3d
+                size = (2 if layer.frame_pairs else 1, layer.pool_size, layer.pool_size)
+                padding = (0, layer.pool_size // 2, layer.pool_size // 2) if layer.symmetric else 0
+                return pool(size, (size[0], layer.stride, layer.stride), padding)
+            if isinstance(layer, keras.layers.GlobalAveragePooling3D):
+                return nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten())
+            if isinstance(layer, keras.layers.Dropout):
+                return nn.Dropout(layer.rate)
+            return nn.Linear(layer.input.shape[-1], layer.units)
+
+        def forward(self, x):
+            values = {network.layers[0].name: x}
+            for (name, sources), module in zip(self.steps, self.modules_of, strict=True):
+                values[name] = module(*(values[source] for source in sources))
+            return values[name]
+
+    return Graph().to(memory_format=torch.channels_last_3d)
+
+
+def layer_inputs(layer):
+    """The places in the graph that a layer reads."""
+    tensors = layer.input if isinstance(layer.input, list) else [layer.input]
+    return [tensor._keras_history for tensor in tensors]
+
+
+def torch_forward(network, bfloat16):
+    """A function of a NumPy batch [B, T, H, W, C] that runs the network in inference mode."""
+    import torch
+
+    network.eval()
+
+    def run(x):
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            return network(_torch_batch(x)).float()
+
+    return run
+
+
+def torch_step(network, bfloat16):
+    """The same in training mode: forward, backward, SGD with momentum."""
+    import torch
+
+    network.train()
+    optimizer = torch.optim.SGD(network.parameters(), 0.0, momentum=0.9)
+
+    def run(x):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            logits = network(_torch_batch(x))
+        loss = torch.nn.functional.cross_entropy(logits.float(), torch.zeros(len(x), dtype=torch.int64))
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return run
+
+
+def _torch_batch(x):
+    import torch
+
+    return torch.from_numpy(x.numpy()).permute(0, 4, 1, 2, 3)  # [B, C, T, H, W], channels last in memory
+
+
 def forward_of(network):
     return tf.function(lambda x: network(x, training=False))
 
@@ -77,36 +182,44 @@ def step_of(network):
 
 
 def seconds(functions, x, repeats):
-    """The least time of each function, called in turn."""
+    """The least time of each function, called in turn; None for None."""
     times = [[] for _ in functions]
     for repeat in range(repeats + 1):
         for function, spent in zip(functions, times, strict=True):
+            if function is None:
+                continue
             start = time.perf_counter()
             np.asarray(function(x))
             if repeat:  # the first call traces
                 spent.append(time.perf_counter() - start)
-    return [min(spent) for spent in times]
+    return [min(spent) if spent else None for spent in times]
 
 
 def main(_):
     print(f"{FLAGS.batch} clips of 48 x 56 x 56 x 17, milliseconds a clip, least of {FLAGS.repeats}")
-    print(f"{'network':12} {'precision':10} {'':9} {'kerapose':>9} {'plain':>9} {'plain / kerapose':>17}")
-    for network in FLAGS.network:
+    print(f"{'network':12} {'precision':10} {'':9} {'kerapose':>9} {'plain':>9} {'ratio':>6} {'torch':>9} {'ratio':>6}")
+    for name in FLAGS.network:
         for policy in ("float32", "mixed_bfloat16"):
             keras.config.set_dtype_policy(policy)
-            ours, plain = build(network, False), build(network, True)
+            bfloat16 = policy == "mixed_bfloat16"
+            ours = build(name, False)
+            plain = build(name, True) if name not in FLAGS.skip_plain else None
+            torch_one = torch_network(ours) if FLAGS.torch else None
             clips = tf.random.stateless_uniform((FLAGS.batch, 48, 56, 56, 17), (0, 0))
-            for label, make in (("forward", forward_of), ("training", step_of)):
-                a, b = seconds([make(ours), make(plain)], clips, FLAGS.repeats)
-                scale = 1e3 / FLAGS.batch
-                precision = policy.removeprefix("mixed_")
-                print(
-                    f"{network:12} {precision:10} {label:9} {a * scale:9.1f} {b * scale:9.1f} {b / a:17.2f}", flush=True
-                )
+            for label, make, make_torch in (("forward", forward_of, torch_forward), ("training", step_of, torch_step)):
+                theirs = make_torch(torch_one, bfloat16) if torch_one is not None else None
+                runs = [make(ours), make(plain) if plain is not None else None, theirs]
+                times = [None if t is None else t * 1e3 / FLAGS.batch for t in seconds(runs, clips, FLAGS.repeats)]
+                shown = [f"{times[0]:9.1f}"]
+                for other in times[1:]:
+                    shown.append("        -      -" if other is None else f"{other:9.1f} {other / times[0]:6.2f}")
+                print(f"{name:12} {policy.removeprefix('mixed_'):10} {label:9} {' '.join(shown)}", flush=True)
 
 
 if __name__ == "__main__":
     flags.DEFINE_multi_enum("network", list(NETWORKS), list(NETWORKS), "Networks to measure.")
+    flags.DEFINE_multi_enum("skip_plain", ["x3d_shallow"], list(NETWORKS), "Networks whose plain form is left out.")
+    flags.DEFINE_bool("torch", True, "Whether to run PyTorch beside them.")
     flags.DEFINE_integer("batch", 4, "Clips a batch.")
     flags.DEFINE_integer("repeats", 3, "Counted runs of each.")
     app.run(main)

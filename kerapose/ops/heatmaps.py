@@ -34,7 +34,7 @@ def joint_volume(keypoints, scores, height, width, sigma_px=0.6):
     columns = _window_gaussian(keypoints[..., 0], width, sigma_px)  # [..., M, T, W, K]
     rows = _window_gaussian(keypoints[..., 1], height, sigma_px) * scores[..., None, :]  # [..., M, T, H, K]
     volume = rows[..., :, None, :] * columns[..., None, :, :]  # [..., M, T, H, W, K]
-    return ops.max(volume, axis=-5)  # [..., T, H, W, K]
+    return ops.max(volume, axis=-5, initial=0.0)  # [..., T, H, W, K]
 
 
 def limb_volume(keypoints, scores, edges, height, width, sigma_px=0.6):
@@ -60,34 +60,37 @@ def limb_volume(keypoints, scores, edges, height, width, sigma_px=0.6):
     """
     keypoints, scores = _as_float32(keypoints, scores)
     edges = np.asarray(edges, "int32")
-    start, end = (ops.take(keypoints, edges[:, i], axis=-2) for i in (0, 1))  # [..., M, T, E, 2]
-    start_score, end_score = (ops.take(scores, edges[:, i], axis=-1) for i in (0, 1))  # [..., M, T, E]
-
-    limb = end - start
+    segments = ops.take(keypoints, edges, axis=-2)  # [..., M, T, E, 2 ends, 2]
+    end_scores = ops.take(scores, edges, axis=-1)  # [..., M, T, E, 2 ends]
+    drawn = ops.min(end_scores, axis=-1) >= MIN_SCORE  # [..., M, T, E]
+    limb = segments[..., 1, :] - segments[..., 0, :]
     squared_length = ops.sum(ops.square(limb), axis=-1)
+    # A point is a limb of length 0 from its start to its start; it has no direction, so (1, 0) does.
     is_point = squared_length < 1.0
-    length = ops.where(is_point, 0.0, ops.sqrt(ops.maximum(squared_length, 1.0)))
-    # A point has no direction: with (1, 0) and length 0 the formulas below give the distance to its start.
-    direction = ops.where(is_point[..., None], np.float32([1, 0]), limb / ops.maximum(length, 1.0)[..., None])
-    end = ops.where(is_point[..., None], start, end)
-    lesser = ops.minimum(start_score, end_score)
-    value = ops.where(lesser < MIN_SCORE, 0.0, ops.where(is_point, start_score, lesser))  # [..., M, T, E]
+    limb = ops.where(is_point[..., None], np.float32([1, 0]), limb)
+    segments = ops.where(is_point[..., None, None], segments[..., :1, :], segments)
+    end_scores = ops.where(is_point[..., None], end_scores[..., :1], end_scores)
 
-    # Distances from the start along and across the limb: each is a column term plus a row term.
-    x = np.arange(width, dtype="float32")[:, None] - start[..., None, :, 0]  # [..., M, T, W, E]
-    y = np.arange(height, dtype="float32")[:, None] - start[..., None, :, 1]  # [..., M, T, H, E]
+    # XLA computes all that is cheap anew for every pixel, save what ends in a reduction, a division or a root: so do
+    # all terms of a limb, and the volume takes half the time (benchmarks/heatmaps.py).
+    center, low, high = (reduce(segments, axis=-2) for reduce in (ops.mean, ops.min, ops.max))  # [..., M, T, E, 2]
+    direction = limb / ops.sqrt(ops.maximum(squared_length, 1.0))[..., None]
+    half_length = ops.sqrt(ops.where(is_point, 0.0, squared_length / 4))
+    value = ops.where(drawn, ops.min(end_scores, axis=-1), 0.0)
+
+    # Distances from the middle along and across the limb: each is a column term plus a row term.
+    x = np.arange(width, dtype="float32")[:, None] - center[..., None, :, 0]  # [..., M, T, W, E]
+    y = np.arange(height, dtype="float32")[:, None] - center[..., None, :, 1]  # [..., M, T, H, E]
     cos, sin = direction[..., None, :, 0], direction[..., None, :, 1]  # [..., M, T, 1, E]
     along = (y * sin)[..., :, None, :] + (x * cos)[..., None, :, :]  # [..., M, T, H, W, E]
     across = (y * cos)[..., :, None, :] - (x * sin)[..., None, :, :]
-    beyond = along - ops.clip(along, 0.0, length[..., None, None, :])  # zero beside the limb, else past its nearer end
-    distance_squared = ops.square(beyond) + ops.square(across)
-    ridge = ops.exp(distance_squared * np.float32(-0.5 / sigma_px**2))
+    beyond = ops.maximum(ops.abs(along) - half_length[..., None, None, :], 0.0)  # zero beside the limb
+    ridge = ops.exp((ops.square(beyond) + ops.square(across)) * np.float32(-0.5 / sigma_px**2))
 
-    low, high = ops.minimum(start, end), ops.maximum(start, end)  # [..., M, T, E, 2]
     columns = _window(low[..., 0], high[..., 0], width, sigma_px)  # [..., M, T, W, E]
     rows = _window(low[..., 1], high[..., 1], height, sigma_px) * value[..., None, :]  # [..., M, T, H, E]
     volume = ridge * (rows[..., :, None, :] * columns[..., None, :, :])
-    return ops.max(volume, axis=-5)  # [..., T, H, W, E]
+    return ops.max(volume, axis=-5, initial=0.0)  # [..., T, H, W, E]
 
 
 def flip_volume(volume, flip_permutation):

@@ -27,6 +27,7 @@ PUBLISHED_THOUSANDS = {
     (models.X3D, "x3d_s"): 241,
     (models.X3D, "x3d_shallow"): 241,
 }
+UNCOUNTED = {(models.SlowOnly, "slowonly_346"), (models.C3D, "c3d_tiny")}  # no paper counts these
 
 
 def build(case):
@@ -138,9 +139,9 @@ def test_variants_have_the_papers_parameter_counts(model, variant):
     assert network.output_shape == (None, 60)
 
 
-def test_every_variant_has_a_published_count():
+def test_every_variant_has_its_count_or_is_known_to_have_none():
     named = {(model, variant) for model in (models.C3D, models.SlowOnly, models.X3D) for variant in model.VARIANTS}
-    assert named - set(PUBLISHED_THOUSANDS) == {(models.SlowOnly, "slowonly_346")}
+    assert named == set(PUBLISHED_THOUSANDS) | UNCOUNTED
 
 
 def count_trained(network):

@@ -71,19 +71,12 @@ def run(config):
     splits, class_names = load(config, skeleton)  # before a folder is taken: a flag may be mistaken
     workdir = common.open_workdir(config["workdir"], options)
     common.set_up(config["seed"], config["precision"])
-    results, recognizers = {}, {}
+    results, recognizers, probabilities = {}, {}, []
     modalities = ("joint", "limb") if config["modality"] == "both" else (config["modality"],)
-    probabilities = []
     for modality in modalities:
         network = train_one(modality, splits, skeleton, class_names, config, workdir / modality)
-        recognizers[modality] = predictors.make_recognizer(
-            network,
-            modality,
-            skeleton,
-            class_names,
-            size=config["test_size"],
-            **{name: config[name] for name in ("num_clips", "flip_test", "use_scores", "sigma_px")},
-        )
+        once, recognizers[modality] = make_recognizers(network, modality, skeleton, class_names, config)
+        results[f"{modality}_one_clip"] = metrics.action_metrics(*test(once, splits["test"]))
         labels, predicted = test(recognizers[modality], splits["test"])
         results[modality] = metrics.action_metrics(labels, predicted)
         probabilities.append(predicted)
@@ -213,6 +206,18 @@ def make_optimizer(config, steps):
     return common.SGDL2(
         schedule, momentum=config["momentum"], l2=config["weight_decay"], global_clipnorm=config["clip_norm"]
     )
+
+
+def make_recognizers(network, modality, skeleton, class_names, config):
+    """The network as it is tested: on one clip a sequence, and on as many as the flags say, each mirrored too."""
+    shared = {"size": config["test_size"], "use_scores": config["use_scores"], "sigma_px": config["sigma_px"]}
+    return [
+        predictors.make_recognizer(network, modality, skeleton, class_names, **clips_of_test, **shared)
+        for clips_of_test in (
+            {"num_clips": 1, "flip_test": False},
+            {"num_clips": config["num_clips"], "flip_test": config["flip_test"]},
+        )
+    ]
 
 
 def test(recognizer, dataset):

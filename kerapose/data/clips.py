@@ -332,7 +332,8 @@ def evaluation(dataset, batch_size=16, num_frames=48, size=(64, 64), use_scores=
         )
         return {"keypoints": keypoints[0], "scores": scores[0]}, element["label"]
 
-    return _batched(dataset.map(prepare, tf.data.AUTOTUNE).cache(), batch_size)
+    # Not cached: whoever looks at one batch and stops may leave a cache that ends there, without a word.
+    return _batched(dataset.map(prepare, tf.data.AUTOTUNE), batch_size)
 
 
 def volumes(batches, size, edges=None, sigma_px=0.6):

@@ -26,7 +26,7 @@ NETWORKS = {variant: cls for cls in (models.C3D, models.SlowOnly, models.X3D) fo
 def define_flags():
     """Defines the flags of this script and returns their names."""
     others = set(FLAGS)
-    common.define_flags(workdir="runs/poseconv3d", batch_size=16, epochs=24)
+    common.define_flags(workdir="runs/poseconv3d", batch_size=16, epochs=16)
     flags.DEFINE_string("dataset", "puppets", "TFDS name of a dataset of keypoint sequences.")
     flags.DEFINE_string("train_split", "train", "Split to train on.")
     flags.DEFINE_string("validation_split", "validation", "Split that chooses the best weights; empty: the last ones.")

@@ -160,6 +160,7 @@ def train_one(modality, splits, skeleton, class_names, config, folder):
             epochs=config["epochs"],
             initial_epoch=done,
             steps_per_epoch=steps,
+            shuffle=False,  # the pipeline does that
             validation_data=shown if splits["validation"] else None,
             callbacks=callbacks,
         )

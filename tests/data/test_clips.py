@@ -11,9 +11,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from kerapose import skeletons
 from kerapose.data import clips
 from kerapose.ops import heatmaps
-from kerapose.skeletons import COCO, NTU
+from kerapose.skeletons import COCO, H36M, NTU
 
 FRAMES = 8  # of a clip, in most tests
 WHOLE_CROP = {"area_range": (1.0, 1.0), "aspect_range": (1.0, 1.0)}  # a random crop that leaves a square as it is
@@ -475,6 +476,36 @@ def test_volumes_equal_the_op(dataset, edges):
         np.testing.assert_allclose(volumes, drawn, atol=1e-5)
         assert volumes.numpy().max() > 0.3
         np.testing.assert_array_equal(labels, expected)
+
+
+# ---------------------------------------------------------------------------------------------------- conversion
+def test_convert_derives_the_joints_of_another_set():
+    keypoints, scores = walk(people=2), np.random.default_rng(0).uniform(0.1, 1, (2, 30, 17)).astype("float32")
+    keypoints[0, 4, COCO.index("left_hip")] = 0  # of which the pelvis is made
+    source = clips.from_arrays([keypoints], [3], COCO, [scores], (240, 320))
+    converted = clips.convert(source, COCO, H36M)
+    assert clips.check(converted, H36M, 4) == 1
+    (element,) = converted.as_numpy_iterator()
+    matrix = skeletons.mapping(COCO, H36M)
+    missing = 0
+    for m, t, joint in np.ndindex(2, 30, H36M.num_keypoints):
+        parts = np.flatnonzero(matrix[joint])
+        if any((keypoints[m, t, k] == 0).all() for k in parts):
+            point, score = np.zeros(2), 0.0
+            missing += 1
+        else:
+            point = sum(float(matrix[joint, k]) * keypoints[m, t, k].astype("float64") for k in parts)
+            score = min(scores[m, t, k] for k in parts)
+        np.testing.assert_allclose(element["keypoints"][m, t, joint], point, atol=1e-3)
+        assert element["scores"][m, t, joint] == np.float32(score)
+    assert missing > 1
+    np.testing.assert_array_equal(element["frame_size"], [240, 320])
+    assert element["label"] == 3 and element["name"] == b"0"
+
+
+def test_convert_names_what_cannot_be_derived():
+    with pytest.raises(ValueError, match="foot"):
+        clips.convert(clips.from_arrays([walk()], [0], COCO), COCO, NTU)
 
 
 # ---------------------------------------------------------------------------------------------------- labels

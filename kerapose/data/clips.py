@@ -170,6 +170,12 @@ def convert(dataset, source, target):
     """
     matrix = skeletons.mapping(source, target)  # [K', K]
     made_of = (matrix != 0)[None, None]  # [1, 1, K', K]
+    lacking = [name for name, row in zip(target.keypoints, matrix, strict=True) if not row.any()]
+    if lacking:
+        raise ValueError(
+            f"Keypoints of {target.name} must follow from those of {source.name}, {', '.join(lacking)} cannot; give "
+            "another set."
+        )
 
     def apply(element):
         keypoints, scores = element["keypoints"], element["scores"]

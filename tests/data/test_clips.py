@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from kerapose import skeletons
 from kerapose.data import clips
 from kerapose.ops import heatmaps
-from kerapose.skeletons import COCO, H36M, NTU
+from kerapose.skeletons import COCO, H36M, MPII, NTU
 
 FRAMES = 8  # of a clip, in most tests
 WHOLE_CROP = {"area_range": (1.0, 1.0), "aspect_range": (1.0, 1.0)}  # a random crop that leaves a square as it is
@@ -504,8 +504,8 @@ def test_convert_derives_the_joints_of_another_set():
 
 
 def test_convert_names_what_cannot_be_derived():
-    with pytest.raises(ValueError, match="foot"):
-        clips.convert(clips.from_arrays([walk()], [0], COCO), COCO, NTU)
+    with pytest.raises(ValueError, match="mpii must follow from those of coco, head_top cannot; give another set"):
+        clips.convert(clips.from_arrays([walk()], [0], COCO), COCO, MPII)
 
 
 # ---------------------------------------------------------------------------------------------------- labels

@@ -11,12 +11,12 @@ in turn in one process on 2 threads.
 Predicted: 20 times faster for joints, 10 times for limbs. Got, one person, least times of several runs on 2 shared
 virtual cores:
 
-    joints   loop  8.5 ms, graph  2.4 ms (3.5 times), XLA 0.65 ms (13 times)
-    limbs    loop 40 ms,   graph 10.6 ms (3.8 times), XLA 5.9 ms  (6.8 times)
+    joints   loop  9.0 ms, graph 2.5 ms (3.6 times), XLA 0.57 ms (16 times)
+    limbs    loop 40 ms,   graph 9.1 ms (4.4 times), XLA 3.3 ms  (12 times)
 
-and the same ratios for two people. Joints fall short of 20 because the loop is quicker than thought: it touches some
-twenty pixels a joint, where the graph writes all 10 MB of the volume, and one multiplication that does nothing else
-takes those 2.4 ms too.
+and nearly the same ratios for two people. Joints fall short of 20 because the loop is quicker than thought: it touches
+some twenty pixels a joint, where the graph writes all 10 MB of the volume, and one multiplication that does nothing
+else takes those 2.5 ms too.
 """
 
 import os

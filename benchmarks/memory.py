@@ -8,8 +8,8 @@ only). "start" is before the first step, "warm" after the first four, "end" afte
 process ever held, and "drift" the slope of a line through the counted steps: a leak has one, a flat process does not.
 
 Predicted: flat in every case; volumes drawn in the pipeline take no more than 0.5 GB more, two batches waiting ready.
-Got for C3D-light with batches of 4 in bfloat16, 8 steps: 1.07 GB with volumes drawn in the model (+0.2 MB a step),
-1.28 GB with volumes drawn in the pipeline (+2 MB a step, still settling).
+Got for C3D-light with batches of 16 in bfloat16, 8 steps: 2.0 GB with volumes drawn in the model (+1.6 MB a step); with
+batches of 4, volumes drawn in the pipeline take 0.2 GB more than in the model (+2 MB a step, still settling).
 """
 
 import os

@@ -8,10 +8,10 @@ slower on a CPU, so that its plain form is left out unless asked for. "torch" is
 eagerly on channels-last tensors: as published but for the layout, which is its faster one. All take turns in one
 process, on as many threads as there are cores.
 
-Predicted: twice PyTorch's best forward for SlowOnly, by folding batch norm; 1.5 times plain Keras in training. Got, on 2
-cores with bfloat16 vectors but no AMX: SlowOnly forward 1.91 times PyTorch in float32 and 1.27 in bfloat16, training
-1.3 (float32) and 2.2 (bfloat16) times plain Keras; C3D-light 1.0 to 1.25 everywhere, since its convolutions are all of
-it; X3D-shallow forward only 0.55 of PyTorch in float32, as the sum over taps reads its input three times.
+Predicted: twice the best forward of PyTorch for SlowOnly, by folding batch norm; 1.5 times plain Keras in training.
+Got, on 2 cores with bfloat16 vectors but no AMX: SlowOnly forward 1.91 times PyTorch in float32 and 1.27 in bfloat16,
+training 1.3 (float32) and 2.2 (bfloat16) times plain Keras; C3D-light 1.0 to 1.25 everywhere, since its convolutions
+are all of it; X3D-shallow forward only 0.55 of PyTorch in float32, as the sum over taps reads its input three times.
 """
 
 import time

@@ -6,6 +6,7 @@ import numpy as np
 
 from kerapose import models
 from kerapose.data import clips
+from kerapose.ops import clips as clip_ops
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +118,7 @@ def make_recognizer(network, modality, skeleton, class_names, size=None, **optio
             f"class_names must name each class of the {modality} network, got {len(class_names)} names for "
             f"{num_classes} classes; give the names of the data set that it was trained on."
         )
-    height, width = (size, size) if size else (round(height * 8 / 7), round(width * 8 / 7))
+    height, width = (size, size) if size else (clip_ops.whole_side(height), clip_ops.whole_side(width))
     recognizer = models.ActionRecognizer(
         network.resized((num_frames, height, width, channels)),
         skeleton.edge_flip_permutation if limb else skeleton.flip_permutation,

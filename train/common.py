@@ -1,5 +1,6 @@
 """What the training scripts share: the work folder, resuming, the optimizer, datasets by name, devices."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -125,16 +126,30 @@ def start_from(network, path):
         ours.set_weights(theirs.get_weights())
 
 
-def write_whole(path, content):
-    """Writes a file such that a kill leaves the old one or the new one, never a part."""
+@contextlib.contextmanager
+def whole(path):
+    """Gives a path to write to and puts the file in place at the end: a kill leaves the old one or the new one.
+
+    Args:
+        path: of the file; what is written to in its stead has the same ending.
+
+    Example:
+        >>> with whole("runs/poseconv3d/joint/best.keras") as part:
+        ...     network.save(part)
+    """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".part")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    yield part
+    with open(part, "rb") as file:
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    os.replace(part, path)
+
+
+def write_whole(path, content):
+    """Writes bytes as `whole` does."""
+    with whole(path) as part:
+        part.write_bytes(content)
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -198,15 +213,13 @@ class Resume(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         figures = {name: float(value) for name, value in (logs or {}).items()}
         if self.monitor is None or all(figures[self.monitor] > past[self.monitor] for past in self.history):
-            part = self.folder / "best.part.keras"
-            self.model.network.save(part)
-            os.replace(part, self.folder / "best.keras")
+            with whole(self.folder / "best.keras") as part:
+                self.model.network.save(part)
         self.history.append(figures)
         variables = _all_variables(self.model)
-        part = self.folder / "state.part.npz"
         arrays = {f"variable_{i}": np.asarray(variable) for i, variable in enumerate(variables)}
-        np.savez(part, history=json.dumps(self.history), fingerprint=_fingerprint(variables), **arrays)
-        os.replace(part, self.folder / "state.npz")
+        with whole(self.folder / "state.npz") as part:
+            np.savez(part, history=json.dumps(self.history), fingerprint=_fingerprint(variables), **arrays)
 
 
 def _all_variables(model):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from kerapose import metrics, visualize
 from train import common
 
-NUM_CLIPS = 4  # of the validation split, drawn every epoch
+NUM_CLIPS = 4  # whose volumes are drawn when training begins
 
 
 class TensorBoard(keras.callbacks.Callback):
@@ -46,8 +46,8 @@ class TensorBoard(keras.callbacks.Callback):
                 tf.summary.image(f"volumes/{i}_{self.class_names[int(labels[i])]}", strip[None])
 
     def on_epoch_end(self, epoch, logs=None):
-        labels = np.concatenate([labels.numpy() for _, labels in self.validation])
-        predicted = self.model.predict(self.validation.map(lambda clips, _: clips), verbose=0).argmax(-1)
+        answers = [(labels, self.model.predict_on_batch(clips).argmax(-1)) for clips, labels in self.validation]
+        labels, predicted = (np.concatenate(parts) for parts in zip(*answers, strict=True))
         matrix = metrics.confusion_matrix(labels, predicted, len(self.class_names))
         with self.writer.as_default(step=epoch):
             for name, value in (logs or {}).items():

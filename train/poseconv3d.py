@@ -19,6 +19,7 @@ from absl import app, flags, logging
 from kerapose import export, metrics, models, predictors, skeletons
 from kerapose.data import clips
 from kerapose.layers import HeatmapVolume
+from kerapose.ops import clips as clip_ops
 from train import common, pictures
 
 FLAGS = flags.FLAGS
@@ -147,7 +148,7 @@ def train_one(modality, splits, skeleton, class_names, config, folder):
             seed=config["seed"],
             first_step=done * steps,
             area_range=(config["least_area"], 1.0),
-            short_side_px=round(config["size"] * 8 / 7),
+            short_side_px=clip_ops.whole_side(config["size"]),
             flip_labels=clips.mirrored_labels(class_names),
             rotation_degrees=config["rotation_degrees"],
             **shared,

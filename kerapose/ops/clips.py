@@ -35,6 +35,15 @@ def evaluation_clips(keypoints, scores, frame_size, num_frames=48, num_clips=1, 
     return _split_clips(keypoints, num_clips, -3), _split_clips(scores, num_clips, -2)
 
 
+def whole_side(crop_side):
+    """The side of the people's whole box beside that of a random crop of it: 64 for 56 pixels, as published.
+
+    Training crops the box and brings the crop to the size of the volume; tests bring the whole box to this size, where
+    people appear as large as in training.
+    """
+    return round(crop_side * 8 / 7)
+
+
 def training_clip(
     keypoints,
     scores,

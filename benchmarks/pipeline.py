@@ -32,13 +32,12 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 from heatmaps import looped_joints
+from networks import NETWORKS, build, seconds, step_of
 
-from kerapose import models
 from kerapose.data import clips
 from kerapose.skeletons import COCO
 
 FLAGS = flags.FLAGS
-NETWORKS = {"c3d_light": models.C3D, "slowonly": models.SlowOnly, "x3d_shallow": models.X3D}
 FRAMES, SIZE, LENGTH, FRAME_SIZE = 48, 56, 150, (1080, 1920)
 SEQUENCES = 256
 
@@ -122,25 +121,9 @@ def rate(batches):
 
 def appetite(name):
     """Clips a second that training steps of a network consume."""
-    network = NETWORKS[name].from_variant(name, num_classes=60)
-    loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    optimizer = keras.optimizers.SGD(0.0, momentum=0.9)
-    optimizer.build(network.trainable_variables)
+    network = build(name, plain=False)
     volumes = tf.random.stateless_uniform((FLAGS.batch, *network.input_shape[1:]), (0, 0))
-
-    @tf.function
-    def step():
-        with tf.GradientTape() as tape:
-            loss = loss_fn(tf.zeros(FLAGS.batch, tf.int32), network(volumes, training=True))
-        optimizer.apply(tape.gradient(loss, network.trainable_variables))
-        return loss
-
-    seconds = []
-    for _ in range(FLAGS.repeats + 1):
-        start = time.perf_counter()
-        step().numpy()
-        seconds.append(time.perf_counter() - start)
-    return FLAGS.batch / min(seconds[1:])  # the first call traces
+    return FLAGS.batch / seconds([step_of(network)], volumes, FLAGS.repeats)[0]
 
 
 def main(_):

@@ -1,7 +1,10 @@
-"""Boxes round people, and what cropping, resizing and mirroring do to keypoints.
+"""Boxes round people, and what cropping, resizing, mirroring and warping do to keypoints and pixels.
 
-A box is (left, top, right, bottom) in pixels. A coordinate that is exactly 0 marks a missing keypoint, as in PYSKL's
-files; `compact_box` ignores it, `crop_compact` and `flip_keypoints` leave it where it is.
+A box is (left, top, right, bottom) in pixels. The first part is PoseConv3D's, for clips of keypoints without pictures:
+there a coordinate that is exactly 0 marks a missing keypoint, as in PYSKL's files; `compact_box` ignores it,
+`crop_compact` and `flip_keypoints` leave it where it is. The second part, from `crop_region` on, is that of top-down
+pose estimation: from a box to an affine map, and from there to the pixels of a crop and to keypoints in it. There 0 is
+a coordinate like any other, and a pixel's centre has whole coordinates.
 """
 
 import numpy as np
@@ -164,3 +167,265 @@ def flip_keypoints(keypoints, scores, frame_width, flip_permutation):
     mirrored = ops.stack([ops.where(x != 0.0, frame_width - x, x), y], axis=-1)
     order = np.asarray(flip_permutation, "int32")
     return ops.take(mirrored, order, axis=-2), ops.take(scores, order, axis=-1)
+
+
+# ---------------------------------------- top-down crops: from a box to an affine map
+def crop_region(boxes, aspect_ratio, padding=1.25):
+    """The region that a network sees of each box: brought to the aspect ratio of its input, then enlarged.
+
+    Args:
+        boxes: [..., 4] left, top, right, bottom, pixels.
+        aspect_ratio: width / height of the network's input. The shorter side grows until the region has it.
+        padding: how many times as large as the box the region is.
+
+    Returns:
+        centers [..., 2] (x, y) and sizes [..., 2] (height, width), float32, pixels. A box without width or height
+        counts as a pixel, so that no size is zero.
+
+    Example:
+        >>> centers, sizes = crop_region([[10.0, 20.0, 110.0, 320.0]], aspect_ratio=192 / 256)
+        >>> centers, sizes
+        ([[60.0, 170.0]], [[375.0, 281.25]])
+
+    Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
+    """
+    boxes = ops.cast(boxes, "float32")
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return (low + high) / 2, _size_of_ratio(high - low, aspect_ratio) * padding
+
+
+def half_body_region(keypoints, visible, upper_body, aspect_ratio, uniforms, padding=1.5, upper_probability=0.691462):
+    """The region round the upper or the lower half of a body: an augmentation for people who are cut off.
+
+    The upper half is drawn with `upper_probability`; a half needs three visible keypoints, or else the other one is
+    taken (the published recipe: a normal number below 0.5 means the upper half).
+
+    Args:
+        keypoints: [..., K, 2], pixels.
+        visible: [..., K], positive where a keypoint is labelled.
+        upper_body: indices of the keypoints of the upper body; all others are the lower one.
+        aspect_ratio: width / height of the network's input.
+        uniforms: [...] random numbers in [0, 1), one for each person.
+        padding: how many times as large as the box of the half's keypoints the region is.
+        upper_probability: of the upper half, where both have three keypoints.
+
+    Returns:
+        centers [..., 2] (the mean of the half's keypoints) and sizes [..., 2] (height, width), float32, pixels, and
+        found [...], bool: false where the half has less than two keypoints, or none a pixel from another, so that there
+        is nothing to crop to.
+
+    Paper: Sun et al., "Deep High-Resolution Representation Learning for Human Pose Estimation", CVPR 2019; its
+    published training code.
+    """
+    keypoints = ops.cast(keypoints, "float32")
+    visible = ops.cast(visible, "float32") > 0
+    is_upper = np.isin(np.arange(keypoints.shape[-2]), np.asarray(upper_body))  # [K]
+    upper, lower = ops.logical_and(visible, is_upper), ops.logical_and(visible, ~is_upper)  # [..., K]
+    upper_counts, lower_counts = (ops.sum(ops.cast(half, "int32"), axis=-1) for half in (upper, lower))
+    drawn = ops.logical_and(ops.convert_to_tensor(uniforms, "float32") < upper_probability, upper_counts > 2)
+    takes_upper = ops.logical_or(drawn, lower_counts <= 2)  # [...]
+    chosen = ops.where(takes_upper[..., None], upper, lower)[..., None]  # [..., K, 1]
+    counts = ops.where(takes_upper, upper_counts, lower_counts)
+
+    total = ops.sum(ops.where(chosen, keypoints, 0.0), axis=-2)
+    centers = total / ops.cast(ops.maximum(counts, 1), "float32")[..., None]
+    low = ops.min(ops.where(chosen, keypoints, np.float32(np.inf)), axis=-2)
+    high = ops.max(ops.where(chosen, keypoints, np.float32(-np.inf)), axis=-2)
+    extent = high - low  # [..., 2], -inf without keypoints
+    found = ops.logical_and(counts >= 2, ops.any(extent >= 1.0, axis=-1))
+    return centers, _size_of_ratio(extent, aspect_ratio) * padding, found
+
+
+def _size_of_ratio(extent, aspect_ratio):
+    """The least (height, width) of an aspect ratio that holds a (width, height): [..., 2] -> [..., 2]."""
+    width, height = ops.maximum(extent[..., 0], 1.0), ops.maximum(extent[..., 1], 1.0)
+    return ops.stack([ops.maximum(height, width / aspect_ratio), ops.maximum(width, height * aspect_ratio)], axis=-1)
+
+
+def mpii_boxes(centers, scales, padding=1.25):
+    """The boxes that stand for MPII's annotations of a person, a centre and a scale.
+
+    A box is moved down by 15 pixels times the scale, as is the custom, so that the feet are inside, and counts pixels
+    from 0 where MPII counts them from 1. `crop_region` of it, with the same padding and ratio 1, is the published crop.
+
+    Args:
+        centers: [..., 2], MPII's `objpos`; an x of -1 where there is none: neither moved nor padded then.
+        scales: [...], MPII's `scale`, the height of the person in units of 200 pixels.
+        padding: that `crop_region` will be called with.
+
+    Returns:
+        [..., 4] float32: left, top, right, bottom, pixels.
+    """
+    centers, scales = ops.cast(centers, "float32"), ops.cast(scales, "float32")
+    given = centers[..., 0] != -1.0
+    x, y = centers[..., 0], centers[..., 1] + ops.where(given, 15.0 * scales, 0.0)
+    half = 100.0 * scales * ops.where(given, 1.0, 1.0 / padding)
+    return ops.stack([x - half, y - half, x + half, y + half], axis=-1) - 1.0
+
+
+def mirror(points, width):
+    """Mirrors points as the pixels of an image of this width are: x goes to width - 1 - x.
+
+    Names stay with the points: `swap_sides` lets left and right ones trade places. (`flip_keypoints` does both for
+    PoseConv3D, whose published code has x go to width - x.)
+
+    Args:
+        points: [..., 2], pixels.
+        width: of the image, pixels; a number or [...].
+
+    Returns:
+        [..., 2].
+    """
+    points = ops.cast(points, "float32")
+    return ops.stack([ops.cast(width, "float32") - 1.0 - points[..., 0], points[..., 1]], axis=-1)
+
+
+def swap_sides(values, flips, flip_permutation, axis=-1):
+    """Lets left and right keypoints trade places where a person is mirrored.
+
+    Args:
+        values: [..., K] or, with another axis, [..., K, ...]: whatever there is of each keypoint.
+        flips: bool, [...]: as many axes as `values` has before that of keypoints, or a scalar.
+        flip_permutation: [K], the keypoint that each one comes from (`Skeleton.flip_permutation`).
+        axis: of the keypoints, counted from the end.
+
+    Returns:
+        of the same shape.
+    """
+    values, flips = ops.convert_to_tensor(values), ops.cast(flips, "bool")
+    swapped = ops.take(values, np.asarray(flip_permutation, "int32"), axis=axis)
+    for _ in range(-axis):
+        flips = flips[..., None]
+    return ops.where(flips, swapped, values)
+
+
+def affine(centers, sizes, output_size, rotations=0.0, flips=False, udp=False):
+    """The affine maps from pixels of the image to pixels of the crops.
+
+    The centre of a region goes to (w / 2, h / 2) of its crop, and its width to w; the height follows, since the scale
+    is the same both ways: the published crop. With `udp`, distances are counted between the centres of pixels: the
+    centre goes to ((w - 1) / 2, (h - 1) / 2), and the region's width and height to w - 1 and h - 1, each for itself.
+
+    Args:
+        centers: [..., 2] (x, y), pixels of the image.
+        sizes: [..., 2] (height, width), pixels of the image.
+        output_size: (h, w) of the crops.
+        rotations: [...] radians; a positive one turns the picture counterclockwise as seen.
+        flips: [...] bool: whether to mirror left to right. This gives the very crop that mirroring the image first
+            (`mirror`, of pixels and centre alike) and cropping it then does. Sides of keypoints stay to be swapped.
+        udp: whether to map without bias.
+
+    Returns:
+        [..., 2, 3] float32.
+
+    Example:
+        >>> affine([60.0, 170.0], [375.0, 281.25], (256, 192))
+        [[0.6827, 0.0, 55.04], [0.0, 0.6827, 11.95]]
+
+    Paper: Huang et al., "The Devil is in the Details: Delving into Unbiased Data Processing for Human Pose
+    Estimation", CVPR 2020 (`udp`).
+    """
+    centers, sizes = ops.cast(centers, "float32"), ops.cast(sizes, "float32")
+    rotations = ops.convert_to_tensor(rotations, "float32")
+    height, width = (side - 1 if udp else side for side in output_size)
+    scale_x = width / sizes[..., 1]
+    scale_y = height / sizes[..., 0] if udp else scale_x
+    mirrored = ops.where(ops.cast(flips, "bool"), -1.0, 1.0)
+    cos, sin = ops.cos(rotations), ops.sin(rotations)
+    x, y = centers[..., 0], centers[..., 1]
+    rows = []
+    for to_x, to_y, middle in (
+        (scale_x * cos * mirrored, scale_x * sin, width / 2),
+        (scale_y * -sin * mirrored, scale_y * cos, height / 2),
+    ):
+        offset = middle - (to_x * x + to_y * y)  # the one that has all leading axes
+        rows.append(ops.stack([to_x + ops.zeros_like(offset), to_y + ops.zeros_like(offset), offset], axis=-1))
+    return ops.stack(rows, axis=-2)
+
+
+def invert_affine(matrices):
+    """The inverse maps: [..., 2, 3] -> [..., 2, 3]."""
+    matrices = ops.cast(matrices, "float32")
+    a, b, x = (matrices[..., 0, i] for i in range(3))
+    c, d, y = (matrices[..., 1, i] for i in range(3))
+    determinant = a * d - b * c
+    a, b, c, d = d / determinant, -b / determinant, -c / determinant, a / determinant
+    rows = [ops.stack([a, b, -(a * x + b * y)], axis=-1), ops.stack([c, d, -(c * x + d * y)], axis=-1)]
+    return ops.stack(rows, axis=-2)
+
+
+def transform_points(points, matrices):
+    """Takes points through affine maps.
+
+    Args:
+        points: [..., K, 2] (x, y).
+        matrices: [..., 2, 3] (`affine`, or `invert_affine` for the way back).
+
+    Returns:
+        [..., K, 2] float32.
+    """
+    points, matrices = ops.cast(points, "float32"), ops.cast(matrices, "float32")
+    x, y = points[..., 0], points[..., 1]  # [..., K]
+    m = matrices[..., None, :, :]  # [..., 1, 2, 3]
+    return ops.stack([m[..., row, 0] * x + m[..., row, 1] * y + m[..., row, 2] for row in range(2)], axis=-1)
+
+
+def warp(images, matrices, output_size):
+    """Cuts crops out of images, each through an affine map: bilinear, black outside of the image.
+
+    Pixels have their centres at whole coordinates, and those at the border fade to black within a pixel, as OpenCV's
+    `warpAffine` has it.
+
+    Args:
+        images: [B, H, W, C], or [H, W, C] for one that all crops are cut from; uint8 or float.
+        matrices: [B, 2, 3], from pixels of the image to pixels of the crop (`affine`).
+        output_size: (h, w) of the crops.
+
+    Returns:
+        [B, h, w, C] float32, in the units of `images`.
+    """
+    images = ops.convert_to_tensor(images)
+    height, width, channels = ops.shape(images)[-3:]
+    first = 0
+    if len(images.shape) == 4:
+        first = ops.arange(ops.shape(images)[0])[:, None, None] * (height * width)
+    pixels = ops.reshape(images, (-1, channels))  # [B*H*W, C]
+    return sample(pixels, (height, width), invert_affine(matrices), output_size, first)
+
+
+def sample(pixels, size, inverse, output_size, first=0):
+    """What `warp` does, for images that are kept row by row in one long list of pixels.
+
+    Args:
+        pixels: [P, C], uint8 or float.
+        size: (height, width) of the images, whole numbers.
+        inverse: [B, 2, 3], from pixels of the crop to pixels of the image.
+        output_size: (h, w) of the crops.
+        first: where in the list the image of each crop begins: a whole number for all, or [B, 1, 1].
+
+    Returns:
+        [B, h, w, C] float32.
+    """
+    rows, columns = np.arange(output_size[0], dtype="float32")[:, None], np.arange(output_size[1], dtype="float32")
+    m = ops.cast(inverse, "float32")[..., None, None]  # [B, 2, 3, 1, 1]
+    x, y = (m[:, i, 0] * columns + (m[:, i, 1] * rows + m[:, i, 2]) for i in range(2))  # [B, h, w]
+    total = 0.0
+    for row, row_weight in _neighbours(y, size[0]):
+        for column, column_weight in _neighbours(x, size[1]):
+            values = ops.take(pixels, first + row * size[1] + column, axis=0)  # [B, h, w, C]
+            total = total + ops.cast(values, "float32") * (row_weight * column_weight)[..., None]
+    return total
+
+
+def _neighbours(positions, count):
+    """The two whole positions beside each one, kept inside 0 .. count - 1, and their weights, 0 for one outside."""
+    positions = ops.where(ops.isfinite(positions), positions, -1.0)
+    positions = ops.clip(positions, -1.0, ops.cast(count, "float32"))
+    lower = ops.floor(positions)
+    fraction = positions - lower
+    lower = ops.cast(lower, "int32")
+    neighbours = []
+    for index, weight in ((lower, 1.0 - fraction), (lower + 1, fraction)):
+        inside = ops.logical_and(index >= 0, index < count)
+        neighbours.append((ops.clip(index, 0, count - 1), ops.where(inside, weight, 0.0)))
+    return neighbours

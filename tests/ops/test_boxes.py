@@ -2,6 +2,7 @@
 
 import random as standard_random
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -285,3 +286,368 @@ def test_pipeline_golden_step_by_step(golden, name):
             keypoints, scores = boxes.flip_keypoints(keypoints, scores, 56, COCO.flip_permutation)
         case.check("output_flip_keypoint", keypoints)
     case.check("output_final_score", scores)
+
+
+# ---------------------------------------- top-down: regions
+PIXELS_PER_SCALE = 200  # the published annotations count sizes in units of so many pixels
+
+
+def published_sizes(scales):
+    """(height, width) in pixels from the published (width, height) scales."""
+    return np.asarray(scales)[..., ::-1] * PIXELS_PER_SCALE
+
+
+def slow_crop_region(box, aspect_ratio, padding):
+    left, top, right, bottom = (float(edge) for edge in box)
+    width, height = max(right - left, 1.0), max(bottom - top, 1.0)
+    if width > aspect_ratio * height:
+        height = width / aspect_ratio
+    else:
+        width = height * aspect_ratio
+    return [(left + right) / 2, (top + bottom) / 2], [height * padding, width * padding]
+
+
+def test_crop_region_golden(golden):
+    case = golden("affine_a")
+    x, y, width, height = case["input_boxes"].T
+    corners = np.stack([x, y, x + width, y + height], axis=-1)
+    centers, sizes = boxes.crop_region(corners, case.config["box_aspect_ratio"])
+    case.check("output_box_center", centers)
+    np.testing.assert_allclose(sizes, published_sizes(case["output_box_scale"]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("aspect_ratio, padding", [(0.75, 1.25), (1.0, 1.0), (288 / 384, 1.1), (2.0, 1.25)])
+def test_crop_region_equals_the_loop(aspect_ratio, padding):
+    random = np.random.default_rng(3)
+    corners = np.concatenate([random.uniform(-50, 300, (2, 5, 2)), random.uniform(300, 900, (2, 5, 2))], axis=-1)
+    centers, sizes = boxes.crop_region(corners, aspect_ratio, padding)
+    assert centers.shape == sizes.shape == (2, 5, 2)
+    expected = [[slow_crop_region(box, aspect_ratio, padding) for box in row] for row in corners]
+    np.testing.assert_allclose(np.stack([centers, sizes], axis=-2), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("box", [[7, 9, 7, 9], [7, 9, 3, 2]])
+def test_a_box_without_area_counts_as_a_pixel(box):
+    centers, sizes = boxes.crop_region(box, 0.5, padding=1.0)
+    np.testing.assert_array_equal(sizes, [2, 1])
+    assert np.all(np.isfinite(boxes.affine(centers, sizes, (64, 32))))
+
+
+def slow_half_body_region(keypoints, visible, upper_body, aspect_ratio, takes_upper, padding=1.5):
+    upper = [k for k in range(len(keypoints)) if visible[k] and k in upper_body]
+    lower = [k for k in range(len(keypoints)) if visible[k] and k not in upper_body]
+    of_lower = lower if len(lower) > 2 else upper
+    chosen = upper if takes_upper and len(upper) > 2 else of_lower
+    points = keypoints[chosen]
+    if len(chosen) < 2 or np.ptp(points, axis=0).max() < 1:
+        return None
+    box = [*points.min(axis=0), *points.max(axis=0)]
+    return points.mean(axis=0), slow_crop_region(box, aspect_ratio, padding)[1]
+
+
+@pytest.mark.parametrize("half, uniform", [("upper", 0.69), ("lower", 0.70)])
+def test_half_body_region_golden(golden, half, uniform):
+    case = golden("affine_a")
+    options = case.config["halfbody"]
+    keypoints, visible = case["input_halfbody_joints"][:, :2], case["input_halfbody_vis"][:, 0]
+    center, size, found = boxes.half_body_region(
+        keypoints, visible, options["upper_body_ids"], options["aspect_ratio"], uniform
+    )
+    assert found
+    case.check(f"output_halfbody_{half}_center", center)
+    np.testing.assert_allclose(size, published_sizes(case[f"output_halfbody_{half}_scale"]), rtol=1e-5)
+
+
+def test_half_body_region_equals_the_loop_for_any_visible_keypoints():
+    random = np.random.default_rng(4)
+    upper_body = (0, 1, 2, 5, 6)
+    people = 200
+    keypoints = random.uniform(-30, 500, (people, 9, 2)).astype("float32")
+    visible = random.integers(0, 3, (people, 9)) * (random.random((people, 9)) < random.random((people, 1)))
+    visible[:20] = np.isin(np.arange(9), [0, 1])
+    keypoints[:5, 1] = keypoints[:5, 0]  # two keypoints on one spot
+    uniforms = random.random(people, "float32")
+    centers, sizes, found = boxes.half_body_region(keypoints, visible, upper_body, 0.75, uniforms)
+    kinds = set()
+    for person in range(people):
+        takes_upper = uniforms[person] < 0.691462
+        expected = slow_half_body_region(keypoints[person], visible[person], upper_body, 0.75, takes_upper)
+        assert bool(found[person]) == (expected is not None)
+        assert np.all(np.isfinite(centers[person])) and np.all(np.asarray(sizes[person]) > 0)
+        if expected is not None:
+            np.testing.assert_allclose(centers[person], expected[0], rtol=1e-5, atol=1e-3)
+            np.testing.assert_allclose(sizes[person], expected[1], rtol=1e-5)
+        kinds.add((bool(takes_upper), expected is None))
+    assert len(kinds) == 4
+
+
+def test_mpii_boxes_golden(golden):
+    case = golden("affine_a")
+    corners = boxes.mpii_boxes(case["input_mpii_center"], case["input_mpii_scale"])
+    centers, sizes = boxes.crop_region(corners, aspect_ratio=1.0)
+    case.check("output_mpii_center", centers)
+    np.testing.assert_allclose(sizes, published_sizes(case["output_mpii_scale"]), rtol=1e-5)
+
+
+# ---------------------------------------- top-down: mirroring
+def test_mirror_and_swap_sides_golden(golden):
+    case = golden("affine_a")
+    visible = case["input_flip_vis"]
+    points = boxes.mirror(case["input_flip_joints"][:, :2], case.config["flip_width"])
+    swapped = np.asarray(boxes.swap_sides(points, True, COCO.flip_permutation, axis=-2))
+    swapped_visible = np.asarray(boxes.swap_sides(visible, True, COCO.flip_permutation, axis=-2))
+    case.check("output_flip_vis", swapped_visible)
+    np.testing.assert_allclose(swapped * swapped_visible[:, :2], case["output_flip_joints"][:, :2], rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape, axis", [((4, 17), -1), ((2, 4, 17), -1), ((4, 17, 2), -2), ((2, 4, 17, 3, 1), -3)])
+def test_swap_sides_of_those_who_are_mirrored(shape, axis):
+    values = np.random.default_rng(6).random(shape, "float32")
+    flips = np.arange(np.prod(shape[:axis])).reshape(shape[:axis]) % 3 == 1
+    expected = values.copy()
+    for person in np.argwhere(flips):
+        expected[tuple(person)] = values[tuple(person)][list(COCO.flip_permutation)]
+    np.testing.assert_array_equal(boxes.swap_sides(values, flips, COCO.flip_permutation, axis), expected)
+
+
+# ---------------------------------------- top-down: affine maps
+def slow_affine(center, size, output_size, rotation, flip, udp):
+    """Step by step, in float64: to the centre, mirror, turn, scale, to the middle of the crop."""
+    height, width = output_size[0] - udp, output_size[1] - udp
+    scale_x = width / size[1]
+    scale_y = height / size[0] if udp else scale_x
+    cos, sin = np.cos(rotation), np.sin(rotation)
+    total = np.eye(3)
+    for step in (
+        [[1, 0, -center[0]], [0, 1, -center[1]], [0, 0, 1]],
+        [[-1 if flip else 1, 0, 0], [0, 1, 0], [0, 0, 1]],
+        [[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]],
+        [[scale_x, 0, 0], [0, scale_y, 0], [0, 0, 1]],
+        [[1, 0, width / 2], [0, 1, height / 2], [0, 0, 1]],
+    ):
+        total = np.array(step) @ total
+    return total[:2]
+
+
+def golden_maps(case):
+    """The published arguments one by one, as ours: centre, size, output size, rotation."""
+    sizes, rotations = published_sizes(case["input_scale"]), np.radians(case["input_rot"])
+    output_sizes = [(int(height), int(width)) for width, height in case["input_output_size"]]
+    return zip(case["input_center"], sizes, output_sizes, rotations, strict=True)
+
+
+def test_affine_golden(golden):
+    case = golden("affine_a")
+    forward = np.stack([boxes.affine(*arguments) for arguments in golden_maps(case)])
+    case.check("output_fwd", forward)
+    case.check("output_inv", boxes.invert_affine(forward))
+    case.check("output_points", boxes.transform_points(case["input_points"], forward))
+
+
+def test_affine_golden_with_a_moved_centre(golden):
+    case = golden("affine_a")
+    moved = [
+        boxes.affine(center + shift * size[::-1], size, output_size, rotation)
+        for (center, size, output_size, rotation), shift in zip(golden_maps(case), case["input_shift"], strict=True)
+    ]
+    case.check("output_fwd_shift", np.stack(moved))
+
+
+def test_the_way_back_from_a_heatmap_golden(golden):
+    case = golden("affine_a")
+    maps = np.stack([boxes.affine(center, size, output_size) for center, size, output_size, _ in golden_maps(case)])
+    back = boxes.transform_points(case["input_heatmap_points"], boxes.invert_affine(maps))
+    case.check("output_transform_preds", back)
+
+
+def test_hourglass_affine_golden(golden):
+    case = golden("affine_hourglass_a")
+    sizes = np.repeat(case["input_scale"][:, None] * PIXELS_PER_SCALE, 2, axis=-1)
+    rotations = np.radians(case["input_rot"])
+    arguments = zip(case["input_center"], sizes, case["input_res"].tolist(), rotations, strict=True)
+    maps = np.stack([boxes.affine(*one) for one in arguments])
+    last_row = np.broadcast_to([0.0, 0.0, 1.0], (len(maps), 1, 3))
+    case.check("output_matrices", np.concatenate([maps, last_row], axis=1))
+    for suffix, matrices in (("", maps), ("_inverse", boxes.invert_affine(maps))):
+        points = np.asarray(boxes.transform_points(case[f"input_points{suffix}"], matrices))
+        case.check(f"output_points{suffix}", np.trunc(points).astype("int64"))  # the published code cuts to int
+
+
+@pytest.mark.parametrize("udp", [False, True])
+def test_affine_equals_the_loop(udp):
+    random = np.random.default_rng(7)
+    centers, sizes = random.uniform(-50, 900, (3, 4, 2)), random.uniform(20, 700, (3, 4, 2))
+    rotations, flips = random.uniform(-4, 4, (3, 4)), random.random((3, 4)) < 0.5
+    maps = boxes.affine(centers, sizes, (96, 64), rotations, flips, udp)
+    assert maps.shape == (3, 4, 2, 3)
+    for index in np.ndindex(3, 4):
+        expected = slow_affine(centers[index], sizes[index], (96, 64), rotations[index], flips[index], udp)
+        np.testing.assert_allclose(maps[index], expected, rtol=1e-5, atol=2e-3)
+
+
+def test_arguments_of_affine_broadcast():
+    alone = boxes.affine([50.0, 40.0], [80.0, 60.0], (64, 48), 0.3)
+    assert alone.shape == (2, 3)
+    turned = boxes.affine([50.0, 40.0], [80.0, 60.0], (64, 48), [0.3, 0.0, -0.3], [False, True, False])
+    assert turned.shape == (3, 2, 3)
+    np.testing.assert_allclose(turned[0], alone, rtol=1e-6)
+    moved = boxes.affine([[50.0, 40.0], [1.0, 2.0]], [80.0, 60.0], (64, 48), 0.3)
+    np.testing.assert_allclose(moved[0], alone, rtol=1e-6)
+
+
+def test_udp_maps_pixel_centres_onto_pixel_centres():
+    """The outermost pixels of a region that is as large as the crop stay where they are, and so do mirrored ones."""
+    center, size = [47.5, 63.5], [127.0, 95.0]  # between the centres of the outermost pixels
+    np.testing.assert_allclose(boxes.affine(center, size, (128, 96), udp=True), [[1, 0, 0], [0, 1, 0]], atol=1e-5)
+    corners = np.float32([[0, 0], [95, 127]])
+    twice = boxes.transform_points(corners, boxes.affine(center, size, (255, 191), udp=True))
+    np.testing.assert_allclose(twice, [[0, 0], [190, 254]], atol=1e-3)
+    flipped = boxes.transform_points(corners, boxes.affine(center, size, (128, 96), flips=True, udp=True))
+    np.testing.assert_allclose(flipped, [[95, 0], [0, 127]], atol=1e-3)
+
+
+def test_a_positive_rotation_turns_counterclockwise_as_seen():
+    matrix = boxes.affine([0.0, 0.0], [100.0, 100.0], (100, 100), np.pi / 2)
+    np.testing.assert_allclose(boxes.transform_points([[10.0, 0.0]], matrix), [[50, 40]], atol=1e-4)  # right goes up
+
+
+def test_there_and_back_is_within_a_thousandth_of_a_pixel():
+    random = np.random.default_rng(8)
+    centers, sizes = random.uniform(0, 1920, (50, 2)), random.uniform(30, 1500, (50, 2))
+    maps = boxes.affine(centers, sizes, (256, 192), random.uniform(-4, 4, 50), random.random(50) < 0.5)
+    points = random.uniform(0, 1920, (50, 17, 2))
+    back = boxes.transform_points(boxes.transform_points(points, maps), boxes.invert_affine(maps))
+    np.testing.assert_allclose(back, points, atol=5e-3)
+
+
+def test_geometry_inside_tf_data():
+    random = np.random.default_rng(9)
+    corners = np.sort(random.uniform(0, 400, (6, 2, 2)), axis=1).reshape(6, 4).astype("float32")
+    points, angles = random.uniform(0, 400, (6, 5, 2)).astype("float32"), random.uniform(-1, 1, 6).astype("float32")
+
+    def geometry(box, keypoints, angle):
+        centers, sizes = boxes.crop_region(box, 0.75)
+        matrix = boxes.affine(centers, sizes, (64, 48), angle, angle > 0)
+        return boxes.transform_points(keypoints, matrix), boxes.invert_affine(matrix)
+
+    dataset = tf.data.Dataset.from_tensor_slices((corners, points, angles))
+    expected = geometry(corners, points, angles)
+    for batch in (3, 1):  # the last batch of 4 is half full, so that its size is not known
+        for mapped in (dataset.batch(batch + 1).map(geometry).unbatch(), dataset.map(geometry)):
+            for actual, *arrays in zip(mapped, *expected, strict=True):
+                for one, array in zip(actual, arrays, strict=True):
+                    np.testing.assert_allclose(one, array, rtol=1e-4, atol=1e-3)
+
+
+# ---------------------------------------- top-down: warping
+def slow_warp(image, matrix, output_size):
+    """Each pixel of the crop looks where it comes from, between four pixels, those outside black; in float64."""
+    height, width = image.shape[:2]
+    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]).astype("float64"))
+    crop = np.zeros((*output_size, image.shape[2]))
+    for y, x in np.ndindex(*output_size):
+        source_x, source_y, _ = inverse @ [x, y, 1]
+        column, row = int(np.floor(source_x)), int(np.floor(source_y))
+        for r in (row, row + 1):
+            for c in (column, column + 1):
+                if 0 <= r < height and 0 <= c < width:
+                    crop[y, x] += image[r, c] * (1 - abs(source_x - c)) * (1 - abs(source_y - r))
+    return crop
+
+
+def random_maps(random, count, output_size=(24, 18)):
+    centers, sizes = random.uniform(-5, 45, (count, 2)), random.uniform(10, 90, (count, 2))
+    flips = random.random(count) < 0.5
+    return np.asarray(boxes.affine(centers, sizes, output_size, random.uniform(-4, 4, count), flips))
+
+
+def test_warp_golden(golden):
+    case = golden("crop_785")
+    width, height = case.config["output_size_wh"]
+    sizes, rotations = published_sizes(case["input_scale"]), np.radians(case["input_rot"])
+    maps = boxes.affine(case["input_center"], sizes, (height, width), rotations)
+    np.testing.assert_allclose(maps, case["output_matrices"], rtol=1e-5, atol=2e-3)
+    crops = boxes.warp(case["input_image"], maps, (height, width))
+    tolerance = case.config["tolerance"]
+    for output in ("output_crops", "output_crops_opencv4"):
+        off = np.abs(crops - case[output])
+        assert off.max() <= tolerance["atol"] and off.mean() <= tolerance["mean_abs"]
+    # OpenCV 5 rounds what is exact up to there.
+    np.testing.assert_allclose(crops, case["output_crops"], rtol=0, atol=0.51)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_warp_equals_the_loop(dtype, channels):
+    random = np.random.default_rng(channels)
+    images = random.integers(0, 256, (4, 31, 40, channels)).astype(dtype)
+    maps = random_maps(random, 4)
+    crops = boxes.warp(images, maps, (24, 18))
+    assert crops.dtype == np.float32 and crops.shape == (4, 24, 18, channels)
+    shared = boxes.warp(images[0], maps, (24, 18))  # one image for all
+    for crop, shared_crop, image, matrix in zip(crops, shared, images, maps, strict=True):
+        np.testing.assert_allclose(crop, slow_warp(image, matrix, (24, 18)), rtol=0, atol=0.02)
+        np.testing.assert_allclose(shared_crop, slow_warp(images[0], matrix, (24, 18)), rtol=0, atol=0.02)
+
+
+def test_warp_inside_tf_data_with_sizes_unknown():
+    random = np.random.default_rng(11)
+    images = [random.integers(0, 256, (h, w, 3)).astype("uint8") for h, w in [(31, 40), (1, 1), (50, 12)]]
+    maps = random_maps(random, 3)
+    signature = (tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((2, 3)))
+    dataset = tf.data.Dataset.from_generator(lambda: zip(images, maps, strict=True), output_signature=signature)
+    one = dataset.map(lambda image, matrix: boxes.warp(image, matrix[None], (24, 18))[0])
+    batched = dataset.batch(1).map(lambda image, matrix: boxes.warp(image, matrix, (24, 18)))
+    for image, matrix, crop, batch in zip(images, maps, one, batched, strict=True):
+        expected = slow_warp(image, matrix, (24, 18))
+        np.testing.assert_allclose(crop, expected, rtol=0, atol=0.02)
+        np.testing.assert_allclose(batch[0], expected, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("rotation", [0.0, 0.7])
+def test_warp_of_a_photograph_is_that_of_opencv(shared_data, rotation, flip):
+    image = cv2.imread(str(sorted((shared_data("coco_mini") / "images").iterdir())[0]))
+    matrix = np.asarray(boxes.affine([320.0, 200.0], [700.0, 525.0], (256, 192), rotation, flip))
+    expected = cv2.warpAffine(image, matrix, (192, 256), flags=cv2.INTER_LINEAR)
+    np.testing.assert_allclose(boxes.warp(image, matrix[None], (256, 192))[0], expected, rtol=0, atol=4.5)
+
+
+def test_a_flip_is_mirroring_the_image_first():
+    """The published recipe mirrors pixels, keypoints and centre, and then crops."""
+    random = np.random.default_rng(12)
+    image = random.integers(0, 256, (40, 57, 3)).astype("uint8")
+    center, size, points = np.float32([20, 17]), [44.0, 33.0], random.uniform(0, 40, (17, 2)).astype("float32")
+    ours = boxes.affine(center, size, (32, 24), 0.4, flips=True)
+    published = boxes.affine(boxes.mirror(center, 57), size, (32, 24), 0.4)
+    crop, mirrored_crop = boxes.warp(image, ours[None], (32, 24)), boxes.warp(image[:, ::-1], published[None], (32, 24))
+    np.testing.assert_allclose(crop, mirrored_crop, atol=0.05)
+    moved = boxes.transform_points(boxes.mirror(points, 57), published)
+    np.testing.assert_allclose(boxes.transform_points(points, ours), moved, atol=1e-4)
+
+
+def test_the_identity_keeps_the_image_and_fades_beyond_its_border():
+    image = np.arange(1, 13, dtype="uint8").reshape(3, 4, 1)
+    same = boxes.warp(image, np.eye(3, dtype="float32")[None, :2], (3, 4))
+    np.testing.assert_array_equal(same[0], image)
+    moved = boxes.warp(image, np.float32([[[1, 0, 0.25], [0, 1, 0]]]), (3, 6))[0, ..., 0]
+    np.testing.assert_allclose(moved[0], [0.75, 1.75, 2.75, 3.75, 1.0, 0.0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        [[1, 0, 1e30], [0, 1, 0]],
+        [[1, 0, 0], [0, 1, -1e9]],
+        [[np.inf, 0, 0], [0, 1, 0]],
+        [[np.nan, 0, 0], [0, 1, 0]],
+        [[0, 0, 0], [0, 0, 0]],
+        [[1e-30, 0, 0], [0, 1e-30, 5]],
+    ],
+)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_far_away_there_is_black(matrix, dtype):
+    image = np.full((5, 7, 3), 200, dtype)
+    crop = np.asarray(boxes.warp(image, np.float32([matrix]), (4, 6)))
+    assert np.all(np.isfinite(crop))
+    np.testing.assert_array_equal(crop[0, 1:, 1:], 0)

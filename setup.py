@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 ROOT = pathlib.Path(__file__).parent
 
+DETECTOR = ["keras-hub>=0.32,<0.33"]  # finds the people that nobody has boxes of
 EXPORT = [
     "ai-edge-litert>=2,<3",  # runs .tflite files; TensorFlow itself writes them
     "onnx>=1.18,<2",
@@ -44,14 +45,16 @@ setup(
         "matplotlib>=3.9,<4",
         "numpy>=2,<3",
         "opencv-python-headless>=4.10,<6",
+        "pycocotools>=2.0.10,<3",
         "tensorboard>=2.20,<3",  # TensorFlow no longer brings it
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.10,<4.10",
     ],
     extras_require={
+        "detector": DETECTOR,
         "export": EXPORT,
         "jax": JAX,
-        "test": TEST + EXPORT + JAX + TORCH,
+        "test": TEST + DETECTOR + EXPORT + JAX + TORCH,
         "torch": TORCH,
     },
 )

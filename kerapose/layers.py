@@ -22,113 +22,142 @@ BATCH_NORM_EPSILON = 1e-5  # of every published reference; the Keras default of 
 BATCH_NORM_MOMENTUM = 0.9  # PyTorch's 0.1
 
 
+class _Normalizing(keras.layers.Layer):
+    """A layer with the weights of a batch norm, as PyTorch keeps them, and both ways to apply them."""
+
+    def _build_norm(self, channels, gamma_initializer="ones"):
+        # Statistics are kept and applied in float32 (autocast off): in bfloat16 three digits would be lost.
+        options = {"shape": (channels,), "autocast": False}
+        # Copies of the model on several devices each see a part of the batch: their running figures are averaged.
+        running = options | {"trainable": False, "aggregation": "mean"}
+        self.gamma = self.add_weight(name="gamma", initializer=gamma_initializer, **options)
+        self.beta = self.add_weight(name="beta", initializer="zeros", **options)
+        self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **running)
+        self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **running)
+
+    def _scale_and_shift(self, bias=0.0):
+        """What the norm is at inference, to what a `bias` was added before: [C], [C] float32."""
+        scale = self.gamma * ops.rsqrt(self.moving_variance + BATCH_NORM_EPSILON)
+        return scale, self.beta + (bias - self.moving_mean) * scale
+
+    def _normalize(self, x, bias=None):
+        """Normalizes with the statistics of the batch and moves the running ones towards them.
+
+        A `bias` added to `x` before would only move the mean, so it is only the running mean that it is added to.
+        """
+        # Zero times the bias: it has a gradient then, of zero, as it should.
+        x, mean, variance = batch_norm(x, self.gamma, self.beta if bias is None else self.beta + 0.0 * bias)
+        mean = mean if bias is None else mean + bias
+        for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            running.assign(running * BATCH_NORM_MOMENTUM + batch * (1.0 - BATCH_NORM_MOMENTUM))
+        return x
+
+
 @keras.saving.register_keras_serializable("kerapose")
-class ConvNorm(keras.layers.Layer):
-    """A convolution over frames and space, then batch norm, then an activation.
+class ConvNorm(_Normalizing):
+    """A convolution over frames and space, or over space, then batch norm, then an activation.
 
     Padding is symmetric, `(kernel - 1) // 2` on both sides, at any stride (Keras "same" pads the far side more).
 
     Args:
         filters: number of output channels; with `depthwise` it must equal the number of input channels.
-        kernel_size: (t, h, w), odd numbers.
-        strides: (t, h, w).
+        kernel_size: (t, h, w) or (h, w), odd numbers.
+        strides: (t, h, w) or (h, w), or one number for all.
         activation: name of a Keras activation, or None.
-        norm: whether a batch norm follows the convolution. There is no bias in either case.
-        depthwise: whether each channel has a filter of its own. The filter is applied as a sum of 2D depthwise
-            convolutions over its temporal taps: a grouped `Conv3D` falls back to a path over 100 times slower on the
-            CPU, and neither LiteRT nor ONNX takes it.
+        norm: whether a batch norm follows the convolution.
+        use_bias: whether the convolution has a bias of its own. Before a batch norm it has no effect but on what the
+            running mean is; some published networks have it nevertheless.
+        depthwise: whether each channel has a filter of its own. Over frames the filter is applied as a sum of 2D
+            depthwise convolutions over its temporal taps: a grouped `Conv3D` falls back to a path over 100 times slower
+            on the CPU, and neither LiteRT nor ONNX takes it.
         gamma_initializer: initializer of the batch norm's scale ("zeros" on the last norm of a residual branch).
+        kernel_initializer: of the kernel. None: He's, by the fan-out.
+        torch_names: what the convolution and the batch norm are called in the published checkpoint. None: the layer's
+            own name, followed by ".conv" and ".bn".
 
-    Input: [B, T, H, W, C], with T, H, W known when the layer is built; and, as a second argument, an optional shortcut
-    of the output's shape, which is added before the activation. Output: [B, T', H', W', filters].
+    Input: [B, T, H, W, C], with T, H, W known when the layer is built, or [B, H, W, C]; and, as a second argument, an
+    optional shortcut of the output's shape, which is added before the activation. Output: [B, T', H', W', filters] or
+    [B, H', W', filters].
 
     Example:
         >>> ConvNorm(64, (1, 3, 3), strides=(1, 2, 2))(np.zeros((2, 48, 56, 56, 17))).shape
         (2, 48, 28, 28, 64)
+        >>> ConvNorm(64, (7, 7), strides=2)(np.zeros((2, 256, 192, 3))).shape
+        (2, 128, 96, 64)
     """
 
     def __init__(
         self,
         filters,
         kernel_size,
-        strides=(1, 1, 1),
+        strides=1,
         activation="relu",
         norm=True,
+        use_bias=False,
         depthwise=False,
         gamma_initializer="ones",
+        kernel_initializer=None,
+        torch_names=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.filters = filters
         self.kernel_size = tuple(kernel_size)
-        self.strides = tuple(strides)
+        self.strides = (strides,) * len(self.kernel_size) if isinstance(strides, int) else tuple(strides)
         self.activation = keras.activations.get(activation)
         self.norm = norm
+        self.use_bias = use_bias
         self.depthwise = depthwise
         self.gamma_initializer = keras.initializers.get(gamma_initializer)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer or he_normal())
+        self.torch_names = tuple(torch_names or (f"{self.name}.conv", f"{self.name}.bn"))
 
     def build(self, x_shape, shortcut_shape=None):
         channels = x_shape[-1]
+        if len(x_shape) != len(self.kernel_size) + 2:
+            raise ValueError(
+                f"kernel_size has one number for each axis between batch and channels, got {self.kernel_size} for an "
+                f"input {x_shape}; give {len(x_shape) - 2} numbers."
+            )
         if self.depthwise and channels != self.filters:
             raise ValueError(
                 f"A depthwise convolution keeps its channels, got {channels} channels in and filters={self.filters}; "
                 f"use filters={channels}."
             )
         shape = self.kernel_size + ((channels, 1) if self.depthwise else (channels, self.filters))
-        fan_out = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
         # Kernels are read in float32 (autocast off), because folding the norm in bfloat16 would lose three digits.
-        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=fan_out, autocast=False)
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.kernel_initializer, autocast=False)
         if self.norm:
-            options = {"shape": (self.filters,), "autocast": False}
-            # Copies of the model on several devices each see a part of the batch: their running figures are averaged.
-            running = options | {"trainable": False, "aggregation": "mean"}
-            self.gamma = self.add_weight(name="gamma", initializer=self.gamma_initializer, **options)
-            self.beta = self.add_weight(name="beta", initializer="zeros", **options)
-            self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **running)
-            self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **running)
+            self._build_norm(self.filters, self.gamma_initializer)
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros", autocast=False)
 
     def call(self, x, shortcut=None, training=False):
         if not self.norm:
-            return self._convolve(x, self.kernel, shortcut=shortcut)
+            return self._convolve(x, self.kernel, self._add_bias, shortcut)
         if training and self.trainable:
-            return self._convolve(x, self.kernel, self._normalize, shortcut)
-        scale = self.gamma * ops.rsqrt(self.moving_variance + BATCH_NORM_EPSILON)  # [C]
-        shift = ops.cast(self.beta - self.moving_mean * scale, self.compute_dtype)
+            return self._convolve(x, self.kernel, lambda y: self._normalize(y, self.bias), shortcut)
+        scale, shift = self._scale_and_shift(0.0 if self.bias is None else self.bias)
+        shift = ops.cast(shift, self.compute_dtype)
         kernel = self.kernel * (ops.expand_dims(scale, -1) if self.depthwise else scale)
         return self._convolve(x, kernel, lambda y: add_bias(y, shift), shortcut)
 
-    def _convolve(self, x, kernel, then=None, shortcut=None):
+    def _add_bias(self, x):
+        return x if self.bias is None else add_bias(x, ops.cast(self.bias, self.compute_dtype))
+
+    def _convolve(self, x, kernel, then, shortcut=None):
         """Convolution, `then`, shortcut and activation, all on the merged axes, where a backend can fuse them."""
         kernel = ops.cast(kernel, self.compute_dtype)
-        (t, h, w), (stride_t, stride_h, stride_w) = self.kernel_size, self.strides
+        if len(self.kernel_size) == 2:
+            convolve = _depthwise_2d if self.depthwise else _convolve_2d
+            y = then(convolve(x, kernel, self.strides))  # [B, H', W', C']
+            return self.activation(y if shortcut is None else y + shortcut)
         shape = self.compute_output_shape(x.shape)
-        if self.depthwise:
-            x = depthwise_convolution(x, kernel, self.strides)  # [B, T, H', W', C]
-        elif t == 1:
-            x = _every_nth_frame(x, stride_t)
-            x = ops.reshape(x, (-1, *x.shape[2:]))  # [B*T', H, W, C]
-            x = _convolve_2d(x, kernel[0], (stride_h, stride_w))
-        elif (h, w) == (1, 1) and (stride_h, stride_w) == (1, 1):
-            x = ops.reshape(x, (-1, x.shape[1], x.shape[2] * x.shape[3], x.shape[4]))  # [B, T, H*W, C]
-            x = _convolve_2d(x, kernel[:, 0], (stride_t, 1))
-        elif self.strides == (1, 1, 1) and x.shape[1] >= t:
-            x = ops.conv(x, kernel, padding="same")  # [B, T, H, W, C']
-        else:
-            # Fewer frames than the kernel has also come here: with "same", oneDNN's gradient of a bfloat16 kernel reads
-            # memory that is not its own then, and gives NaN now and again.
-            x = ops.conv(pad_symmetric(x, self.kernel_size), kernel, strides=self.strides, padding="valid")
-        if then is not None:
-            x = then(x)
+        y = then(_convolve_3d(x, kernel, self.strides, self.depthwise))
         if shortcut is not None:
-            x = x + ops.reshape(shortcut, (-1, *x.shape[1:]))
-        return ops.reshape(self.activation(x), (-1, *shape[1:]))  # [B, T', H', W', C']
-
-    def _normalize(self, x):
-        """Normalizes with the statistics of the batch and moves the running ones towards them."""
-        x, mean, variance = batch_norm(x, self.gamma, self.beta)
-        for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            running.assign(running * BATCH_NORM_MOMENTUM + batch * (1.0 - BATCH_NORM_MOMENTUM))
-        return x
+            y = y + ops.reshape(shortcut, (-1, *y.shape[1:]))
+        return ops.reshape(self.activation(y), (-1, *shape[1:]))  # [B, T', H', W', C']
 
     def compute_output_shape(self, x_shape, shortcut_shape=None):
         spatial = tuple(
@@ -144,9 +173,171 @@ class ConvNorm(keras.layers.Layer):
             "strides": self.strides,
             "activation": keras.activations.serialize(self.activation),
             "norm": self.norm,
+            "use_bias": self.use_bias,
             "depthwise": self.depthwise,
             "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "torch_names": self.torch_names,
         }
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class ConvTransposeNorm(_Normalizing):
+    """A transposed convolution that doubles height and width, then batch norm, then an activation.
+
+    It is PyTorch's, with the padding that published networks give it: kernel 4 with padding 1, kernel 3 with padding
+    and output padding 1, kernel 2 with none.
+
+    Args:
+        filters: number of output channels.
+        kernel_size: 4, 3 or 2.
+        activation: name of a Keras activation, or None.
+        use_bias: whether the convolution has a bias of its own, which changes nothing but the running mean.
+        kernel_initializer: of the kernel. None: He's, by the fan-out.
+        torch_names: as in `ConvNorm`.
+
+    Input: [B, H, W, C]. Output: [B, 2 * H, 2 * W, filters].
+
+    Raises:
+        ValueError: if there is no such kernel.
+
+    Example:
+        >>> ConvTransposeNorm(256, 4)(np.zeros((2, 8, 6, 2048))).shape
+        (2, 16, 12, 256)
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        activation="relu",
+        use_bias=False,
+        kernel_initializer=None,
+        torch_names=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if kernel_size not in (2, 3, 4):
+            raise ValueError(f"A transposed convolution has kernel 2, 3 or 4, got {kernel_size}; 4 is the usual one.")
+        self.filters = filters
+        self.kernel_size = kernel_size
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = keras.initializers.get(kernel_initializer or he_normal())
+        self.torch_names = tuple(torch_names or (f"{self.name}.conv", f"{self.name}.bn"))
+
+    def build(self, x_shape):
+        shape = (self.kernel_size, self.kernel_size, self.filters, x_shape[-1])
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.kernel_initializer, autocast=False)
+        self._build_norm(self.filters)
+        self.bias = None
+        if self.use_bias:
+            self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros", autocast=False)
+
+    def call(self, x, training=False):
+        if training and self.trainable:
+            return self.activation(self._normalize(self._convolve(x, self.kernel), self.bias))
+        scale, shift = self._scale_and_shift(0.0 if self.bias is None else self.bias)
+        y = self._convolve(x, self.kernel * scale[:, None])
+        return self.activation(add_bias(y, ops.cast(shift, self.compute_dtype)))
+
+    def _convolve(self, x, kernel):
+        # One operation of the backend. As a 2 x 2 convolution that gives the four pixels of a block as channels, it
+        # took two to eight times as long on the CPU, forward and backward.
+        kernel = ops.cast(kernel, self.compute_dtype)
+        if self.kernel_size == 4:
+            return ops.conv_transpose(x, kernel, strides=2, padding="same")
+        y = ops.conv_transpose(x, kernel, strides=2, padding="valid")
+        return y[:, 1:, 1:] if self.kernel_size == 3 else y  # [B, 2*H, 2*W, C]
+
+    def compute_output_shape(self, x_shape):
+        batch, height, width, _ = x_shape
+        return (batch, *(None if size is None else 2 * size for size in (height, width)), self.filters)
+
+    def get_config(self):
+        return super().get_config() | {
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "torch_names": self.torch_names,
+        }
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class BatchNorm(_Normalizing):
+    """A batch norm by itself, with PyTorch's statistics, then an activation.
+
+    Args:
+        activation: name of a Keras activation, or None.
+
+    Input and output: [B, H, W, C].
+
+    Example:
+        >>> BatchNorm(activation="relu")(np.zeros((2, 64, 64, 256))).shape
+        (2, 64, 64, 256)
+    """
+
+    def __init__(self, activation=None, **kwargs):
+        super().__init__(**kwargs)
+        self.activation = keras.activations.get(activation)
+
+    def build(self, x_shape):
+        self._build_norm(x_shape[-1])
+
+    def call(self, x, training=False):
+        if training and self.trainable:
+            return self.activation(self._normalize(x))
+        scale, shift = (ops.cast(value, self.compute_dtype) for value in self._scale_and_shift())
+        return self.activation(add_bias(x * scale, shift))
+
+    def compute_output_shape(self, x_shape):
+        return x_shape
+
+    def get_config(self):
+        return super().get_config() | {"activation": keras.activations.serialize(self.activation)}
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class Upsample(keras.layers.Layer):
+    """Makes each pixel a block of equal ones.
+
+    Args:
+        factor: side of the block.
+
+    Input: [B, H, W, C]. Output: [B, factor * H, factor * W, C].
+
+    Example:
+        >>> Upsample(2)(np.zeros((2, 8, 6, 32))).shape
+        (2, 16, 12, 32)
+    """
+
+    def __init__(self, factor=2, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x):
+        _, height, width, _ = ops.shape(x)
+        # Of several ways to write it the one whose gradient is fastest on the CPU, and that every runtime knows.
+        return ops.image.resize(x, (self.factor * height, self.factor * width), interpolation="nearest")
+
+    def compute_output_shape(self, x_shape):
+        batch, height, width, channels = x_shape
+        return (batch, *(None if size is None else size * self.factor for size in (height, width)), channels)
+
+    def get_config(self):
+        return super().get_config() | {"factor": self.factor}
+
+
+def he_normal():
+    """He's initializer by the fan-out, as PyTorch's ResNets have it; a new one for each kernel, or they would agree."""
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+def small_normal():
+    """What pose networks begin their last layers with: the first heatmaps are nearly zero, as the true ones are."""
+    return keras.initializers.RandomNormal(stddev=0.001)
 
 
 def batch_norm(x, gamma, beta):
@@ -162,9 +353,9 @@ def batch_norm(x, gamma, beta):
         unbiased one in its running statistics).
     """
     if keras.backend.backend() == "tensorflow":
-        flat = ops.reshape(x, (-1, *x.shape[-3:]))  # [B*T, H, W, C]
+        flat = x if len(x.shape) == 4 else ops.reshape(x, (-1, *x.shape[-3:]))  # [B*T, H, W, C]
         y, mean, variance = tf.compat.v1.nn.fused_batch_norm(flat, gamma, beta, epsilon=BATCH_NORM_EPSILON)
-        return ops.reshape(y, (-1, *x.shape[1:])), mean, variance
+        return y if len(x.shape) == 4 else ops.reshape(y, (-1, *x.shape[1:])), mean, variance
     axes = tuple(range(len(x.shape) - 1))
     x32 = ops.cast(x, "float32")
     mean, variance = ops.moments(x32, axes)
@@ -176,6 +367,25 @@ def batch_norm(x, gamma, beta):
 def add_bias(x, bias):
     """[..., C] + [C]."""
     return tf.nn.bias_add(x, bias) if keras.backend.backend() == "tensorflow" else x + bias
+
+
+def _convolve_3d(x, kernel, strides, depthwise):
+    """A convolution of [B, T, H, W, C]; after a kernel of space or time alone, B*T or H*W stay merged."""
+    (t, h, w), (stride_t, stride_h, stride_w) = kernel.shape[:3], strides
+    if depthwise:
+        return depthwise_convolution(x, kernel, strides)  # [B, T, H', W', C]
+    if t == 1:
+        x = _every_nth_frame(x, stride_t)
+        x = ops.reshape(x, (-1, *x.shape[2:]))  # [B*T', H, W, C]
+        return _convolve_2d(x, kernel[0], (stride_h, stride_w))
+    if (h, w) == (1, 1) and (stride_h, stride_w) == (1, 1):
+        x = ops.reshape(x, (-1, x.shape[1], x.shape[2] * x.shape[3], x.shape[4]))  # [B, T, H*W, C]
+        return _convolve_2d(x, kernel[:, 0], (stride_t, 1))
+    if strides == (1, 1, 1) and x.shape[1] >= t:
+        return ops.conv(x, kernel, padding="same")  # [B, T, H, W, C']
+    # Fewer frames than the kernel has also come here: with "same", oneDNN's gradient of a bfloat16 kernel reads memory
+    # that is not its own then, and gives NaN now and again.
+    return ops.conv(pad_symmetric(x, (t, h, w)), kernel, strides=strides, padding="valid")
 
 
 def depthwise_convolution(x, kernel, strides):
@@ -246,6 +456,13 @@ def _convolve_2d(x, kernel, strides):
     if tuple(kernel.shape[:2]) == (1, 1):
         return ops.conv(x, kernel, strides=strides, padding="valid")
     return ops.conv(pad_symmetric(x, kernel.shape[:2]), kernel, strides=strides, padding="valid")
+
+
+def _depthwise_2d(x, kernel, strides):
+    """A depthwise convolution of [B, H, W, C] with symmetric padding."""
+    if strides == (1, 1):
+        return ops.depthwise_conv(x, kernel, padding="same")
+    return ops.depthwise_conv(pad_symmetric(x, kernel.shape[:2]), kernel, strides=strides, padding="valid")
 
 
 def pad_symmetric(x, kernel_size):
@@ -352,3 +569,47 @@ class HeatmapVolume(keras.layers.Layer):
             "edges": self.edges,
             "sigma_px": self.sigma_px,
         }
+
+
+# Blocks of residual networks. `initializer` makes the initializer of a kernel, one for each.
+
+
+def basic_block(x, filters, stride, name, initializer=he_normal):
+    """Two 3 x 3 convolutions, the first with the stride, and the shortcut: [B, H, W, C] -> [B, H', W', filters]."""
+    shortcut = _projection(x, filters, stride, name, initializer)
+    x = numbered_conv(x, filters, 3, stride, name, 1, initializer)
+    return numbered_conv(x, filters, 3, 1, name, 2, initializer, shortcut)
+
+
+def bottleneck(x, filters, stride, name, initializer=he_normal, stride_on_1x1=False):
+    """1 x 1, then 3 x 3, then 1 x 1, and the shortcut: [B, H, W, C] -> [B, H', W', 4 * filters]."""
+    shortcut = _projection(x, filters * 4, stride, name, initializer)
+    first, second = (stride, 1) if stride_on_1x1 else (1, stride)
+    x = numbered_conv(x, filters, 1, first, name, 1, initializer)
+    x = numbered_conv(x, filters, 3, second, name, 2, initializer)
+    return numbered_conv(x, filters * 4, 1, 1, name, 3, initializer, shortcut)
+
+
+def numbered_conv(x, filters, kernel, stride, prefix, number, initializer=he_normal, shortcut=None):
+    """A convolution, batch norm and ReLU that PyTorch calls "conv" and "bn" with a number, after the prefix."""
+    names = (f"{prefix}conv{number}", f"{prefix}bn{number}")
+    layer = ConvNorm(
+        filters, (kernel, kernel), stride, kernel_initializer=initializer(), name=names[0], torch_names=names
+    )
+    return layer(x) if shortcut is None else layer(x, shortcut)
+
+
+def _projection(x, filters, stride, name, initializer):
+    """The shortcut past a block: a 1 x 1 convolution where the block changes the shape."""
+    if stride == 1 and x.shape[-1] == filters:
+        return x
+    name = f"{name}downsample"
+    options = {"kernel_initializer": initializer(), "torch_names": (f"{name}.0", f"{name}.1")}
+    return ConvNorm(filters, (1, 1), stride, activation=None, name=name, **options)(x)
+
+
+def heatmap_head(x, num_joints, kernel, name):
+    """Heatmaps [B, H, W, K] float32 under any policy: a convolution with a bias and nothing after it."""
+    options = {"activation": None, "norm": False, "use_bias": True, "kernel_initializer": small_normal()}
+    layer = ConvNorm(num_joints, (kernel, kernel), dtype="float32", name=name, torch_names=(name, None), **options)
+    return layer(x)

@@ -1,9 +1,10 @@
-"""Published PyTorch checkpoints into our models.
+"""Published checkpoints into our models.
 
-A layer is named after the PyTorch module that it stands for ("layer1.0.conv2"), so that a name of the state dict
-follows from a layer's own: nothing is matched by order or by shape.
+Each weight of a layer has a name in PyTorch, which follows from the layer's own ("layer1.0.conv2") or is given with it:
+nothing is matched by order or by shape.
 """
 
+import re
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -11,18 +12,29 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kerapose.layers import ConvNorm
+from kerapose.layers import BATCH_NORM_EPSILON, BatchNorm, ConvNorm, ConvTransposeNorm
 
-# Beginnings that published files put before a module's own name, in the order in which they are wrapped.
-WRAPPINGS = ("module.", "model.", "backbone.", "cls_head.")
+# Beginnings that published files put before a module's own name.
+WRAPPINGS = ("module.", "model.", "backbone.", "cls_head.", "keypoint_head.", "head.")
 NESTINGS = ("state_dict", "model", "model_state_dict")
 IGNORED_ENDINGS = ("num_batches_tracked",)
+
+# What the weights of a batch norm are called in Keras and in PyTorch.
+NORM_NAMES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+
+# What keras.applications does otherwise in its ResNets, and by which names.
+APPLICATIONS_EPSILON = 1.001e-5
+APPLICATIONS_ENDINGS = (".h5", ".hdf5")
+APPLICATIONS_CLASSIFIER = "predictions"
+APPLICATIONS_WEIGHTS = {"conv": ("kernel", "bias"), "bn": ("gamma", "beta", "moving_mean", "moving_variance")}
 
 
 def load_torch(model, source):
     """Loads the weights of a published PyTorch checkpoint into a model of ours.
 
-    All or nothing: if any name is missing, left over, repeated or misshapen, the model is left as it was.
+    All or nothing: if any name is missing, left over, repeated or misshapen, the model is left as it was. Two kinds of
+    names may be in the file without a place in ours: PyTorch's counters of batches, and what `unused_torch_weights` of
+    the model names, weights that the reference holds and never uses. Those too must have the shape that they should.
 
     Args:
         model: a network of `kerapose.models`.
@@ -43,13 +55,62 @@ def load_torch(model, source):
         >>> network = models.SlowOnly.from_variant("slowonly", num_classes=60)
         >>> weights.load_torch(network, "slowonly_r50_ntu60_xsub_joint.pth")
     """
-    source = _read(source)
+    outputs = "joints" if hasattr(model, "num_joints") else "classes"
+    remedy = f"build the model with the variant, input channels and number of {outputs} that the file was trained with"
+    return _load(model, _slots(model), _read(source), remedy)
+
+
+def load_backbone(model, source):
+    """Loads what a network for ImageNet has learnt into a pose network, whose last layers stay as they are.
+
+    All or nothing, as `load_torch`. What only the classifier has may be in the file and is left out: `fc` of a ResNet;
+    of an HRNet `incre_modules`, `downsamp_modules`, `final_layer`, `classifier`, and the rows of the last fusion that
+    lead to coarser branches.
+
+    Args:
+        model: SimpleBaseline or HRNet.
+        source: as for `load_torch`, with the names of torchvision's ResNets or of the published HRNets. Or, for a
+            SimpleBaseline of depth 50, 101 or 152, a ResNet of keras.applications, the model itself or an `.h5` file of
+            its weights. That one needs `stride_on_1x1=True`, and images normalized as it was trained:
+            `ops.images.normalize(images, mean=(0.4076, 0.4580, 0.4850), std=(1 / 255,) * 3, bgr=True)`.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: naming every weight that is missing, left over, repeated or misshapen; if the model has no such
+            backbone or strides elsewhere; or if the file is of no known kind or broken.
+        FileNotFoundError: if there is no such file.
+        ImportError: if reading the file needs a package that is not installed.
+
+    Example:
+        >>> network = models.SimpleBaseline(17)
+        >>> weights.load_backbone(network, "resnet50-0676ba61.pth")
+        >>> network = models.SimpleBaseline(17, stride_on_1x1=True)
+        >>> weights.load_backbone(network, keras.applications.ResNet50(include_top=False))
+    """
+    head = getattr(model, "HEAD", ())
+    if not head:
+        raise ValueError(
+            f"load_backbone is for SimpleBaseline and HRNet, got {type(model).__name__}, whose networks are published "
+            "as a whole; use load_torch."
+        )
+    applications = _read_applications(source)
+    source = _read(source) if applications is None else _from_applications(model, applications)
+    slots = {name: slot for name, slot in _slots(model).items() if not name.startswith(head)}
+    remedy = "build the model with the depth or width of the file; a whole pose network is for load_torch"
+    return _load(model, slots, source, remedy, model.NOT_IN_POSE)
+
+
+def _load(model, slots, source, remedy, not_in_pose=()):
+    """Puts the arrays of `source` into the slots, all or none; `not_in_pose` are patterns of names to leave out."""
     names = [name for name in source if not name.endswith(IGNORED_ENDINGS)]
     state = {_strip(name): source[name] for name in names}
-    slots = _slots(model)
-    missing = sorted(set(slots) - set(state))
-    left_over = sorted(set(state) - set(slots))
     repeated = sorted(name for name, count in Counter(map(_strip, names)).items() if count > 1)
+    missing = sorted(set(slots) - set(state))
+    unused = model.unused_torch_weights() if hasattr(model, "unused_torch_weights") else {}
+    left_over = sorted(set(state) - set(slots) - set(unused))
+    left_over = [name for name in left_over if not any(re.match(pattern, name) for pattern in not_in_pose)]
     arrays, misshapen = {}, []
     for name in sorted(set(slots) & set(state)):
         variable, convert = slots[name]
@@ -59,8 +120,11 @@ def load_torch(model, source):
             misshapen.append(f"{name} {array.shape} for our {variable.path} {tuple(variable.shape)}")
         else:
             arrays[name] = converted
+    for name in sorted(set(unused) & set(state)):
+        if tuple(np.shape(state[name])) != unused[name]:
+            misshapen.append(f"{name} {tuple(np.shape(state[name]))}, unused, for {unused[name]}")
     if missing or left_over or repeated or misshapen:
-        raise ValueError(_mismatch(model, missing, left_over, repeated, misshapen))
+        raise ValueError(_mismatch(model, missing, left_over, repeated, misshapen, remedy))
     for name, array in arrays.items():
         slots[name][0].assign(array)
     return model
@@ -70,29 +134,32 @@ def _slots(model):
     """Every weight of a model by its PyTorch name: {name: (variable, conversion)}."""
     slots = {}
     for layer in model.layers:
-        if isinstance(layer, ConvNorm):
-            slots[f"{layer.name}.conv.weight"] = (layer.kernel, _convolution_kernel)
-            if layer.norm:
-                for ours, theirs in (
-                    ("gamma", "weight"),
-                    ("beta", "bias"),
-                    ("moving_mean", "running_mean"),
-                    ("moving_variance", "running_var"),
-                ):
-                    slots[f"{layer.name}.bn.{theirs}"] = (getattr(layer, ours), _as_is)
+        if isinstance(layer, ConvNorm | ConvTransposeNorm):
+            convolution, norm = layer.torch_names
+            slots[f"{convolution}.weight"] = (layer.kernel, _convolution_kernel)
+            if layer.use_bias:
+                slots[f"{convolution}.bias"] = (layer.bias, _as_is)
+            if hasattr(layer, "gamma"):
+                slots |= _norm_slots(layer, norm)
+        elif isinstance(layer, BatchNorm):
+            slots |= _norm_slots(layer, layer.name)
         elif isinstance(layer, keras.layers.Dense):
             slots[f"{layer.name}.weight"] = (layer.kernel, _dense_kernel)
             slots[f"{layer.name}.bias"] = (layer.bias, _as_is)
         elif layer.weights:
             raise ValueError(
-                f"load_torch knows the weights of ConvNorm and Dense, got the layer {layer.name} of class "
-                f"{type(layer).__name__}; pass the network itself, not a model built around it."
+                f"load_torch knows the weights of Dense and of the package's layers, got the layer {layer.name} of "
+                f"class {type(layer).__name__}; pass the network itself, not a model built around it."
             )
     return slots
 
 
+def _norm_slots(layer, name):
+    return {f"{name}.{theirs}": (getattr(layer, ours), _as_is) for ours, theirs in NORM_NAMES.items()}
+
+
 def _convolution_kernel(array, variable):
-    """[O, I, ...] -> [..., I, O]; a depthwise [C, 1, ...] -> [..., C, 1]."""
+    """[O, I, ...] -> [..., I, O]; transposed, [I, O, ...] -> [..., O, I]; depthwise, [C, 1, ...] -> [..., C, 1]."""
     if array.ndim != len(variable.shape):
         return None
     is_depthwise = variable.shape[-1] == 1 and array.shape[1] == 1
@@ -110,8 +177,11 @@ def _as_is(array, variable):
 
 
 def _strip(name):
-    for wrapping in WRAPPINGS:
-        name = name.removeprefix(wrapping)
+    stripped = None
+    while stripped != name:  # files have them in any order: "module.backbone.", "model.module."
+        stripped = name
+        for wrapping in WRAPPINGS:
+            name = name.removeprefix(wrapping)
     return name
 
 
@@ -128,8 +198,7 @@ def _read(source):
 
 
 def _read_file(path):
-    if not path.is_file():
-        raise FileNotFoundError(f"A checkpoint is a file, got {path}, which does not exist; check the path.")
+    _existing(path)
     if path.suffix not in (".pth", ".pt", ".safetensors"):
         raise ValueError(f"A checkpoint ends in .pth, .pt or .safetensors, got {path.name}; convert or rename it.")
     load = _loader(path.suffix)
@@ -141,6 +210,12 @@ def _read_file(path):
             f"{path} is not a readable checkpoint of plain tensors ({reason}); download it again, or save its state "
             "dict by itself."
         ) from error
+
+
+def _existing(path):
+    if not path.is_file():
+        raise FileNotFoundError(f"A checkpoint is a file, got {path}, which does not exist; check the path.")
+    return path
 
 
 def _loader(suffix):
@@ -156,15 +231,89 @@ def _need(module, extra):
         raise ImportError(f"Reading this file needs {extra}; pip install 'kerapose[torch]'.") from error
 
 
+def _read_applications(source):
+    """The weights of a keras.applications model by layer, {layer: {weight: array}}; None if `source` is none."""
+    if hasattr(source, "layers"):
+        return {layer.name: {w.name: np.asarray(w) for w in layer.weights} for layer in source.layers if layer.weights}
+    if not isinstance(source, str | Path) or Path(source).suffix not in APPLICATIONS_ENDINGS:
+        return None
+    path, layers = _existing(Path(source)), {}
+
+    def visit(name, item):
+        if hasattr(item, "shape") and not name.startswith("optimizer"):
+            layer, weight = _applications_names(name, item.parent)
+            layers.setdefault(layer, {})[weight] = np.asarray(item)
+
+    import h5py  # Keras brings it along, but few need it
+
+    try:
+        with h5py.File(path) as file:
+            file.visititems(visit)
+    except OSError as error:
+        raise ValueError(f"{path} is not a readable HDF5 file ({error}); download it again.") from error
+    return layers
+
+
+def _applications_names(name, group):
+    """Layer and weight of a dataset, in the older kind of file or in the one of Keras 3, which numbers the weights."""
+    *_, parent, weight = ("", *name.split("/"))
+    if parent != "vars":
+        return parent, weight.split(":")[0]  # conv1_conv/conv1_conv/kernel:0
+    layer = group.attrs.get("name", group.parent.name)  # layers/conv2d/vars/0, with the layer's name beside it
+    known = APPLICATIONS_WEIGHTS.get(layer.rpartition("_")[2], ())
+    return layer, known[int(weight)] if int(weight) < len(known) else weight
+
+
+def _from_applications(model, layers):
+    """The weights of a keras.applications ResNet as a state dict of PyTorch's, for our epsilon and without biases.
+
+    A convolution's bias before a norm is as good as a lower running mean, another epsilon as another variance.
+    """
+    if not getattr(model, "stride_on_1x1", False):
+        raise ValueError(
+            "A ResNet of keras.applications has the stride of a bottleneck on its first convolution; build a "
+            f"SimpleBaseline of depth 50, 101 or 152 with stride_on_1x1=True, got a {type(model).__name__} without."
+        )
+    state = {}
+    for layer, arrays in layers.items():
+        if layer == APPLICATIONS_CLASSIFIER:
+            continue
+        module = _torch_module(layer)
+        bias = layers.get(f"{layer.removesuffix('_bn')}_conv", {}).get("bias", 0.0)
+        for weight, array in arrays.items():
+            if module is None:
+                state[f"{layer}/{weight}"] = array  # left over
+            elif weight == "kernel":
+                state[f"{module}.weight"] = np.moveaxis(array, (-1, -2), (0, 1))
+            elif weight == "moving_mean":
+                state[f"{module}.running_mean"] = array - bias
+            elif weight == "moving_variance":
+                state[f"{module}.running_var"] = array + (APPLICATIONS_EPSILON - BATCH_NORM_EPSILON)
+            elif not layer.endswith("_conv"):
+                state[f"{module}.{NORM_NAMES.get(weight, weight)}"] = array
+    return state
+
+
+def _torch_module(layer):
+    """ "conv3_block1_2_bn" -> "layer2.0.bn2"; its block's shortcut has the number 0. None if it is no such name."""
+    match = re.fullmatch(r"conv(\d+)(?:_block(\d+)_(\d+))?_(conv|bn)", layer)
+    if not match:
+        return None
+    stage, block, number, kind = match.groups()
+    if block is None:
+        return f"{kind}1" if stage == "1" else None
+    prefix = f"layer{int(stage) - 1}.{int(block) - 1}."
+    return f"{prefix}downsample.{int(kind == 'bn')}" if number == "0" else f"{prefix}{kind}{number}"
+
+
 def _to_numpy(array):
     return array.detach().cpu().float().numpy() if hasattr(array, "detach") else array
 
 
-def _mismatch(model, missing, left_over, repeated, misshapen):
+def _mismatch(model, missing, left_over, repeated, misshapen, remedy):
     parts = [f"The checkpoint does not fit {type(model).__name__}, which is left as it was"]
     lists = {"missing from the file": missing, "left over": left_over, "repeated": repeated, "misshapen": misshapen}
     for what, names in lists.items():
         if names:
             parts.append(f"{len(names)} {what}: {', '.join(names)}")
-    remedy = "build the model with the variant, input channels and number of classes that the file was trained with"
     return "; ".join([*parts, remedy]) + "."

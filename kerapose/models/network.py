@@ -14,13 +14,18 @@ class Network(keras.Model):
 
     VARIANTS = {}
 
+    # For `weights.load_backbone`: beginnings of the PyTorch names that a file for ImageNet lacks, and patterns of those
+    # that only such a file has.
+    HEAD = ()
+    NOT_IN_POSE = ()
+
     @classmethod
-    def from_variant(cls, variant, num_classes, **changes):
+    def from_variant(cls, variant, *outputs, **changes):
         """Builds a published variant.
 
         Args:
             variant: a key of `VARIANTS`.
-            num_classes: number of classes.
+            *outputs: the class's first argument, `num_classes` or `num_joints`; by name or by place.
             **changes: any argument of the class, in place of the variant's.
 
         Raises:
@@ -32,7 +37,7 @@ class Network(keras.Model):
         if variant not in cls.VARIANTS:
             known = ", ".join(cls.VARIANTS)
             raise ValueError(f"{cls.__name__} has the variants {known}, got {variant!r}; use one of them.")
-        return cls(num_classes, **(cls.VARIANTS[variant] | changes))
+        return cls(*outputs, **(cls.VARIANTS[variant] | changes))
 
     @classmethod
     def argument_names(cls):
@@ -40,11 +45,11 @@ class Network(keras.Model):
         parameters = inspect.signature(cls.__init__).parameters.values()
         return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
 
-    def resized(self, input_shape):
+    def resized(self, shape):
         """The same network with the same weights for another input shape (they do not depend on it).
 
         Args:
-            input_shape: (T, H, W, C), C as before.
+            shape: of an input, (T, H, W, C) or (H, W, C), C as before.
 
         Returns:
             A new network; the weights are copied.
@@ -52,9 +57,14 @@ class Network(keras.Model):
         Example:
             >>> network.resized((48, 64, 64, 17))  # trained on 56 x 56, tested on 64 x 64, as published
         """
-        copy = type(self).from_config(self.get_config() | {"input_shape": tuple(input_shape)})
+        name = "image_shape" if "image_shape" in self.argument_names() else "input_shape"
+        copy = type(self).from_config(self.get_config() | {name: tuple(shape)})
         copy.set_weights(self.get_weights())
         return copy
+
+    def unused_torch_weights(self):
+        """What published files hold without any effect, {PyTorch name: shape}: nothing, unless a class knows better."""
+        return {}
 
     def get_config(self):
         config = {name: getattr(self, name) for name in self.argument_names()}

@@ -1,0 +1,230 @@
+"""The whole way from an image and boxes to keypoints: crops, a network, their mirror images, and back to the image."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerapose.ops import boxes as box_ops
+from kerapose.ops import heatmaps as heatmap_ops
+from kerapose.ops import images as image_ops
+
+SHIFTED_CODECS = ("gaussian", "dark")  # those whose papers test with mirrored heatmaps moved by a pixel
+UDP_CODECS = ("udp",)  # those that scale between the centres of corner pixels: (W - 1) / (w - 1)
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class PoseEstimator(keras.Model):
+    """Finds the keypoints of the people in an image, as top-down networks are tested.
+
+    Each box is widened, brought to the network's aspect ratio and cut out; the network sees the crop and its mirror
+    image, the heatmaps of both are averaged, and their maxima are moved back to the pixels of the image. It is what is
+    tested, what predicts and what is exported.
+
+    Args:
+        network: a network of crops [B, H, W, 3] that gives heatmaps [B, h, w, K], or [B, S, h, w, K], of which the last
+            stack counts: SimpleBaseline, HRNet, StackedHourglass, or one that was distilled.
+        flip_permutation: [K], the keypoint that each one is in a mirror (`Skeleton.flip_permutation`).
+        codec: what the network was trained with, one of `ops.heatmaps.CODECS`.
+        flip_test: whether to average with the heatmaps of the mirrored crop; half the work without.
+        shift: whether the mirrored crop's heatmaps are moved by a pixel before, which makes up for a heatmap's pixels
+            not lying in the middle of those of the crop. None: as published, for the codecs gaussian and dark.
+        box_padding: how many times larger than its box a crop is, at least.
+        normalization: arguments of `ops.images.normalize` (mean, std, bgr), as in training. None: ImageNet's, RGB.
+        decoding: further arguments of `ops.heatmaps.decode`. None: the codec's own.
+        max_batch: crops that the network is given at once, and their mirror images with them; more boxes than this
+            take more time, but not more memory.
+
+    Input: {"image": [H, W, 3] RGB 0 .. 255, any type, "boxes": [N, 4] left, top, right, bottom in pixels}, any H, W and
+    N, 0 too. Output: keypoints [N, K, 2] in pixels of the image, x first, and scores [N, K], the heatmaps' maxima.
+
+    Example:
+        >>> estimator = PoseEstimator(network, skeletons.COCO.flip_permutation)
+        >>> keypoints, scores = estimator({"image": image, "boxes": boxes})
+        >>> keypoints.shape, scores.shape
+        ((3, 17, 2), (3, 17))
+
+    Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018 (its section on testing).
+    """
+
+    def __init__(
+        self,
+        network,
+        flip_permutation,
+        codec="gaussian",
+        flip_test=True,
+        shift=None,
+        box_padding=1.25,
+        normalization=None,
+        decoding=None,
+        max_batch=32,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.network = network
+        self.flip_permutation = tuple(int(i) for i in flip_permutation)
+        self.codec = codec
+        self.flip_test = flip_test
+        self.shift = codec in SHIFTED_CODECS if shift is None else shift
+        self.box_padding = box_padding
+        self.normalization = _plain(normalization)
+        self.decoding = _plain(decoding)
+        self.max_batch = max_batch
+        self._check()
+        self.image_size = tuple(network.input_shape[1:3])
+        self.autocast = False  # pixels are not rounded to bfloat16
+        self.built = True  # nothing has weights but the network
+
+    @property
+    def udp(self):
+        """Whether crops and heatmaps lie on each other by the centres of their corner pixels."""
+        return self.codec in UDP_CODECS
+
+    def call(self, inputs):
+        crops, matrices = self.crops(inputs["image"], inputs["boxes"])
+        return self.from_crops(crops, matrices)
+
+    def crops(self, image, boxes):
+        """Cuts boxes out of an image, as the network wants to see them.
+
+        Args:
+            image: [H, W, 3] RGB, 0 .. 255, any type.
+            boxes: [N, 4] left, top, right, bottom, pixels.
+
+        Returns:
+            Crops [N, h, w, 3], normalized; black where the image ends. Matrices [N, 2, 3] from image to crop.
+        """
+        height, width = self.image_size
+        image, boxes = ops.convert_to_tensor(image), ops.cast(boxes, "float32")
+        regions = box_ops.crop_region(boxes, width / height, self.box_padding)
+        matrices = box_ops.affine(*regions, self.image_size, udp=self.udp)  # [N, 2, 3]
+
+        def cut(matrices):
+            return image_ops.normalize(box_ops.warp(image, matrices, self.image_size), **self.normalization)
+
+        return self._by_chunks(cut, (*self.image_size, 3), matrices), matrices
+
+    def from_crops(self, crops, matrices):
+        """Finds keypoints in crops.
+
+        Args:
+            crops: [N, H, W, 3], normalized, of the network's size.
+            matrices: [N, 2, 3] from image to crop, pixels.
+
+        Returns:
+            Keypoints [N, K, 2] in pixels of the image, scores [N, K].
+
+        Example:
+            >>> batch = next(iter(crops.evaluation(dataset, COCO, batch_size=32)))
+            >>> keypoints, scores = estimator.from_crops(batch["crop"], batch["matrix"])
+        """
+        crops, matrices = ops.cast(crops, "float32"), ops.cast(matrices, "float32")
+
+        def find(matrices, crops):
+            maps = self.heatmaps(crops)
+            keypoints, scores = heatmap_ops.decode(maps, self.image_size, codec=self.codec, **self.decoding)
+            keypoints = box_ops.transform_points(keypoints, box_ops.invert_affine(matrices))
+            return ops.concatenate([keypoints, scores[..., None]], axis=-1)  # [N, K, 3]
+
+        found = self._by_chunks(find, (len(self.flip_permutation), 3), matrices, crops)
+        return found[..., :2], found[..., 2]
+
+    def heatmaps(self, crops):
+        """The heatmaps of crops, averaged with those of their mirror images: [N, H, W, 3] -> [N, h, w, K] float32."""
+        if not self.flip_test:
+            return self._limited(self._last_stack(crops))
+        both = ops.concatenate([crops, ops.flip(crops, axis=2)], axis=0)  # [2*N, H, W, 3]
+        both = self._last_stack(both)
+        count = ops.shape(crops)[0]
+        merged = heatmap_ops.merge_flipped(both[:count], both[count:], self.flip_permutation, shift=self.shift)
+        return self._limited(merged)
+
+    def _last_stack(self, crops):
+        maps = ops.cast(self.network(crops, training=False), "float32")
+        return maps[:, -1] if len(maps.shape) == 5 else maps  # [N, h, w, K]
+
+    def _limited(self, maps):
+        """The published test of the hourglass takes what exceeds a target's height for equally sure."""
+        return ops.minimum(maps, 1.0) if self.codec == "hourglass" else maps
+
+    def _by_chunks(self, function, shape, *tensors):
+        """Applies a function [n, ...] -> [n, *shape] to tensors [N, ...], at most `max_batch` rows at once."""
+        count = ops.shape(tensors[0])[0]
+
+        def rows_from(start):
+            return function(*(tensor[start : start + self.max_batch] for tensor in tensors))
+
+        if isinstance(count, int):
+            parts = [rows_from(start) for start in range(0, count, self.max_batch)]
+            return ops.concatenate(parts, axis=0) if parts else ops.zeros((0, *shape))
+
+        # In a graph N comes with the request. The next chunk begins where the rows that were found end: it has to wait
+        # for them, or TensorFlow would work on ten chunks at a time, with the memory of ten.
+        def further(start, found):
+            rows = rows_from(start)
+            return start + ops.shape(rows)[0], ops.concatenate([found, rows], axis=0)
+
+        none = ops.zeros((count * 0, *shape))  # of a length that is not known either, so that it may grow
+        return ops.while_loop(lambda start, _: start < count, further, (count * 0, none))[1]
+
+    def compute_output_shape(self, input_shape):
+        shape = (input_shape["boxes"][0], len(self.flip_permutation))
+        return (*shape, 2), shape
+
+    def _check(self):
+        """Refuses what does not fit together."""
+        shape, given = self.network.output_shape, self.network.input_shape
+        if self.codec not in heatmap_ops.CODECS:
+            known = ", ".join(heatmap_ops.CODECS)
+            raise ValueError(f"codec must be one of {known}, got {self.codec!r}; use the one of the training.")
+        if not isinstance(shape, tuple) or len(shape) not in (4, 5):
+            raise ValueError(
+                f"The network must give heatmaps [B, h, w, K] or [B, S, h, w, K], got {shape}; use SimpleBaseline, "
+                "HRNet or StackedHourglass."
+            )
+        if len(given) != 4 or given[3] != 3 or None in given[1:]:
+            raise ValueError(
+                f"The network must take crops [B, H, W, 3] of a fixed size, got {given}; give image_shape."
+            )
+        if shape[-1] != len(self.flip_permutation):
+            raise ValueError(
+                f"flip_permutation has one entry per keypoint of the network, got {len(self.flip_permutation)} for "
+                f"{shape[-1]} keypoints; use that of the skeleton it was trained with."
+            )
+        order = np.array(self.flip_permutation)
+        if sorted(order) != list(range(len(order))) or not np.array_equal(order[order], np.arange(len(order))):
+            raise ValueError(
+                f"flip_permutation must lead back when applied twice, got {self.flip_permutation}; use that of the "
+                "skeleton."
+            )
+        if not self.box_padding > 0:
+            raise ValueError(f"box_padding must be above 0, got {self.box_padding}; 1.25 is the published one.")
+        if self.max_batch < 1:
+            raise ValueError(f"max_batch must be at least 1, got {self.max_batch}; use fewer for less memory.")
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "network": keras.saving.serialize_keras_object(self.network),
+            "flip_permutation": self.flip_permutation,
+            "codec": self.codec,
+            "flip_test": self.flip_test,
+            "shift": self.shift,
+            "box_padding": self.box_padding,
+            "normalization": self.normalization,
+            "decoding": self.decoding,
+            "max_batch": self.max_batch,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        network = keras.saving.deserialize_keras_object(config.pop("network"))
+        return cls(network, **config)
+
+
+def _plain(arguments):
+    """Keyword arguments as a configuration keeps them: arrays and lists become lists of plain numbers."""
+    arguments = {} if arguments is None else dict(arguments)
+    return {
+        name: np.asarray(value).tolist() if isinstance(value, list | tuple | np.ndarray) else value
+        for name, value in arguments.items()
+    }

@@ -1,0 +1,142 @@
+"""The stacked hourglass: down to a coarse view and up again, several times, with heatmaps after each."""
+
+import keras
+from keras import layers, ops
+
+from kerapose.layers import BatchNorm, ConvNorm, Upsample, heatmap_head
+from kerapose.models.network import Network
+
+DEPTH = 4  # halvings within an hourglass
+STRIDE = 4 * 2**DEPTH  # of its coarsest features
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class StackedHourglass(Network):
+    """Hourglasses one after the other, each of which corrects the heatmaps of the one before.
+
+    Args:
+        num_joints: number of heatmaps.
+        image_shape: (H, W, 3), H and W multiples of 64 or None.
+        num_stacks: number of hourglasses.
+        filters: channels of their features.
+        increase: how many channels more the coarser features of an hourglass have.
+
+    Input: [B, H, W, 3], RGB, 0 to 1. Output: heatmaps [B, num_stacks, H/4, W/4, num_joints], float32 under any
+    precision policy; all are trained, the last one counts.
+
+    Raises:
+        ValueError: if the sides are no multiples of 64, or an argument is out of its range.
+
+    Example:
+        >>> StackedHourglass.from_variant("hourglass2", num_joints=16)(np.zeros((1, 256, 256, 3))).shape
+        (1, 2, 64, 64, 16)
+
+    Paper: Newell et al., "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016.
+    """
+
+    # By the arguments that differ from the defaults. "small" is ours, for two cores.
+    VARIANTS = {
+        "hourglass8": {},
+        "hourglass4": {"num_stacks": 4},
+        "hourglass2": {"num_stacks": 2},
+        "hourglass1": {"num_stacks": 1},
+        "hourglass2_small": {"num_stacks": 2, "filters": 64, "image_shape": (128, 128, 3)},
+    }
+
+    def __init__(self, num_joints, image_shape=(256, 256, 3), num_stacks=8, filters=256, increase=0, **kwargs):
+        check_arguments(image_shape, num_stacks, filters, increase)
+        inputs = keras.Input(image_shape)
+        x = stem(inputs, filters)  # [B, H/4, W/4, filters]
+        heatmaps = []
+        for stack in range(num_stacks):
+            y = hourglass(x, filters, increase, DEPTH, f"hgs.{stack}.0")
+            y = residual(y, filters, f"features.{stack}.0")
+            y = conv_norm(y, filters, 1, f"features.{stack}.1")
+            heatmaps.append(heatmap_head(y, num_joints, 1, f"outs.{stack}.conv"))  # [B, H/4, W/4, K]
+            if stack < num_stacks - 1:
+                x = conv(y, filters, f"merge_features.{stack}.conv", shortcut=x)
+                x = conv(heatmaps[-1], filters, f"merge_preds.{stack}.conv", shortcut=x)
+        super().__init__(inputs, ops.stack(heatmaps, axis=1), **kwargs)  # [B, S, H/4, W/4, K]
+        self.num_joints = num_joints
+        self.image_shape = tuple(image_shape)
+        self.num_stacks = num_stacks
+        self.filters = filters
+        self.increase = increase
+
+    def unused_torch_weights(self):
+        """Convolutions past the residual blocks that keep the width: the reference makes them, and does without."""
+        names = {layer.name: layer for layer in self.layers}
+        unused = {}
+        for name, layer in names.items():
+            prefix = name.removesuffix("conv3")
+            if prefix != name and f"{prefix}skip_layer" not in names:
+                unused[f"{prefix}skip_layer.conv.weight"] = (layer.filters, layer.filters, 1, 1)
+                unused[f"{prefix}skip_layer.conv.bias"] = (layer.filters,)
+        return unused
+
+
+def stem(x, filters):
+    """[B, H, W, 3] -> [B, H/4, W/4, filters]."""
+    x = conv_norm(x, 64, 7, "pre.0", stride=2)
+    x = residual(x, 128, "pre.1")
+    x = layers.MaxPooling2D(2, name="pre.2")(x)
+    x = residual(x, 128, "pre.3")
+    return residual(x, filters, "pre.4")
+
+
+def hourglass(x, filters, increase, depth, name):
+    """What is seen at this resolution, plus what is seen at half of it: [B, H, W, filters], the same out."""
+    fine = residual(x, filters, f"{name}.up1")
+    x = layers.MaxPooling2D(2, name=f"{name}.pool1")(x)
+    x = residual(x, filters + increase, f"{name}.low1")
+    if depth > 1:
+        x = hourglass(x, filters + increase, 0, depth - 1, f"{name}.low2")
+    else:
+        x = residual(x, filters + increase, f"{name}.low2")
+    x = residual(x, filters, f"{name}.low3")
+    return layers.Add(name=f"{name}.add")([fine, Upsample(2, name=f"{name}.up2")(x)])
+
+
+def residual(x, filters, name):
+    """A bottleneck whose norms come before its convolutions: what is carried on is never normalized.
+
+    The second and third norm still follow a convolution, so each is one layer with the convolution before it.
+    """
+    shortcut = x if x.shape[-1] == filters else conv(x, filters, f"{name}.skip_layer")
+    x = BatchNorm(activation="relu", name=f"{name}.bn1")(x)
+    x = conv_norm(x, filters // 2, 1, f"{name}.conv1", norm_name=f"{name}.bn2")
+    x = conv_norm(x, filters // 2, 3, f"{name}.conv2", norm_name=f"{name}.bn3")
+    return conv(x, filters, f"{name}.conv3", shortcut=shortcut)
+
+
+def conv_norm(x, filters, kernel, name, stride=1, norm_name=None):
+    """A convolution with a bias, a batch norm and a ReLU."""
+    names = (f"{name}.conv", norm_name or f"{name}.bn")
+    options = {"use_bias": True, "kernel_initializer": torch_uniform(), "torch_names": names}
+    return ConvNorm(filters, (kernel, kernel), stride, name=name, **options)(x)
+
+
+def conv(x, filters, name, shortcut=None):
+    """A 1 x 1 convolution with a bias and nothing after it but the shortcut."""
+    options = {"activation": None, "norm": False, "use_bias": True, "kernel_initializer": torch_uniform()}
+    layer = ConvNorm(filters, (1, 1), name=name, **options)
+    return layer(x) if shortcut is None else layer(x, shortcut)
+
+
+def torch_uniform():
+    """What PyTorch draws kernels from, and so the published networks; a third of the variance that keeps the scale."""
+    return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
+
+
+def check_arguments(image_shape, num_stacks, filters, increase):
+    if any(side is not None and side % STRIDE for side in image_shape[:2]):
+        raise ValueError(
+            f"The sides of image_shape must be multiples of {STRIDE}, got {tuple(image_shape)}; use (256, 256, 3), as "
+            "published."
+        )
+    if num_stacks < 1:
+        raise ValueError(f"num_stacks must be at least 1, got {num_stacks}; use 8, 4, 2 or 1.")
+    if filters < 2:
+        raise ValueError(f"filters must be at least 2, got {filters}; use 256, as published.")
+    if increase < 0:
+        raise ValueError(f"increase must not be below 0, got {increase}; use 0, as published.")

@@ -1,10 +1,13 @@
 """Prepares a data set of this folder once; afterwards `tfds.load(NAME)` reads it, without this code.
 
     python datasets/build.py                                        # what there is
-    python datasets/build.py puppets
+    python datasets/build.py puppets                                # or puppets/images
     python datasets/build.py jhmdb --manual_dir=DIR                 # DIR holds DD-Net's GT_*.pkl
     python datasets/build.py pyskl_clips/ntu60 --manual_dir=DIR     # DIR holds ntu60_hrnet.pkl
     python datasets/build.py pyskl_clips/custom --file=my.pkl --class_names=my.txt --skeleton=coco
+    python datasets/build.py coco_keypoints/2017                    # downloads 20 GB
+    python datasets/build.py coco_keypoints/mice --annotations=train:train.json,test:test.json --images=DIR
+    python datasets/build.py mpii --manual_dir=DIR                  # DIR holds images/, train.json and valid.json
 
 README.md tells where the files come from.
 """
@@ -22,7 +25,12 @@ from absl import logging as absl_logging
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]  # the builders are packages of this folder, and import kerapose beside it
 
-OWN_FILE_FLAGS = ("file", "num_classes", "class_names", "skeleton")
+# The flags that describe files of one's own, by data set; the first of them is the one that makes it one's own.
+OWN_FILE_FLAGS = {
+    "pyskl_clips": ("file", "num_classes", "class_names", "skeleton"),
+    "coco_keypoints": ("annotations", "images", "category", "flip_pairs", "sigmas", "skip_corrupt"),
+}
+COUNTED = ("crowds", "people_without_keypoints", "boxes_without_area")
 
 
 def available():
@@ -40,15 +48,18 @@ def builder_class(name):
 def config_of(cls, name, config, own_file):
     """The config to build: a name, None for the data set's default, or a config made for a file of one's own."""
     own_file = {flag: value for flag, value in own_file.items() if value is not None}
-    if "file" in own_file and name == "pyskl_clips":
+    needed, *_ = OWN_FILE_FLAGS.get(name, (None,))
+    if needed in own_file and not set(own_file) - set(OWN_FILE_FLAGS[name]):
         return sys.modules[cls.__module__].own(config or "custom", **own_file)
     if own_file:
+        flag = next((flag for flag in own_file if flag not in OWN_FILE_FLAGS.get(name, ())), next(iter(own_file)))
+        home = next(other for other, flags_there in OWN_FILE_FLAGS.items() if flag in flags_there)
         raise ValueError(
-            f"--{next(iter(own_file))} goes with --file and pyskl_clips/custom; leave it out or give both."
+            f"--{flag} goes with --{OWN_FILE_FLAGS[home][0]} and {home}/custom; leave it out or give both."
         )
     if config is not None and config not in cls.builder_configs:
         known = ", ".join(f"{name}/{known}" for known in cls.builder_configs) or name
-        own = "; for a file of your own give --file" if name == "pyskl_clips" else ""
+        own = f"; for a file of your own give --{needed}" if needed else ""
         raise ValueError(f"There is no published {name}/{config}, there is {known}{own}.")
     return config
 
@@ -96,7 +107,7 @@ def run(name, data_dir=None, manual_dir=None, overwrite=False, **own_file):
         data_dir: where data sets are kept; None for TFDS's own folder.
         manual_dir: where the files downloaded by hand are; None for the `downloads/manual` folder in `data_dir`.
         overwrite: whether to build again what is there.
-        **own_file: `file`, `num_classes`, `class_names` and `skeleton` of a file of one's own.
+        **own_file: what describes files of one's own, see `OWN_FILE_FLAGS`.
 
     Returns:
         The builder, from which the data set can be read.
@@ -129,13 +140,25 @@ def run(name, data_dir=None, manual_dir=None, overwrite=False, **own_file):
 
 
 def report(builder, data_dir, done):
-    """Where the data set is, how many clips each split has, and how it is read."""
+    """Where the data set is, how many examples each split has, what was left out, and how it is read."""
     path = "/".join(filter(None, [builder.name, builder.builder_config_name]))
     where = f', data_dir="{data_dir}"' if data_dir else ""
+    counts = (builder.info.metadata or {}).get("counts", {})
     lines = [f"{path} {done}: {builder.data_dir}"]
-    lines += [f"  {split}: {info.num_examples}" for split, info in builder.info.splits.items()]
+    lines += [f"  {split}: {info.num_examples}{told(counts.get(split))}" for split, info in builder.info.splits.items()]
     lines += [f'Read it with tfds.load("{path}", split="{next(iter(builder.info.splits))}"{where}).']
     return "\n".join(lines)
+
+
+def told(counts):
+    """What a builder counted in a split, where it did: " images, 3 people, 1 corrupt image left out (a.jpg)"."""
+    if not counts:
+        return ""
+    phrases = ["", f"{counts['people']} people"]
+    phrases += [f"{counts[key]} {key.replace('_', ' ')}" for key in COUNTED if counts.get(key)]
+    corrupt = counts.get("corrupt_images_left_out")
+    phrases += [f"{len(corrupt)} corrupt images left out ({', '.join(corrupt)})"] if corrupt else []
+    return " images" + ", ".join(phrases)
 
 
 def main(argv):
@@ -145,11 +168,43 @@ def main(argv):
     if not values["verbosity"].present:  # TFDS warns of what is usual here; our own warnings are about the data
         absl_logging.set_verbosity(absl_logging.ERROR)
         logging.getLogger("kerapose").setLevel(logging.WARNING)
-    own_file = {flag: values[flag].value for flag in OWN_FILE_FLAGS}
     try:
+        own_file = parse(**{flag: values[flag].value for flags_of in OWN_FILE_FLAGS.values() for flag in flags_of})
         run(argv[1], values.data_dir, values.manual_dir, values.overwrite, **own_file)
     except (FileNotFoundError, ValueError) as error:
         sys.exit(str(error))
+
+
+def parse(annotations=None, images=None, flip_pairs=None, sigmas=None, **others):
+    """Turns the flags that hold several values into those values; None stays None.
+
+    Example:
+        >>> parse(annotations="train:a.json,test:b.json", flip_pairs="leftear:rightear")
+        {'annotations': {'train': 'a.json', 'test': 'b.json'}, 'images': None,
+         'flip_pairs': [('leftear', 'rightear')], 'sigmas': None}
+    """
+
+    def pairs(flag, text):
+        found = [tuple(item.strip().split(":", 1)) for item in text.split(",") if item.strip()]
+        if not found or any(len(pair) != 2 or not all(pair) for pair in found):
+            raise ValueError(f"--{flag} must be pairs like a:b,c:d, got {text!r}; separate them by commas.")
+        return found
+
+    if annotations is not None:
+        found = pairs("annotations", annotations)
+        annotations = dict(found)
+        if len(annotations) < len(found):
+            raise ValueError(f"--annotations must name each split once, got {[split for split, _ in found]}.")
+    if images is not None and all(":" in item for item in images.split(",")) and not pathlib.Path(images).exists():
+        images = dict(pairs("images", images))
+    if flip_pairs is not None:
+        flip_pairs = pairs("flip_pairs", flip_pairs)
+    if sigmas is not None:
+        try:
+            sigmas = [float(sigma) for sigma in sigmas.split(",")]
+        except ValueError:
+            raise ValueError(f"--sigmas must be numbers separated by commas, got {sigmas!r}.") from None
+    return {"annotations": annotations, "images": images, "flip_pairs": flip_pairs, "sigmas": sigmas} | others
 
 
 def define_flags():
@@ -161,6 +216,13 @@ def define_flags():
     flags.DEFINE_integer("num_classes", None, "pyskl_clips/custom: how many classes it has.", lower_bound=1)
     flags.DEFINE_string("class_names", None, "pyskl_clips/custom: a text file with one class name a line.")
     flags.DEFINE_string("skeleton", None, "pyskl_clips/custom: its keypoint set, one of those in kerapose.skeletons.")
+    coco = "coco_keypoints/custom: "
+    flags.DEFINE_string("annotations", None, coco + "your COCO keypoint files, as SPLIT:FILE,SPLIT:FILE.")
+    flags.DEFINE_string("images", None, coco + "folder of the images, or SPLIT:DIR,...; each file's own by default.")
+    flags.DEFINE_string("category", None, coco + "whose keypoints, where several categories have some.")
+    flags.DEFINE_string("flip_pairs", None, coco + "LEFT:RIGHT,... names of keypoints; found by the names by default.")
+    flags.DEFINE_string("sigmas", None, coco + "one OKS constant a keypoint, with commas between them.")
+    flags.DEFINE_bool("skip_corrupt", None, coco + "leave out images that cannot be decoded, in place of stopping.")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Example:
 """
 
 import dataclasses
+import re
 
 import numpy as np
 
@@ -19,6 +20,12 @@ LEFT_COLORS = (255, 205, 60), (235, 60, 70)
 RIGHT_COLORS = (85, 225, 215), (70, 95, 245)
 CENTER_COLOR = (222, 226, 232)
 
+# What marks a side in a name: the whole word wherever it stands, or a letter of its own as in l_ear, LEar and earL.
+SIDE_WORDS = re.compile(r"left|right", re.IGNORECASE)
+SIDE_LETTERS = re.compile(r"(?<![A-Za-z])[LRlr](?![A-Za-z])|(?<![A-Za-z])[LR](?=[A-Z][a-z])|(?<=[a-z])[LR](?![A-Za-z])")
+SIDES = {"left": "right", "right": "left", "l": "r", "r": "l"}
+LOWER_BODY = ("hip", "pelvis", "knee", "ankle", "foot", "toe", "heel")
+
 
 @dataclasses.dataclass(frozen=True)
 class Skeleton:
@@ -26,9 +33,11 @@ class Skeleton:
 
     Args:
         name: what errors and files call the set.
-        keypoints: K unique names; a joint of one side begins with `left_` or `right_`.
+        keypoints: K unique names; a joint of one side has left or right in its name, best as `left_` or `right_` at
+            the beginning: a name that begins so must have its mirror image.
         edges: E limbs, pairs of keypoint indices. A limb has no direction when it is mirrored or compared.
-        flip_pairs: pairs of indices that change places in a mirror; None pairs each `left_x` with its `right_x`.
+        flip_pairs: pairs of indices that change places in a mirror, left first; None pairs the names that differ only
+            in their side: `left_ear` and `right_ear`, `LeftEar` and `RightEar`, `ear_L` and `ear_R`.
         sigmas: K object keypoint similarity constants, in units of the square root of the object's area; None where
             none are published.
         colors: K RGB colours, 0 to 255; None gives left warm, right cool, centre neutral ones.
@@ -95,6 +104,27 @@ class Skeleton:
         ends = [(self.colors[a], self.colors[b]) for a, b in self.edges]
         return tuple(_blend(first, second, 0.5) for first, second in ends)
 
+    @property
+    def upper_body(self) -> tuple[int, ...]:
+        """Indices of the keypoints above the hips: those with none of `LOWER_BODY` in their names."""
+        names = enumerate(self.keypoints)
+        return tuple(index for index, name in names if not any(part in name.lower() for part in LOWER_BODY))
+
+    def to_dict(self) -> dict:
+        """Gives all but the colours as lists and numbers, for a file; `Skeleton(**content)` makes the set again.
+
+        Example:
+            >>> Skeleton(**COCO.to_dict()) == COCO
+            True
+        """
+        return {
+            "name": self.name,
+            "keypoints": list(self.keypoints),
+            "edges": [list(edge) for edge in self.edges],
+            "flip_pairs": [list(pair) for pair in self.flip_pairs],
+            "sigmas": None if self.sigmas is None else list(self.sigmas),
+        }
+
     def index(self, name: str) -> int:
         """Gives the index of a keypoint.
 
@@ -119,9 +149,12 @@ class Skeleton:
         object.__setattr__(self, field, value)  # the instance is frozen only once __post_init__ is over
 
     def _pairs_by_name(self):
-        names = self.keypoints
-        lefts = [name for name in names if name.startswith("left_") and _other_side(name) in names]
-        return [(names.index(left), names.index(_other_side(left))) for left in lefts]
+        return [
+            (left, self.keypoints.index(other))
+            for left, name in enumerate(self.keypoints)
+            for other in _mirror_names(name, sides=("left", "l"))
+            if other in self.keypoints
+        ]
 
     def _mirrored(self, edge):
         return frozenset(self.flip_permutation[end] for end in edge)
@@ -149,7 +182,8 @@ class Skeleton:
             names = [self.keypoints[index] for index in pair if 0 <= index <= last]
             if len(names) < 2:
                 raise ValueError(f"{self.name}: a flip pair must hold keypoints of 0 to {last}, got {pair}.")
-            if _other_side(names[0]) != names[1]:
+            sided = _mirror_names(names[0]) or _mirror_names(names[1])
+            if sided and names[1] not in _mirror_names(names[0]):
                 raise ValueError(
                     f"{self.name}: a flip pair must be the left_ and right_ keypoint of one name, "
                     f"got {names[0]} and {names[1]}; correct the pair or the names."
@@ -157,7 +191,8 @@ class Skeleton:
         paired = [index for pair in self.flip_pairs for index in pair]
         if len(set(paired)) < len(paired):
             raise ValueError(f"{self.name}: a keypoint may be in one flip pair only, got {self.flip_pairs}.")
-        alone = [name for index, name in enumerate(self.keypoints) if _other_side(name) and index not in paired]
+        sides = ("left_", "right_")
+        alone = [name for index, name in enumerate(self.keypoints) if name.startswith(sides) and index not in paired]
         if alone:
             raise ValueError(
                 f"{self.name}: every left_ or right_ keypoint must be in a flip pair, {', '.join(alone)} is in none; "
@@ -187,12 +222,19 @@ class Skeleton:
             )
 
 
-def _other_side(name):
-    """The name of the joint across the body, None for one on the middle line."""
-    for side, other in (("left_", "right_"), ("right_", "left_")):
-        if name.startswith(side):
-            return other + name.removeprefix(side)
-    return None
+def _mirror_names(name, sides=tuple(SIDES)):
+    """The names that a joint across the body could have, one for each of the `sides` in its name."""
+    marks = [mark for pattern in (SIDE_WORDS, SIDE_LETTERS) for mark in pattern.finditer(name)]
+    marks = [mark for mark in marks if mark[0].lower() in sides]
+    return [name[: mark.start()] + _other_side(mark[0]) + name[mark.end() :] for mark in marks]
+
+
+def _other_side(word):
+    """Right for left and left for right, in capitals where the word has them."""
+    other = SIDES[word.lower()]
+    if word.islower():
+        return other
+    return other.upper() if word.isupper() else other.capitalize()
 
 
 def _blend(first, second, share):
@@ -204,9 +246,9 @@ def _side_colors(keypoints, flip_pairs):
     colors = [CENTER_COLOR] * len(keypoints)
     for place, pair in enumerate(flip_pairs):
         share = place / max(len(flip_pairs) - 1, 1)
-        for index in pair:
-            ends = LEFT_COLORS if keypoints[index].startswith("left_") else RIGHT_COLORS
-            colors[index] = _blend(*ends, share)
+        swapped = keypoints[pair[0]] in _mirror_names(keypoints[pair[1]], sides=("left", "l"))
+        left, right = pair[::-1] if swapped else pair
+        colors[left], colors[right] = _blend(*LEFT_COLORS, share), _blend(*RIGHT_COLORS, share)
     return colors
 
 
@@ -362,6 +404,57 @@ def get(name: str) -> Skeleton:
             return skeleton
     known = ", ".join(skeleton.name for skeleton in ALL)
     raise ValueError(f"A skeleton must be one of {known}, got {name!r}; for another, make your own Skeleton.")
+
+
+def from_coco_category(category: dict, name: str | None = None, flip_pairs=None, sigmas=None) -> Skeleton:
+    """Makes the set of a COCO keypoint category, the `categories` entry of an annotation file.
+
+    One of the sets above is taken where the names are its own, in its order. Else the limbs are the category's: one
+    that is given twice is taken once, and the mirror images that an annotation tool left out are added.
+
+    Args:
+        category: has `keypoints`, K names, and may have `skeleton`, pairs of places counted from 1, and `name`.
+        name: what the set is called; None takes the category's name.
+        flip_pairs: pairs of indices counted from 0, or of names; None finds them by the names.
+        sigmas: K object keypoint similarity constants; None takes those of a set above where it is one.
+
+    Returns:
+        The Skeleton.
+
+    Raises:
+        ValueError: when the category has no keypoints, or as `Skeleton` does.
+
+    Example:
+        >>> category = {"name": "mouse", "keypoints": ["snout", "leftear", "rightear"], "skeleton": [[1, 2]]}
+        >>> mouse = from_coco_category(category)
+        >>> mouse.edges, mouse.flip_pairs
+        (((0, 1), (0, 2)), ((1, 2),))
+    """
+    title = name or str(category.get("name", "own"))
+    names = tuple(category.get("keypoints") or ())
+    if not names or not all(isinstance(keypoint, str) for keypoint in names):
+        raise ValueError(f"{title}: a category must have the names of its keypoints, got {list(names)}; add them.")
+    known = [skeleton for skeleton in ALL if skeleton.keypoints == names]
+    if known and flip_pairs is None:
+        return known[0] if sigmas is None else dataclasses.replace(known[0], sigmas=tuple(sigmas))
+    if flip_pairs is not None:
+        flip_pairs = [tuple(_place(end, names, title) for end in pair) for pair in flip_pairs]
+    bare = Skeleton(title, names, (), flip_pairs, sigmas)
+    edges = {}  # an ordered set: the same two ends are one limb, whichever stands first
+    for start, end in category.get("skeleton") or ():
+        edges.setdefault(frozenset((int(start) - 1, int(end) - 1)), (int(start) - 1, int(end) - 1))
+    for edge in list(edges.values()):
+        if all(0 <= place < len(names) for place in edge):
+            image = tuple(bare.flip_permutation[place] for place in edge)
+            edges.setdefault(frozenset(image), image)
+    return dataclasses.replace(bare, edges=tuple(edges.values()))
+
+
+def _place(keypoint, names, title):
+    """The index of a keypoint that is given by its name or its index."""
+    if isinstance(keypoint, str) and keypoint not in names:
+        raise ValueError(f"{title}: there is no keypoint {keypoint!r}; choose from {', '.join(names)}.")
+    return names.index(keypoint) if isinstance(keypoint, str) else int(keypoint)
 
 
 # ---------------------------------------- maps between sets

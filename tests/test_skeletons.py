@@ -1,12 +1,28 @@
 """The keypoint sets, what they refuse, and the maps between them."""
 
+import dataclasses
 import itertools
+import json
 
 import numpy as np
 import pytest
 
 from kerapose import skeletons
-from kerapose.skeletons import ALL, COCO, DERIVED, H36M, JHMDB, MPII, NTU, OPENPOSE, Skeleton, convert, get, mapping
+from kerapose.skeletons import (
+    ALL,
+    COCO,
+    DERIVED,
+    H36M,
+    JHMDB,
+    MPII,
+    NTU,
+    OPENPOSE,
+    Skeleton,
+    convert,
+    from_coco_category,
+    get,
+    mapping,
+)
 
 IDS = [skeleton.name for skeleton in ALL]
 PAIRS = list(itertools.permutations(ALL, 2))
@@ -184,6 +200,121 @@ def test_a_wrong_set_is_refused_in_one_sentence(change, message):
     with pytest.raises(ValueError, match=message) as caught:
         Skeleton(**{**MOUSE, **change})
     assert str(caught.value).startswith("mouse: ")
+    assert "\n" not in str(caught.value)
+
+
+# ---------------------------------------- names and sides in any spelling
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("left_ear", "right_ear"),
+        ("leftear", "rightear"),
+        ("LeftEar", "RightEar"),
+        ("EAR LEFT", "EAR RIGHT"),
+        ("ear-left", "ear-right"),
+        ("L_ear", "R_ear"),
+        ("ear_l", "ear_r"),
+        ("LEar", "REar"),
+        ("earL", "earR"),
+        ("ear.L1", "ear.R1"),
+        ("upright_left", "upright_right"),
+    ],
+)
+def test_sides_are_found_in_any_spelling(left, right):
+    skeleton = Skeleton("own", ("snout", right, left), edges=((0, 1), (0, 2)))
+    assert skeleton.flip_pairs == ((2, 1),)
+    assert skeleton.colors[2] == skeletons.LEFT_COLORS[0] and skeleton.colors[1] == skeletons.RIGHT_COLORS[0]
+
+
+def test_names_that_only_look_like_sides_are_no_pair():
+    names = ("cleft", "tail", "bright", "ear", "lear", "rear", "leftover", "L5")
+    assert Skeleton("own", names, edges=()).flip_pairs == ()
+
+
+def test_pairs_of_names_without_sides_can_be_given():
+    fish = Skeleton("fish", ("mouth", "fin_a", "fin_b"), edges=((0, 1), (0, 2)), flip_pairs=((2, 1),))
+    assert fish.flip_permutation == (0, 2, 1)
+    assert fish.colors[2] == skeletons.LEFT_COLORS[0]  # the first of a pair is the left one
+    with pytest.raises(ValueError, match="the left_ and right_ keypoint of one name, got leftear and snout"):
+        Skeleton("own", ("snout", "leftear", "rightear"), edges=(), flip_pairs=((1, 0),))
+
+
+def test_a_pair_may_stand_the_other_way_round():
+    names = ("snout", "left_ear", "right_ear")
+    turned = Skeleton("own", names, edges=(), flip_pairs=((2, 1),))
+    assert turned.colors == Skeleton("own", names, edges=()).colors
+
+
+# ---------------------------------------- upper body, and files
+def test_upper_body():
+    assert COCO.upper_body == tuple(range(11))
+    assert MPII.upper_body == (7, 8, 9, 10, 11, 12, 13, 14, 15)
+    assert [H36M.keypoints[index] for index in H36M.upper_body][:3] == ["spine", "thorax", "nose"]
+    foot = Skeleton("foot", ("LBigToe", "RBigToe", "left_heel", "right_heel", "nose"), edges=())
+    assert foot.upper_body == (4,)
+
+
+@pytest.mark.parametrize("skeleton", ALL, ids=IDS)
+def test_a_set_goes_through_a_file(skeleton):
+    again = Skeleton(**json.loads(json.dumps(skeleton.to_dict())))
+    assert again == skeleton and hash(again) == hash(skeleton)
+
+
+# ---------------------------------------- sets of COCO files
+MOUSE_CATEGORY = {
+    "id": 1,
+    "name": "mouse",
+    "keypoints": ["snout", "leftear", "rightear", "tailbase"],
+    "skeleton": [[1, 2], [1, 3], [2, 3], [2, 4], [3, 4]],
+}
+
+
+def test_a_category_becomes_a_set():
+    mouse = from_coco_category(MOUSE_CATEGORY)
+    assert mouse == Skeleton(
+        "mouse", tuple(MOUSE_CATEGORY["keypoints"]), ((0, 1), (0, 2), (1, 2), (1, 3), (2, 3)), flip_pairs=((1, 2),)
+    )
+    assert from_coco_category(MOUSE_CATEGORY, name="rat", sigmas=(0.1,) * 4).sigmas == (0.1,) * 4
+    assert from_coco_category({"name": "ant", "keypoints": ["head"]}).edges == ()
+
+
+def test_a_category_with_the_keypoints_of_a_known_set_is_that_set():
+    category = {"name": "person", "keypoints": list(COCO.keypoints), "skeleton": [[16, 14]]}
+    assert from_coco_category(category) is COCO
+    assert from_coco_category(category, sigmas=[0.05] * 17) == dataclasses.replace(COCO, sigmas=(0.05,) * 17)
+    shuffled = from_coco_category(category | {"keypoints": list(COCO.keypoints[::-1]), "skeleton": []})
+    assert shuffled.name == "person" and shuffled.sigmas is None and len(shuffled.flip_pairs) == 8
+
+
+def test_limbs_that_an_annotation_tool_repeats_or_leaves_out():
+    category = MOUSE_CATEGORY | {"skeleton": [[1, 2], [2, 1], [2, 4]]}
+    assert from_coco_category(category).edges == ((0, 1), (1, 3), (0, 2), (2, 3))
+
+
+def test_pairs_of_a_category_can_be_given_by_name_or_place():
+    category = MOUSE_CATEGORY | {"keypoints": ["snout", "one", "other", "tailbase"], "skeleton": [[1, 2]]}
+    assert from_coco_category(category).flip_pairs == ()
+    for pairs in ([("one", "other")], [(1, 2)], [["one", 2]]):
+        skeleton = from_coco_category(category, flip_pairs=pairs)
+        assert skeleton.flip_pairs == ((1, 2),) and skeleton.edges == ((0, 1), (0, 2))
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({"keypoints": []}, {}, r"mouse: a category must have the names of its keypoints, got \[\]; add them"),
+        ({"keypoints": [1, 2]}, {}, r"names of its keypoints, got \[1, 2\]"),
+        ({"skeleton": [[1, 5]]}, {}, r"different keypoints of 0 to 3, got \(0, 4\)"),
+        ({"skeleton": [[2, 2]]}, {}, r"different keypoints of 0 to 3, got \(1, 1\)"),
+        ({}, {"flip_pairs": [("leftear", "nose")]}, "there is no keypoint 'nose'; choose from snout, leftear"),
+        ({}, {"flip_pairs": [("leftear", "snout")]}, "keypoint of one name, got leftear and snout"),
+        ({}, {"sigmas": [0.1]}, "sigmas must be 4 positive numbers"),
+        ({"keypoints": ["a", "a", "b", "c"]}, {}, "unique, got a more than once"),
+    ],
+)
+def test_a_category_that_is_none_is_refused_in_one_sentence(change, options, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        from_coco_category(MOUSE_CATEGORY | change, **options)
     assert "\n" not in str(caught.value)
 
 

@@ -1,6 +1,7 @@
 """build.py: from the command line to tfds.load, and what it does when it is stopped or misused."""
 
 import importlib.util
+import json
 import os
 import pathlib
 import pickle
@@ -8,9 +9,12 @@ import shutil
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+
+from kerapose.skeletons import Skeleton
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "datasets" / "build.py"
@@ -99,6 +103,15 @@ def test_names_every_data_set_of_the_folder():
         ("pyskl_clips/ntu60", {"file": "x.pkl", "num_classes": 3}, "must not be called ntu60"),
         ("pyskl_clips/custom", {"num_classes": 3}, "--num_classes goes with --file and pyskl_clips/custom"),
         ("jhmdb", {"file": "x.pkl"}, "--file goes with --file and pyskl_clips/custom"),
+        ("coco_keypoints/mice", {}, "no published coco_keypoints/mice, there is coco_keypoints/2017; .* --annotations"),
+        ("coco_keypoints/mice", {"images": "."}, "--images goes with --annotations and coco_keypoints/custom"),
+        ("coco_keypoints/2017", {"annotations": {"a": "b"}}, "must not be called 2017"),
+        (
+            "coco_keypoints/mice",
+            {"annotations": {"a": "b"}, "file": "x"},
+            "--file goes with --file and pyskl_clips/custom",
+        ),
+        ("puppets/images", {"annotations": {"a": "b"}}, "--annotations goes with --annotations and coco_keypoints/"),
     ],
 )
 def test_unknown_names_and_flags_are_refused(tmp_path, name, own_file, match):
@@ -123,6 +136,75 @@ def test_builds_a_file_of_ones_own(tmp_path, capsys):
     assert (
         f"pyskl_clips/custom is prepared: {tmp_path}/pyskl_clips/custom/1.0.0\n  clips: 1\n" in capsys.readouterr().out
     )
+
+
+def mice(folder):
+    """Two COCO keypoint files, a folder with their images, of which one is cut short."""
+    category = {"id": 1, "name": "mouse", "keypoints": ["snout", "one", "other"]}
+    mouse = {"category_id": 1, "keypoints": [1, 1, 2, 3, 1, 2, 3, 4, 1], "bbox": [0, 0, 6, 5], "area": 30}
+    (folder / "images").mkdir()
+    for number, split in enumerate(("train", "test")):
+        images = [{"id": 2 * number + place, "file_name": f"{split}{place}.png"} for place in range(2)]
+        people = [mouse | {"id": image["id"], "image_id": image["id"]} for image in images]
+        content = {"images": images, "annotations": people, "categories": [category]}
+        (folder / f"{split}.json").write_text(json.dumps(content))
+        for image in images:
+            picture = np.random.default_rng(image["id"]).integers(0, 256, (8, 9, 3), np.uint8)
+            cv2.imwrite(str(folder / "images" / image["file_name"]), picture)
+    path = folder / "images" / "test1.png"
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def test_builds_coco_files_of_ones_own_from_the_command_line(tmp_path):
+    mice(tmp_path)
+    flags = ("--annotations=train:train.json,test:test.json", "--images=images", "--data_dir=data")
+    flags += ("--flip_pairs=one:other", "--sigmas=0.1,0.2,0.2")
+    files = {split: str(tmp_path / f"{split}.json") for split in ("train", "test")}
+    with pytest.raises(ValueError, match=r"test: 1 images in .*images are not whole JPEG or PNG files \(test1.png\)"):
+        build.run("coco_keypoints/mice", tmp_path / "data", annotations=files, images=str(tmp_path / "images"))
+    assert not list(tmp_path.glob("data/coco_keypoints/mice/1.0.0"))
+    done = run_python(BUILD, "coco_keypoints/mice", *flags, "--skip_corrupt", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "  train: 2 images, 2 people\n" in done.stdout
+    assert "  test: 1 images, 1 people, 1 corrupt images left out (test1.png)\n" in done.stdout
+    builder = tfds.builder("coco_keypoints/mice", data_dir=tmp_path / "data")
+    skeleton = Skeleton(**builder.info.metadata["skeleton"])
+    assert skeleton.flip_pairs == ((1, 2),) and skeleton.sigmas == (0.1, 0.2, 0.2)
+    assert [len(record["people"]["id"]) for record in tfds.as_numpy(builder.as_dataset(split="train"))] == [1, 1]
+
+
+def test_flags_that_hold_several_values(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parsed = build.parse(
+        annotations="train:a.json, test:/b:c.json", images="d", flip_pairs="x:y", sigmas="0.1,1", file="z"
+    )
+    assert parsed == {
+        "annotations": {"train": "a.json", "test": "/b:c.json"},
+        "images": "d",
+        "flip_pairs": [("x", "y")],
+        "sigmas": [0.1, 1.0],
+        "file": "z",
+    }
+    assert build.parse(images="train:a,test:b")["images"] == {"train": "a", "test": "b"}
+    (tmp_path / "odd:name").mkdir()
+    assert build.parse(images="odd:name")["images"] == "odd:name"
+    assert build.parse() == dict.fromkeys(("annotations", "images", "flip_pairs", "sigmas"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "match"),
+    [
+        ({"annotations": "a.json"}, "--annotations must be pairs like a:b,c:d, got 'a.json'"),
+        ({"annotations": "train:"}, "--annotations must be pairs"),
+        ({"annotations": ""}, "--annotations must be pairs"),
+        ({"annotations": "train:a,train:b"}, r"must name each split once, got \['train', 'train'\]"),
+        ({"flip_pairs": "a:b,c"}, "--flip_pairs must be pairs"),
+        ({"sigmas": "0.1,much"}, "--sigmas must be numbers separated by commas, got '0.1,much'"),
+    ],
+)
+def test_flags_that_do_not(flags, match):
+    with pytest.raises(ValueError, match=match):
+        build.parse(**flags)
 
 
 def train_names(data_dir):

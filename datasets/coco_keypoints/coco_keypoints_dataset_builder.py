@@ -1,0 +1,231 @@
+"""Images and people of COCO keypoint files: COCO itself, or files of one's own; README.md tells more."""
+
+import dataclasses
+import json
+import re
+
+import image_records
+import numpy as np
+import tensorflow_datasets as tfds
+from etils import epath
+
+from kerapose import skeletons
+from kerapose.data import coco
+
+ADDRESS = "http://images.cocodataset.org"
+
+
+@dataclasses.dataclass(eq=False)
+class CocoConfig(tfds.core.BuilderConfig):
+    """Annotation files and the images they are about.
+
+    Args:
+        annotations: split to annotation file; empty for COCO, whose files are downloaded.
+        images: split to the folder of its images.
+        skeleton: the `Skeleton` of all splits.
+        category: name of the category whose people are taken; None takes the only one with keypoints.
+        skip_corrupt: whether images that cannot be decoded are left out, in place of being refused.
+        only_people: the splits whose images without anybody are left out.
+    """
+
+    annotations: dict[str, str] = dataclasses.field(default_factory=dict)
+    images: dict[str, str] = dataclasses.field(default_factory=dict)
+    skeleton: skeletons.Skeleton = skeletons.COCO
+    category: str | None = None
+    skip_corrupt: bool = False
+    only_people: tuple[str, ...] = ()
+
+
+def own(name, annotations, images=None, category=None, flip_pairs=None, sigmas=None, skip_corrupt=False):
+    """Makes the config of files of one's own.
+
+    Args:
+        name: what the data set is called after the slash: "custom", or a name that tells several apart.
+        annotations: dict of split to annotation file.
+        images: folder of the images, or a dict of split to folder; None for the annotation file's own.
+        category: name of the category whose people are taken; may be left out when only one has keypoints.
+        flip_pairs: pairs of names that change places in a mirror, left first; None finds them by the names.
+        sigmas: one object keypoint similarity constant a keypoint; None for COCO's, where the keypoints are COCO's.
+        skip_corrupt: whether images that cannot be decoded are left out, in place of being refused.
+
+    Returns:
+        A `CocoConfig`.
+
+    Raises:
+        FileNotFoundError: when a file or folder is not there.
+        ValueError: when a file is bad, a split's name cannot be used or the splits have different keypoints.
+
+    Example:
+        >>> config = own("mice", {"train": "mice/train.json", "test": "mice/test.json"}, images="mice/images")
+        >>> Builder(config=config).download_and_prepare()
+    """
+    if name in Builder.builder_configs:
+        raise ValueError(f"Files of your own must not be called {name}, which is COCO itself; use custom.")
+    folders = dict.fromkeys(annotations, images) if images is None or isinstance(images, str) else dict(images)
+    if set(folders) != set(annotations):
+        raise ValueError(f"images must be one folder or one for each of {list(annotations)}, got {list(folders)}.")
+    found = {}
+    for split, file in annotations.items():
+        if not re.fullmatch(r"[\w-]+", split) or split.lower() == "all":
+            raise ValueError(f"A split's name must be letters, digits, _ or - and not 'all', got {split!r}; rename it.")
+        path = epath.Path(file).expanduser()
+        if not path.is_file():
+            raise FileNotFoundError(f"There is no annotation file {path} for the split {split}; correct --annotations.")
+        folder = epath.Path(folders[split]).expanduser() if folders[split] else path.parent
+        if not folder.is_dir():
+            raise FileNotFoundError(f"There is no folder {folder} with the images of the split {split}; give --images.")
+        annotations, folders = annotations | {split: str(path)}, folders | {split: str(folder)}
+        found[split] = _skeleton(path, category, flip_pairs, sigmas)
+    first, *others = found
+    different = [split for split in others if found[split] != found[first]]
+    if different:
+        raise ValueError(
+            f"The splits must have the same keypoints, those of {different[0]} are {found[different[0]].keypoints} and "
+            f"those of {first} {found[first].keypoints}; make a data set of each."
+        )
+    return CocoConfig(
+        name=name,
+        description=f"{len(annotations)} splits, {found[first].num_keypoints} keypoints",
+        annotations=annotations,
+        images=folders,
+        skeleton=found[first],
+        category=category,
+        skip_corrupt=skip_corrupt,
+    )
+
+
+def _skeleton(path, category, flip_pairs, sigmas):
+    """The skeleton of an annotation file, with what the user knows better."""
+    _, skeleton = coco.read_people(path, category=category)
+    if flip_pairs is None and sigmas is None:
+        return skeleton
+    edges = [(start + 1, end + 1) for start, end in skeleton.edges]
+    content = {"name": skeleton.name, "keypoints": skeleton.keypoints, "skeleton": edges}
+    return skeletons.from_coco_category(content, flip_pairs=flip_pairs, sigmas=sigmas or skeleton.sigmas)
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Builds the images and people of one config."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES = {"1.0.0": "Initial release."}
+    BUILDER_CONFIGS = [
+        CocoConfig(name="2017", description="COCO 2017, people with 17 keypoints.", only_people=("train",)),
+    ]
+
+    def _info(self):
+        skeleton = self.builder_config.skeleton
+        return self.dataset_info_from_configs(
+            features=image_records.features(skeleton),
+            supervised_keys=None,
+            metadata=tfds.core.MetadataDict(skeleton=skeleton.to_dict(), counts={}),
+        )
+
+    def _split_generators(self, dl_manager):
+        config = self.builder_config
+        files, folders = config.annotations, config.images
+        if not files:
+            files, folders = self._download(dl_manager)
+        return {split: self._generate_examples(split, files[split], epath.Path(folders[split])) for split in files}
+
+    def _download(self, dl_manager):
+        """COCO's own annotation files and image folders, by split."""
+        years = {"train": "train2017", "validation": "val2017"}
+        addresses = {split: f"{ADDRESS}/zips/{year}.zip" for split, year in years.items()}
+        addresses["annotations"] = f"{ADDRESS}/annotations/annotations_trainval2017.zip"
+        paths = dl_manager.download_and_extract(addresses)
+        annotations = epath.Path(paths["annotations"]) / "annotations"
+        files = {split: annotations / f"person_keypoints_{year}.json" for split, year in years.items()}
+        return files, {split: epath.Path(paths[split]) / year for split, year in years.items()}
+
+    def _generate_examples(self, split, file, folder):
+        config = self.builder_config
+        fields, _ = coco.read_people(file, config.skeleton, config.category)
+        check(file, fields)
+        places = {}
+        for place, image_id in enumerate(fields["image_id"].tolist()):
+            places.setdefault(image_id, []).append(place)
+        listed = json.loads(epath.Path(file).read_text())["images"]
+        remedy = ", or leave them out with --skip_corrupt" if config.annotations else ""
+        files = image_records.ImageFiles(split, folder, config.skip_corrupt, remedy)
+        kept = []
+        for image in listed:
+            here = places.get(int(image["id"]), [])
+            if split in config.only_people and not here:
+                continue
+            read = files.read(image["file_name"], size_of(image))
+            if read is None:
+                continue
+            encoded, size = read
+            people = [person(fields, place, size) for place in here]
+            kept += people
+            record = {"image": encoded, "image_id": image["id"], "name": image["file_name"], "people": people}
+            yield int(image["id"]), record
+        files.close()
+        told = {"images": files.num_good, "corrupt_images_left_out": files.corrupt}
+        self.info.metadata["counts"][split] = told | image_records.counts(
+            {key: [one[key] for one in kept] for key in ("box", "is_crowd", "visibility")}
+        )
+
+
+def size_of(image):
+    """The (height, width) an annotation file gives an image, None where it gives none."""
+    return (image["height"], image["width"]) if image.get("height") and image.get("width") else None
+
+
+def person(fields, place, size):
+    """One person of a record; what is not labelled lies at (0, 0), and the box is cut off as COCO's users do."""
+    labelled = fields["visibility"][place] > 0
+    return {
+        "keypoints": np.where(labelled[:, None], fields["keypoints"][place], 0).astype(np.float32),
+        "visibility": fields["visibility"][place].astype(np.int32),
+        "box": clip_box(fields["box"][place], size),
+        "area": float(fields["area"][place]),
+        "head_size": 0.0,
+        "is_crowd": bool(fields["is_crowd"][place]),
+        "id": int(fields["person_id"][place]),
+    }
+
+
+def clip_box(box, size):
+    """Cuts a box off at the border of its image, from the middle of its first pixel to that of its last.
+
+    COCO's box reaches from edge to edge of the pixels it covers, x to x + w; the published top-down networks take it
+    from x to x + w - 1, within 0 to W - 1. A box outside the image is left without area.
+
+    Args:
+        box: float array [4], left, top, right, bottom, from edge to edge.
+        size: (height, width) of the image.
+
+    Returns:
+        float32 array [4].
+    """
+    last = np.array([size[1], size[0]], float) - 1
+    start = np.maximum(box[:2], 0)
+    end = np.minimum(start + np.maximum(box[2:] - box[:2] - 1, 0), last)
+    start = np.minimum(start, last)
+    return np.concatenate([start, np.maximum(start, end)]).astype(np.float32)
+
+
+def check(file, fields):
+    """Refuses annotations whose numbers are none.
+
+    Args:
+        file: the annotation file, for the error.
+        fields: what `coco.read_people` gives.
+
+    Raises:
+        ValueError: naming and counting the annotations.
+    """
+    labelled = fields["visibility"] > 0  # [N, K]
+    finite = np.isfinite(fields["keypoints"]).all(axis=-1) | ~labelled
+    rules = {
+        "visibility must be 0, 1 or 2": np.isin(fields["visibility"], (0, 1, 2)).all(axis=1),
+        "a labelled keypoint must be finite": finite.all(axis=1),
+        "bbox must be finite": np.isfinite(fields["box"]).all(axis=1),
+        "area must be finite and not negative": np.isfinite(fields["area"]) & ~(fields["area"] < 0),
+    }
+    for rule, holds in rules.items():
+        if not holds.all():
+            bad = fields["person_id"][~holds].tolist()
+            raise ValueError(f"{file}: {rule}, {len(bad)} annotations break it (id {image_records.some(bad)}).")

@@ -1,0 +1,248 @@
+"""Still images: one to three clothed people before a background, some of them behind each other or behind things."""
+
+import dataclasses
+import functools
+
+import cv2
+import numpy as np
+
+from kerapose.skeletons import COCO
+
+from . import backgrounds, body, camera, canvas, looks, motions, render, scene
+
+KEYPOINTS = [body.POINTS.index(name) for name in COCO.keypoints]
+HEIGHTS = (224, 288)  # pixels, least and most
+LEAST_SEEN = 0.3  # of each person's outline; a picture with less is made again without what hides them
+STREAM = 7  # apart from the parts of `scene`, so that neither changes the other
+
+
+def make_still(seed, number, index, performers):
+    """Makes one picture.
+
+    Args:
+        seed: int, the data set's seed.
+        number: int, the performer in the middle of it.
+        index: int, which of the performer's pictures; the action goes by it.
+        performers: the numbers of the performers who may stand by.
+
+    Returns:
+        dict: "image", uint8 array [H, W, 3], RGB; "quality", the JPEG quality to keep it in; "people", a list of dicts
+        as `tell` gives them, the one in the middle first.
+
+    Example:
+        >>> make_still(0, 3, 0, range(8))["people"][0]["keypoints"].shape
+        (17, 2)
+    """
+    for attempt in range(3):
+        rng = np.random.default_rng([seed, number, index, STREAM])
+        people, view = gather(rng, seed, number, index, performers, alone=attempt == 2)
+        board = paint(rng, people, view, things=attempt == 0)
+        truth = [tell(board, figure, view, owner) for owner, figure in enumerate(people, start=1)]
+        if all(person is not None for person in truth):
+            break
+    truth = [person for person in truth if person is not None]
+    return {"image": develop(rng, board.color), "quality": int(rng.integers(70, 96)), "people": truth}
+
+
+# ---------------------------------------------------------------------------------------------------- who and where
+def gather(rng, seed, number, index, performers, alone=False):
+    """Chooses the people and the camera.
+
+    Returns:
+        list of `render.Figure`, and a `camera.Camera` of one frame.
+    """
+    actions = list(motions.ACTIONS)
+    action, take = actions[index % len(actions)], index // len(actions)
+    one = _scene(seed, number, action, take)
+    frame = rng.integers(len(one.points_m))
+    people = [_figure(one, frame, seed, number, take)]
+    view = frame_camera(rng, one.view, frame, one.points_m[frame])
+    others = [other for other in performers if other != number]
+    for _ in range(rng.choice(3, p=(0.45, 0.35, 0.2)) if others else 0):
+        other, action = looks.pick(rng, others), looks.pick(rng, actions)
+        beside = _scene(seed, other, action, 0)
+        figure = _figure(beside, rng.integers(len(beside.points_m)), seed, other, 0)
+        figure = stand_by(rng, figure, people, view)
+        if figure is not None and not alone:
+            people.append(figure)
+    return people, view
+
+
+@functools.lru_cache(maxsize=2048)
+def _scene(seed, number, action, take):
+    return scene.make_scene(seed, number, action, take)
+
+
+def _figure(one, frame, seed, number, take):
+    person, clothes = np.random.default_rng([seed, number, STREAM]), np.random.default_rng([seed, number, take, STREAM])
+    return render.Figure(one.points_m[frame], one.performer.height_m, looks.draw_looks(person, clothes))
+
+
+def frame_camera(rng, view, frame, points_m):
+    """Turns a camera of one scene into one of a picture in which the person fills much of the height."""
+    height = int(rng.integers(HEIGHTS[0], HEIGHTS[1] + 1))
+    width = int(height * rng.uniform(0.8, 1.45))
+    seen = render.to_camera(view, frame, points_m)
+    flat = seen[:, :2] / seen[:, 2:]
+    low, high = flat.min(axis=0), flat.max(axis=0)
+    share = rng.uniform(0.5, 0.92) if rng.random() < 0.85 else rng.uniform(0.92, 1.7)  # some are cut off
+    focal_px = min(share * height / (high[1] - low[1]), 1.4 * share * width / (high[0] - low[0]))
+    place = np.array([width, height]) * (rng.uniform(0.25, 0.75), 0.5)
+    slack = np.maximum(height - focal_px * (high[1] - low[1]), 0.25 * height)
+    place[1] += rng.uniform(-0.5, 0.5) * slack
+    center_px = place - focal_px * (low + high) / 2
+    return camera.Camera((height, width), focal_px, center_px, view.position_m, view.rotation[frame : frame + 1])
+
+
+def stand_by(rng, figure, people, view, tries=8, least_m=0.5):
+    """Turns a figure and puts it on the floor near the first of the people; None where there is no room for it."""
+    first = people[0].points_m[0]
+    toward = first[:2] - view.position_m[:2]
+    distance = np.linalg.norm(toward)
+    toward = toward / distance
+    sideways = np.array([-toward[1], toward[0]])
+    for _ in range(tries):
+        along, across = rng.uniform(-0.35, 0.6) * distance, rng.uniform(-0.45, 0.45) * distance
+        spot = first[:2] + along * toward + across * sideways
+        turned = (figure.points_m - figure.points_m[0] * (1, 1, 0)) @ body.rotation("z", rng.uniform(0, 2 * np.pi)).T
+        points_m = turned + np.append(spot, 0)
+        points_px, depth = camera.project(view, points_m[None])
+        free = all(np.linalg.norm(spot - other.points_m[0, :2]) > least_m for other in people)
+        if free and depth.min() > camera.NEAREST_M and camera.in_frame(view, points_px[0, KEYPOINTS]).mean() > 0.5:
+            return dataclasses.replace(figure, points_m=points_m)
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------- the picture
+def paint(rng, people, view, things=True):
+    """Draws the background, the people and the things about them; gives the `canvas.Canvas`."""
+    board = canvas.Canvas(
+        backgrounds.draw(rng, view.frame_size, floor_places(view)), view.focal_px, view.center_px, draw_light(rng)
+    )
+    seen = [render.to_camera(view, 0, figure.points_m) for figure in people]
+    for points_m in seen:
+        _shadow(rng, board, points_m, view)
+    for place in sorted(range(len(people)), key=lambda place: -seen[place][0, 2]):  # the farthest first
+        render.draw_person(board, people[place], seen[place], owner=place + 1)
+    if things:
+        for _ in range(rng.choice(3, p=(0.5, 0.35, 0.15))):
+            put_thing(rng, board, view, people[rng.integers(len(people))])
+    return board
+
+
+def draw_light(rng):
+    direction = np.array([rng.normal(0, 0.8), -abs(rng.normal(0.7, 0.4)), -abs(rng.normal(0.9, 0.4))])
+    return canvas.Light(direction / np.linalg.norm(direction), rng.uniform(0.35, 0.75))
+
+
+def floor_places(view):
+    """Where each pixel's ray meets the floor, metres from the camera's foot: float32 [H, W, 2], far off if nowhere."""
+    height, width = view.frame_size
+    x = ((np.arange(width) - view.center_px[0]) / view.focal_px).astype(np.float32)
+    y = ((np.arange(height) - view.center_px[1]) / view.focal_px).astype(np.float32)[:, None]
+    right, down, forward = view.rotation[0].astype(np.float32)  # the camera's axes in the world
+    sinking = -(x * right[2] + y * down[2] + forward[2])
+    reach = np.where(sinking > 1e-3, np.float32(view.position_m[2]) / np.maximum(sinking, 1e-3), backgrounds.NOWHERE_M)
+    return np.stack([reach * (x * right[axis] + y * down[axis] + forward[axis]) for axis in (0, 1)], axis=-1)
+
+
+def _shadow(rng, board, points_m, view):
+    """Darkens the floor about the feet."""
+    down = view.rotation[0] @ (0, 0, -1.0)
+    strength = rng.uniform(0.2, 0.6)
+    shade = np.zeros(board.depth_m.shape, np.float32)
+    for side in body.SIDES:
+        heel, toe = (points_m[body.POINTS.index(f"{side}_{end}")] for end in ("heel", "toe"))
+        height_m = view.position_m[2] - down @ (heel + toe) / 2  # above the floor
+        middle = (heel + toe) / 2 + down * height_m
+        if middle[2] < camera.NEAREST_M:
+            continue
+        flat = view.rotation[0] @ np.eye(3)[:, :2] * (0.2 + 0.3 * height_m)
+        ring = middle + np.stack([np.cos(np.arange(16) * np.pi / 8), np.sin(np.arange(16) * np.pi / 8)], 1) @ flat.T
+        pixels, _ = board.project(ring)
+        cv2.fillConvexPoly(
+            shade, np.round(np.clip(pixels, -4000, 4000)).astype(np.int32), strength / (1 + 2 * height_m)
+        )
+    board.color *= (1 - cv2.GaussianBlur(shade, (0, 0), 3))[..., None]
+
+
+def put_thing(rng, board, view, figure):
+    """Puts a box, a pole, a table or a rail between the camera and somebody."""
+    rotation = view.rotation[0]
+    pelvis = figure.points_m[0]
+    share = rng.uniform(0.55, 0.88)  # of the way to the person
+    spot = view.position_m + share * (pelvis - view.position_m)
+    toward = pelvis[:2] - view.position_m[:2]
+    sideways = np.array([-toward[1], toward[0]]) / np.linalg.norm(toward)
+    spot[:2] += rng.normal(0, 0.25) * sideways
+    turn = rotation @ body.rotation("z", np.arctan2(toward[1], toward[0]) + rng.normal(0, 0.4))
+    color = looks.random_color(rng)
+
+    def block(x, y, z, half):
+        center = rotation @ (np.array([x, y, z]) - view.position_m)
+        render.draw_box(board, center, np.array(half), turn, color)
+
+    kind = looks.pick(rng, ("box", "pole", "table", "rail"))
+    if kind == "box":
+        half = rng.uniform((0.1, 0.1, 0.1), (0.3, 0.35, 0.45))
+        block(*spot[:2], half[2], half)
+    elif kind == "pole":
+        block(*spot[:2], 1.5, (rng.uniform(0.02, 0.07),) * 2 + (1.5,))
+    elif kind == "table":
+        half, top = rng.uniform(0.3, 0.8), rng.uniform(0.6, 0.85)
+        block(*spot[:2], top, (0.3, half, 0.025))
+        for sign in (-0.9, 0.9):
+            block(*(spot[:2] + sign * half * sideways), top / 2, (0.03, 0.03, top / 2))
+    else:
+        for height in np.linspace(0.3, rng.uniform(0.7, 1.0), rng.integers(2, 5)):
+            block(*spot[:2], height, (0.02, 1.5, 0.025))
+
+
+def develop(rng, color):
+    """Turns colours of 0 to 1 into a photograph: exposure, tint, vignette, blur and noise; uint8 [H, W, 3]."""
+    height, width = color.shape[:2]
+    x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    slope, edge = rng.normal(0, 0.1, size=2).tolist(), rng.uniform(0, 0.15)
+    light = rng.uniform(0.65, 1.2) * (1 + slope[0] * x + slope[1] * y - edge * (x * x + y * y))
+    color = color * light[..., None] * rng.normal(1, 0.04, size=3).astype(np.float32)
+    color = cv2.pow(np.clip(color, 0, 1), rng.uniform(0.75, 1.25))
+    if rng.random() < 0.4:
+        color = cv2.GaussianBlur(color, (0, 0), rng.uniform(0.4, 1.2))
+    if rng.random() < 0.04:
+        color = np.repeat(color.mean(axis=-1, keepdims=True), 3, axis=-1)
+    # Bytes come much faster than normal numbers; the sum of two is bell-shaped enough, with a deviation of 104.
+    first, second = np.frombuffer(rng.bytes(2 * height * width), np.uint8).reshape(2, height, width, 1)
+    grain = rng.uniform(0, 0.03) / 104 * (first.astype(np.float32) + second - 255)
+    return cv2.convertScaleAbs(np.clip(color + grain, 0, 1), alpha=255)
+
+
+# ---------------------------------------------------------------------------------------------------- the truth
+def tell(board, figure, view, owner):
+    """Gives the truth about a person.
+
+    Returns:
+        dict: "keypoints" float32 [K, 2], pixels, x first; "visibility" int32 [K], see `render.seen`; "box" float32 [4],
+        left, top, right and bottom of the person's outline, as if nothing hid it, cut off at the picture's edge; "area"
+        in pixels of what is seen of the person; "head_size" in pixels, 0.6 of the diagonal of the head's box. None
+        when too little of the person is seen.
+    """
+    outline = board.outlines.get(owner)
+    area = np.count_nonzero(board.owner == owner)
+    if outline is None or area < LEAST_SEEN * np.count_nonzero(outline):
+        return None
+    points_m = render.to_camera(view, 0, figure.points_m)
+    keypoints_px, _ = board.project(points_m[KEYPOINTS])
+    visibility = render.seen(board, keypoints_px, points_m[KEYPOINTS, 2], COCO.keypoints, figure.height_m, owner)
+    if np.count_nonzero(visibility) < 4:
+        return None
+    rows, columns = np.flatnonzero(outline.any(axis=1)), np.flatnonzero(outline.any(axis=0))
+    head, axes = render.skull(points_m, figure.height_m)
+    _, scale = board.project(head)
+    half = np.sqrt((axes[:2] ** 2).sum(axis=1)) * scale
+    return {
+        "keypoints": np.where(visibility[:, None] > 0, keypoints_px, 0).astype(np.float32),
+        "visibility": visibility,
+        "box": np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32),
+        "area": float(area),
+        "head_size": float(0.6 * 2 * np.hypot(*half)),
+    }

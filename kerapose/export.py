@@ -1,7 +1,10 @@
-"""Trained networks for other runtimes: a SavedModel that takes keypoints, LiteRT and ONNX files that take volumes.
+"""Trained networks for other runtimes: SavedModels of the whole way from raw input to answer, LiteRT and ONNX files.
 
-The SavedModel has the whole way from keypoints to probabilities inside and needs no Python of ours. Its signature
-`serving_default` is what TensorFlow Serving's predict call, gRPC or REST, asks for:
+The SavedModels need no Python of ours. Their signatures are what TensorFlow Serving's predict call, gRPC or REST, asks
+for; each output has the requests' batch axis first, as the REST form of rows wants it. A request that cannot be
+answered fails with one sentence.
+
+`saved_model`, from keypoints to actions: `serving_default` takes and gives
 
 | input | type | shape | |
 | --- | --- | --- | --- |
@@ -16,7 +19,25 @@ The SavedModel has the whole way from keypoints to probabilities inside and need
 | `top_class` | string | [B] | the name of the most probable one |
 
 B, M and T are free. The sequences of one request have the same number of frames; the frames of a sequence are never
-padded, because clips are sampled from all of them. A request that cannot be answered fails with one sentence.
+padded, because clips are sampled from all of them.
+
+`pose_saved_model`, from images to keypoints: `serving_default` takes and gives
+
+| input | type | shape | |
+| --- | --- | --- | --- |
+| `image_bytes` | string | [B] | JPEG or PNG files, each of a size of its own; turned upright as the camera noted |
+| `boxes` | float32 | [B, N, 4] | left, top, right, bottom, pixels of the upright image; all 0 where only padding |
+
+| output | type | shape | |
+| --- | --- | --- | --- |
+| `keypoints` | float32 | [B, N, K, 2] | pixels of the upright image, x first; 0 for padding |
+| `scores` | float32 | [B, N, K] | 0 for padding |
+| `keypoint_names` | string | [B, K] | |
+
+`whole_image` takes `image_bytes` alone and looks for one person, or animal, in the whole of each image: N is 1. B and N
+are free. The crops of all images go through the network together, so that a server that batches requests gains by it.
+In REST an image is {"b64": "..."}, and one image with two boxes is
+{"instances": [{"image_bytes": {"b64": "..."}, "boxes": [[10, 20, 110, 320], [200, 30, 290, 310]]}]}.
 """
 
 import contextlib
@@ -29,7 +50,10 @@ import tempfile
 import keras
 import tensorflow as tf
 
+from kerapose.data import images
 from kerapose.ops import heatmaps
+
+JPEG_END, PNG_END = b"\xff\xd9", b"IEND"  # there may be more behind them
 
 
 def saved_model(recognizers, path, class_names, num_keypoints, overwrite=False):
@@ -73,13 +97,57 @@ def saved_model(recognizers, path, class_names, num_keypoints, overwrite=False):
     return pathlib.Path(path)
 
 
-def litert(network, path, overwrite=False):
-    """Writes a network of volumes as a LiteRT file, in float32, for any batch size.
+def pose_saved_model(estimator, path, keypoint_names, overwrite=False):
+    """Writes a SavedModel that takes encoded images with boxes and gives keypoints in pixels of the images.
 
-    Its one signature takes `volume` [B, T, H, W, C] and gives `logits` [B, num_classes].
+    All that `predictors.TopDownPose` does with given boxes is inside: decoding, cropping, normalizing, the network, the
+    mirror image and the way back.
 
     Args:
-        network: C3D, SlowOnly or X3D, of any precision policy.
+        estimator: a `PoseEstimator`.
+        path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/pose/1").
+        keypoint_names: [K] names (`Skeleton.keypoints`).
+        overwrite: whether a SavedModel already there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if names and estimator do not fit together.
+        FileExistsError: if something is already there.
+
+    Example:
+        >>> export.pose_saved_model(predictor.estimator, "models/pose/1", skeletons.COCO.keypoints)
+        >>> served = tf.saved_model.load("models/pose/1").signatures["serving_default"]
+        >>> served(image_bytes=tf.constant([jpeg]), boxes=[[[412, 157, 465, 295]]])["keypoints"].shape
+        [1, 1, 17, 2]
+    """
+    keypoint_names = [str(name) for name in keypoint_names]
+    if len(keypoint_names) != len(estimator.flip_permutation):
+        raise ValueError(
+            f"keypoint_names must name each keypoint of the network, got {len(keypoint_names)} names for "
+            f"{len(estimator.flip_permutation)} keypoints; give the keypoints of the skeleton it was trained with."
+        )
+    encoded = tf.TensorSpec((None,), tf.string, "image_bytes")
+    boxes = tf.TensorSpec((None, None, 4), tf.float32, "boxes")
+    serve, serve_whole = _pose_functions(estimator, keypoint_names)
+    archive = keras.export.ExportArchive()
+    archive.track(estimator.network)
+    with _whole(path, overwrite) as part:
+        archive.add_endpoint("serving_default", serve, [encoded, boxes])
+        archive.add_endpoint("whole_image", serve_whole, [encoded])
+        archive.write_out(part, verbose=False)
+    return pathlib.Path(path)
+
+
+def litert(network, path, overwrite=False):
+    """Writes a network as a LiteRT file, in float32, for any batch size.
+
+    Its one signature takes `volume` [B, T, H, W, C] and gives `logits` [B, num_classes]; or, of a network of images, it
+    takes `image` [B, H, W, 3], normalized as in training, and gives `heatmaps` as the network does.
+
+    Args:
+        network: a network of `kerapose.models`, of any precision policy.
         path: of the file, ending in `.tflite`.
         overwrite: whether a file already there is replaced.
 
@@ -103,12 +171,13 @@ def litert(network, path, overwrite=False):
 
 
 def onnx(network, path, overwrite=False):
-    """Writes a network of volumes as an ONNX file, in float32, for any batch size.
+    """Writes a network as an ONNX file, in float32, for any batch size.
 
-    It takes `volume` [B, T, H, W, C] and gives `logits` [B, num_classes].
+    It takes `volume` [B, T, H, W, C] and gives `logits` [B, num_classes]; or, of a network of images, it takes `image`
+    [B, H, W, 3], normalized as in training, and gives `heatmaps` as the network does.
 
     Args:
-        network: C3D, SlowOnly or X3D, of any precision policy.
+        network: a network of `kerapose.models`, of any precision policy.
         path: of the file, ending in `.onnx`.
         overwrite: whether a file already there is replaced.
 
@@ -156,6 +225,151 @@ def _serving_function(recognizers, class_names):
     return serve
 
 
+def _pose_functions(estimator, keypoint_names):
+    """(image_bytes, boxes) and (image_bytes) to {"keypoints", "scores", "keypoint_names"}."""
+    names = tf.constant(keypoint_names)  # [K]
+    count = len(keypoint_names)
+    shapes = (None, *estimator.image_size, 3), (None, 2, 3)  # of crops, of matrices
+    # A function of its own: the network is in the file once, not once for each signature.
+    find = tf.function(estimator.from_crops, [tf.TensorSpec(shape, tf.float32) for shape in shapes])
+
+    def cut(request):
+        image = _decoded(request["image_bytes"], request["index"])
+        if "boxes" in request:
+            boxes = _boxes_in_image(request, tf.shape(image))
+            boxes = tf.boolean_mask(boxes, tf.logical_not(_is_padding(boxes)))
+        else:
+            height, width = tf.unstack(tf.shape(image)[:2])
+            boxes = tf.cast(tf.stack([0, 0, width, height])[None], tf.float32)
+        return estimator.crops(image, boxes)
+
+    def cut_all(inputs):
+        """The crops of all images, one image's after the other's: [P, H, W, 3], [P, 2, 3]."""
+        requests = inputs | {"index": tf.range(tf.shape(inputs["image_bytes"])[0])}
+        spec = tuple(tf.RaggedTensorSpec(shape, tf.float32, ragged_rank=0) for shape in shapes)
+        # An image after the other: more at once would only take more memory.
+        crops, matrices = tf.map_fn(cut, requests, parallel_iterations=1, fn_output_signature=spec)
+        return crops.values, matrices.values
+
+    def serve(image_bytes, boxes):
+        inputs = _checked_images({"image_bytes": image_bytes, "boxes": boxes})
+        people = tf.where(tf.logical_not(_is_padding(inputs["boxes"])))  # [P, 2]: image, box
+        shape = tf.shape(inputs["boxes"], tf.int64)[:2]  # B, N
+        keypoints, scores = find(*cut_all(inputs))  # [P, K, 2], [P, K]
+        return {
+            "keypoints": tf.scatter_nd(people, keypoints, tf.concat([shape, (count, 2)], axis=0)),
+            "scores": tf.scatter_nd(people, scores, tf.concat([shape, (count,)], axis=0)),
+            "keypoint_names": tf.broadcast_to(names, tf.stack([shape[0], count])),
+        }
+
+    def serve_whole(image_bytes):
+        inputs = _checked_images({"image_bytes": image_bytes})
+        keypoints, scores = find(*cut_all(inputs))  # [B, K, 2], [B, K]
+        every_name = tf.broadcast_to(names, tf.shape(scores))
+        return {"keypoints": keypoints[:, None], "scores": scores[:, None], "keypoint_names": every_name}
+
+    return serve, serve_whole
+
+
+def _is_padding(boxes):
+    """[..., N, 4] -> [..., N]. When TensorFlow Serving fills boxes up, it is with one of their numbers, not with 0."""
+    return tf.reduce_all(tf.equal(boxes, boxes[..., :1]), axis=-1)
+
+
+def _decoded(encoded, index):
+    """The pixels of an encoded image: scalar -> uint8 [H, W, 3]. The sentences are here to name the image."""
+    length = tf.strings.length(encoded)
+    is_jpeg, is_png = (
+        tf.equal(tf.strings.substr(encoded, 0, len(signature)), signature)
+        for signature in (images.JPEG_SIGNATURE, images.PNG_SIGNATURE)
+    )
+    inputs = _require(
+        tf.logical_or(is_jpeg, is_png),
+        "image_bytes must be JPEG or PNG files, got {} bytes of something else for image {}; in REST give each as "
+        "b64, base64 of the file.",
+        (length, index),
+        {"encoded": encoded},
+    )
+    data = tf.io.decode_raw(inputs["encoded"], tf.uint8)  # [bytes]
+    ends = tf.cond(is_jpeg, lambda: _contains(data, JPEG_END), lambda: _contains(data, PNG_END))
+    inputs = _require(
+        ends,
+        "image_bytes must be whole files, got {} bytes without an end for image {}; send it anew.",
+        (length, index),
+        inputs,
+    )
+    return images.decode(inputs["encoded"])
+
+
+def _contains(data, pattern):
+    """Whether bytes [N] contain a pattern."""
+    places = tf.size(data) - len(pattern) + 1
+    matches = [tf.equal(data[offset : offset + places], byte) for offset, byte in enumerate(pattern)]
+    return tf.reduce_any(tf.reduce_all(matches, axis=0))
+
+
+def _checked_images(inputs):
+    """As `_checked`, for images and boxes."""
+    signature = {name: value.shape for name, value in inputs.items()}
+    inputs = {name: tf.compat.v1.placeholder_with_default(value, None) for name, value in inputs.items()}
+    axes = {name: ("B", "N", 4) if name == "boxes" else ("B",) for name in inputs}
+    inputs = _check_axes(inputs, axes)
+    count = tf.size(inputs["image_bytes"])
+    inputs = _require(count > 0, "A request must have at least one image, got {}; leave it out.", (count,), inputs)
+    if "boxes" in inputs:
+        inputs = _check_boxes(inputs, count)
+    return {name: tf.ensure_shape(value, signature[name]) for name, value in inputs.items()}
+
+
+def _check_boxes(inputs, num_images):
+    shape = tf.shape(inputs["boxes"])
+    inputs = _require(
+        tf.logical_and(tf.equal(shape[0], num_images), tf.equal(shape[2], 4)),
+        "boxes must be [B, N, 4], left, top, right, bottom, for {} images, got {}; fill up with boxes of zeros where "
+        "an image has fewer.",
+        (num_images, shape),
+        inputs,
+    )
+    boxes = tf.reshape(inputs["boxes"], (-1, 4))  # [B*N, 4]
+    finite = tf.reduce_all(tf.math.is_finite(boxes), axis=-1)
+    has_area = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=-1)
+    good = tf.logical_and(finite, tf.logical_or(has_area, _is_padding(boxes)))
+    wrong = _first_false_or_zero(good)
+    return _require(
+        tf.reduce_all(good),
+        "A box must be finite with right > left and bottom > top, or all zeros for padding, got {} in image {}; COCO's "
+        "x, y, w, h is x, y, x + w, y + h here.",
+        (tf.gather(_never_empty(boxes), wrong), wrong // tf.maximum(tf.shape(inputs["boxes"], tf.int64)[1], 1)),
+        inputs,
+    )
+
+
+def _boxes_in_image(request, size):
+    """The boxes [N, 4], once each is known to show a part of its image, whose size is (height, width, 3)."""
+    boxes = request["boxes"]
+    height, width = tf.unstack(tf.cast(size[:2], tf.float32))
+    begins = tf.reduce_all(boxes[:, :2] < tf.stack([width, height]), axis=-1)
+    ends = tf.reduce_all(boxes[:, 2:] > 0.0, axis=-1)
+    good = tf.logical_or(tf.logical_and(begins, ends), _is_padding(boxes))
+    return _require(
+        tf.reduce_all(good),
+        "A box must show a part of its image, got {} in image {}, which is {} wide and {} high; leave it out, or check "
+        "that it is in pixels of the upright image.",
+        (tf.gather(_never_empty(boxes), _first_false_or_zero(good)), request["index"], size[1], size[0]),
+        {"boxes": boxes},
+    )["boxes"]
+
+
+def _never_empty(boxes):
+    """A sentence is made up before it is known whether it is needed, and so its box must exist."""
+    return tf.concat([boxes, tf.zeros((1, 4))], axis=0)
+
+
+def _first_false_or_zero(flags):
+    """As `_first_false`, and 0 where there are no flags at all."""
+    return _first_false(tf.concat([flags, tf.ones((1,), tf.bool)], axis=0))
+
+
 def _checked(inputs):
     """The inputs, behind assertions in the graph: each gives one sentence on a request that cannot be answered."""
     signature = {name: value.shape for name, value in inputs.items()}
@@ -169,15 +383,7 @@ def _checked(inputs):
 def _check_shapes(inputs, num_keypoints):
     axes = {"keypoints": ("B", "M", "T", num_keypoints, 2), "scores": ("B", "M", "T", num_keypoints)}
     axes["frame_size"] = ("B", 2)
-    for name, expected in axes.items():
-        given = tf.shape(inputs[name])
-        inputs = _require(
-            tf.equal(tf.size(given), len(expected)),
-            f"{name} must have {len(expected)} axes, [{', '.join(map(str, expected))}], got the shape {{}}; add those "
-            "that are missing.",
-            (given,),
-            inputs,
-        )
+    inputs = _check_axes(inputs, axes)
     shape, scores_shape, size_shape = (tf.shape(inputs[name]) for name in axes)
     inputs = _require(
         tf.reduce_all(tf.equal(shape[3:], axes["keypoints"][3:])),
@@ -206,6 +412,19 @@ def _check_shapes(inputs, num_keypoints):
         (shape[0], shape[1], shape[2]),
         inputs,
     )
+
+
+def _check_axes(inputs, axes):
+    for name, expected in axes.items():
+        given = tf.shape(inputs[name])
+        axes_text = f"{len(expected)} {'axis' if len(expected) == 1 else 'axes'}, [{', '.join(map(str, expected))}]"
+        inputs = _require(
+            tf.equal(tf.size(given), len(expected)),
+            f"{name} must have {axes_text}, got the shape {{}}; add those that are missing.",
+            (given,),
+            inputs,
+        )
+    return inputs
 
 
 def _check_values(inputs):
@@ -249,14 +468,14 @@ def _first_false(flags):
 
 
 def _float32_copy(network):
-    """The same network computing in float32, with `volume` in and `logits` out; converters know no other precision."""
+    """The same network computing in float32, its input and output named; converters know no other precision."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
         copy = type(network).from_config(network.get_config())
         copy.set_weights(network.get_weights())
-        volume = keras.Input(copy.input_shape[1:], name="volume")
-        model = keras.Model(volume, {"logits": copy(volume)})
+        inputs = keras.Input(copy.input_shape[1:], name="volume" if len(copy.input_shape) == 5 else "image")
+        model = keras.Model(inputs, {"logits" if len(copy.output_shape) == 2 else "heatmaps": copy(inputs)})
         model(tf.zeros((1, *copy.input_shape[1:])))  # Keras exports ONNX only of a model that has been called
     finally:
         keras.config.set_dtype_policy(policy)

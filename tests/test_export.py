@@ -1,15 +1,19 @@
+import base64
 import contextlib
 import json
+import re
 import shutil
+import struct
 import subprocess
 import sys
 
+import cv2
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import export, models, skeletons
+from kerapose import export, models, predictors, skeletons
 
 COCO = skeletons.COCO
 NAMES = ["clap", "wave_left", "wave_right", "köpfen", "kick"]
@@ -469,3 +473,276 @@ def test_onnx_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"pip install 'kerapose\[export\]'"):
         export.onnx(tiny_network(), tmp_path / "actions.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------- poses
+BIRD = skeletons.Skeleton("bird", ("beak", "left_wing", "right_wing"), ((0, 1), (0, 2)))
+CODECS = {"gaussian": {}, "hourglass": {"codec": "hourglass", "flip_test": False, "normalization": {"bgr": True}}}
+
+FRESH_POSES = """
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("kerapose", "keras"):
+            raise ModuleNotFoundError(f"no {name} here")
+
+for name in [name for name in sys.modules if name.split(".")[0] == "keras"]:
+    del sys.modules[name]  # TensorFlow brought it in
+sys.meta_path.insert(0, Refuse())
+requests, answers = dict(np.load("pose_requests.npz")), {}
+for name in sys.argv[1:]:
+    signatures = tf.saved_model.load(f"{name}/1").signatures
+    encoded = tf.constant([requests[f"file_{i}"].tobytes() for i in range(3)])
+    boxes = requests["boxes"]
+    calls = {"batch": ("serving_default", {"image_bytes": encoded, "boxes": tf.constant(boxes)})}
+    for i in range(3):
+        used = boxes[i][boxes[i].any(axis=-1)]
+        one = {"image_bytes": encoded[i : i + 1], "boxes": tf.constant(used[None])}
+        calls[f"one_{i}"] = ("serving_default", one)
+    calls["whole"] = ("whole_image", {"image_bytes": encoded})
+    calls["nobody"] = ("serving_default", {"image_bytes": encoded[:2], "boxes": tf.zeros((2, 0, 4))})
+    calls["padding"] = ("serving_default", {"image_bytes": encoded[:2], "boxes": tf.zeros((2, 3, 4))})
+    for call, (signature, inputs) in calls.items():
+        for output, value in signatures[signature](**inputs).items():
+            value = value.numpy()
+            answers[f"{name}/{call}/{output}"] = value.astype("S") if value.dtype == object else value
+assert "kerapose" not in sys.modules and "keras" not in sys.modules
+np.savez("pose_answers.npz", **answers)
+"""
+
+
+def pose_network():
+    network = models.SimpleBaseline(3, image_shape=(64, 64, 3), depth=18, deconv_filters=(8, 8, 8))
+    return with_random_weights(network)
+
+
+def small_network():
+    """Of one stack, and of so few layers that it is written in no time."""
+    keras.utils.set_random_seed(0)
+    crops = keras.Input((64, 64, 3))
+    x = keras.layers.Conv2D(8, 7, strides=4, padding="same", activation="relu")(crops)
+    maps = keras.layers.Conv2D(3, 5, padding="same")(x)
+    return keras.Model(crops, keras.layers.Reshape((1, 16, 16, 3))(maps))
+
+
+def photo(height, width, seed=0):
+    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def encode(image, ending=".png"):
+    done, data = cv2.imencode(ending, image[..., ::-1])
+    assert done
+    return data.tobytes()
+
+
+def with_orientation(jpeg, orientation):
+    """The file with a note of the camera how it was held, as Exif has it."""
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    tiff = b"II" + struct.pack("<HI", 42, 8) + struct.pack("<H", 1) + entry + struct.pack("<I", 0)
+    segment = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+
+
+@pytest.fixture(scope="module")
+def pose_estimators():
+    return {
+        name: models.PoseEstimator(network, BIRD.flip_permutation, max_batch=3, **CODECS[name])
+        for name, network in (("gaussian", pose_network()), ("hourglass", small_network()))
+    }
+
+
+@pytest.fixture(scope="module")
+def served_poses(pose_estimators, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("poses")
+    for name, estimator in pose_estimators.items():
+        path = folder / name / "1"
+        assert export.pose_saved_model(estimator, path, BIRD.keypoints) == path
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_poses(served_poses):
+    return tf.saved_model.load(served_poses / "gaussian" / "1").signatures["serving_default"]
+
+
+@pytest.fixture(scope="module")
+def pose_request():
+    """Files of three sizes and forms, the last one lying on its side, and 4, 1 and 2 boxes, filled up with zeros."""
+    files = [encode(photo(90, 120)), encode(photo(70, 60, seed=1), ".jpg")]
+    files.append(with_orientation(encode(photo(80, 150, seed=2), ".jpg"), 6))
+    boxes = np.zeros((3, 4, 4), "float32")
+    boxes[0] = [[10, 20, 60, 80], [-15, -10, 40, 30], [50, 30, 200, 85], [20, 20, 30, 70]]
+    boxes[1, 0] = [5.5, 3.25, 50, 66]
+    boxes[2, :2] = [[0, 0, 80, 150], [20, 90, 60, 140]]  # below what lies on its side
+    return {"files": files, "boxes": boxes}
+
+
+@pytest.fixture(scope="module")
+def fresh_poses(served_poses, pose_request):
+    """What the SavedModels answer in a process that can import neither kerapose nor Keras."""
+    files = {f"file_{i}": np.frombuffer(data, np.uint8) for i, data in enumerate(pose_request["files"])}
+    np.savez(served_poses / "pose_requests.npz", boxes=pose_request["boxes"], **files)
+    command = [sys.executable, "-I", "-c", FRESH_POSES, *CODECS]
+    done = subprocess.run(command, cwd=served_poses, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return dict(np.load(served_poses / "pose_answers.npz"))
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_process_without_kerapose_finds_the_same_keypoints(pose_estimators, pose_request, fresh_poses, name):
+    find = predictors.TopDownPose(pose_estimators[name], BIRD)
+    for i, (data, boxes) in enumerate(zip(pose_request["files"], pose_request["boxes"], strict=True)):
+        used = boxes[boxes.any(axis=-1)]
+        poses = find(data, used)
+        keypoints, scores = np.array([p.keypoints for p in poses]), np.array([p.scores for p in poses])
+        for call, row in (("batch", i), (f"one_{i}", 0)):
+            actual = {key: fresh_poses[f"{name}/{call}/{key}"][row] for key in ("keypoints", "scores")}
+            np.testing.assert_allclose(actual["keypoints"][: len(used)], keypoints, atol=1e-3)
+            np.testing.assert_allclose(actual["scores"][: len(used)], scores, rtol=1e-5, atol=1e-5)
+            assert not actual["keypoints"][len(used) :].any()
+            assert not actual["scores"][len(used) :].any()
+        whole = find(data)[0]
+        np.testing.assert_allclose(fresh_poses[f"{name}/whole/keypoints"][i, 0], whole.keypoints, atol=1e-3)
+        np.testing.assert_allclose(fresh_poses[f"{name}/whole/scores"][i, 0], whole.scores, rtol=1e-5, atol=1e-5)
+
+
+def test_poses_depend_on_file_box_and_codec(fresh_poses):
+    keypoints = fresh_poses["gaussian/batch/keypoints"]
+    assert np.ptp(keypoints[0], axis=0).min() > 5
+    assert np.abs(keypoints[2, 0] - keypoints[2, 1]).max() > 5
+    assert np.abs(keypoints - fresh_poses["hourglass/batch/keypoints"]).max() > 1
+
+
+def test_names_and_shapes_are_those_of_the_request(fresh_poses):
+    for call, batch, boxes in (("batch", 3, 4), ("one_2", 1, 2), ("whole", 3, 1), ("nobody", 2, 0), ("padding", 2, 3)):
+        answer = {key: fresh_poses[f"gaussian/{call}/{key}"] for key in ("keypoints", "scores", "keypoint_names")}
+        assert answer["keypoints"].shape == (batch, boxes, 3, 2)
+        assert answer["scores"].shape == (batch, boxes, 3)
+        assert np.char.decode(answer["keypoint_names"]).tolist() == [list(BIRD.keypoints)] * batch
+    assert not fresh_poses["gaussian/padding/scores"].any()
+
+
+def test_boxes_that_a_server_filled_up_are_padding(run_poses, pose_request, fresh_poses):
+    """TensorFlow Serving's pad_variable_length_inputs takes the first number of a request."""
+    boxes = np.where(pose_request["boxes"].any(axis=-1, keepdims=True), pose_request["boxes"], np.float32(5.5))
+    answer = run_poses(image_bytes=tf.constant(pose_request["files"]), boxes=tf.constant(boxes))
+    np.testing.assert_allclose(answer["keypoints"], fresh_poses["gaussian/batch/keypoints"], atol=1e-3)
+
+
+def test_the_signatures_of_poses_are_the_documented_ones(served_poses):
+    saved_model_pb2 = pytest.importorskip("tensorflow.core.protobuf.saved_model_pb2")
+    saved = saved_model_pb2.SavedModel.FromString((served_poses / "gaussian" / "1" / "saved_model.pb").read_bytes())
+    signatures = saved.meta_graphs[0].signature_def
+    image = {"image_bytes": ("string", [-1])}
+    assert described(signatures["serving_default"].inputs) == image | {"boxes": ("float32", [-1, -1, 4])}
+    assert described(signatures["whole_image"].inputs) == image
+    for name, boxes in (("serving_default", -1), ("whole_image", 1)):
+        assert described(signatures[name].outputs) == {
+            "keypoints": ("float32", [-1, boxes, 3, 2]),
+            "scores": ("float32", [-1, boxes, 3]),
+            "keypoint_names": ("string", [-1, 3]),
+        }
+
+
+def test_predict_requests_of_images(served_poses, pose_request, fresh_poses):
+    predict_pb2 = pytest.importorskip("tensorflow_serving.apis.predict_pb2")
+    for signature in ("serving_default", "whole_image"):
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "pose"
+        request.model_spec.signature_name = signature
+        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(pose_request["files"]))
+        if signature == "serving_default":
+            request.inputs["boxes"].CopyFrom(tf.make_tensor_proto(pose_request["boxes"]))
+        answer = serve(served_poses / "gaussian" / "1", request.SerializeToString())
+        response = predict_pb2.PredictResponse.FromString(answer)
+        call = "batch" if signature == "serving_default" else "whole"
+        for name in ("keypoints", "scores"):
+            value = tf.make_ndarray(response.outputs[name])
+            np.testing.assert_allclose(value, fresh_poses[f"gaussian/{call}/{name}"], rtol=1e-4, atol=1e-3)
+
+
+def test_rest_rows_of_one_image(run_poses, pose_request, fresh_poses):
+    """The call of the documentation: what a REST client sends, and what it gets back as rows."""
+    instance = {
+        "image_bytes": {"b64": base64.b64encode(pose_request["files"][2]).decode()},
+        "boxes": pose_request["boxes"][2, :2].tolist(),
+    }
+    rows = json.loads(json.dumps({"instances": [instance]}))["instances"]
+    outputs = run_poses(
+        image_bytes=tf.constant([base64.b64decode(row["image_bytes"]["b64"]) for row in rows]),
+        boxes=tf.constant([row["boxes"] for row in rows], tf.float32),
+    )
+    assert {len(value) for value in outputs.values()} == {1}  # or the answer could not be given in rows
+    np.testing.assert_allclose(outputs["keypoints"], fresh_poses["gaussian/one_2/keypoints"], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda r: {"boxes": r["boxes"][0]}, r"boxes must have 3 axes, \[B, N, 4\], got the shape .4 4.; add"),
+        (lambda r: {"image_bytes": r["image_bytes"][0]}, r"image_bytes must have 1 axis, \[B\], got the shape ..; add"),
+        (lambda r: {"boxes": r["boxes"][:2]}, "for 3 images, got .2 4 4.; fill up with boxes of zeros"),
+        (lambda r: {"boxes": r["boxes"][..., :3]}, "for 3 images, got .3 4 3.; fill up"),
+        (lambda r: {name: value[:0] for name, value in r.items()}, "at least one image, got 0; leave it out"),
+        (
+            lambda r: {"image_bytes": [*r["image_bytes"][:2], b"no image"]},
+            "must be JPEG or PNG files, got 8 bytes of something else for image 2; in REST give each as b64",
+        ),
+        (lambda r: {"image_bytes": [b"", *r["image_bytes"][1:]]}, "got 0 bytes of something else for image 0"),
+        (
+            lambda r: {"image_bytes": [r["image_bytes"][0][:2000], *r["image_bytes"][1:]]},
+            "must be whole files, got 2000 bytes without an end for image 0; send it anew",
+        ),
+        (
+            lambda r: {"image_bytes": [r["image_bytes"][0], r["image_bytes"][1][:900], r["image_bytes"][2]]},
+            "must be whole files, got 900 bytes without an end for image 1",
+        ),
+        (
+            lambda r: {"boxes": with_value(r["boxes"], (1, 0, 2), np.nan)},
+            "A box must be finite with right > left and bottom > top, or all zeros for padding, got .* in image 1",
+        ),
+        (lambda r: {"boxes": with_value(r["boxes"], (2, 3), np.inf)}, "A box must be finite .* in image 2"),
+        (
+            lambda r: {"boxes": with_value(r["boxes"], (0, 3), [20, 20, 20, 70])},
+            "right > left .* got .20 20 20 70. in image 0; COCO's x, y, w, h",
+        ),
+        (lambda r: {"boxes": with_value(r["boxes"], (1, 2), [30, 40, 20, 50])}, "right > left .* in image 1"),
+        (
+            lambda r: {"boxes": with_value(r["boxes"], (2, 2), [100, 10, 140, 60])},
+            "must show a part of its image, got .100 10 140 60. in image 2, which is 80 wide and 150 high; leave",
+        ),
+    ],
+)
+def test_a_bad_request_for_poses_gets_one_sentence(run_poses, pose_request, change, sentence):
+    request = {"image_bytes": pose_request["files"], "boxes": pose_request["boxes"]}
+    request = request | change(request)
+    boxes, encoded = request["boxes"], tf.constant(request["image_bytes"], tf.string)
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        run_poses(image_bytes=encoded, boxes=tf.constant(boxes))
+    assert re.search(sentence, str(error.value).replace("\\'", "'"))
+
+
+def test_a_bfloat16_network_finds_poses_too(tmp_path, pose_request):
+    with policy("mixed_bfloat16"):
+        estimator = models.PoseEstimator(small_network(), BIRD.flip_permutation)
+    export.pose_saved_model(estimator, tmp_path / "1", BIRD.keypoints)
+    run = tf.saved_model.load(tmp_path / "1").signatures["serving_default"]
+    answer = run(image_bytes=tf.constant(pose_request["files"][:1]), boxes=tf.constant(pose_request["boxes"][:1]))
+    poses = predictors.TopDownPose(estimator, BIRD)(pose_request["files"][0], pose_request["boxes"][0])
+    assert answer["scores"].dtype == tf.float32
+    np.testing.assert_allclose(answer["scores"][0], [pose.scores for pose in poses], rtol=0.02)
+
+
+def test_poses_that_do_not_fit_together_are_refused(pose_estimators, tmp_path):
+    with pytest.raises(ValueError, match="got 17 names for 3 keypoints; give the keypoints of the skeleton"):
+        export.pose_saved_model(pose_estimators["gaussian"], tmp_path / "1", COCO.keypoints)
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        export.pose_saved_model(pose_estimators["gaussian"], tmp_path / "1", BIRD.keypoints)
+    assert (tmp_path / "1" / "saved_model.pb").read_bytes() == b"mine"

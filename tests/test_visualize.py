@@ -168,6 +168,205 @@ def test_clip_strip_of_a_short_or_empty_clip():
         visualize.clip_strip(spread(frames=3), None, COCO, (120, 160), num_frames=0)
 
 
+# ---------------------------------------- people with boxes and labels
+def test_a_box_is_drawn_on_its_border_alone():
+    plain = visualize.draw_skeletons(black(), stick((60, 60), (100, 60), (60, 90)), None, STICK, line_width=1)
+    picture = visualize.draw_skeletons(
+        black(), stick((60, 60), (100, 60), (60, 90)), None, STICK, line_width=1, boxes=[[40, 30, 120, 110]]
+    )
+    changed = (plain != picture).any(axis=-1)
+    assert changed[30, 40:121].all()
+    assert changed[110, 40:121].all()
+    assert changed[30:111, 40].all()
+    assert changed[30:111, 120].all()
+    assert not changed[33:108, 43:118].any()
+    assert not changed[:27].any()
+
+
+def test_labels_stand_above_their_box_and_stay_inside_the_image():
+    people, boxes = np.full((2, 3, 2), np.nan), [[60, 60, 100, 100], [-50, -80, 30, 20]]
+    options = {"line_width": 1, "boxes": boxes}
+    plain = visualize.draw_skeletons(black(), people, None, STICK, **options)
+    picture = visualize.draw_skeletons(black(), people, None, STICK, labels=["one", "two"], **options)
+    rows, columns = np.nonzero((plain != picture).any(axis=-1))
+    first = columns >= 50
+    assert 40 < rows[first].min() < rows[first].max() <= 60
+    assert columns[first].min() >= 60
+    assert rows[~first].max() < 30  # the second box begins outside
+    ground = (picture[:30, :40] == visualize.BACKGROUND).all(axis=-1)
+    assert ground.sum() > 50
+    assert picture[:20, :20].max() > 150  # the letters
+
+
+def test_without_boxes_a_label_stands_at_its_person():
+    people = np.concatenate([stick((60, 60), (100, 70), (70, 100)), np.full((1, 3, 2), np.nan)])
+    plain = visualize.draw_skeletons(black(), people, None, STICK)
+    picture = visualize.draw_skeletons(black(), people, None, STICK, labels=["here", "nobody"])
+    rows, columns = np.nonzero((plain != picture).any(axis=-1))
+    assert 40 < rows.min() < rows.max() <= 60
+    assert 59 <= columns.min() < columns.max() < 120  # and nothing where nobody is
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"boxes": [[0, 0, 9, 9]] * 2}, r"boxes must be finite \[1, 4\], one per person, got \(2, 4\)"),
+        ({"boxes": [[0, 0, np.nan, 9]]}, "boxes must be finite"),
+        ({"labels": ["a", "b"]}, "labels must be 1, one per person, got 2"),
+    ],
+)
+def test_boxes_and_labels_are_one_per_person(options, message):
+    with pytest.raises(ValueError, match=message):
+        visualize.draw_skeletons(black(), spread(), None, COCO, **options)
+
+
+# ---------------------------------------- heatmaps on images
+def single_peak(height, width, row, column, channels=2, channel=1):
+    heatmaps = np.zeros((height, width, channels), np.float32)
+    heatmaps[row, column, channel] = 1
+    return heatmaps
+
+
+@pytest.mark.parametrize(("aligned_corners", "place"), [(False, (40, 56)), (True, (10 * 63 / 15, 7 * 95 / 11))])
+def test_a_heatmap_glows_where_its_codec_puts_the_keypoint(aligned_corners, place):
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
+    heatmaps = single_peak(16, 12, row=10, column=7)
+    options = {"colors": [(0, 255, 0), (255, 0, 0)], "opacity": 1.0, "aligned_corners": aligned_corners}
+    picture = visualize.draw_heatmaps(image, heatmaps, **options)
+    assert picture.shape == image.shape
+    assert picture.dtype == np.uint8
+    red = picture[..., 0].astype(float) - picture[..., 2]  # grey elsewhere
+    rows, columns = np.mgrid[:64, :96]
+    assert (red * rows).sum() / red.sum() == pytest.approx(place[0], abs=0.2)
+    assert (red * columns).sum() / red.sum() == pytest.approx(place[1], abs=0.2)
+
+
+def test_an_image_without_heat_is_grey_and_left_alone():
+    image = np.random.default_rng(0).integers(0, 256, (64, 48, 3), np.uint8)
+    before = image.copy()
+    picture = visualize.draw_heatmaps(image, np.zeros((16, 12, 17)), COCO)
+    assert (picture == picture[..., :1]).all()
+    np.testing.assert_allclose(picture[..., 0], image @ [0.299, 0.587, 0.114], atol=1)
+    np.testing.assert_array_equal(image, before)
+
+
+def test_joints_glow_in_their_colours_as_far_as_opacity_goes():
+    heatmaps = np.zeros((12, 16, 17), np.float32)
+    heatmaps[3, 4, COCO.index("left_wrist")] = heatmaps[9, 12, COCO.index("right_ankle")] = 1
+    picture = visualize.draw_heatmaps(black(48, 64), heatmaps, COCO, opacity=1.0)
+    assert tuple(picture[12, 16]) == COCO.colors[COCO.index("left_wrist")]
+    assert tuple(picture[36, 48]) == COCO.colors[COCO.index("right_ankle")]
+    half = visualize.draw_heatmaps(black(48, 64), heatmaps, COCO, opacity=0.5)
+    np.testing.assert_allclose(half, picture / 2, atol=1)
+    wild = heatmaps.copy()
+    wild[3, 4, COCO.index("left_wrist")], wild[0, 0, 0], wild[11, 15, 0] = 7, -3, np.nan
+    np.testing.assert_array_equal(visualize.draw_heatmaps(black(48, 64), wild, COCO, opacity=1.0), picture)
+
+
+@pytest.mark.parametrize(
+    ("heatmaps", "options", "message"),
+    [
+        (np.zeros((1, 16, 12, 17)), {}, r"heatmaps must be \[h, w, K\] and not empty, got \(1, 16, 12, 17\); take one"),
+        (np.zeros((16, 12, 0)), {}, "not empty"),
+        (np.zeros((16, 12, 17)), {"opacity": 1.2}, "opacity must be 0 to 1, got 1.2"),
+        (np.zeros((16, 12, 17)), {"colors": [(0, 0, 0)]}, "colors must be 17 RGB triples"),
+    ],
+)
+def test_draw_heatmaps_refuses(heatmaps, options, message):
+    with pytest.raises(ValueError, match=message):
+        visualize.draw_heatmaps(black(), heatmaps, **options)
+
+
+# ---------------------------------------- truth against prediction
+def test_truth_stands_left_and_what_was_found_right_with_its_errors():
+    images = np.zeros((1, 60, 80, 3), np.uint8)
+    truth, found = stick((20, 15), (60, 15), (20, 45)), stick((20, 15), (60, 35), (20, 45))
+    picture = visualize.compare_poses(images, truth, found, STICK, panel_height=60)
+    assert picture.shape == (60, 2 * 80 + visualize.GAP_PX, 3)
+    left, right = picture[:, :80], picture[:, 80 + visualize.GAP_PX :]
+    np.testing.assert_array_equal(left, visualize.draw_skeletons(black(60, 80), truth, None, STICK, line_width=1))
+    plain = visualize.draw_skeletons(black(60, 80), found, None, STICK, line_width=1)
+    rows, columns = np.nonzero((right != plain).any(axis=-1) & (right > 150).all(axis=-1))
+    assert set(columns) == {60}  # straight down from where the joint is to where it was found
+    assert rows.min() <= 17
+    assert rows.max() >= 32
+
+
+def test_what_is_not_labelled_or_not_sure_is_not_drawn():
+    images = np.zeros((2, 60, 80, 3), np.uint8)
+    points = np.repeat(stick((20, 15), (60, 15), (20, 45)), 2, axis=0)
+    picture = visualize.compare_poses(images, points, points, STICK, [[1, 0, 0], [0] * 3], np.zeros((2, 3)), columns=1)
+    top, bottom = picture[:256], picture[-256:]
+    assert tuple(top[int(15.5 * 256 / 60), int(20.5 * 256 / 60)]) == STICK.colors[0]
+    assert not top[:, 400:].any()  # nothing found, so neither joints nor errors
+    gap = bottom.shape[1] // 2
+    assert not bottom[:, : gap - visualize.GAP_PX].any()
+
+
+def test_crops_are_enlarged_with_their_poses_and_heatmaps_stand_last():
+    images = np.full((3, 30, 20, 3), 40, np.uint8)
+    points = np.repeat(stick((5, 5), (15, 5), (5, 25)), 3, axis=0)
+    heatmaps = np.zeros((3, 15, 10, 3), np.float32)
+    heatmaps[1, 12, 5, 1] = 1
+    picture = visualize.compare_poses(images, points, points, STICK, heatmaps=heatmaps, panel_height=120, columns=1)
+    width = 3 * 80 + 2 * visualize.GAP_PX
+    assert picture.shape == (3 * 120 + 2 * 4 * visualize.GAP_PX, width, 3)
+    second = picture[120 + 4 * visualize.GAP_PX :][:120]
+    assert tuple(second[22, 22]) == STICK.colors[0]  # (5 + 0.5) * 4 - 0.5, rounded
+    third = second[:, -80:].astype(int)
+    rows, columns = np.nonzero(np.ptp(third, axis=-1) > 100)
+    assert abs(rows.mean() - 97.5) < 2  # image pixel 24, enlarged
+    assert abs(columns.mean() - 41.5) < 2
+
+
+@pytest.mark.parametrize(
+    ("images", "count", "message"),
+    [
+        (np.zeros((60, 80, 3), np.uint8), 1, r"images must be \[B, H, W, 3\] and at least one, got \(60, 80, 3\)"),
+        (np.zeros((0, 60, 80, 3), np.uint8), 0, "at least one"),
+        (np.zeros((2, 60, 80, 3), np.uint8), 1, "truth must have the 2 images' first axis, got 1"),
+        (np.zeros((1, 60, 80, 3), np.float32), 1, "image must be RGB uint8"),
+    ],
+)
+def test_compare_poses_refuses(images, count, message):
+    with pytest.raises(ValueError, match=message):
+        visualize.compare_poses(images, np.zeros((count, 3, 2)), np.zeros((count, 3, 2)), STICK)
+
+
+def test_a_contact_sheet_holds_every_picture_in_its_cell():
+    sizes = [(40, 60), (30, 20), (40, 10), (10, 60), (5, 5)]
+    pictures = [np.full((*size, 3), 10 + index, np.uint8) for index, size in enumerate(sizes)]
+    sheet = visualize.contact_sheet(pictures, columns=2, gap_px=6)
+    assert sheet.shape == (3 * 40 + 2 * 6, 2 * 60 + 6, 3)
+    expected = np.full_like(sheet, 255)
+    for index, (height, width) in enumerate(sizes):
+        top, left = index // 2 * 46, index % 2 * 66
+        expected[top : top + height, left : left + width] = 10 + index
+    np.testing.assert_array_equal(sheet, expected)
+    square = visualize.contact_sheet([black(50, 50)] * 9)
+    assert square.shape[0] == square.shape[1]
+    assert visualize.contact_sheet([black(50, 50)], columns=7).shape == (50, 50, 3)
+
+
+def test_captions_are_written_on_their_own_picture_and_the_pictures_left_alone():
+    pictures = [black(60, 90), black(60, 90)]
+    sheet = visualize.contact_sheet(pictures, columns=2, captions=["", "second"])
+    first, second = sheet[:, :90], sheet[:, -90:]
+    assert second[40:, :60].any()
+    assert not second[:40].any()
+    assert np.count_nonzero(first) < np.count_nonzero(second) / 4
+    assert not any(picture.any() for picture in pictures)
+
+
+def test_contact_sheet_refuses():
+    with pytest.raises(ValueError, match="at least one picture, got none"):
+        visualize.contact_sheet([])
+    with pytest.raises(ValueError, match="captions must be 1, one per picture, got 2"):
+        visualize.contact_sheet([black()], captions=["a", "b"])
+    with pytest.raises(ValueError, match="columns must be at least 1, got 0"):
+        visualize.contact_sheet([black()], columns=0)
+
+
 # ---------------------------------------- volumes
 def bump_volume(frames=3, channels=17):
     volume = np.zeros((frames, 20, 24, channels), np.float32)

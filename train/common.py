@@ -56,17 +56,27 @@ def make_strategy(name):
     return strategy
 
 
-def load_split(name, split, data_dir):
-    """`clips.from_tfds`, after preparing a dataset that needs no files of the user's."""
+def load_split(name, split, data_dir, read=clips.from_tfds):
+    """One split of a dataset, after preparing one that needs no files of the user's.
+
+    Args:
+        name: of the dataset, as TFDS has it.
+        split: name of the split.
+        data_dir: where the dataset is. None: TFDS's own folder.
+        read: the `from_tfds` of a pipeline.
+
+    Returns:
+        What `read` gives for the three.
+    """
     try:
-        return clips.from_tfds(name, split, data_dir)
+        return read(name, split, data_dir)
     except clips.NotPreparedError:
         if name.split("/")[0] not in NEEDS_NO_FILES:
             raise
     logging.info("Preparing %s, once.", name)
     command = [sys.executable, str(BUILD), name] + ([f"--data_dir={data_dir}"] if data_dir else [])
     subprocess.run(command, check=True)
-    return clips.from_tfds(name, split, data_dir)
+    return read(name, split, data_dir)
 
 
 def open_workdir(workdir, config):
@@ -100,30 +110,51 @@ def open_workdir(workdir, config):
     return workdir
 
 
-def start_from(network, path):
-    """Copies the weights of a trained network, all but the classifier's where the number of classes differs.
+def load_network(path, role="pretrained"):
+    """The network of a `.keras` file; `role` is what an error calls it."""
+    if not pathlib.Path(path).is_file():
+        raise ValueError(f"A {role} network is a .keras file, got {path}, which does not exist; check the path.")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # whatever unzipping, parsing and rebuilding may raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"A {role} network is a .keras file, {path} cannot be read: {reason}") from error
+
+
+def start_from(network, path, flags_to_match):
+    """Copies the weights of a trained network, but for those that another number of outputs gives another shape.
 
     Args:
         network: to be trained.
         path: of a `.keras` file of the same kind of network.
+        flags_to_match: the flags that an error tells to give as that network had them.
+
+    Returns:
+        The names of the layers that are new.
 
     Raises:
         ValueError: if there is no such file, or a layer has another name or shape there.
     """
-    if not pathlib.Path(path).is_file():
-        raise ValueError(f"A pretrained network is a .keras file, got {path}, which does not exist; check the path.")
-    trained = keras.models.load_model(path)
-    pairs = [[layer for layer in model.layers if layer.weights] for model in (network, trained)]
-    for ours, theirs in zip(*pairs, strict=False):
-        shapes = [[tuple(weight.shape) for weight in layer.weights] for layer in (ours, theirs)]
-        if ours is network.layers[-1] and ours.name == theirs.name and shapes[0] != shapes[1]:
+    trained = load_network(path)
+    ours, theirs = ({layer.name: layer for layer in model.layers if layer.weights} for model in (network, trained))
+    outputs, outputs_there = network.output_shape[-1], trained.output_shape[-1]
+    new = []
+    for name in [*ours, *(name for name in theirs if name not in ours)]:
+        shapes, shapes_there = (
+            [tuple(weight.shape) for weight in layers[name].weights] if name in layers else "none"
+            for layers in (ours, theirs)
+        )
+        if shapes == shapes_there:
             continue
-        if ours.name != theirs.name or shapes[0] != shapes[1]:
+        if shapes_there == "none" or shapes != _replaced(shapes_there, outputs_there, outputs):
             raise ValueError(
-                f"A pretrained network has the layers of the one to train, but {ours.name} {shapes[0]} meets "
-                f"{theirs.name} {shapes[1]} in {path}; give the same --variant, --base_filters and --skeleton."
+                f"A pretrained network has the layers of the one to train, but {name} {shapes} meets {shapes_there} "
+                f"in {path}; give the same {flags_to_match}."
             )
-        ours.set_weights(theirs.get_weights())
+        new.append(name)
+    for name in set(ours) - set(new):
+        ours[name].set_weights(theirs[name].get_weights())
+    return new
 
 
 @contextlib.contextmanager
@@ -172,6 +203,48 @@ class SGDL2(keras.optimizers.SGD):
 
     def get_config(self):
         return super().get_config() | {"l2": self.l2}
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that is multiplied by a factor at some steps, after an optional linear rise from 0.
+
+    Args:
+        peak: the learning rate before the first of the steps.
+        boundaries: steps, counted from 0, at which it is multiplied.
+        factor: by which.
+        warmup_steps: over which it rises to the peak.
+
+    Example:
+        >>> schedule = StepDecay(1e-3, [90 * steps_per_epoch, 120 * steps_per_epoch])
+    """
+
+    def __init__(self, peak, boundaries, factor=0.1, warmup_steps=0):
+        self.peak = peak
+        self.boundaries = [int(step) for step in boundaries]
+        self.factor = factor
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32")
+        rate = self.peak * keras.ops.minimum(1.0, step / self.warmup_steps if self.warmup_steps else 1.0)
+        for boundary in self.boundaries:
+            rate = keras.ops.where(step >= boundary, rate * self.factor, rate)
+        return rate
+
+    def get_config(self):
+        names = ("peak", "boundaries", "factor", "warmup_steps")
+        return {name: getattr(self, name) for name in names}
+
+
+def cosine_decay(peak, total_steps, warmup_steps):
+    """The learning rate of half a cosine from a peak to 0, after a linear rise from 0."""
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup_steps else peak,
+        max(1, total_steps - warmup_steps),
+        warmup_target=peak if warmup_steps else None,
+        warmup_steps=warmup_steps,
+    )
 
 
 class Resume(keras.callbacks.Callback):
@@ -231,6 +304,11 @@ def _all_variables(model):
 def _fingerprint(variables):
     description = ";".join(f"{tuple(variable.shape)}{variable.dtype}" for variable in variables)
     return hashlib.sha256(description.encode()).hexdigest()
+
+
+def _replaced(shapes, old, new):
+    """Shapes with every side of one length brought to another."""
+    return [tuple(new if side == old else side for side in shape) for shape in shapes]
 
 
 def _gpus():

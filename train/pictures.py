@@ -5,15 +5,50 @@ import numpy as np
 import tensorflow as tf
 
 from kerapose import metrics, visualize
+from kerapose.data import crops
+from kerapose.ops import boxes, heatmaps, images
 from train import common
 
 NUM_CLIPS = 4  # whose volumes are drawn when training begins
+NUM_PEOPLE = 8  # whose poses are drawn after each epoch
+LEAST_SCORE = 0.1  # of a keypoint that is drawn
 
 
 class TensorBoard(keras.callbacks.Callback):
-    """Writes figures of every epoch, the volumes of some clips once, and the confusion matrix every epoch.
+    """Writes the figures of every epoch; a subclass adds its pictures.
 
     Keras's own TensorBoard callback begins its step count anew when a run is resumed; this one goes on.
+
+    Args:
+        folder: of the event files.
+    """
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder = str(folder)
+
+    def on_train_begin(self, logs=None):
+        self.writer = tf.summary.create_file_writer(self.folder)
+        with self.writer.as_default(step=0):
+            self.draw_once()
+
+    def on_epoch_end(self, epoch, logs=None):
+        with self.writer.as_default(step=epoch):
+            for name, value in (logs or {}).items():
+                tf.summary.scalar(f"epoch/{name}", value)
+            tf.summary.scalar("epoch/learning_rate", float(self.model.optimizer.learning_rate))
+            self.draw()
+        self.writer.flush()
+
+    def draw_once(self):
+        """Writes what is shown when training begins or goes on."""
+
+    def draw(self):
+        """Writes what is shown after each epoch."""
+
+
+class ClipBoard(TensorBoard):
+    """Adds the volumes of some clips, once, and the confusion matrix of every epoch.
 
     Args:
         folder: of the event files.
@@ -24,54 +59,101 @@ class TensorBoard(keras.callbacks.Callback):
     """
 
     def __init__(self, folder, validation, volume, skeleton, class_names):
-        super().__init__()
-        self.folder = str(folder)
+        super().__init__(folder)
         self.validation = validation
         self.volume = volume
         self.skeleton = skeleton
         self.class_names = class_names
 
-    def on_train_begin(self, logs=None):
-        self.writer = tf.summary.create_file_writer(self.folder)
+    def draw_once(self):
         clips, labels = next(iter(self.validation))
         volumes = np.asarray(self.volume(clips), "float32")  # [B, T, H, W, C]
-        with self.writer.as_default(step=0):
-            for i in range(min(NUM_CLIPS, len(labels))):
-                strip = visualize.volume_strip(
-                    volumes[i],
-                    keypoints=clips["keypoints"][i].numpy(),
-                    scores=clips["scores"][i].numpy(),
-                    skeleton=self.skeleton,
-                )
-                tf.summary.image(f"volumes/{i}_{self.class_names[int(labels[i])]}", strip[None])
+        for i in range(min(NUM_CLIPS, len(labels))):
+            strip = visualize.volume_strip(
+                volumes[i],
+                keypoints=clips["keypoints"][i].numpy(),
+                scores=clips["scores"][i].numpy(),
+                skeleton=self.skeleton,
+            )
+            tf.summary.image(f"volumes/{i}_{self.class_names[int(labels[i])]}", strip[None])
 
-    def on_epoch_end(self, epoch, logs=None):
+    def draw(self):
         answers = [(labels, self.model.predict_on_batch(clips).argmax(-1)) for clips, labels in self.validation]
         labels, predicted = (np.concatenate(parts) for parts in zip(*answers, strict=True))
         matrix = metrics.confusion_matrix(labels, predicted, len(self.class_names))
-        with self.writer.as_default(step=epoch):
-            for name, value in (logs or {}).items():
-                tf.summary.scalar(f"epoch/{name}", value)
-            tf.summary.scalar("epoch/learning_rate", float(self.model.optimizer.learning_rate))
-            tf.summary.image("confusion_matrix", _confusion_image(matrix, self.class_names)[None])
-        self.writer.flush()
+        tf.summary.image("confusion_matrix", _confusion_image(matrix, self.class_names)[None])
+
+
+class PoseBoard(TensorBoard):
+    """Adds, for every epoch, the truth, what was found and the predicted heatmaps of some crops.
+
+    Args:
+        folder: of the event files.
+        people: what `some_people` gives.
+        skeleton: their `Skeleton`.
+        codec: of the heatmaps.
+        normalization: of the crops.
+    """
+
+    def __init__(self, folder, people, skeleton, codec, normalization):
+        super().__init__(folder)
+        self.people = people
+        self.options = {"skeleton": skeleton, "codec": codec, "normalization": normalization}
+
+    def draw(self):
+        maps = self.model.predict_on_batch(self.people["crop"])
+        maps = maps[:, -1] if maps.ndim == 5 else maps  # [B, h, w, K] of the last stack
+        tf.summary.image("truth_found_heatmaps", poses(self.people, maps, **self.options)[None])
+
+
+def some_people(dataset, skeleton, **options):
+    """A batch of people from all over a dataset, as `crops.evaluation` with these options gives it, in NumPy."""
+    people = crops.trainable(dataset, skeleton)
+    step = max(1, int(people.cardinality()) // NUM_PEOPLE)
+    options = options | {"batch_size": NUM_PEOPLE}
+    return next(crops.evaluation(people.shard(step, 0), skeleton, **options).as_numpy_iterator())
+
+
+def poses(people, maps, skeleton, codec, normalization):
+    """Draws the truth, what was found and the heatmaps of people side by side: RGB uint8 [H, W, 3].
+
+    Args:
+        people: a batch of `crops.evaluation`.
+        maps: [B, h, w, K] heatmaps of its crops.
+        skeleton: the `Skeleton` of the people.
+        codec: of the heatmaps.
+        normalization: of the crops.
+    """
+    found, scores = heatmaps.decode(maps, people["crop"].shape[1:3], codec=codec)
+    return visualize.compare_poses(
+        images.denormalize(people["crop"], **normalization),
+        boxes.transform_points(people["keypoints"], people["matrix"]),
+        found,
+        skeleton,
+        truth_scores=people["visibility"] > 0,
+        predicted_scores=scores,
+        heatmaps=np.asarray(maps, "float32"),
+        min_score=LEAST_SCORE,
+        aligned_corners=codec == "udp",
+    )
 
 
 def save_confusion_matrix(path, matrix, class_names):
     """Writes a confusion matrix as PNG."""
-    _save_png(path, _confusion_image(matrix, class_names))
+    save_png(path, _confusion_image(matrix, class_names))
 
 
 def save_curves(path, history):
     """Writes the curves of a run as PNG; `history` is a list of {name: value}, one per epoch."""
     if history:
         curves = {name: [figures[name] for figures in history] for name in history[0]}
-        _save_png(path, visualize.figure_to_image(visualize.curves_figure(curves)))
+        save_png(path, visualize.figure_to_image(visualize.curves_figure(curves)))
+
+
+def save_png(path, image):
+    """Writes a picture, RGB uint8 [H, W, 3], as PNG."""
+    common.write_whole(path, tf.io.encode_png(image).numpy())
 
 
 def _confusion_image(matrix, class_names):
     return visualize.figure_to_image(visualize.confusion_matrix_figure(matrix, list(class_names)))
-
-
-def _save_png(path, image):
-    common.write_whole(path, tf.io.encode_png(image).numpy())

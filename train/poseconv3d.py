@@ -125,7 +125,11 @@ def train_one(modality, splits, skeleton, class_names, config, folder):
     with common.make_strategy(config["strategy"]).scope():
         network = make_network(config, len(class_names), channels)
         if config["pretrained"]:
-            common.start_from(network, pathlib.Path(config["pretrained"]) / modality / "best.keras")
+            common.start_from(
+                network,
+                pathlib.Path(config["pretrained"]) / modality / "best.keras",
+                "--variant, --base_filters and --skeleton",
+            )
         model = make_model(network, modality, skeleton, config)
         model.compile(
             make_optimizer(config, steps),
@@ -155,7 +159,7 @@ def train_one(modality, splits, skeleton, class_names, config, folder):
         )
         shown = clips.evaluation(splits["validation"] or splits["test"], **shared)
         callbacks = [
-            pictures.TensorBoard(folder / "logs", shown, model.get_layer("volume"), skeleton, class_names),
+            pictures.ClipBoard(folder / "logs", shown, model.get_layer("volume"), skeleton, class_names),
             resume,
         ]
         model.fit(
@@ -202,11 +206,7 @@ def make_model(network, modality, skeleton, config):
 def make_optimizer(config, steps):
     """SGD with warm-up, cosine decay to 0, clipping and L2."""
     warmup = round(config["warmup_epochs"] * steps)
-    total = config["epochs"] * steps
-    peak = config["learning_rate"]
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else peak, max(1, total - warmup), warmup_target=peak if warmup else None, warmup_steps=warmup
-    )
+    schedule = common.cosine_decay(config["learning_rate"], config["epochs"] * steps, warmup)
     return common.SGDL2(
         schedule, momentum=config["momentum"], l2=config["weight_decay"], global_clipnorm=config["clip_norm"]
     )

@@ -14,18 +14,14 @@ import re
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
 from kerapose import skeletons
-from kerapose.data import pyskl
+from kerapose.data import prepared, pyskl
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps, sequences
 
+NotPreparedError = prepared.NotPreparedError
 SIDES = {"left": "right", "right": "left"}
-
-
-class NotPreparedError(ValueError):
-    """A TFDS dataset that `datasets/build.py` has not prepared yet."""
 
 
 def from_arrays(keypoints, labels, skeleton, scores=None, frame_sizes=None, names=None, num_classes=None):
@@ -136,17 +132,7 @@ def from_tfds(name, split, data_dir=None):
         NotPreparedError: if the dataset is not prepared there.
         ValueError: if it has no such split.
     """
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-        if not builder.is_prepared():  # its code is at hand, its data are not
-            raise FileNotFoundError(builder.data_dir)
-    except (tfds.core.DatasetNotFoundError, FileNotFoundError) as error:
-        raise NotPreparedError(
-            f"The dataset {name} is not prepared in {data_dir or 'the default folder of TFDS'}; "
-            f"run: python datasets/build.py {name}" + (f" --data_dir={data_dir}" if data_dir else "")
-        ) from error
-    if split not in builder.info.splits:
-        raise ValueError(f"{name} has the splits {', '.join(builder.info.splits)}, got {split!r}; use one of them.")
+    builder = prepared.find(name, split, data_dir)
     return builder.as_dataset(split=split, shuffle_files=False), builder.info
 
 

@@ -52,6 +52,27 @@ def test_sgd_round_trip():
     assert again.l2 == 3e-4
 
 
+# ---------------------------------------------------------------------------------------------------- schedules
+@pytest.mark.parametrize("warmup_steps", [0, 4])
+def test_step_decay_is_pytorchs_multi_step(warmup_steps):
+    """The published recipes decay by `MultiStepLR`: at a milestone, not after it."""
+    schedule = common.StepDecay(0.01, [6, 9], 0.1, warmup_steps)
+    again = keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(schedule))
+    for step in range(12):
+        expected = 0.01 * 0.1 ** sum(step >= milestone for milestone in (6, 9))
+        expected *= min(1.0, step / warmup_steps) if warmup_steps else 1.0
+        assert float(schedule(step)) == pytest.approx(expected, rel=1e-5)
+        assert float(again(step)) == float(schedule(step))
+
+
+def test_cosine_decay_rises_and_falls():
+    schedule = common.cosine_decay(0.01, total_steps=24, warmup_steps=4)
+    rates = [float(schedule(step)) for step in range(25)]
+    assert rates[:5] == pytest.approx([0, 0.0025, 0.005, 0.0075, 0.01])
+    assert rates[14] == pytest.approx(0.005) and rates[24] == pytest.approx(0, abs=1e-9)
+    assert float(common.cosine_decay(0.01, 24, 0)(0)) == pytest.approx(0.01)
+
+
 # ---------------------------------------------------------------------------------------------------- whole files
 def test_write_whole_makes_and_replaces(tmp_path):
     path = tmp_path / "runs" / "metrics.json"
@@ -203,7 +224,7 @@ def network(num_classes=3, seed=0, **changes):
 def test_start_from_copies_everything_where_the_classes_are_the_same(tmp_path):
     trained, fresh = network(), network(seed=1)
     trained.save(tmp_path / "best.keras")
-    common.start_from(fresh, tmp_path / "best.keras")
+    assert common.start_from(fresh, tmp_path / "best.keras", "--variant") == []
     for weight, expected in zip(fresh.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
 
@@ -212,7 +233,7 @@ def test_start_from_leaves_the_classifier_of_other_classes(tmp_path):
     trained, fresh = network(num_classes=5), network(seed=1)
     trained.save(tmp_path / "best.keras")
     classifier = fresh.layers[-1].get_weights()
-    common.start_from(fresh, tmp_path / "best.keras")
+    assert common.start_from(fresh, tmp_path / "best.keras", "--variant") == [fresh.layers[-1].name]
     for ours, theirs in zip(fresh.layers[:-1], trained.layers[:-1], strict=True):
         for weight, expected in zip(ours.get_weights(), theirs.get_weights(), strict=True):
             np.testing.assert_array_equal(weight, expected)
@@ -224,9 +245,15 @@ def test_start_from_leaves_the_classifier_of_other_classes(tmp_path):
 def test_start_from_refuses_another_network(tmp_path, changes):
     network(5, **changes).save(tmp_path / "best.keras")
     with pytest.raises(ValueError, match="has the layers of the one to train, .*; give the same --variant"):
-        common.start_from(network(), tmp_path / "best.keras")
+        common.start_from(network(), tmp_path / "best.keras", "--variant")
+
+
+def test_start_from_refuses_a_file_of_something_else(tmp_path):
+    (tmp_path / "best.keras").write_bytes(b"nothing that could be unzipped")
+    with pytest.raises(ValueError, match="is a .keras file, .*best.keras cannot be read: "):
+        common.start_from(network(), tmp_path / "best.keras", "--variant")
 
 
 def test_start_from_wants_a_file(tmp_path):
     with pytest.raises(ValueError, match=r"is a .keras file, got .*best.keras, which does not exist; check the path"):
-        common.start_from(network(), tmp_path / "best.keras")
+        common.start_from(network(), tmp_path / "best.keras", "--variant")

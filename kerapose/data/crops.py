@@ -1,0 +1,768 @@
+"""The pipeline of top-down 2D pose: images with people to batches of crops, one crop a person.
+
+Every source yields the same element, one a person, and every step is a pure function of it:
+
+    {"image": encoded JPEG or PNG, "keypoints": [K, 2] pixels of the image, "visibility": [K] 0 not labelled,
+     1 occluded, 2 visible, "box": [4] left, top, right, bottom in pixels, "area": pixels^2, "head_size": pixels, 0 if
+     not known, "is_crowd": bool, "image_id": int, "person_id": int, "name": file name of the image}
+
+In place of "image" it may have "path", a file to be read when its turn comes, or "pixels", [H, W, 3] uint8 RGB, of
+which each image is in memory once. Batches for training are (crops [B, H, W, 3], heatmaps [B, h, w, K], weights
+[B, K]).
+
+Images stay encoded until their batch is made; then each is decoded once for the people in a row that share it, and each
+person is warped once, from the image to the crop. Shuffling keeps the encoded images of `shuffle_buffer` people in
+memory, once for all people of an image, and nothing of images that are read by their paths.
+"""
+
+import pathlib
+import weakref
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from absl import logging
+
+from kerapose import skeletons
+from kerapose.data import coco, prepared
+from kerapose.data import images as image_files
+from kerapose.ops import boxes as box_ops
+from kerapose.ops import heatmaps as heatmap_ops
+from kerapose.ops import images as image_ops
+
+NotPreparedError = prepared.NotPreparedError
+IMAGE_FIELDS = ("image", "path", "pixels")  # one of them
+VISIBILITIES = (0, 1, 2)  # not labelled, occluded, visible
+PIXEL_SHAPE = (-1, -1, 3)  # any height and width
+SHUFFLE_BUFFER = 4096  # people; 0.3 GB of COCO's images
+HALF_BODY_JOINTS = 8  # only people with more labelled ones than this are cut in half, as published
+NUM_UNIFORMS = 9  # random numbers of an augmentation, beside two of a normal distribution
+
+_trainable_datasets = weakref.WeakSet()
+
+
+class BadDataError(ValueError):
+    """Images or annotations that a network could not be trained on; `names` are the images', for `skip`."""
+
+    def __init__(self, message, names):
+        super().__init__(message)
+        self.names = tuple(names)
+
+
+# ---------------------------------------- sources
+def from_tfds(name, split, data_dir=None):
+    """A dataset of the people in one split of a prepared TFDS dataset of images, and their skeleton.
+
+    Args:
+        name: of the dataset and its config ("puppets/images", "coco_keypoints/openfield").
+        split: name of the split.
+        data_dir: where `datasets/build.py` prepared it. None: TFDS's default folder.
+
+    Returns:
+        A `tf.data.Dataset` of elements, in the order in which they lie on the disk, and a `Skeleton`.
+
+    Raises:
+        NotPreparedError: if the dataset is not prepared there.
+        ValueError: if it has no such split, or no images with people.
+
+    Example:
+        >>> dataset, skeleton = from_tfds("puppets/images", "train")
+    """
+    builder = prepared.find(name, split, data_dir)
+    metadata = builder.info.metadata or {}
+    if "people" not in builder.info.features or "skeleton" not in metadata:
+        raise ValueError(f"{name} must hold images with people and say their skeleton, it does not; use another.")
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    records = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
+    return records.flat_map(_people_of_record), _known_skeleton(metadata["skeleton"])
+
+
+def from_coco(annotation_file, image_dir, skeleton=None, category=None, detections=None, min_score=0.0):
+    """A dataset of the people in a COCO keypoint file, image after image, and their skeleton.
+
+    Args:
+        annotation_file: JSON with `images`, `annotations` and `categories`.
+        image_dir: folder of the images, which are read when their turn comes.
+        skeleton: a `Skeleton` with as many keypoints as the category. None: made from the category.
+        category: its name. None: the only one that has keypoints.
+        detections: JSON list of {"image_id", "bbox", "score"}, the boxes that a detector found. The elements are these
+            then in place of the annotated people, without a labelled keypoint, and have a "score".
+        min_score: of the detections that are kept.
+
+    Returns:
+        A `tf.data.Dataset` of elements and a `Skeleton`.
+
+    Raises:
+        ValueError: if a file is not as described, naming the annotation.
+        FileNotFoundError: if there is no such file or folder.
+
+    Example:
+        >>> dataset, skeleton = from_coco("person_keypoints_val2017.json", "val2017")
+    """
+    image_dir = pathlib.Path(image_dir)
+    if not image_dir.is_dir():
+        raise FileNotFoundError(f"image_dir must be a folder, got {image_dir}; give the one that holds the images.")
+    if detections is None:
+        fields, skeleton = coco.read_people(annotation_file, skeleton, category)
+    else:
+        fields, skeleton = coco.read_detections(detections, annotation_file, skeleton, category, min_score)
+    fields["path"] = np.array([str(image_dir / name) for name in fields["name"]], object)
+    fields["head_size"] = np.zeros(len(fields["path"]))
+    return tf.data.Dataset.from_tensor_slices(_as_tensors(fields, skeleton)), skeleton
+
+
+def from_arrays(
+    images,
+    boxes,
+    keypoints,
+    visibility,
+    skeleton,
+    areas=None,
+    head_sizes=None,
+    is_crowd=None,
+    image_ids=None,
+    person_ids=None,
+    names=None,
+):
+    """A dataset of people in images that are in memory, or in files of one's own.
+
+    Args:
+        images: N of them, one a person; people in one image share its memory by repeating the same object. All paths,
+            or all bytes of JPEG or PNG files, or all uint8 arrays: [H, W, 3] RGB, [H, W, 4] of which the alpha is left
+            out, [H, W] grey.
+        boxes: [N, 4] left, top, right, bottom, pixels.
+        keypoints: [N, K, 2], pixels, x first.
+        visibility: [N, K]: 0 not labelled, 1 occluded, 2 visible. None: 2 where a keypoint is not (0, 0).
+        skeleton: the `Skeleton` of the keypoints.
+        areas: [N] pixels^2, of the people, for the object keypoint similarity. None: of the boxes.
+        head_sizes: [N] pixels, for PCKh. None: not known.
+        is_crowd: [N] bool, whether the box holds a crowd. None: it never does.
+        image_ids: [N] ints. None: the number of the first person in the image.
+        person_ids: [N] ints. None: the number of the person.
+        names: [N] of the images, for errors. None: their paths, or their ids.
+
+    Returns:
+        A `tf.data.Dataset` of elements.
+
+    Raises:
+        ValueError: if shapes or types are not as described; whether the values are sound is for `check` to say.
+
+    Example:
+        >>> dataset = from_arrays([image, image], boxes, keypoints, visibility, skeletons.COCO)
+    """
+    images = list(images)  # which keeps the rows of an array alive, so that each has an identity of its own
+    count = len(images)
+    keypoints, boxes = np.asarray(keypoints, "float64"), np.asarray(boxes, "float64")
+    if count == 0:  # whose shapes cannot be told
+        keypoints, boxes = np.zeros((0, skeleton.num_keypoints, 2)), np.zeros((0, 4))
+        visibility = None
+    if image_ids is None:
+        firsts = {}
+        keys = [str(image) if isinstance(image, str | pathlib.Path) else id(image) for image in images]
+        image_ids = [firsts.setdefault(key, i) for i, key in enumerate(keys)]
+    is_path = count > 0 and isinstance(images[0], str | pathlib.Path)
+    fields = {
+        "keypoints": keypoints,
+        "visibility": 2 * np.any(keypoints != 0, axis=-1) if visibility is None else visibility,
+        "box": boxes,
+        "area": np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1) if areas is None else areas,
+        "head_size": np.zeros(count) if head_sizes is None else head_sizes,
+        "is_crowd": np.zeros(count, bool) if is_crowd is None else is_crowd,
+        "image_id": image_ids,
+        "person_id": np.arange(count) if person_ids is None else person_ids,
+        "name": [str(n) for n in (names if names is not None else images if is_path else image_ids)],
+    }
+    people = tf.data.Dataset.from_tensor_slices(_as_tensors(fields, skeleton, count))
+    return tf.data.Dataset.zip(people, _shared_images(images)).map(lambda person, image: person | image)
+
+
+def _people_of_record(record):
+    """The people of one image; the encoded image is in memory once for all of them."""
+    people = record["people"]
+
+    def person(i):
+        fields = {key: value[i] for key, value in people.items() if key != "id"}
+        of_image = {key: record[key] for key in ("image", "image_id", "name")}
+        return fields | of_image | {"person_id": people["id"][i]}
+
+    return tf.data.Dataset.range(tf.shape(people["id"], tf.int64)[0]).map(person)
+
+
+def _known_skeleton(metadata):
+    """The `Skeleton` that a TFDS dataset says it has: a name, or all that a set has."""
+    if isinstance(metadata, str):
+        return skeletons.get(metadata)
+    skeleton = skeletons.Skeleton(**metadata)
+    return next((known for known in skeletons.ALL if known == skeleton), skeleton)
+
+
+def _as_tensors(fields, skeleton, count=None):
+    """Arrays of N people in the types and shapes of elements."""
+    count = len(fields["box"]) if count is None else count
+    shapes = {"keypoints": (skeleton.num_keypoints, 2), "visibility": (skeleton.num_keypoints,), "box": (4,)}
+    types = {"visibility": "int32", "is_crowd": "bool", "image_id": "int64", "person_id": "int64"}
+    tensors = {}
+    for key, value in fields.items():
+        shape = (count, *shapes.get(key, ()))
+        if np.shape(value) != shape:
+            raise ValueError(
+                f"{key} of {count} people with the keypoints of {skeleton.name} has the shape {shape}, got "
+                f"{np.shape(value)}; reshape it, or give the skeleton that the keypoints were made with."
+            )
+        if key == "visibility":
+            value = np.where(np.isin(value, VISIBILITIES), value, -1)  # what is none of them stays wrong as an int
+        is_text = key in ("name", "path")
+        tensors[key] = tf.constant(list(value), tf.string) if is_text else np.asarray(value, types.get(key, "float32"))
+    return tensors
+
+
+def _shared_images(images):
+    """A dataset of what images are read from; an object that comes again is not copied."""
+    made = {}
+    for image in images:
+        if id(image) not in made:
+            made[id(image)] = _image_fields(image)
+    if not made:
+        return tf.data.Dataset.from_tensor_slices({"image": tf.constant([], tf.string)})
+    first = next(iter(made.values()))
+    if any(set(fields) != set(first) for fields in made.values()):
+        raise ValueError("Images must be all paths, all bytes or all arrays, got a mixture; read or encode some.")
+    if "path" in first:
+        return tf.data.Dataset.from_tensor_slices({"path": [str(image) for image in images]})
+    return tf.data.experimental.from_list([made[id(image)] for image in images])
+
+
+def _image_fields(image):
+    if isinstance(image, str | pathlib.Path):
+        return {"path": str(image)}
+    if isinstance(image, bytes):
+        return {"image": tf.constant(image)}
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
+        raise ValueError(
+            f"Images are uint8 [H, W, 3], [H, W, 4] or [H, W], got {image.dtype} {list(image.shape)}; convert them."
+        )
+    image = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image[..., :3]
+    return {"pixels": tf.constant(image)}
+
+
+# ---------------------------------------- what is in a dataset
+def decoded(element):
+    """The image of an element: [H, W, 3] uint8 RGB, upright."""
+    if "pixels" in element:
+        return element["pixels"]
+    return _decode(tf.io.read_file(element["path"]) if "path" in element else element["image"])
+
+
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+def _decode(encoded):
+    """`data.images.decode`, whose graph is larger than the rest of a pipeline, made once for all pipelines."""
+    return image_files.decode(encoded)
+
+
+def trainable(dataset, skeleton):
+    """Those people of a dataset that a network can learn from; how many others there are, and why, is logged.
+
+    Left out are crowds, people without a labelled keypoint, and boxes without area. The annotations are read once;
+    what this function gave is not read again by it, nor by `training` and `validation`, which ask it themselves.
+
+    Args:
+        dataset: of elements.
+        skeleton: their `Skeleton`.
+
+    Returns:
+        A `tf.data.Dataset` of elements, whose `cardinality()` is known.
+
+    Raises:
+        BadDataError: naming the images where annotations are unsound, as in `check`.
+        ValueError: if it has nobody to learn from, or other keypoints than the skeleton.
+
+    Example:
+        >>> people = trainable(dataset, skeleton)
+        >>> steps_per_epoch = int(people.cardinality()) // 32
+    """
+    if dataset in _trainable_datasets:
+        return dataset
+    people = annotations(dataset, skeleton)
+    _raise_unsound(_unsound(people), people["name"])
+    reasons = _untrainable(people)
+    keep = ~np.any(list(reasons.values()), axis=0)
+    if not keep.any():
+        raise ValueError(
+            f"A dataset has at least one person to learn from, got {len(keep)} people, {_counted(reasons)}; check the "
+            "split and its annotations."
+        )
+    if not keep.all():
+        logging.info("%d of %d people are left out of training: %s.", (~keep).sum(), len(keep), _counted(reasons))
+    dataset = _kept(dataset, keep)
+    _trainable_datasets.add(dataset)
+    return dataset
+
+
+def annotations(dataset, skeleton):
+    """All that is known of the people of a dataset but their images, as arrays: the ground truth of an evaluation.
+
+    Args:
+        dataset: of elements.
+        skeleton: their `Skeleton`.
+
+    Returns:
+        {"keypoints": [N, K, 2], "visibility": [N, K], "box": [N, 4], "area", "head_size", "is_crowd", "image_id",
+        "person_id", "name": [N] strings}, NumPy arrays in the order of the dataset.
+
+    Raises:
+        ValueError: if the dataset is empty or has other keypoints than the skeleton.
+    """
+    _check_keypoints(dataset, skeleton)
+    batches = list(dataset.map(_without_image).batch(1024).as_numpy_iterator())
+    if not batches:
+        raise ValueError("A dataset has at least one person, got none; check the split and how it was prepared.")
+    people = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
+    return people | {"name": np.array([name.decode() for name in people["name"]], object)}
+
+
+def check(dataset, skeleton):
+    """Reads a whole dataset once, decodes each of its images, and raises if a network could not be trained on it.
+
+    Args:
+        dataset: of elements.
+        skeleton: the `Skeleton` that its keypoints should have.
+
+    Returns:
+        How many people there are.
+
+    Raises:
+        BadDataError: naming and counting images that cannot be read, and images with annotations that are unsound:
+            numbers that are not finite, visibility other than 0, 1, 2, boxes whose sides are reversed or that lie
+            outside of the image. Its `names` are for `skip`. People whom training leaves out (`trainable`) are sound.
+        ValueError: if it has nobody to learn from, or other keypoints than the skeleton.
+
+    Example:
+        >>> try:
+        ...     check(dataset, skeleton)
+        ... except BadDataError as error:
+        ...     dataset = skip(dataset, error.names)
+    """
+    people = annotations(dataset, skeleton)
+    problems = _unsound(people)
+    _, firsts = np.unique(people["image_id"], return_index=True)
+    is_first = np.zeros(len(people["box"]), bool)
+    is_first[firsts] = True
+    sizes = dict(zip(people["image_id"][is_first].tolist(), _image_sizes(dataset, is_first), strict=True))
+    sizes = np.array([sizes[image_id] for image_id in people["image_id"].tolist()])  # [N, 2], 0 where unreadable
+    unreadable = sizes[:, 0] == 0
+    left, top, right, bottom = people["box"].T
+    outside = (left > sizes[:, 1] - 0.5) | (top > sizes[:, 0] - 0.5) | (right < -0.5) | (bottom < -0.5)
+    learnt = ~np.any(list(_untrainable(people).values()), axis=0)
+    problems["with a box outside of the image"] = outside & learnt & ~unreadable
+    _raise_unsound(problems, people["name"], people["name"][is_first & unreadable])
+    if not learnt.any():
+        trainable(dataset, skeleton)  # which says why
+    return len(learnt)
+
+
+def skip(dataset, names):
+    """Leaves images out of a dataset; how many people are in them is logged.
+
+    Args:
+        dataset: of elements.
+        names: of the images, such as those of a `BadDataError`.
+
+    Returns:
+        A `tf.data.Dataset` of elements, whose `cardinality()` is known.
+
+    Raises:
+        ValueError: naming those that the dataset does not have.
+    """
+    names = {str(name) for name in names}
+    present = [name.decode() for name in dataset.map(lambda element: element["name"]).as_numpy_iterator()]
+    strangers = sorted(names - set(present))
+    if strangers:
+        raise ValueError(f"Images to skip are in the dataset, {coco.some(strangers)} are not; correct the names.")
+    keep = np.array([name not in names for name in present], bool)
+    logging.info("%d people in %d images are left out, as asked.", (~keep).sum(), len(names))
+    return _kept(dataset, keep)
+
+
+# ---------------------------------------- batches
+def training(
+    dataset,
+    skeleton,
+    batch_size=32,
+    image_size=(256, 192),
+    heatmap_size=None,
+    codec="gaussian",
+    sigma_px=2.0,
+    seed=0,
+    first_step=0,
+    flip_probability=0.5,
+    scale_factor=0.35,
+    rotation_degrees=40.0,
+    rotation_probability=0.6,
+    half_body_probability=0.3,
+    shift_factor=0.0,
+    color_jitter=0.0,
+    box_padding=1.25,
+    normalization=None,
+    shuffle_buffer=None,
+):
+    """Endless shuffled batches of people, scaled, turned, mirrored and cut in half as published.
+
+    The n-th batch is a function of the dataset, the arguments and n alone: with `first_step` a run that was cut short
+    goes on with the very batches that it would have had. People whom nothing can be learnt from are left out
+    (`trainable`).
+
+    Args:
+        dataset: of elements.
+        skeleton: their `Skeleton`.
+        batch_size: people a batch.
+        image_size: (height, width) of the crops, pixels.
+        heatmap_size: (height, width) of the heatmaps. None: a quarter of the crops'.
+        codec: of the heatmaps, one of `ops.heatmaps.CODECS`; "udp" also has crops lie by the centres of their pixels.
+        sigma_px: standard deviation of the Gaussians, pixels of the heatmaps.
+        seed: of shuffling and augmentation.
+        first_step: how many batches to skip; whole passes are not even read.
+        flip_probability: of mirroring a person.
+        scale_factor: standard deviation, and greatest value, of the change in size.
+        rotation_degrees: standard deviation of the angle, which is at most twice this.
+        rotation_probability: of turning a person at all.
+        half_body_probability: of showing only the upper or lower half of a person with more than 8 labelled keypoints.
+        shift_factor: how far the centre may move, evenly distributed, as a fraction of the region; 0 in the published
+            recipe.
+        color_jitter: strength of `ops.images.jitter`; 0 in the published recipe.
+        box_padding: how many times larger than the box a crop is.
+        normalization: arguments of `ops.images.normalize` (mean, std, bgr). None: ImageNet's, RGB.
+        shuffle_buffer: people to draw the next one from. None: all where images are not in elements but in files, or
+            in memory as arrays anyway; else 4096, which is 0.3 GB of COCO's images.
+
+    Returns:
+        A `tf.data.Dataset` of (crops [B, H, W, 3], heatmaps [B, h, w, K], weights [B, K]), float32.
+
+    Raises:
+        BadDataError: as `trainable` does. An image that cannot be decoded raises when its turn comes: `check` first.
+
+    Example:
+        >>> batches = training(dataset, skeleton, batch_size=32)
+        >>> model.fit(batches, steps_per_epoch=100)
+
+    Papers: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018; Sun et al., "Deep
+    High-Resolution Representation Learning for Human Pose Estimation", CVPR 2019.
+    """
+    people = trainable(dataset, skeleton)
+    image_size, heatmap_size = _sizes(image_size, heatmap_size)
+    finish = _finisher(normalization, color_jitter)
+    place = _random_placement(
+        skeleton,
+        image_size,
+        box_padding,
+        codec == "udp",
+        flip_probability,
+        scale_factor,
+        np.float32(np.radians(rotation_degrees)),
+        rotation_probability,
+        half_body_probability,
+        shift_factor,
+    )
+
+    @tf.function(jit_compile=True)  # one pass over memory in place of many
+    def prepare(box, keypoints, visibility, uniforms, normals):
+        matrices, flips = place(box, keypoints, visibility, uniforms, normals)
+        points = box_ops.transform_points(keypoints, matrices)  # [B, K, 2] pixels of the crop
+        points = box_ops.swap_sides(points, flips, skeleton.flip_permutation, axis=-2)
+        weights = box_ops.swap_sides(_weights(visibility), flips, skeleton.flip_permutation)
+        return matrices, *heatmap_ops.encode(points, weights, image_size, heatmap_size, sigma_px, codec)
+
+    def augment(step, people):
+        uniforms = tf.random.stateless_uniform((batch_size, NUM_UNIFORMS), [2 * seed, step])
+        normals = tf.random.stateless_normal((batch_size, 2), [2 * seed + 1, step])
+        matrices, targets, weights = prepare(
+            people["box"], people["keypoints"], people["visibility"], uniforms, normals
+        )
+        return _crops(people, matrices, image_size, finish, uniforms[:, -3:]), targets, weights
+
+    elements = _shuffled_endlessly(people, seed, first_step * batch_size, shuffle_buffer)
+    batches = _batched(elements, batch_size, drop_remainder=True).enumerate(first_step)
+    return batches.map(augment, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def validation(
+    dataset,
+    skeleton,
+    batch_size=32,
+    image_size=(256, 192),
+    heatmap_size=None,
+    codec="gaussian",
+    sigma_px=2.0,
+    box_padding=1.25,
+    normalization=None,
+):
+    """Batches as those of `training`, of every person who can be learnt from, once, in order, as they are.
+
+    Args:
+        dataset: of elements.
+        skeleton: their `Skeleton`.
+        batch_size: people a batch; the last one is as small as it comes.
+        image_size: see `training`, as all that follow.
+        heatmap_size: see `training`.
+        codec: see `training`.
+        sigma_px: see `training`.
+        box_padding: see `training`.
+        normalization: see `training`.
+
+    Returns:
+        A `tf.data.Dataset` of (crops [B, H, W, 3], heatmaps [B, h, w, K], weights [B, K]), float32.
+
+    Raises:
+        BadDataError: as `trainable` does.
+    """
+    image_size, heatmap_size = _sizes(image_size, heatmap_size)
+
+    @tf.function(jit_compile=True)
+    def targets(keypoints, visibility, matrices):
+        points = box_ops.transform_points(keypoints, matrices)  # [B, K, 2] pixels of the crop
+        return heatmap_ops.encode(points, _weights(visibility), image_size, heatmap_size, sigma_px, codec)
+
+    def prepare(batch):
+        return batch["crop"], *targets(batch["keypoints"], batch["visibility"], batch["matrix"])
+
+    people = trainable(dataset, skeleton)
+    batches = evaluation(people, skeleton, batch_size, image_size, codec == "udp", box_padding, normalization)
+    return batches.map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def evaluation(
+    dataset, skeleton, batch_size=32, image_size=(256, 192), udp=False, box_padding=1.25, normalization=None
+):
+    """Batches of every person of a dataset, crowds too, once and in order, the last batch as small as it comes.
+
+    Args:
+        dataset: of elements.
+        skeleton: their `Skeleton`.
+        batch_size: people a batch.
+        image_size: (height, width) of the crops, pixels.
+        udp: whether crops lie by the centres of their pixels, as the codec "udp" wants it.
+        box_padding: how many times larger than the box a crop is.
+        normalization: arguments of `ops.images.normalize` (mean, std, bgr). None: ImageNet's, RGB.
+
+    Returns:
+        A `tf.data.Dataset` of {"crop": [B, H, W, 3], "matrix": [B, 2, 3] from pixels of the image to those of the
+        crop, and every field of the elements but the image}.
+
+    Example:
+        >>> for batch in evaluation(dataset, skeleton):
+        ...     keypoints, scores = estimator.from_crops(batch["crop"], batch["matrix"])
+    """
+    _check_keypoints(dataset, skeleton)
+    image_size, _ = _sizes(image_size, image_size)
+    finish = _finisher(normalization, 0.0)
+
+    def prepare(people):
+        regions = box_ops.crop_region(people["box"], image_size[1] / image_size[0], box_padding)
+        matrices = box_ops.affine(*regions, image_size, udp=udp)
+        crops = _crops(people, matrices, image_size, finish, tf.zeros((tf.shape(matrices)[0], 3)))
+        return _without_image(people) | {"crop": crops, "matrix": matrices}
+
+    return _batched(dataset, batch_size).map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _random_placement(
+    skeleton,
+    image_size,
+    box_padding,
+    udp,
+    flip_probability,
+    scale_factor,
+    rotation_radians,
+    rotation_probability,
+    half_body_probability,
+    shift_factor,
+):
+    """A function of people and random numbers that gives where their crops lie."""
+    aspect_ratio = image_size[1] / image_size[0]
+
+    def place(box, keypoints, visibility, uniforms, normals):
+        """[B, 4], [B, K, 2], [B, K], [B, 6 or more], [B, 2] -> matrices [B, 2, 3], flips [B] bool."""
+        centers, sizes = box_ops.crop_region(box, aspect_ratio, box_padding)
+        half_centers, half_sizes, found = box_ops.half_body_region(
+            keypoints, visibility, skeleton.upper_body, aspect_ratio, uniforms[:, 3]
+        )
+        labelled = tf.reduce_sum(tf.cast(visibility > 0, tf.int32), axis=-1)
+        halved = (uniforms[:, 2] < half_body_probability) & (labelled > HALF_BODY_JOINTS) & found
+        centers = tf.where(halved[:, None], half_centers, centers)
+        sizes = tf.where(halved[:, None], half_sizes, sizes)
+        centers += (2 * uniforms[:, 4:6] - 1) * shift_factor * tf.reverse(sizes, [-1])
+        sizes *= tf.clip_by_value(normals[:, :1] * scale_factor + 1, 1 - scale_factor, 1 + scale_factor)
+        angles = tf.clip_by_value(normals[:, 1] * rotation_radians, -2 * rotation_radians, 2 * rotation_radians)
+        angles = tf.where(uniforms[:, 0] < rotation_probability, angles, 0.0)
+        flips = uniforms[:, 1] < flip_probability
+        return box_ops.affine(centers, sizes, image_size, angles, flips, udp), flips
+
+    return place
+
+
+def _shuffled_endlessly(dataset, seed, first, buffer_size):
+    """All elements again and again, each time in another order, from the first one wanted on."""
+    count = int(dataset.cardinality())
+    if buffer_size is None:
+        buffer_size = SHUFFLE_BUFFER if "image" in dataset.element_spec else count
+
+    def shuffled(epoch):
+        tf.random.set_seed(1)  # of this small graph only: the global seed would change the order
+        order_seed = tf.random.stateless_uniform((), [seed, epoch], 1, 2**31 - 1, tf.int64)
+        return dataset.shuffle(buffer_size, seed=order_seed, reshuffle_each_iteration=False)
+
+    # Shuffling anew by epoch number: `shuffle().repeat()` would go on where the iterator before it stopped.
+    return tf.data.Dataset.counter(first // count).flat_map(shuffled).skip(first % count)
+
+
+# ---------------------------------------- pixels
+def _batched(dataset, batch_size, drop_remainder=False):
+    """Batches of elements; [B] handles stand for images that are in memory as pixels, so that these are not copied."""
+
+    def wrap(element):
+        empty = tf.raw_ops.EmptyTensorList(element_shape=PIXEL_SHAPE, max_num_elements=1, element_dtype=tf.uint8)
+        return element | {"pixels": tf.raw_ops.TensorListPushBack(input_handle=empty, tensor=element["pixels"])}
+
+    dataset = dataset.map(wrap) if "pixels" in dataset.element_spec else dataset
+    return dataset.batch(batch_size, drop_remainder)
+
+
+def _crops(people, matrices, image_size, finish, uniforms):
+    """Cuts a batch of people out of their images: [B, 2, 3] -> [B, H, W, 3] float32.
+
+    People in a row who share an image share its decoding.
+    """
+    count = tf.shape(matrices)[0]
+    if "pixels" in people:
+        shared = tf.zeros(count, tf.bool)
+    else:
+        hashes = tf.strings.to_hash_bucket_fast(people["path" if "path" in people else "image"], 2**63 - 1)
+        shared = tf.concat([[False], hashes[1:] == hashes[:-1]], axis=0)
+
+    def step(i, image, crops):
+        image = tf.cond(shared[i], lambda: image, lambda: _image_of(people, i))
+        return i + 1, image, crops.write(i, image_files.crop(image, matrices[i], image_size))
+
+    crops = tf.TensorArray(tf.float32, count, element_shape=(*image_size, 3))
+    start = (0, tf.zeros((0, 0, 3), tf.uint8), crops)
+    invariants = (tf.TensorShape(()), tf.TensorShape((None, None, 3)), tf.TensorShape(None))
+    *_, crops = tf.while_loop(lambda i, *_: i < count, step, start, invariants)
+    return finish(tf.ensure_shape(crops.stack(), (matrices.shape[0], *image_size, 3)), uniforms)
+
+
+def _image_of(people, i):
+    """The image of the i-th of a batch of people."""
+    if "pixels" in people:
+        return tf.raw_ops.TensorListGetItem(
+            input_handle=people["pixels"][i], index=0, element_shape=PIXEL_SHAPE, element_dtype=tf.uint8
+        )
+    return decoded({key: people[key][i] for key in ("image", "path") if key in people})
+
+
+def _finisher(normalization, color_jitter):
+    """A function of crops [B, H, W, 3] and random numbers [B, 3] that gives what the network sees."""
+    normalization = dict(normalization or {})
+
+    @tf.function(jit_compile=True)  # one pass over memory in place of many
+    def finish(crops, uniforms):
+        if color_jitter:
+            crops = image_ops.jitter(crops, uniforms, color_jitter)
+        return image_ops.normalize(crops, **normalization)
+
+    return finish
+
+
+def _weights(visibility):
+    """1 for a keypoint that is labelled, occluded or not: [B, K] -> [B, K] float32."""
+    return tf.cast(visibility > 0, tf.float32)
+
+
+def _sizes(image_size, heatmap_size):
+    """Sizes as pairs of ints."""
+    image_size = tuple(int(side) for side in image_size)
+    if heatmap_size is None:
+        if image_size[0] % 4 or image_size[1] % 4:
+            raise ValueError(f"image_size must be multiples of 4, got {image_size}; change it or give heatmap_size.")
+        heatmap_size = (image_size[0] // 4, image_size[1] // 4)
+    return image_size, tuple(int(side) for side in heatmap_size)
+
+
+# ---------------------------------------- checks
+def _without_image(element):
+    return {key: value for key, value in element.items() if key not in IMAGE_FIELDS}
+
+
+def _check_keypoints(dataset, skeleton):
+    given = dataset.element_spec["keypoints"].shape
+    if not given.is_compatible_with((skeleton.num_keypoints, 2)):
+        raise ValueError(
+            f"{skeleton.name} has {skeleton.num_keypoints} keypoints, got {list(given)} in the dataset; give the "
+            "skeleton that the keypoints were made with."
+        )
+
+
+def _kept(dataset, keep):
+    """The elements of a dataset for which an array [N] is true, and how many these are."""
+    if not keep.all():
+        dataset = tf.data.Dataset.zip(dataset, tf.data.Dataset.from_tensor_slices(keep))
+        dataset = dataset.filter(lambda _, kept: kept).map(lambda element, _: element)
+    return dataset.apply(tf.data.experimental.assert_cardinality(int(keep.sum())))
+
+
+def _image_sizes(dataset, wanted):
+    """Height and width of the image of each element for which an array [N] is true, (0, 0) where it cannot be read."""
+    sizes, count = [], wanted.sum()
+    iterator = iter(_kept(dataset, wanted).map(lambda element: tf.shape(decoded(element))[:2], tf.data.AUTOTUNE))
+    while len(sizes) < count:
+        try:
+            sizes.append(next(iterator).numpy())
+        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):  # the iterator goes on with the next one
+            sizes.append(np.zeros(2, "int32"))
+    return sizes
+
+
+def _untrainable(people):
+    """Why there is nothing to learn from people: {reason: [N] bool}."""
+    width, height = (people["box"][:, 2:] - people["box"][:, :2]).T
+    return {
+        "crowds": people["is_crowd"],
+        "without a labelled keypoint": ~(people["visibility"] > 0).any(axis=1),
+        "without the area of a box": (width == 0) | (height == 0),
+    }
+
+
+def _unsound(people):
+    """What is wrong with annotations: {complaint: [N] bool}."""
+    finite = np.isfinite(people["keypoints"]).all(axis=(1, 2))
+    box, area = people["box"], people["area"]
+    with np.errstate(invalid="ignore"):  # NaN is counted as such
+        return {
+            "with a keypoint that is not finite": ~finite,
+            "with a box or an area that is not finite": ~(np.isfinite(box).all(axis=1) & np.isfinite(area)),
+            "with visibility other than 0, 1, 2": ~np.isin(people["visibility"], VISIBILITIES).all(axis=1),
+            "with a box whose right or bottom comes before its left or top": (box[:, 2:] < box[:, :2]).any(axis=1),
+            "with a negative area": area < 0,
+        }
+
+
+def _raise_unsound(problems, names, unreadable=()):
+    """Raises one error on all that is wrong, if there is something."""
+    complaints = [f"{len(unreadable)} images cannot be decoded ({coco.some(unreadable)})"] if len(unreadable) else []
+    bad = list(unreadable)
+    for complaint, wrong in problems.items():
+        if wrong.any():
+            complaints.append(f"{wrong.sum()} people {complaint} ({coco.some(dict.fromkeys(names[wrong]))})")
+            bad += names[wrong].tolist()
+    if complaints:
+        raise BadDataError(
+            f"Images can be read and annotations are sound, got {'; '.join(complaints)}; repair them, or leave their "
+            "images out with `skip(dataset, error.names)`.",
+            dict.fromkeys(bad),
+        )
+
+
+def _counted(reasons):
+    """Why people are left out, and how many; somebody may be left out for two reasons."""
+    return ", ".join(f"{wrong.sum()} {reason}" for reason, wrong in reasons.items() if wrong.any())

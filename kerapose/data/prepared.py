@@ -1,0 +1,36 @@
+"""Finding the TFDS datasets that `datasets/build.py` has prepared."""
+
+import tensorflow_datasets as tfds
+
+
+class NotPreparedError(ValueError):
+    """A TFDS dataset that `datasets/build.py` has not prepared yet."""
+
+
+def find(name, split, data_dir=None):
+    """The builder of a prepared TFDS dataset.
+
+    Args:
+        name: of the dataset and its config ("puppets/clips", "pyskl_clips/ntu60").
+        split: name of a split that it must have.
+        data_dir: where `datasets/build.py` prepared it. None: TFDS's default folder.
+
+    Returns:
+        A `tfds.core.DatasetBuilder`.
+
+    Raises:
+        NotPreparedError: if the dataset is not prepared there.
+        ValueError: if it has no such split.
+    """
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+        if not builder.is_prepared():  # its code is at hand, its data are not
+            raise FileNotFoundError(builder.data_dir)
+    except (tfds.core.DatasetNotFoundError, FileNotFoundError) as error:
+        raise NotPreparedError(
+            f"The dataset {name} is not prepared in {data_dir or 'the default folder of TFDS'}; "
+            f"run: python datasets/build.py {name}" + (f" --data_dir={data_dir}" if data_dir else "")
+        ) from error
+    if split not in builder.info.splits:
+        raise ValueError(f"{name} has the splits {', '.join(builder.info.splits)}, got {split!r}; use one of them.")
+    return builder

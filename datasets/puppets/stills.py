@@ -222,7 +222,7 @@ def tell(board, figure, view, owner):
 
     Returns:
         dict: "keypoints" float32 [K, 2], pixels, x first; "visibility" int32 [K], see `render.seen`; "box" float32 [4],
-        left, top, right and bottom of the person's outline, as if nothing hid it, cut off at the picture's edge; "area"
+        the first and last column and row that the person covers, as if nothing hid it: left, top, right, bottom; "area"
         in pixels of what is seen of the person; "head_size" in pixels, 0.6 of the diagonal of the head's box. None
         when too little of the person is seen.
     """
@@ -242,7 +242,7 @@ def tell(board, figure, view, owner):
     return {
         "keypoints": np.where(visibility[:, None] > 0, keypoints_px, 0).astype(np.float32),
         "visibility": visibility,
-        "box": np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32),
+        "box": np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float32),
         "area": float(area),
         "head_size": float(0.6 * 2 * np.hypot(*half)),
     }

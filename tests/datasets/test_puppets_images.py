@@ -107,11 +107,11 @@ def test_boxes_and_areas_are_those_of_the_drawn_people(pictures):
                 continue
             left, top, right, bottom = person["box"]
             rows, columns = np.nonzero(board.outlines[owner])
-            assert (left, top) == (columns.min(), rows.min()) and 0 <= left < right <= width
-            assert (right, bottom) == (columns.max() + 1, rows.max() + 1) and 0 <= top < bottom <= height
+            assert (left, top) == (columns.min(), rows.min()) and 0 <= left < right < width
+            assert (right, bottom) == (columns.max(), rows.max()) and 0 <= top < bottom < height
             assert person["area"] == np.count_nonzero(board.owner == owner) <= np.count_nonzero(board.outlines[owner])
             labelled = person["keypoints"][person["visibility"] > 0]
-            assert (labelled >= (left - 2, top - 2)).all() and (labelled <= (right + 1, bottom + 1)).all()
+            assert (labelled >= (left - 2, top - 2)).all() and (labelled <= (right + 2, bottom + 2)).all()
             visible = np.round(person["keypoints"][person["visibility"] == 2]).astype(int)
             assert (board.owner[visible[:, 1], visible[:, 0]] == owner).all()
 

@@ -1,7 +1,8 @@
 # Each target makes the environment that it needs, in .venv, when there is none or when setup.py is newer.
-#   make train ARGS="--variant=slowonly"     make test ARGS="-m slow"     PYTHON=python3.12 make train
+#   make train TASK=topdown ARGS="--model=hrnet"     make test ARGS="-m slow"     PYTHON=python3.12 make train
 
 PYTHON ?= python3
+TASK ?= poseconv3d
 ARGS ?=
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -13,7 +14,7 @@ TEST := $(VENV)/.test
 .PHONY: train test lint bench clean
 
 train: $(CORE)
-	$(RUN) -m train.poseconv3d $(ARGS)
+	$(RUN) -m train.$(TASK) $(ARGS)
 
 test: $(TEST)
 	$(RUN) -m pytest $(ARGS)

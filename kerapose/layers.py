@@ -289,8 +289,14 @@ class BatchNorm(_Normalizing):
     def call(self, x, training=False):
         if training and self.trainable:
             return self.activation(self._normalize(x))
-        scale, shift = (ops.cast(value, self.compute_dtype) for value in self._scale_and_shift())
-        return self.activation(add_bias(x * scale, shift))
+        if keras.backend.backend() == "tensorflow":
+            statistics = self.moving_mean, self.moving_variance
+            options = {"epsilon": BATCH_NORM_EPSILON, "is_training": False}
+            return self.activation(
+                tf.compat.v1.nn.fused_batch_norm(x, self.gamma, self.beta, *statistics, **options)[0]
+            )
+        scale, shift = self._scale_and_shift()
+        return self.activation(ops.cast(ops.cast(x, "float32") * scale + shift, self.compute_dtype))
 
     def compute_output_shape(self, x_shape):
         return x_shape
@@ -319,8 +325,11 @@ class Upsample(keras.layers.Layer):
 
     def call(self, x):
         _, height, width, _ = ops.shape(x)
-        # Of several ways to write it the one whose gradient is fastest on the CPU, and that every runtime knows.
-        return ops.image.resize(x, (self.factor * height, self.factor * width), interpolation="nearest")
+        size = (self.factor * height, self.factor * width)
+        # Among the ways to write it, resizing has the fastest gradient on the CPU.
+        if keras.backend.backend() == "tensorflow":  # by corners: ONNX runtimes are about to forget the other rule
+            return tf.raw_ops.ResizeNearestNeighbor(images=x, size=size)
+        return ops.image.resize(x, size, interpolation="nearest")
 
     def compute_output_shape(self, x_shape):
         batch, height, width, channels = x_shape

@@ -72,7 +72,7 @@ def load_backbone(model, source):
         source: as for `load_torch`, with the names of torchvision's ResNets or of the published HRNets. Or, for a
             SimpleBaseline of depth 50, 101 or 152, a ResNet of keras.applications, the model itself or an `.h5` file of
             its weights. That one needs `stride_on_1x1=True`, and images normalized as it was trained:
-            `ops.images.normalize(images, mean=(0.4076, 0.4580, 0.4850), std=(1 / 255,) * 3, bgr=True)`.
+            `ops.images.normalize(images, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)`.
 
     Returns:
         The model.

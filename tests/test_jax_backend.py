@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from kerapose.layers import ConvNorm
+from kerapose import layers
 from kerapose.ops import boxes, heatmaps, sequences
 from kerapose.skeletons import COCO
 
@@ -25,6 +25,24 @@ NETWORKS = {
     "c3d_light": ("C3D", {"num_stages": 3}),
     "slowonly_odd": ("SlowOnly", {}),
     "x3d_shallow": ("X3D", {"gamma_d": 1.0}),
+}
+POSE_NETWORKS = {
+    "simplebaseline_r18_128x96": ("SimpleBaseline", {"num_joints": 17, "depth": 18}),
+    "hrnet_w16_tiny_64x64": ("HRNet", {"num_joints": 17, "width": 16, "num_modules": (1, 1, 1), "num_blocks": 1}),
+    "hourglass_1stack_64_increase": (
+        "StackedHourglass",
+        {"num_joints": 16, "num_stacks": 1, "filters": 64, "increase": 32},
+    ),
+}
+TRAINED = {  # layers with a training step of their own, and the shape of what they are given
+    "convolution": ("ConvNorm", {"filters": 6, "kernel_size": (3, 3, 3)}, (2, 4, 6, 5, 3)),
+    "image_convolution": (
+        "ConvNorm",
+        {"filters": 6, "kernel_size": (3, 3), "strides": 2, "use_bias": True},
+        (2, 6, 5, 3),
+    ),
+    "transposed": ("ConvTransposeNorm", {"filters": 6, "kernel_size": 3, "use_bias": True}, (2, 6, 5, 3)),
+    "norm": ("BatchNorm", {"activation": "relu"}, (2, 6, 5, 3)),
 }
 LENGTHS = (20, 60, 96)
 
@@ -55,12 +73,21 @@ folder = pathlib.Path(sys.argv[1])
 plan = json.loads((folder / "plan.json").read_text())
 inputs = np.load(folder / "inputs.npz")
 outputs = {}
-for name, (cls, options) in plan["networks"].items():
-    clips = np.moveaxis(inputs[f"{name}/input_imgs"], 1, -1)
+
+
+def predict(name, network, batch):
     prefix = f"{name}/state/"
     state = {key.removeprefix(prefix): inputs[key] for key in inputs if key.startswith(prefix)}
-    network = getattr(models, cls)(60, clips.shape[1:], **options)
-    outputs[name] = weights.load_torch(network, state).predict(clips, verbose=0)
+    outputs[name] = weights.load_torch(network, state).predict(batch, verbose=0)
+
+
+for name, (cls, options) in plan["networks"].items():
+    clips = np.moveaxis(inputs[f"{name}/input_imgs"], 1, -1)
+    predict(name, getattr(models, cls)(60, clips.shape[1:], **options), clips)
+for name, (cls, options) in plan["pose_networks"].items():
+    images = inputs[f"{name}/input_image"]
+    images = images if images.shape[-1] == 3 else np.moveaxis(images, 1, -1)
+    predict(name, getattr(models, cls)(image_shape=images.shape[1:], **options), images)
 
 keypoints, scores = inputs["keypoints"], inputs["scores"]
 clip = {"keypoints": keypoints[None], "scores": scores[None]}
@@ -75,11 +102,13 @@ for length in plan["lengths"]:
 outputs["box"] = boxes.compact_box(keypoints, (48, 64))
 outputs["crop"] = boxes.random_crop_box((64, 80), (0.56, 1.0), (0.75, 4 / 3), inputs["uniforms"])
 
-convolution = layers.ConvNorm(6, (3, 3, 3), name="convolution")
-convolution.build(inputs["x"].shape)
-convolution.set_weights([inputs[f"weight_{i}"] for i in range(5)])
-outputs["trained"] = convolution(inputs["x"], training=True)
-outputs["moving_mean"], outputs["moving_variance"] = convolution.moving_mean, convolution.moving_variance
+for name, (cls, options, shape) in plan["trained"].items():
+    layer = getattr(layers, cls)(**options)
+    layer.build(shape)
+    layer.set_weights([inputs[f"{name}/weight_{i}"] for i in range(len(layer.weights))])
+    outputs[f"{name}/predicted"] = layer(inputs[f"{name}/x"])
+    outputs[f"{name}/trained"] = layer(inputs[f"{name}/x"], training=True)
+    outputs[f"{name}/moving_mean"], outputs[f"{name}/moving_variance"] = layer.moving_mean, layer.moving_variance
 
 assert "tensorflow" not in sys.modules
 np.savez(folder / "outputs.npz", **{name: np.asarray(value) for name, value in outputs.items()})
@@ -94,14 +123,16 @@ def inputs(golden):
         "keypoints": people["input_keypoint"],
         "scores": people["input_keypoint_score"],
         "uniforms": random.random(22, "float32"),
-        "x": random.random((2, 4, 6, 5, 3), "float32"),
     }
-    layer = ConvNorm(6, (3, 3, 3))
-    layer.build(arrays["x"].shape)
-    arrays |= {f"weight_{i}": random.uniform(0.5, 1.5, w.shape) for i, w in enumerate(layer.weights)}
-    for name in NETWORKS:
+    for name, (cls, options, shape) in TRAINED.items():
+        layer = getattr(layers, cls)(**options)
+        layer.build(shape)
+        arrays[f"{name}/x"] = random.random(shape, "float32")
+        arrays |= {f"{name}/weight_{i}": random.uniform(0.5, 1.5, w.shape) for i, w in enumerate(layer.weights)}
+    for name in (*NETWORKS, *POSE_NETWORKS):
         case = golden(name)
-        arrays[f"{name}/input_imgs"] = case["input_imgs"]
+        given = "input_imgs" if name in NETWORKS else "input_image"
+        arrays[f"{name}/{given}"] = case[given]
         arrays |= {f"{name}/state/{weight}": array for weight, array in case.state_dict.items()}
     return arrays
 
@@ -111,7 +142,8 @@ def outputs(inputs, tmp_path_factory):
     """What one process under JAX computes of everything."""
     folder = tmp_path_factory.mktemp("jax")
     np.savez(folder / "inputs.npz", **inputs)
-    (folder / "plan.json").write_text(json.dumps({"networks": NETWORKS, "lengths": LENGTHS}))
+    plan = {"networks": NETWORKS, "pose_networks": POSE_NETWORKS, "trained": TRAINED, "lengths": LENGTHS}
+    (folder / "plan.json").write_text(json.dumps(plan))
     backend = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)}
     process = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder)],
@@ -128,6 +160,13 @@ def outputs(inputs, tmp_path_factory):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits_equal_the_published_network(golden, outputs, name):
     golden(name).check("output_logits", outputs[name])
+
+
+@pytest.mark.parametrize("name", POSE_NETWORKS)
+def test_heatmaps_equal_those_of_the_published_network(golden, outputs, name):
+    output = "output_stack0" if name.startswith("hourglass") else "output_heatmaps"
+    maps = outputs[name][:, 0] if name.startswith("hourglass") else outputs[name]
+    golden(name).check(output, np.moveaxis(maps, -1, 1))
 
 
 @pytest.mark.parametrize("prefix", ["", "layer_"])
@@ -151,10 +190,14 @@ def test_boxes(inputs, outputs):
     np.testing.assert_array_equal(outputs["crop"], crop)
 
 
-def test_a_training_step_moves_the_same_statistics(inputs, outputs):
-    layer = ConvNorm(6, (3, 3, 3))
-    layer.build(inputs["x"].shape)
-    layer.set_weights([inputs[f"weight_{i}"] for i in range(5)])
-    np.testing.assert_allclose(outputs["trained"], layer(inputs["x"], training=True), rtol=1e-3, atol=1e-4)
-    for name in ("moving_mean", "moving_variance"):
-        np.testing.assert_allclose(outputs[name], getattr(layer, name), rtol=1e-4)
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_training_step_moves_the_same_statistics(inputs, outputs, name):
+    cls, options, shape = TRAINED[name]
+    layer = getattr(layers, cls)(**options)
+    layer.build(shape)
+    layer.set_weights([inputs[f"{name}/weight_{i}"] for i in range(len(layer.weights))])
+    x = inputs[f"{name}/x"]
+    np.testing.assert_allclose(outputs[f"{name}/predicted"], layer(x), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(outputs[f"{name}/trained"], layer(x, training=True), rtol=1e-3, atol=1e-4)
+    for statistic in ("moving_mean", "moving_variance"):
+        np.testing.assert_allclose(outputs[f"{name}/{statistic}"], getattr(layer, statistic), rtol=1e-4)

@@ -268,6 +268,262 @@ def test_depthwise_errors_say_what_to_do():
         layers.depthwise_convolution(random_array((1, 4, 6, 8, 2)), random_array((3, 1, 1, 2, 1)), (2, 1, 1))
 
 
+# ---------------------------------------- ConvNorm of images
+IMAGE_CONVOLUTIONS = {
+    "1x1": ((1, 1), 1, False),
+    "1x1 strided": ((1, 1), 2, False),
+    "3x3": ((3, 3), 1, False),
+    "3x3 strided": ((3, 3), 2, False),
+    "7x7 strided": ((7, 7), 2, False),
+    "5x3 uneven": ((5, 3), (2, 1), False),
+    "depthwise 3x3": ((3, 3), 1, True),
+    "depthwise 3x3 strided": ((3, 3), 2, True),
+}
+
+
+def image_layer(case, **options):
+    kernel_size, strides, depthwise = IMAGE_CONVOLUTIONS[case]
+    layer = layers.ConvNorm(4 if depthwise else 6, kernel_size, strides, depthwise=depthwise, **options)
+    layer.build((None, None, None, CHANNELS))
+    random_weights(layer)
+    return layer
+
+
+def plain_image_layers(layer):
+    """The padding, convolution and batch norm that a built `ConvNorm` of images stands for, with its weights."""
+    convolution = keras.layers.Conv2D(layer.filters, layer.kernel_size, layer.strides, use_bias=layer.use_bias)
+    convolution.build((None, None, None, CHANNELS))
+    convolution.kernel.assign(dense_kernel(layer))
+    if layer.use_bias:
+        convolution.bias.assign(layer.bias)
+    norm = keras.layers.BatchNormalization(epsilon=1e-5, momentum=0.9)
+    norm.build((None, None, None, layer.filters))
+    for name in ("gamma", "beta", "moving_mean", "moving_variance") if layer.norm else ():
+        getattr(norm, name).assign(getattr(layer, name))
+    return keras.layers.ZeroPadding2D([size // 2 for size in layer.kernel_size]), convolution, norm
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+@pytest.mark.parametrize("size", [(6, 8), (7, 9)], ids=["even", "odd"])
+@pytest.mark.parametrize("case", IMAGE_CONVOLUTIONS)
+def test_of_an_image_inference_equals_plain_keras(case, size, use_bias):
+    layer, x = image_layer(case, use_bias=use_bias), random_array((2, *size, CHANNELS))
+    shortcut = random_array(layer.compute_output_shape(x.shape), 4)
+    plain = plain_image_layers(layer)
+    for added in (None, shortcut):
+        expected = call_plain(plain, x, False, added)
+        np.testing.assert_allclose(layer(x, added), expected, rtol=1e-4, atol=1e-5)
+    graph = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, CHANNELS))])  # of any size
+    np.testing.assert_allclose(graph(x), call_plain(plain, x, False), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+@pytest.mark.parametrize("case", IMAGE_CONVOLUTIONS)
+def test_of_an_image_training_equals_plain_keras_with_gradients(case, use_bias):
+    layer, x = image_layer(case, use_bias=use_bias), tf.constant(random_array((2, 7, 9, CHANNELS)))
+    plain = plain_image_layers(layer)
+    padding, convolution, norm = plain
+    shape, variance = layer.compute_output_shape(x.shape), np.asarray(layer.moving_variance)
+    shortcut, weighting = tf.constant(random_array(shape, 2)), random_array(shape, 3)
+
+    def run(call, *variables):
+        with tf.GradientTape() as tape:
+            tape.watch((x, shortcut))
+            loss = tf.reduce_sum(call() * weighting)
+        return loss, tape.gradient(loss, [x, shortcut, *(variable.value for variable in variables)])
+
+    biases = ([layer.bias], [convolution.bias]) if use_bias else ([], [])
+    ours = run(lambda: layer(x, shortcut, training=True), layer.kernel, layer.gamma, layer.beta, *biases[0])
+    theirs = run(lambda: call_plain(plain, x, True, shortcut), convolution.kernel, norm.gamma, norm.beta, *biases[1])
+    np.testing.assert_allclose(ours[0], theirs[0], rtol=1e-4, atol=1e-3)
+    if layer.depthwise:
+        theirs[1][2] = theirs[1][2].numpy()[..., range(CHANNELS), range(CHANNELS)][..., None]
+    for gradient, expected in zip(ours[1], theirs[1], strict=True):
+        np.testing.assert_allclose(gradient, expected, rtol=1e-3, atol=1e-4 * max(1, np.abs(expected).max()))
+    if use_bias:
+        np.testing.assert_array_equal(ours[1][-1], np.zeros(layer.filters))
+    convolved = np.asarray(convolution(padding(x)), "float64").reshape(-1, layer.filters)
+    np.testing.assert_allclose(layer.moving_mean, norm.moving_mean, rtol=1e-4, atol=1e-5)
+    expected = 0.9 * variance + 0.1 * convolved.var(0, ddof=1)
+    np.testing.assert_allclose(layer.moving_variance, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+@pytest.mark.parametrize("training", [False, True])
+def test_of_an_image_without_norm_there_may_be_a_bias(training, use_bias):
+    layer = image_layer("3x3 strided", norm=False, use_bias=use_bias, activation=None)
+    assert [variable.name for variable in layer.weights] == ["kernel", "bias"][: 1 + use_bias]
+    x, (padding, convolution, _) = random_array((2, 7, 9, CHANNELS)), plain_image_layers(layer)
+    expected = convolution(padding(x))
+    np.testing.assert_allclose(layer(x, training=training), expected, rtol=1e-4, atol=1e-5)
+    shortcut = random_array(expected.shape, 4)
+    np.testing.assert_allclose(layer(x, shortcut, training=training), expected + shortcut, rtol=1e-4, atol=1e-5)
+
+
+def test_over_frames_there_may_be_a_bias_too():
+    layer, x = built_layer("3x3x3", ODD, use_bias=True), random_array((2, *ODD, CHANNELS))
+    bias, before = np.asarray(layer.bias), np.asarray(layer.moving_mean)
+    without = layers.ConvNorm.from_config(layer.get_config() | {"use_bias": False})
+    without.build((None, *ODD, CHANNELS))
+    without.set_weights(
+        [value for value, w in zip(layer.get_weights(), layer.weights, strict=True) if w.name != "bias"]
+    )
+    without.moving_mean.assign(before - bias)
+    np.testing.assert_allclose(layer(x), without(x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer(x, training=True), without(x, training=True), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer.moving_mean, without.moving_mean + bias, rtol=1e-4, atol=1e-5)
+
+
+def test_names_in_pytorch_are_the_layers_own_unless_given():
+    assert layers.ConvNorm(4, (3, 3), name="a.b").torch_names == ("a.b.conv", "a.b.bn")
+    layer = layers.ConvNorm(4, (3, 3), torch_names=["a.0", None], use_bias=True, kernel_initializer="zeros")
+    clone = layers.ConvNorm.from_config(layer.get_config())
+    assert clone.torch_names == ("a.0", None) and clone.get_config() == layer.get_config()
+    assert clone.use_bias and isinstance(clone.kernel_initializer, keras.initializers.Zeros)
+
+
+def test_an_input_of_another_rank_is_refused():
+    with pytest.raises(ValueError, match=r"got \(3, 3\) for an input \(None, 4, 6, 8, 4\); give 3 numbers"):
+        layers.ConvNorm(6, (3, 3)).build((None, 4, 6, 8, 4))
+
+
+def test_two_layers_do_not_begin_alike():
+    kernels = []
+    for initializer in (layers.he_normal, layers.small_normal):
+        for _ in range(2):
+            layer = layers.ConvNorm(32, (3, 3), kernel_initializer=initializer())
+            layer.build((None, 8, 8, 16))
+            kernels.append(np.asarray(layer.kernel))
+    assert np.any(kernels[0] != kernels[1]) and np.any(kernels[2] != kernels[3])
+    assert np.std(kernels[0]) == pytest.approx((2 / (9 * 32)) ** 0.5, rel=0.05)
+    assert np.std(kernels[2]) == pytest.approx(0.001, rel=0.05)
+
+
+# ---------------------------------------- ConvTransposeNorm, BatchNorm, Upsample
+def norm_in_torch(layer, torch):
+    norm = torch.nn.BatchNorm2d(layer.gamma.shape[0])
+    names = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
+    state = {theirs: torch.tensor(np.array(getattr(layer, ours))) for theirs, ours in names.items()}
+    norm.load_state_dict(state | {"num_batches_tracked": torch.tensor(0)})
+    return norm
+
+
+def compare_with_torch(layer, modules, torch, x):
+    """Inference, then a training step: outputs, gradients with regard to the input, running statistics."""
+    torch_x = torch.tensor(np.moveaxis(x, -1, 1)).requires_grad_()
+    network = torch.nn.Sequential(*modules).eval()
+
+    def last(y):
+        return np.moveaxis(y.detach().numpy(), 1, -1)
+
+    expected = last(network(torch_x))
+    assert expected.shape == layer.compute_output_shape(x.shape)
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
+    graph = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, x.shape[-1]))])
+    np.testing.assert_allclose(graph(x), expected, rtol=1e-4, atol=1e-5)
+    weighting = random_array(expected.shape, 5)
+    y = network.train()(torch_x)
+    (y * torch.tensor(np.moveaxis(weighting, -1, 1))).sum().backward()
+    ours = tf.constant(x)
+    with tf.GradientTape() as tape:
+        tape.watch(ours)
+        z = layer(ours, training=True)
+        loss = tf.reduce_sum(z * weighting)
+    np.testing.assert_allclose(z, last(y), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(tape.gradient(loss, ours), last(torch_x.grad), rtol=1e-3, atol=1e-3)
+    norm = next(module for module in modules if isinstance(module, torch.nn.BatchNorm2d))
+    np.testing.assert_allclose(layer.moving_mean, norm.running_mean.numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(layer.moving_variance, norm.running_var.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+@pytest.mark.parametrize("kernel_size, padding, output_padding", [(4, 1, 0), (3, 1, 1), (2, 0, 0)])
+def test_transposed_convolution_equals_pytorch(kernel_size, padding, output_padding, use_bias):
+    torch = pytest.importorskip("torch")
+    layer = layers.ConvTransposeNorm(6, kernel_size, use_bias=use_bias)
+    layer.build((None, None, None, CHANNELS))
+    random_weights(layer)
+    options = {"padding": padding, "output_padding": output_padding, "bias": use_bias}
+    convolution = torch.nn.ConvTranspose2d(CHANNELS, 6, kernel_size, 2, **options)
+    with torch.no_grad():
+        convolution.weight.copy_(torch.tensor(np.transpose(layer.kernel, (3, 2, 0, 1))))
+        if use_bias:
+            convolution.bias.copy_(torch.tensor(np.array(layer.bias)))
+    x = random_array((2, 5, 3, CHANNELS))
+    compare_with_torch(layer, [convolution, norm_in_torch(layer, torch), torch.nn.ReLU()], torch, x)
+    assert len(layer.trainable_variables) == 3 + use_bias
+    clone = layers.ConvTransposeNorm.from_config(layer.get_config())
+    assert clone.get_config() == layer.get_config() and clone.torch_names == layer.torch_names
+
+
+def test_a_transposed_convolution_of_another_kernel_is_refused():
+    with pytest.raises(ValueError, match="has kernel 2, 3 or 4, got 5; 4 is the usual one"):
+        layers.ConvTransposeNorm(6, 5)
+
+
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_batch_norm_equals_pytorch(activation):
+    torch = pytest.importorskip("torch")
+    layer = layers.BatchNorm(activation)
+    layer.build((None, None, None, CHANNELS))
+    random_weights(layer)
+    modules = [norm_in_torch(layer, torch), torch.nn.ReLU() if activation else torch.nn.Identity()]
+    compare_with_torch(layer, modules, torch, random_array((2, 5, 3, CHANNELS)))
+    assert layers.BatchNorm.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("layer", [layers.ConvTransposeNorm(6, 4), layers.BatchNorm("relu")], ids=["deconv", "norm"])
+def test_frozen_layers_use_and_keep_their_running_statistics(layer):
+    x = random_array((2, 5, 3, CHANNELS))
+    layer.build((None, None, None, CHANNELS))
+    random_weights(layer)
+    layer.trainable = False
+    before = layer.get_weights()
+    np.testing.assert_array_equal(layer(x, training=True), layer(x))
+    for value, expected in zip(layer.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, expected)
+
+
+@pytest.mark.parametrize("name", ["deconv", "norm"])
+def test_mixed_precision_is_close_and_keeps_float32_statistics(name):
+    x, outputs = random_array((4, 5, 3, 16)) + 1, []
+    for policy in ("float32", "mixed_bfloat16"):
+        make = {
+            "deconv": lambda p: layers.ConvTransposeNorm(6, 4, dtype=p),
+            "norm": lambda p: layers.BatchNorm(dtype=p),
+        }
+        layer = make[name](policy)
+        layer.build(x.shape)
+        random_weights(layer)
+        outputs.append([layer(x), layer(x, training=True), layer.moving_mean, layer.moving_variance])
+    (exact, trained, *statistics), (rounded, rounded_trained, *rounded_statistics) = outputs
+    assert rounded.dtype == rounded_trained.dtype == tf.bfloat16
+    for ours, expected in ((rounded, exact), (rounded_trained, trained)):
+        ours = tf.cast(ours, tf.float32)
+        np.testing.assert_allclose(ours, expected, atol=0.03 * np.abs(expected).max())
+    for ours, expected in zip(rounded_statistics, statistics, strict=True):
+        assert ours.dtype == "float32"
+        np.testing.assert_allclose(ours, expected, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_upsample_repeats_each_pixel(factor, dtype):
+    layer, x = layers.Upsample(factor, dtype=dtype), tf.cast(random_array((2, 3, 5, 4)), dtype)
+    expected = np.repeat(np.repeat(tf.cast(x, tf.float32), factor, axis=1), factor, axis=2)
+    graph = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 4), dtype)])
+    for y in (layer(x), graph(x)):
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(tf.cast(y, tf.float32), expected)
+    assert layer.compute_output_shape((None, 3, None, 4)) == (None, 3 * factor, None, 4)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = tf.reduce_sum(tf.cast(layer(x), tf.float32) * np.arange(expected.size).reshape(expected.shape))
+    blocks = np.arange(expected.size).reshape(2, 3, factor, 5, factor, 4).sum((2, 4))
+    np.testing.assert_allclose(tf.cast(tape.gradient(loss, x), tf.float32), blocks, rtol=0.02)
+    assert layers.Upsample.from_config(layer.get_config()).factor == factor
+
+
 # ---------------------------------------- depthwise convolution
 def slow_depthwise(x, kernel, strides):
     """Sum over the taps that fall inside, output by output."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kerapose import models, weights
+from kerapose.ops import images
 
 INPUT_SHAPE = (2, 8, 8, 3)
 NUM_CLASSES = 5
@@ -170,6 +171,249 @@ def test_optimizer_and_policy_do_not_matter():
     state = c3d_state()
     weights.load_torch(model, state)
     assert_loaded(model, state)
+
+
+# ---------------------------------------- names that a layer is given
+def conv_shapes(module, inputs, outputs, kernel, norm=None, bias=False):
+    """The names and shapes of a convolution of images and the norm after it, as PyTorch has them."""
+    shapes = {f"{module}.weight": (outputs, inputs, kernel, kernel)}
+    shapes |= {f"{module}.bias": (outputs,)} if bias else {}
+    names = ("weight", "bias", "running_mean", "running_var") if norm else ()
+    return shapes | {f"{norm}.{name}": (outputs,) for name in names}
+
+
+def resnet18_shapes():
+    shapes = conv_shapes("conv1", 3, 64, 7, "bn1")
+    width = 64
+    for stage in range(4):
+        for block, (inputs, outputs) in enumerate(((width, 64 * 2**stage), (64 * 2**stage, 64 * 2**stage))):
+            name = f"layer{stage + 1}.{block}"
+            shapes |= conv_shapes(f"{name}.conv1", inputs, outputs, 3, f"{name}.bn1")
+            shapes |= conv_shapes(f"{name}.conv2", outputs, outputs, 3, f"{name}.bn2")
+            if inputs != outputs:
+                shapes |= conv_shapes(f"{name}.downsample.0", inputs, outputs, 1, f"{name}.downsample.1")
+        width = 64 * 2**stage
+    return shapes
+
+
+def random_state(shapes, seed=0):
+    random = np.random.default_rng(seed)
+    return {name: random.uniform(0.1, 1.0, shape).astype("float32") for name, shape in shapes.items()}
+
+
+def small_baseline(**options):
+    options = {"depth": 18, "deconv_filters": (6, 4), "deconv_kernels": (4, 3), "deconv_bias": True} | options
+    return models.SimpleBaseline(5, (64, 32, 3), **options)
+
+
+def head_shapes():
+    shapes = conv_shapes("deconv_layers.0", 6, 512, 4, "deconv_layers.1") | {"deconv_layers.0.bias": (6,)}
+    shapes |= {f"deconv_layers.1.{name}": (6,) for name in ("weight", "bias", "running_mean", "running_var")}
+    shapes["deconv_layers.0.weight"] = (512, 6, 4, 4)  # inputs first
+    shapes |= conv_shapes("deconv_layers.3", 4, 4, 3, "deconv_layers.4", bias=True)
+    shapes["deconv_layers.3.weight"] = (6, 4, 3, 3)
+    return shapes | conv_shapes("final_layer", 4, 5, 1, bias=True)
+
+
+def assert_conv_loaded(layer, state, module, norm=None):
+    np.testing.assert_array_equal(layer.kernel, np.transpose(state[f"{module}.weight"], (2, 3, 1, 0)))
+    if layer.use_bias:
+        np.testing.assert_array_equal(layer.bias, state[f"{module}.bias"])
+    for ours, theirs in (
+        ("gamma", "weight"),
+        ("beta", "bias"),
+        ("moving_mean", "running_mean"),
+        ("moving_variance", "running_var"),
+    ):
+        if norm:
+            np.testing.assert_array_equal(getattr(layer, ours), state[f"{norm}.{theirs}"])
+
+
+@pytest.mark.parametrize("prefixes", [("", ""), ("backbone.", "keypoint_head."), ("module.backbone.", "module.head.")])
+def test_a_pose_network_by_its_layers_given_names(prefixes):
+    state = random_state(resnet18_shapes() | head_shapes())
+    head = ("deconv_layers", "final_layer")
+    published = {prefixes[name.startswith(head)] + name: array for name, array in state.items()}
+    model = weights.load_torch(small_baseline(), published)
+    assert_conv_loaded(model.get_layer("conv1"), state, "conv1", "bn1")
+    assert_conv_loaded(model.get_layer("layer2.0.conv2"), state, "layer2.0.conv2", "layer2.0.bn2")
+    names = ("layer2.0.downsample.0", "layer2.0.downsample.1")
+    assert_conv_loaded(model.get_layer("layer2.0.downsample"), state, *names)
+    assert_conv_loaded(model.get_layer("deconv_layers.3"), state, "deconv_layers.3", "deconv_layers.4")
+    assert_conv_loaded(model.get_layer("final_layer"), state, "final_layer")
+
+
+def test_wrappings_in_any_order():
+    state = c3d_state()
+    model = weights.load_torch(small_c3d(), {f"model.module.backbone.{name}": array for name, array in state.items()})
+    assert_loaded(model, state)
+
+
+def small_hourglass(num_joints=3):
+    return models.StackedHourglass(num_joints, (64, 64, 3), num_stacks=1, filters=8)
+
+
+def own_state(model, seed=0):
+    """A state dict that fits a model, from the shapes of what it is built of."""
+    shapes = {name: variable.shape for name, (variable, _) in weights._slots(model).items()}
+    shapes = {name: (*shape[:1:-1], *shape[:2]) if len(shape) == 4 else shape for name, shape in shapes.items()}
+    return random_state(shapes, seed)
+
+
+def test_weights_that_the_reference_never_uses_are_known_by_name_and_shape():
+    model = small_hourglass()
+    state, unused = own_state(model), model.unused_torch_weights()
+    assert "pre.3.skip_layer.conv.weight" in unused and "pre.1.skip_layer.conv.weight" not in unused
+    weights.load_torch(model, state)
+    weights.load_torch(model, state | random_state(unused))
+    wrong = random_state(unused | {"pre.3.skip_layer.conv.bias": (127,)})
+    message = refusal(model, state | wrong)
+    assert "1 misshapen: pre.3.skip_layer.conv.bias (127,), unused, for (128,);" in message
+    assert message.endswith("number of joints that the file was trained with.")
+    message = refusal(model, state | {"pre.1.skip_layer.conv.scale": np.ones(128)})
+    assert "1 left over: pre.1.skip_layer.conv.scale;" in message
+    del state["pre.1.skip_layer.conv.weight"]
+    assert "1 missing from the file: pre.1.skip_layer.conv.weight;" in refusal(model, state)
+
+
+# ---------------------------------------- backbones
+def backbone_refusal(model, source, error=ValueError):
+    before = values(model)
+    with pytest.raises(error) as raised:
+        weights.load_backbone(model, source)
+    for old, new in zip(before, values(model), strict=True):
+        np.testing.assert_array_equal(old, new)
+    return str(raised.value)
+
+
+def imagenet_resnet18(seed=0):
+    shapes = resnet18_shapes() | {"fc.weight": (1000, 512), "fc.bias": (1000,)}
+    return random_state(shapes, seed) | {"bn1.num_batches_tracked": np.array(3)}
+
+
+@pytest.mark.parametrize("kind", ["mapping", ".pth", ".safetensors"])
+def test_a_resnet_of_torchvision(tmp_path, kind):
+    state, model = imagenet_resnet18(), small_baseline()
+    source, head = state, [np.array(w) for w in model.get_layer("deconv_layers.0").weights]
+    if kind == ".pth":
+        torch = pytest.importorskip("torch")
+        source = tmp_path / "resnet18.pth"
+        torch.save(to_torch(state, torch), source)
+    elif kind == ".safetensors":
+        source = tmp_path / "resnet18.safetensors"
+        pytest.importorskip("safetensors.numpy").save_file(state, source)
+    assert weights.load_backbone(model, source) is model
+    assert_conv_loaded(model.get_layer("conv1"), state, "conv1", "bn1")
+    assert_conv_loaded(model.get_layer("layer4.1.conv2"), state, "layer4.1.conv2", "layer4.1.bn2")
+    names = ("layer3.0.downsample.0", "layer3.0.downsample.1")
+    assert_conv_loaded(model.get_layer("layer3.0.downsample"), state, *names)
+    for before, weight in zip(head, model.get_layer("deconv_layers.0").weights, strict=True):
+        np.testing.assert_array_equal(before, weight)
+
+
+def test_a_backbone_that_does_not_fit_is_refused_as_a_whole():
+    state = imagenet_resnet18()
+    del state["layer1.0.bn1.weight"]
+    state |= {"layer5.0.conv1.weight": np.ones(3), "conv1.weight": np.ones((64, 1, 7, 7))}
+    state["deconv_layers.0.weight"] = np.ones((512, 6, 4, 4))
+    message = backbone_refusal(small_baseline(), state)
+    assert "does not fit SimpleBaseline, which is left as it was" in message
+    assert "1 missing from the file: layer1.0.bn1.weight;" in message
+    assert "2 left over: deconv_layers.0.weight, layer5.0.conv1.weight;" in message
+    assert "1 misshapen: conv1.weight (64, 1, 7, 7)" in message
+    assert "the depth or width of the file; a whole pose network is for load_torch" in message
+    message = backbone_refusal(small_baseline(depth=34), imagenet_resnet18())
+    assert "missing from the file: layer1.2.bn1.bias" in message and "left over" not in message
+
+
+@pytest.mark.parametrize("model", [small_c3d, small_hourglass])
+def test_a_network_without_a_backbone_of_its_own_is_refused(model):
+    message = backbone_refusal(model(), imagenet_resnet18())
+    assert "for SimpleBaseline and HRNet, got" in message and "use load_torch" in message
+
+
+def small_hrnet():
+    return models.HRNet(5, (64, 32, 3), 4, (1, 1, 2), num_blocks=1)
+
+
+def test_a_published_hrnet_of_imagenet():
+    model = small_hrnet()
+    state = {name: array for name, array in own_state(model).items() if not name.startswith("final_layer")}
+    classifier = conv_shapes("incre_modules.0.0.conv1", 4, 32, 1, "incre_modules.0.0.bn1")
+    classifier |= conv_shapes("downsamp_modules.0.0", 128, 256, 3, "downsamp_modules.0.1", bias=True)
+    classifier |= conv_shapes("final_layer.0", 1024, 2048, 1, "final_layer.1", bias=True)
+    classifier |= {"classifier.weight": (1000, 64), "classifier.bias": (1000,)}
+    # The classifier reads all branches, the pose network only the finest.
+    classifier |= conv_shapes("stage4.1.fuse_layers.2.3.0", 32, 16, 1, "stage4.1.fuse_layers.2.3.1")
+    weights.load_backbone(model, state | random_state(classifier))
+    names = ("stage4.0.fuse_layers.3.0.2.0", "stage4.0.fuse_layers.3.0.2.1")
+    assert_conv_loaded(model.get_layer("stage4.0.fuse_layers.3.0.2"), state, *names)
+    assert not np.any(model.get_layer("final_layer").bias)
+    del state["stage4.0.fuse_layers.2.3.0.weight"]
+    assert "1 missing from the file: stage4.0.fuse_layers.2.3.0.weight;" in backbone_refusal(model, state)
+
+
+# ---------------------------------------- ResNets of keras.applications
+@pytest.fixture(scope="module")
+def applications_resnet():
+    """With weights that no initializer gives: here convolutions have biases."""
+    resnet = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(64, 64, 3))
+    random = np.random.default_rng(0)
+    for weight in resnet.weights:
+        if weight.name == "kernel":
+            weight.assign(random.normal(0, np.sqrt(2 / np.prod(weight.shape[:-1])), weight.shape))
+        elif weight.name == "moving_variance":
+            weight.assign(random.uniform(1e-5, 1.5, weight.shape))
+        else:
+            weight.assign(random.normal(weight.name == "gamma", 0.3, weight.shape))
+    return resnet
+
+
+def write_older_h5(resnet, path):
+    """As keras.applications downloads them: a group for each layer, the weights by their names."""
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        for layer in resnet.layers:
+            for weight in layer.weights:
+                file[f"{layer.name}/{layer.name}/{weight.name}:0"] = np.asarray(weight)
+
+
+@pytest.mark.parametrize("kind", ["model", "resnet.weights.h5", "resnet_notop.h5"])
+def test_a_resnet_of_keras_applications(applications_resnet, tmp_path, kind):
+    source = applications_resnet
+    if kind == "resnet.weights.h5":
+        source = tmp_path / kind
+        applications_resnet.save_weights(source)
+    elif kind == "resnet_notop.h5":
+        source = str(tmp_path / kind)
+        write_older_h5(applications_resnet, source)
+    model = models.SimpleBaseline(5, (64, 64, 3), deconv_filters=(4,), deconv_kernels=(4,), stride_on_1x1=True)
+    weights.load_backbone(model, source)
+    pixels = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3))
+    expected = applications_resnet(keras.applications.resnet.preprocess_input(pixels.astype("float32")))
+    features = keras.Model(model.input, model.get_layer("deconv_layers.0").input)
+    caffe = images.normalize(pixels, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)  # as documented
+    np.testing.assert_allclose(features(caffe), expected, rtol=0.01, atol=0.001 * np.abs(expected).max())
+    exact = keras.applications.resnet.preprocess_input(pixels.astype("float32"))
+    np.testing.assert_allclose(features(exact), expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+
+
+def test_a_resnet_of_keras_applications_that_does_not_fit(applications_resnet, tmp_path):
+    model = small_baseline(depth=50)
+    message = backbone_refusal(model, applications_resnet)
+    assert "build a SimpleBaseline of depth 50, 101 or 152 with stride_on_1x1=True, got a SimpleBaseline" in message
+    assert "got a HRNet without" in backbone_refusal(small_hrnet(), applications_resnet)
+    message = backbone_refusal(small_baseline(depth=101, stride_on_1x1=True), applications_resnet)
+    assert "missing from the file: layer3.10.bn1.bias" in message and "left over" not in message
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense")])
+    message = backbone_refusal(small_baseline(depth=50, stride_on_1x1=True), other)
+    assert "2 left over: dense/bias, dense/kernel;" in message and "missing from the file: bn1.bias" in message
+    (tmp_path / "broken.h5").write_bytes(b"no such file")
+    message = backbone_refusal(small_baseline(depth=50, stride_on_1x1=True), tmp_path / "broken.h5")
+    assert "broken.h5 is not a readable HDF5 file" in message
+    message = backbone_refusal(small_baseline(), tmp_path / "absent.h5", FileNotFoundError)
+    assert "absent.h5, which does not exist; check the path" in message
 
 
 # ---------------------------------------- what does not fit

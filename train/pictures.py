@@ -78,7 +78,7 @@ class ClipBoard(TensorBoard):
             tf.summary.image(f"volumes/{i}_{self.class_names[int(labels[i])]}", strip[None])
 
     def draw(self):
-        answers = [(labels, self.model.predict_on_batch(clips).argmax(-1)) for clips, labels in self.validation]
+        answers = [(labels, answers_of(self.model, clips, len(labels)).argmax(-1)) for clips, labels in self.validation]
         labels, predicted = (np.concatenate(parts) for parts in zip(*answers, strict=True))
         matrix = metrics.confusion_matrix(labels, predicted, len(self.class_names))
         tf.summary.image("confusion_matrix", _confusion_image(matrix, self.class_names)[None])
@@ -101,9 +101,14 @@ class PoseBoard(TensorBoard):
         self.options = {"skeleton": skeleton, "codec": codec, "normalization": normalization}
 
     def draw(self):
-        maps = self.model.predict_on_batch(self.people["crop"])
+        maps = answers_of(self.model, self.people["crop"], len(self.people["crop"]))
         maps = maps[:, -1] if maps.ndim == 5 else maps  # [B, h, w, K] of the last stack
         tf.summary.image("truth_found_heatmaps", poses(self.people, maps, **self.options)[None])
+
+
+def answers_of(model, batch, count):
+    """What a model predicts of a batch of so many: under a distribution strategy each device answers to all of it."""
+    return model.predict_on_batch(batch)[:count]
 
 
 def some_people(dataset, skeleton, **options):

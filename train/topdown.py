@@ -93,6 +93,7 @@ RECIPES = {
         "hourglass": SMALL | {"variant": "hourglass2_small", "codec": "hourglass", "sigma_px": 1.0},
     },
 }
+FREE = ("workdir", "data_dir", "check", "detections", "export")  # flags that a run may be given anew
 AUGMENTATION = (
     "flip_probability",
     "scale_factor",
@@ -169,7 +170,7 @@ def run(config):
     common.set_up(config["seed"], config["precision"])
     steps = -(-int(splits["train"].cardinality()) // config["batch_size"])
     model = make_model(config, skeleton.num_keypoints, steps)
-    options = {key: value for key, value in config.items() if key not in ("workdir", "data_dir", "export", "check")}
+    options = {key: value for key, value in config.items() if key not in FREE}
     workdir = common.open_workdir(config["workdir"], options)
     network = train(model, splits, skeleton, config, workdir, steps)
     reading = {key: config[key] for key in ("codec", "box_padding", "flip_test")}
@@ -199,7 +200,7 @@ def resolve(config):
         config["sigma_px"] *= config["image_height"] / image_shape(config["model"], recipe["variant"])[0]
     if "decay_epochs" not in given:
         share = config["epochs"] / recipe["epochs"]
-        config["decay_epochs"] = [round(epoch * share) for epoch in recipe["decay_epochs"]]
+        config["decay_epochs"] = [max(1, round(epoch * share)) for epoch in recipe["decay_epochs"]]
     late = [epoch for epoch in config["decay_epochs"] if epoch >= config["epochs"]]
     if late and "decay_epochs" in given:
         raise ValueError(

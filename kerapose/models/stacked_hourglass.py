@@ -41,6 +41,7 @@ class StackedHourglass(Network):
         "hourglass2": {"num_stacks": 2},
         "hourglass1": {"num_stacks": 1},
         "hourglass2_small": {"num_stacks": 2, "filters": 64, "image_shape": (128, 128, 3)},
+        "hourglass1_small": {"num_stacks": 1, "filters": 32, "image_shape": (128, 128, 3)},
     }
 
     def __init__(self, num_joints, image_shape=(256, 256, 3), num_stacks=8, filters=256, increase=0, **kwargs):

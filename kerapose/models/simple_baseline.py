@@ -31,6 +31,7 @@ class SimpleBaseline(Network):
         final_kernel: kernel of the last convolution: 1 or 3.
         stride_on_1x1: whether the stride of a bottleneck is on its first convolution, as in the original ResNet and in
             keras.applications, and not on its 3 x 3 one, as in PyTorch.
+        base_filters: filters of the ResNet's first stage, doubled in each; 64 in every published one.
 
     Input: [B, H, W, 3], normalized. Output: heatmaps [B, H/4, W/4, num_joints] with three transposed convolutions,
     float32 under any precision policy.
@@ -46,14 +47,20 @@ class SimpleBaseline(Network):
     Learning for Image Recognition", CVPR 2016.
     """
 
-    # By the arguments that differ from the defaults. "tiny" is ours, for two cores.
+    # By the arguments that differ from the defaults. "small" and "tiny" are ours, for two cores.
     VARIANTS = {
         "resnet50": {},
         "resnet101": {"depth": 101},
         "resnet152": {"depth": 152},
         "resnet18": {"depth": 18},
         "resnet34": {"depth": 34},
-        "resnet18_tiny": {"depth": 18, "deconv_filters": (128, 128, 128), "image_shape": (128, 96, 3)},
+        "resnet18_small": {"depth": 18, "deconv_filters": (128, 128, 128), "image_shape": (128, 96, 3)},
+        "resnet18_tiny": {
+            "depth": 18,
+            "base_filters": 32,
+            "deconv_filters": (64, 64, 64),
+            "image_shape": (128, 96, 3),
+        },
     }
 
     HEAD = ("deconv_layers.", "final_layer.")
@@ -69,11 +76,12 @@ class SimpleBaseline(Network):
         deconv_bias=False,
         final_kernel=1,
         stride_on_1x1=False,
+        base_filters=64,
         **kwargs,
     ):
         check_arguments(depth, deconv_filters, deconv_kernels, final_kernel, stride_on_1x1)
         inputs = keras.Input(image_shape)
-        x = resnet(inputs, depth, stride_on_1x1)  # [B, H/32, W/32, C]
+        x = resnet(inputs, depth, base_filters, stride_on_1x1)  # [B, H/32, W/32, C]
         for index, (filters, kernel) in enumerate(zip(deconv_filters, deconv_kernels, strict=True)):
             names = (f"deconv_layers.{3 * index}", f"deconv_layers.{3 * index + 1}")
             options = {"use_bias": deconv_bias, "kernel_initializer": small_normal(), "torch_names": names}
@@ -87,17 +95,18 @@ class SimpleBaseline(Network):
         self.deconv_bias = deconv_bias
         self.final_kernel = final_kernel
         self.stride_on_1x1 = stride_on_1x1
+        self.base_filters = base_filters
 
 
-def resnet(x, depth, stride_on_1x1):
-    """The convolutional part of a ResNet: [B, H, W, 3] -> [B, H/32, W/32, 512 or 2048]."""
+def resnet(x, depth, base_filters, stride_on_1x1):
+    """The convolutional part of a ResNet: [B, H, W, 3] -> [B, H/32, W/32, 8 or 32 * base_filters]."""
     stage_blocks, is_deep = RESNETS[depth]
-    x = numbered_conv(x, 64, 7, 2, "", 1)
+    x = numbered_conv(x, base_filters, 7, 2, "", 1)
     x = layers.ZeroPadding2D(1, name="maxpool.padding")(x)  # what comes out of a ReLU is never below 0
-    x = layers.MaxPooling2D(3, 2, name="maxpool")(x)  # [B, H/4, W/4, 64]
+    x = layers.MaxPooling2D(3, 2, name="maxpool")(x)  # [B, H/4, W/4, base_filters]
     for stage, blocks in enumerate(stage_blocks):
         for block in range(blocks):
-            name, filters = f"layer{stage + 1}.{block}.", 64 * 2**stage
+            name, filters = f"layer{stage + 1}.{block}.", base_filters * 2**stage
             stride = 2 if stage > 0 and block == 0 else 1
             if is_deep:
                 x = bottleneck(x, filters, stride, name, stride_on_1x1=stride_on_1x1)

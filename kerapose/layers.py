@@ -242,8 +242,8 @@ class ConvTransposeNorm(_Normalizing):
         return self.activation(add_bias(y, ops.cast(shift, self.compute_dtype)))
 
     def _convolve(self, x, kernel):
-        # One operation of the backend. As a 2 x 2 convolution that gives the four pixels of a block as channels, it
-        # took two to eight times as long on the CPU, forward and backward.
+        # The operation of the backend. A 2 x 2 convolution whose channels are then spread over blocks of pixels gives
+        # the same, but on the CPU rearranging the kernel and the pixels takes longer than it saves.
         kernel = ops.cast(kernel, self.compute_dtype)
         if self.kernel_size == 4:
             return ops.conv_transpose(x, kernel, strides=2, padding="same")

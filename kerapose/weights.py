@@ -40,7 +40,8 @@ def load_torch(model, source):
         model: a network of `kerapose.models`.
         source: a mapping of PyTorch state-dict names to arrays or tensors, or the path of a `.pth`, `.pt` or
             `.safetensors` file. A `.pth` is read with `weights_only=True`, so it can run no code; it needs the extra
-            `kerapose[torch]`. Wrappings ("module.", "backbone.", "cls_head.", a "state_dict" entry) are stripped.
+            `kerapose[torch]`. Wrappings ("module.", "backbone.", "cls_head.", "keypoint_head.", "head.", a "state_dict"
+            entry) are stripped.
 
     Returns:
         The model.

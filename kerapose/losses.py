@@ -1,9 +1,13 @@
-"""What the heatmap networks are trained on."""
+"""What the networks of heatmaps and of poses in space are trained on."""
 
 import keras
+import numpy as np
 from keras import ops
 
+from kerapose.ops import alignment, cameras
 
+
+# ------------------------------------------------------------------------------------------------------------ heatmaps
 class _JointsLoss(keras.losses.Loss):
     """Takes heatmaps and one weight per joint apart, in float32 whatever the model computes in."""
 
@@ -153,3 +157,213 @@ def _one_per_joint(weights, predicted):
 def _fit(first, second):
     """Whether two shapes agree wherever both are known."""
     return all(a == b or a is None or b is None for a, b in zip(first, second, strict=True))
+
+
+# ------------------------------------------------------------------------------------------------------ poses in space
+@keras.saving.register_keras_serializable("kerapose")
+class MPJPE(keras.losses.Loss):
+    """The mean distance of predicted joints from the true ones, what temporal lifters are trained on.
+
+    Args:
+        reduction: Keras's.
+        name: of the loss.
+
+    Inputs: true and predicted poses [B, ..., J, C] alike, metres; optional weights [B], one for each sample's mean.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> model.compile(optimizer="adam", loss=MPJPE())
+        >>> model.fit(dataset)  # of (windows [B, T, J, 2], poses [B, 1, J, 3])
+
+    Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-Supervised Training",
+    CVPR 2019.
+    """
+
+    def __init__(self, reduction="sum_over_batch_size", name="mpjpe"):
+        super().__init__(name=name, reduction=reduction, dtype="float32")
+
+    def call(self, y_true, y_pred):
+        distances = _distances(y_true, y_pred)  # [B, ..., J]
+        return ops.mean(distances, axis=tuple(range(1, len(distances.shape))))  # [B]
+
+
+def mpjpe(y_true, y_pred):
+    """The mean Euclidean distance over all joints of all poses.
+
+    Args:
+        y_true: [..., J, C], metres.
+        y_pred: [..., J, C], metres.
+
+    Returns:
+        a scalar, metres. Its gradient is 0, not NaN, where a prediction is exact.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> mpjpe([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 3.0, 4.0], [0.0, 0.0, 0.0]])
+        2.5
+    """
+    return ops.mean(_distances(y_true, y_pred))
+
+
+def weighted_mpjpe(y_true, y_pred, weights):
+    """The mean of weighted distances; as published it is not divided by the sum of the weights.
+
+    The trajectory is trained on it with 1 / depth as weights, since what is far away is seen less well.
+
+    Args:
+        y_true: [..., J, C], metres.
+        y_pred: [..., J, C], metres.
+        weights: [..., J] or with axes of size 1, [..., 1] for one weight a pose.
+
+    Returns:
+        a scalar, metres times the unit of the weights.
+
+    Raises:
+        ValueError: if the shapes do not fit together.
+
+    Example:
+        >>> weighted_mpjpe(trajectory, predicted, weights=1 / trajectory[..., 2])  # [B, T, 1, 3], [B, T, 1]
+
+    Paper: Pavllo et al., CVPR 2019.
+    """
+    distances, weights = _distances(y_true, y_pred), ops.cast(weights, "float32")
+    given, wanted = tuple(weights.shape), tuple(distances.shape)
+    if len(given) > len(wanted) or not all(
+        a in (1, b, None) or b is None for a, b in zip(given[::-1], wanted[::-1], strict=False)
+    ):
+        raise ValueError(
+            f"weights must broadcast to {wanted}, the poses' shape without coordinates, got {given}; "
+            "use [..., 1] for one weight a pose."
+        )
+    return ops.mean(weights * distances)
+
+
+def n_mpjpe(y_true, y_pred):
+    """`mpjpe` of predictions that are brought to the size of the true poses first, each by one factor.
+
+    Args:
+        y_true: [..., J, C], metres, root-relative.
+        y_pred: [..., J, C], in any unit.
+
+    Returns:
+        a scalar, metres.
+
+    Raises:
+        ValueError: if the shapes differ.
+
+    Example:
+        >>> n_mpjpe(poses, 2.0 * poses)
+        0.0
+
+    Paper: Rhodin et al., "Unsupervised Geometry-Aware Representation for 3D Human Pose Estimation", ECCV 2018.
+    """
+    return mpjpe(y_true, alignment.scale_to(y_pred, y_true))
+
+
+def bone_lengths(poses, parents):
+    """The lengths of a skeleton's bones, one for each joint that has a parent, in the order of the joints.
+
+    Args:
+        poses: [..., J, C], metres.
+        parents: J indices, -1 for the root.
+
+    Returns:
+        [..., J - 1] float32, metres.
+
+    Raises:
+        ValueError: if `parents` is no tree over these joints.
+
+    Example:
+        >>> bone_lengths([[0.0, 0.0, 0.0], [0.0, 0.4, 0.0], [0.0, 0.4, 0.3]], parents=(-1, 0, 1))
+        [0.4, 0.3]
+    """
+    poses = ops.cast(poses, "float32")
+    parents, num_joints = np.asarray(parents, "int32"), poses.shape[-2]
+    if parents.shape != (num_joints,) or (parents >= num_joints).any() or (parents < 0).sum() != 1:
+        raise ValueError(
+            f"parents must hold an index for each of {num_joints} joints and -1 for one root, got {parents.tolist()}."
+        )
+    children = np.flatnonzero(parents >= 0)
+    bones = ops.take(poses, children, axis=-2) - ops.take(poses, parents[children], axis=-2)  # [..., J - 1, C]
+    return _lengths(bones)
+
+
+def bone_length_penalty(labelled, unlabelled, parents):
+    """How far the mean bone lengths of unlabelled predictions are from those of labelled ones.
+
+    A bone's mean is over all samples and frames of its set, the penalty the mean over bones of the size of the
+    difference. As published, gradients reach both sets.
+
+    Args:
+        labelled: [..., J, C] predicted poses of people with labels, metres.
+        unlabelled: [..., J, C] predicted poses of people without, metres; as many as you like.
+        parents: J indices, -1 for the root.
+
+    Returns:
+        a scalar, metres.
+
+    Raises:
+        ValueError: as `bone_lengths`.
+
+    Example:
+        >>> bone_length_penalty(poses, 1.1 * poses, parents)  # a tenth of the mean bone
+
+    Paper: Pavllo et al., CVPR 2019.
+    """
+    first, second = (bone_lengths(poses, parents) for poses in (labelled, unlabelled))
+    first, second = (ops.mean(lengths, axis=tuple(range(len(lengths.shape) - 1))) for lengths in (first, second))
+    return ops.mean(ops.abs(first - second))
+
+
+def reprojection(poses_m, trajectory_m, keypoints_screen, camera, distortion=True):
+    """The mean distance on the screen of projected predictions from the keypoints that they were predicted from.
+
+    Args:
+        poses_m: [..., T, J, 3] predicted poses relative to the root, camera axes, metres.
+        trajectory_m: [..., T, 1, 3] predicted root in camera space, metres.
+        keypoints_screen: [..., T, J, 2], screen, of the very frames that are predicted: the middle ones of a window,
+            or the last ones if the network is causal.
+        camera: [..., 9] or [9] (`ops.cameras.normalize_intrinsics`).
+        distortion: whether the lens distorts.
+
+    Returns:
+        a scalar in units of the screen, half the width of the picture.
+
+    Raises:
+        ValueError: if the shapes do not fit together.
+
+    Example:
+        >>> reprojection(network(windows), trajectory(windows), windows[:, 13:-13], camera)
+
+    Paper: Pavllo et al., CVPR 2019.
+    """
+    poses, trajectory = ops.cast(poses_m, "float32"), ops.cast(trajectory_m, "float32")
+    if len(trajectory.shape) != len(poses.shape) or trajectory.shape[-2] != 1:
+        raise ValueError(
+            f"trajectory_m must be [..., T, 1, 3] for poses [..., T, J, 3], got {tuple(trajectory.shape)} for "
+            f"{tuple(poses.shape)}; keep the axis of its one joint."
+        )
+    return mpjpe(keypoints_screen, cameras.project(poses + trajectory, camera, distortion))
+
+
+def _distances(y_true, y_pred):
+    """The distance of each joint: [..., J, C], [..., J, C] -> [..., J] float32."""
+    y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+    first, second = tuple(y_true.shape), tuple(y_pred.shape)
+    if len(first) != len(second) or not _fit(first, second):  # broadcasting would quietly compare other frames
+        raise ValueError(
+            f"poses must be [..., J, C], true and predicted ones alike, got {first} and {second}; "
+            "check the joints and the frames that the network predicts."
+        )
+    return _lengths(y_true - y_pred)
+
+
+def _lengths(vectors):
+    """[..., C] -> [...]; the root of 0 has no finite gradient, so that it is not taken there."""
+    squared = ops.sum(ops.square(vectors), axis=-1)
+    positive = squared > 0
+    return ops.where(positive, ops.sqrt(ops.where(positive, squared, 1.0)), 0.0)

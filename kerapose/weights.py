@@ -6,18 +6,30 @@ nothing is matched by order or by shape.
 
 import re
 from collections import Counter
-from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from kerapose.layers import BATCH_NORM_EPSILON, BatchNorm, ConvNorm, ConvTransposeNorm
+from kerapose.layers import BATCH_NORM_EPSILON, BatchNorm, ConvNorm, ConvTransposeNorm, TemporalConvNorm
 
 # Beginnings that published files put before a module's own name.
 WRAPPINGS = ("module.", "model.", "backbone.", "cls_head.", "keypoint_head.", "head.")
 NESTINGS = ("state_dict", "model", "model_state_dict")
 IGNORED_ENDINGS = ("num_batches_tracked",)
+
+# The classes and functions that the state of a NumPy generator is pickled with, by the names of old and new versions.
+GENERATOR_STATE = (
+    "numpy.random.__RandomState_ctor",
+    "numpy.random._pickle.__randomstate_ctor",
+    "numpy.random._pickle.__bit_generator_ctor",
+    "numpy.random._mt19937.MT19937",
+    "numpy.core.multiarray._reconstruct",
+    "numpy._core.multiarray._reconstruct",
+    "numpy.ndarray",
+    "numpy.dtype",
+    "_codecs.encode",
+)
 
 # What the weights of a batch norm are called in Keras and in PyTorch.
 NORM_NAMES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
@@ -38,10 +50,10 @@ def load_torch(model, source):
 
     Args:
         model: a network of `kerapose.models`.
-        source: a mapping of PyTorch state-dict names to arrays or tensors, or the path of a `.pth`, `.pt` or
-            `.safetensors` file. A `.pth` is read with `weights_only=True`, so it can run no code; it needs the extra
-            `kerapose[torch]`. Wrappings ("module.", "backbone.", "cls_head.", "keypoint_head.", "head.", a "state_dict"
-            entry) are stripped.
+        source: a mapping of PyTorch state-dict names to arrays or tensors, or the path of a `.pth`, `.pt`, `.bin` or
+            `.safetensors` file. The first three are read with `weights_only=True`, so they can run no code; that needs
+            the extra `kerapose[torch]`. Wrappings ("module.", "backbone.", "cls_head.", "keypoint_head.", "head.", a
+            "state_dict" entry; for a lifter "model_pos" or, with one output joint, "model_traj") are stripped.
 
     Returns:
         The model.
@@ -58,7 +70,7 @@ def load_torch(model, source):
     """
     outputs = "joints" if hasattr(model, "num_joints") else "classes"
     remedy = f"build the model with the variant, input channels and number of {outputs} that the file was trained with"
-    return _load(model, _slots(model), _read(source), remedy)
+    return _load(model, _slots(model), _read(source, getattr(model, "torch_nestings", ())), remedy)
 
 
 def load_backbone(model, source):
@@ -135,7 +147,7 @@ def _slots(model):
     """Every weight of a model by its PyTorch name: {name: (variable, conversion)}."""
     slots = {}
     for layer in model.layers:
-        if isinstance(layer, ConvNorm | ConvTransposeNorm):
+        if isinstance(layer, ConvNorm | ConvTransposeNorm | TemporalConvNorm):
             convolution, norm = layer.torch_names
             slots[f"{convolution}.weight"] = (layer.kernel, _convolution_kernel)
             if layer.use_bias:
@@ -186,13 +198,13 @@ def _strip(name):
     return name
 
 
-def _read(source):
-    """A flat mapping of names to arrays, whatever the source."""
+def _read(source, nestings=()):
+    """A flat mapping of names to arrays, whatever the source; `nestings` are names that hold the state dict in it."""
     if isinstance(source, str | Path):
         source = _read_file(Path(source))
     if not hasattr(source, "items"):
         raise ValueError(f"A checkpoint maps names to arrays, got a {type(source).__name__}; save its state dict.")
-    for key in NESTINGS:
+    for key in (*nestings, *NESTINGS):
         if key in source and hasattr(source[key], "items"):
             source = source[key]
     return source
@@ -200,8 +212,10 @@ def _read(source):
 
 def _read_file(path):
     _existing(path)
-    if path.suffix not in (".pth", ".pt", ".safetensors"):
-        raise ValueError(f"A checkpoint ends in .pth, .pt or .safetensors, got {path.name}; convert or rename it.")
+    if path.suffix not in (".pth", ".pt", ".bin", ".safetensors"):
+        raise ValueError(
+            f"A checkpoint ends in .pth, .pt, .bin or .safetensors, got {path.name}; convert or rename it."
+        )
     load = _loader(path.suffix)
     try:
         return load(path)
@@ -222,7 +236,25 @@ def _existing(path):
 def _loader(suffix):
     if suffix == ".safetensors":
         return _need("safetensors.numpy", "safetensors").load_file
-    return partial(_need("torch", "torch").load, map_location="cpu", weights_only=True)
+    torch = _need("torch", "torch")
+
+    def load(path):
+        # VideoPose3D keeps the state of NumPy's generator beside the weights, which PyTorch's safe reader refuses.
+        # It is read as something that holds nothing and does nothing.
+        with torch.serialization.safe_globals([(_Unread, name) for name in GENERATOR_STATE]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+
+    return load
+
+
+class _Unread:
+    """Stands for whatever of a file is not read."""
+
+    def __init__(self, *arguments):
+        pass
+
+    def __setstate__(self, state):
+        pass
 
 
 def _need(module, extra):

@@ -1,0 +1,139 @@
+"""StreamingLifter: a causal TemporalLifter that takes one frame at a time and remembers what it needs of the past."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class StreamingLifter(keras.Model):
+    """Gives the poses of a causal lifter frame by frame: a frame costs one column of the network, not a whole window.
+
+    Each convolution over time with a width w and a dilation d keeps its last (w - 1) * d inputs in a ring buffer, in
+    which the taps that the new column needs stand at fixed distances. Before its first frame a track is taken to have
+    stood still, as in the batch form, whose tracks are padded by their first frame; the poses are the same.
+
+    The state goes in and comes out (`step`), so that it may live on a client, in a served model or in JAX; called as a
+    function, the object keeps it itself. Norms are folded into the convolutions once, when it is made: it is a snapshot
+    of the network.
+
+    Args:
+        network: a causal `TemporalLifter`, in the dilated or strided form.
+
+    Raises:
+        ValueError: if the network is not causal, or dense.
+
+    Example:
+        >>> stream = StreamingLifter(network)
+        >>> for keypoints in camera:  # [M, K, 2] screen coordinates of M tracks
+        ...     poses_m = stream(keypoints)  # [M, J, 3]
+        >>> stream.reset([1])  # another person has got the second track
+    """
+
+    def __init__(self, network, **kwargs):
+        super().__init__(**kwargs)
+        if not network.causal or network.dense:
+            form = "dense" if network.causal else "not causal"
+            raise ValueError(
+                f"A stream needs a causal, dilated network, got one that is {form}; train with causal=True."
+            )
+        self.network = network
+        self.num_joints, self.in_features = network.num_joints, network.in_features
+        self.pose_shape = network.output_shape[-2:]
+        # (width, dilation) of every convolution, the first over time, then in pairs: over time, of one frame.
+        dilations = np.cumprod((1, *network.filter_widths[:-1]))
+        self.taps = [(int(w), int(d)) for w, d in zip(network.filter_widths, dilations, strict=True)]
+        self.kernels, self.shifts = [], []
+        for layer in network.convolutions():
+            kernel, shift = layer.folded()
+            width, channels, filters = kernel.shape
+            kernel = ops.reshape(kernel, (width * channels, filters))
+            for name, values, kept in (("kernel", kernel, self.kernels), ("shift", shift, self.shifts)):
+                variable = self.add_weight(name=f"{layer.name}_{name}", shape=values.shape, trainable=False)
+                variable.assign(values)
+                kept.append(variable)
+        self.shrink = network.get_layer("shrink")
+        self.state = None
+        self.autocast = False
+        self.built = True
+
+    def initial_state(self, num_tracks):
+        """The state before the first frame of `num_tracks` tracks.
+
+        Returns:
+            {"position": [1] int32, the number of frames so far, "fresh": [M] float32, 1 for tracks without a past,
+            "buffer_0", ...: [M, (w - 1) * d, C] float32 past inputs of each convolution over time}.
+        """
+        sizes = [self.num_joints * self.in_features] + [self.network.channels] * (len(self.taps) - 1)
+        buffers = {
+            f"buffer_{i}": ops.zeros((num_tracks, (width - 1) * dilation, channels), "float32")
+            for i, ((width, dilation), channels) in enumerate(zip(self.taps, sizes, strict=True))
+            if width > 1
+        }
+        return {"position": ops.zeros((1,), "int32"), "fresh": ops.ones((num_tracks,), "float32")} | buffers
+
+    def step(self, keypoints, state, reset=None):
+        """Lifts one frame of each track.
+
+        Args:
+            keypoints: [M, K, 2], screen coordinates (`ops.cameras.normalize_screen`).
+            state: from `initial_state` or the last step.
+            reset: [M] true where another track begins with this frame. None: nowhere.
+
+        Returns:
+            poses [M, J, 3], metres, relative to the root as the network gives it, and the new state.
+        """
+        fresh = state["fresh"] if reset is None else ops.maximum(state["fresh"], ops.cast(reset, "float32"))
+        position, new = state["position"], {}
+        x = ops.reshape(ops.cast(keypoints, "float32"), (-1, self.num_joints * self.in_features))  # [M, K*F]
+        x = self._column(x, 0, 0, state, position, fresh, new)
+        for block in range(1, len(self.taps)):
+            y = self._column(x, block, 2 * block - 1, state, position, fresh, new)
+            x = x + self._dense(y, 2 * block)
+        poses = ops.reshape(self.shrink(x), (-1, *self.pose_shape))  # [M, J, 3]
+        return poses, {"position": position + 1, "fresh": ops.zeros_like(fresh)} | new
+
+    def _column(self, x, index, layer, state, position, fresh, new):
+        """One column of a convolution over time: [M, C] -> [M, C']; puts the buffer that follows into `new`."""
+        width, dilation = self.taps[index]
+        if width == 1:
+            return self._dense(x, layer)
+        size, name = (width - 1) * dilation, f"buffer_{index}"
+        frame = ops.expand_dims(x, 1)  # [M, 1, C]
+        buffer = ops.where(ops.reshape(fresh, (-1, 1, 1)) > 0, frame, state[name])  # [M, size, C]
+        oldest = position % size
+        places = [(oldest + tap * dilation) % size for tap in range(width - 1)]
+        past = [ops.reshape(ops.take(buffer, place, axis=1), (-1, x.shape[-1])) for place in places]
+        is_oldest = ops.reshape(ops.equal(ops.arange(size, dtype="int32"), oldest), (1, size, 1))
+        new[name] = ops.where(is_oldest, frame, buffer)
+        return self._dense(ops.concatenate([*past, x], axis=-1), layer)
+
+    def _dense(self, x, layer):
+        return ops.relu(ops.matmul(x, self.kernels[layer]) + self.shifts[layer])
+
+    def call(self, keypoints):
+        """Lifts one frame of each track, [M, K, 2], and keeps the state; the number of tracks may not change."""
+        if self.state is not None and len(self.state["fresh"]) != len(keypoints):
+            raise ValueError(
+                f"A stream has a fixed number of tracks, {len(self.state['fresh'])}, got a frame of {len(keypoints)}; "
+                "call reset() to begin anew."
+            )
+        state = self.initial_state(len(keypoints)) if self.state is None else self.state
+        poses, self.state = self.step(keypoints, state)
+        return poses
+
+    def reset(self, tracks=None):
+        """Forgets the past of some tracks, given by their indices, or of all; after all, their number may change."""
+        if tracks is None or self.state is None:
+            self.state = None
+            return
+        fresh = ops.convert_to_numpy(self.state["fresh"]).copy()
+        fresh[np.asarray(tracks)] = 1
+        self.state = self.state | {"fresh": ops.convert_to_tensor(fresh)}
+
+    def get_config(self):
+        return super().get_config() | {"network": keras.saving.serialize_keras_object(self.network)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**(config | {"network": keras.saving.deserialize_keras_object(config["network"])}))

@@ -1,0 +1,158 @@
+"""The whole way from a track of 2D keypoints to 3D poses: screen coordinates, padding, the mirror image, a network."""
+
+import keras
+from keras import ops
+
+from kerapose.ops import cameras
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class TrackLifter(keras.Model):
+    """Lifts whole tracks of any length as VideoPose3D is tested; it is what tests, predicts and exports.
+
+    It pads each track by its first and last frame so that every frame gets a pose, asks the network about the track and
+    about its mirror image, and averages.
+
+    Args:
+        network: a `TemporalLifter`, in any form; it works in the dilated one.
+        flip_permutation: [K] (`Skeleton.flip_permutation`) of the keypoints.
+        output_flip_permutation: [J] of the joints of the pose. None: the same.
+        trajectory: a `TemporalLifter` with one output joint, which places the root in camera space. None: there is
+            none, and poses are relative to the root only.
+        flip_test: whether to average with the mirrored track.
+
+    Input: {"keypoints": [B, T, K, 2] pixels, x first, "frame_size": [B, 2] height and width in pixels} and, for tracks
+    of unequal lengths that were padded to T, "length": [B] frames. Output: {"poses_m": [B, T, J, 3] metres, relative to
+    the root, axes of the camera (x right, y down, z forward)} and, with a trajectory network, "trajectory_m": [B, T, 3]
+    metres, where the root is before the camera. Frames after the length of a track repeat its last one.
+
+    Example:
+        >>> lifter = TrackLifter(network, skeletons.H36M.flip_permutation)
+        >>> lifter({"keypoints": keypoints, "frame_size": np.array([[1002, 1000]])})["poses_m"].shape
+        (1, 240, 17, 3)
+
+    Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-supervised Training",
+    CVPR 2019.
+    """
+
+    def __init__(
+        self,
+        network,
+        flip_permutation,
+        output_flip_permutation=None,
+        trajectory=None,
+        flip_test=True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.flip_permutation = tuple(int(i) for i in flip_permutation)
+        outputs = flip_permutation if output_flip_permutation is None else output_flip_permutation
+        self.output_flip_permutation = tuple(int(i) for i in outputs)
+        self.network = dilated(network)
+        self.trajectory = None if trajectory is None else dilated(trajectory)
+        self.flip_test = flip_test
+        self.autocast = False  # pixels are not rounded to bfloat16
+        self._check()
+
+    def call(self, inputs):
+        keypoints, frame_size = inputs["keypoints"], ops.cast(inputs["frame_size"], "float32")
+        lengths = inputs.get("length")
+        screen = cameras.normalize_screen(keypoints, ops.expand_dims(frame_size, 1))  # [B, T, K, 2]
+        answer = {"poses_m": self.lift(screen, lengths)}
+        if self.trajectory is not None:
+            answer["trajectory_m"] = self.follow(screen, lengths)
+        return answer
+
+    def lift(self, screen, lengths=None):
+        """Poses [B, T, J, 3] of tracks in screen coordinates [B, T, K, 2], of `lengths` [B] frames."""
+        return self._ask(self.network, screen, lengths, self.output_flip_permutation)
+
+    def follow(self, screen, lengths=None):
+        """Where the root is, [B, T, 3], by the trajectory network; as `lift`."""
+        return self._ask(self.trajectory, screen, lengths, (0,))[:, :, 0]
+
+    def _ask(self, network, screen, lengths, output_flip_permutation):
+        screen = pad_track(ops.cast(screen, "float32"), network.pad, network.causal_shift, lengths)
+        if not self.flip_test:
+            return network(screen, training=False)
+        both = ops.concatenate([screen, cameras.mirror(screen, self.flip_permutation)], axis=0)  # [2*B, T', K, 2]
+        plain, mirrored = ops.split(network(both, training=False), 2, axis=0)
+        return (plain + cameras.mirror(mirrored, output_flip_permutation)) / 2
+
+    def compute_output_spec(self, inputs):
+        batch, frames = inputs["keypoints"].shape[:2]
+        joints = len(self.output_flip_permutation)
+        answer = {"poses_m": keras.KerasTensor((batch, frames, joints, 3), "float32")}
+        if self.trajectory is not None:
+            answer["trajectory_m"] = keras.KerasTensor((batch, frames, 3), "float32")
+        return answer
+
+    def _check(self):
+        _, _, joints_out, features = self.network.output_shape
+        for name, permutation, count in (
+            ("flip_permutation", self.flip_permutation, self.network.num_joints),
+            ("output_flip_permutation", self.output_flip_permutation, joints_out),
+        ):
+            if len(permutation) != count:
+                raise ValueError(
+                    f"{name} has one entry per joint of the network, got {len(permutation)} for {count} joints; use "
+                    "the flip_permutation of the skeleton that the network was trained on."
+                )
+        if self.network.in_features != 2 or features != 3:
+            raise ValueError(
+                "A TrackLifter turns points (x, y) into (x, y, z), got a network with "
+                f"in_features={self.network.in_features} and out_features={features}; use one with 2 and 3."
+            )
+        if self.trajectory is not None and self.trajectory.output_shape[-2:] != (1, 3):
+            raise ValueError(
+                f"A trajectory network gives one joint, got {self.trajectory.output_shape[-2]}; build it with "
+                "num_joints_out=1."
+            )
+        if self.trajectory is not None and self.trajectory.num_joints != self.network.num_joints:
+            raise ValueError(
+                "The two networks take the same keypoints, got "
+                f"{self.network.num_joints} and {self.trajectory.num_joints}; train them together."
+            )
+
+    def get_config(self):
+        return super().get_config() | {
+            "network": keras.saving.serialize_keras_object(self.network),
+            "trajectory": self.trajectory and keras.saving.serialize_keras_object(self.trajectory),
+            "flip_permutation": self.flip_permutation,
+            "output_flip_permutation": self.output_flip_permutation,
+            "flip_test": self.flip_test,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        for name in ("network", "trajectory"):
+            config[name] = config[name] and keras.saving.deserialize_keras_object(config[name])
+        return cls(**config)
+
+
+def dilated(network):
+    """The form of a network that takes tracks of any length."""
+    return network.as_form() if network.strided else network
+
+
+def pad_track(track, pad, causal_shift=0, lengths=None):
+    """Repeats the first and the last frame of tracks.
+
+    Args:
+        track: [B, T, ...].
+        pad: frames to add at both ends.
+        causal_shift: how many of them to move from the end to the beginning.
+        lengths: [B] frames of each track, for tracks that were padded before. None: T.
+
+    Returns:
+        [B, T + 2 * pad, ...].
+    """
+    frames = ops.shape(track)[1]
+    indices = ops.arange(frames + 2 * pad) - (pad + causal_shift)
+    if lengths is None:
+        return ops.take(track, ops.clip(indices, 0, frames - 1), axis=1)
+    last = ops.expand_dims(ops.cast(lengths, "int32"), 1) - 1  # [B, 1]
+    indices = ops.minimum(ops.maximum(ops.expand_dims(ops.cast(indices, "int32"), 0), 0), last)  # [B, T']
+    indices = ops.reshape(indices, (-1, frames + 2 * pad, *(1 for _ in track.shape[2:])))
+    return ops.take_along_axis(track, indices, axis=1)

@@ -6,10 +6,13 @@ made from it, by the functions at the end of this file, and a file that asks for
 
 import collections
 import dataclasses
+import io
 import logging
+import math
 import operator
 import pathlib
 import pickle
+import zipfile
 from collections.abc import Mapping
 
 import numpy as np
@@ -380,27 +383,77 @@ def load_pickle(path):
     if not path.is_file():
         raise FileNotFoundError(f"There is no annotation file {path}; check the path.")
     with path.open("rb") as file:
-        try:
-            return _Unpickler(file).load()
-        except AnnotationError as error:
-            raise AnnotationError(f"{path}: {error}") from None
-        except Exception as error:  # a damaged pickle can raise nearly anything
-            raise AnnotationError(
-                f"{path}: the file must be a whole pickle, this one is damaged, cut short or no pickle "
-                f"({type(error).__name__}: {error}); copy or download it again."
-            ) from error
+        return _load(_Unpickler, file, path, "pickle")
+
+
+def load_npz(path):
+    """Loads an .npz file whose arrays may hold Python objects, which NumPy keeps as pickles.
+
+    Args:
+        path: the file.
+
+    Returns:
+        dict of arrays, those of objects with arrays, numbers, strings and plain containers in them.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        AnnotationError: when it is no whole .npz file, or a pickle in it asks for anything else.
+
+    Example:
+        >>> load_npz("data_3d_h36m.npz")["positions_3d"].item().keys()
+        dict_keys(['S1', 'S5', 'S6', 'S7', 'S8', 'S9', 'S11'])
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; check the path.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            contents = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    except Exception as error:  # as for a pickle; the checksum of each array is compared here
+        raise AnnotationError(
+            f"{path}: the file must be a whole .npz file, this one is damaged, cut short or no .npz file "
+            f"({type(error).__name__}: {error}); copy or download it again."
+        ) from error
+    return {name: _load(_NpyReader, io.BytesIO(content), path, ".npz file") for name, content in contents.items()}
+
+
+def _load(reader, file, path, kind):
+    try:
+        return reader(file).load()
+    except AnnotationError as error:
+        raise AnnotationError(f"{path}: {error}") from None
+    except Exception as error:  # damaged content can raise nearly anything
+        raise AnnotationError(
+            f"{path}: the file must be a whole {kind}, this one is damaged, cut short or no {kind} "
+            f"({type(error).__name__}: {error}); copy or download it again."
+        ) from error
+
+
+class _NpyReader:
+    """Reads one array of an .npz file."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def load(self):
+        version = np.lib.format.read_magic(self._file)
+        header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        if header[version](self._file)[2].hasobject:
+            return np.asarray(_ObjectUnpickler(self._file).load())
+        self._file.seek(0)
+        return np.lib.format.read_array(self._file, allow_pickle=False)
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module, name):
         module = module.replace("__builtin__", "builtins")  # as old protocols spell it
         home = module.replace("numpy._core", "numpy.core")  # as NumPy 1 spells it
-        if (home, name) not in _ADMITTED:
+        if (home, name) not in self.admitted:
             raise AnnotationError(
                 f"a pickle may hold only arrays and plain containers, this one asks for {module}.{name}; do not use it "
                 "unless its maker saves it without."
             )
-        return _ADMITTED[home, name]
+        return self.admitted[home, name]
 
 
 # NumPy's own __setstate__ believes what a pickle tells it about a dtype: one whose flags or fields lie makes it follow
@@ -463,3 +516,43 @@ _ADMITTED = {
     ("collections", "defaultdict"): collections.defaultdict,
     **{("builtins", kind.__name__): kind for kind in (bool, bytes, bytearray, dict, float, frozenset, int, list, set)},
 }
+_Unpickler.admitted = _ADMITTED
+
+
+# An array of objects is a list of them in a pickle, which NumPy trusts to be as long as the shape says.
+class _AnyDtype(_Dtype):
+    """Stands for numpy.dtype where arrays of objects are admitted; nothing else can be made of such a dtype."""
+
+    def __init__(self, code, align=False, copy=False):
+        self.of_objects = str(code) in ("O", "O8")
+        if not self.of_objects:
+            super().__init__(code)
+
+    def __setstate__(self, state):
+        if not self.of_objects:
+            super().__setstate__(state)
+
+
+class _AnyArray(_Array):
+    """An array that a pickle can fill with numbers, text or objects."""
+
+    def __setstate__(self, state):
+        shape, dtype, is_fortran, content = state[-4:]
+        if not dtype.of_objects:
+            super().__setstate__(state)
+            return
+        if type(content) is not list or min(shape, default=0) < 0 or len(content) != math.prod(shape):
+            raise ValueError(f"shape {shape} of an array of objects that are not as many")
+        np.ndarray.__setstate__(self, (1, shape, np.dtype(object), bool(is_fortran), content))
+
+
+def _reconstruct_any(subtype, shape, code):
+    return np.ndarray.__new__(_AnyArray, 0, np.int8)
+
+
+class _ObjectUnpickler(_Unpickler):
+    admitted = _ADMITTED | {
+        ("numpy", "ndarray"): _AnyArray,
+        ("numpy", "dtype"): _AnyDtype,
+        ("numpy.core.multiarray", "_reconstruct"): _reconstruct_any,
+    }

@@ -1,0 +1,110 @@
+"""Augmentation of lifting: people seen from sides, at places and of builds that the recording does not have.
+
+A lifter that has seen few cameras learns these cameras. Where the poses are known in the world and so is the place of
+the camera, every window can be seen anew: the person is turned about the vertical, moved, made larger or smaller, and
+projected by the camera that was there. Heights, lenses and tilts stay those of the recording.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from kerapose.ops import cameras
+
+NEAREST_M = 1.0  # no person is moved nearer to the camera than this, nor beyond half a right angle from its axis
+
+
+def random_views(parents, share=1.0, shift_m=0.3, body_spread=0.0, bone_spread=0.0):
+    """Makes the augmentation that shows people from other sides (`augment` of `tracks.training`).
+
+    Args:
+        parents: J indices, the joint above each, -1 for the root, joint 0; a joint comes after its parent.
+        share: of the windows that are seen anew, from 0 to 1; the others keep their recorded keypoints, with their
+            detector's errors, if any.
+        shift_m: standard deviation of the displacement along each horizontal axis, metres; a third of it upwards.
+        body_spread: standard deviation of the logarithm of the factor by which a whole body is scaled.
+        bone_spread: likewise of each bone, left and right alike only in the mean.
+
+    Returns:
+        A function of a batch {"keypoints": [B, W, K, 2] screen, "poses_m": [B, W, J, 3] camera space, "poses_world_m":
+        [B, W, J, 3], "camera": [B, 9], "orientation": [B, 4], "translation_m": [B, 3]} and int32 [2] seeds. Of the
+        windows that are seen anew it replaces keypoints and poses; the others, and those that would leave the picture,
+        stay.
+
+    Raises:
+        ValueError: if a number is out of range, or `parents` is no such tree.
+
+    Example:
+        >>> augment = random_views(parents, share=0.8, body_spread=0.05)
+        >>> network.fit(tracks.training(known, 27, augment=augment), steps_per_epoch=100)
+    """
+    parents = [int(parent) for parent in parents]
+    if not parents or parents[0] != -1 or any(not 0 <= p < j for j, p in enumerate(parents) if j):
+        raise ValueError(f"parents must be -1 for joint 0 and an earlier joint for each other, got {parents}.")
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is a share of the windows, from 0 to 1, got {share}; 1 shows all of them anew.")
+    for name, value in (("shift_m", shift_m), ("body_spread", body_spread), ("bone_spread", bone_spread)):
+        if value < 0:
+            raise ValueError(f"{name} must not be negative, got {value}; 0 leaves that out.")
+
+    def augment(batch, seeds):
+        lacking = [key for key in ("camera", "orientation", "translation_m") if key not in batch]
+        if lacking:
+            raise ValueError(f"Other views need {lacking[0]} of the cameras, got none; give from_arrays the cameras.")
+        if batch["keypoints"].shape[2] != batch["poses_m"].shape[2]:
+            raise ValueError(
+                "Other views project the joints of the poses, which must be those of the keypoints, got "
+                f"{batch['poses_m'].shape[2]} and {batch['keypoints'].shape[2]}; leave this augmentation out."
+            )
+        streams = [seeds + [0, stream] for stream in range(5)]
+        count = tf.shape(batch["keypoints"])[0]
+        world = batch["poses_world_m"]
+        if body_spread or bone_spread:
+            scales = tf.exp(body_spread * tf.random.stateless_normal((count, 1), streams[0]))
+            scales *= tf.exp(bone_spread * tf.random.stateless_normal((count, len(parents)), streams[1]))
+            world = scaled(world, scales, parents)
+        angles = tf.random.stateless_uniform((count,), streams[2], 0, 2 * np.pi)
+        shifts = tf.random.stateless_normal((count, 3), streams[3]) * np.float32([shift_m, shift_m, shift_m / 3])
+        poses = cameras.world_to_camera(turned(world, angles, shifts), batch["orientation"], batch["translation_m"])
+        keypoints = cameras.project(poses, batch["camera"])
+        anew = tf.random.stateless_uniform((count,), streams[4]) < share
+        anew = (anew & is_in_view(poses))[:, None, None, None]
+        return batch | {
+            "keypoints": tf.where(anew, keypoints, batch["keypoints"]),
+            "poses_m": tf.where(anew, poses, batch["poses_m"]),
+        }
+
+    return augment
+
+
+def turned(poses_world_m, angles, shifts_m):
+    """Turns people about the vertical through their root in the middle of the window, and moves them.
+
+    Args:
+        poses_world_m: [B, W, J, 3], z up.
+        angles: [B], radians.
+        shifts_m: [B, 3].
+
+    Returns:
+        [B, W, J, 3].
+    """
+    middle = poses_world_m[:, poses_world_m.shape[1] // 2, 0]  # [B, 3]
+    offsets = poses_world_m - middle[:, None, None]
+    cos, sin = (f(angles)[:, None, None] for f in (tf.cos, tf.sin))  # [B, 1, 1]
+    x, y, z = tf.unstack(offsets, axis=-1)
+    return tf.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1) + (middle + shifts_m)[:, None, None]
+
+
+def scaled(poses_m, scales, parents):
+    """Scales each bone, [B, J] by the joint at its end, and leaves its direction: [B, W, J, 3] -> [B, W, J, 3]."""
+    joints = tf.unstack(poses_m, axis=2)
+    made = [joints[0]]
+    for joint, parent in list(enumerate(parents))[1:]:
+        made.append(made[parent] + (joints[joint] - joints[parent]) * scales[:, None, joint, None])
+    return tf.stack(made, axis=2)
+
+
+def is_in_view(poses_m):
+    """Which windows [B] have every joint in front of the camera and no further than 45 degrees from its axis."""
+    depth = poses_m[..., 2]
+    aside = tf.reduce_max(tf.abs(poses_m[..., :2]), axis=-1)
+    return tf.reduce_all((depth > NEAREST_M) & (aside < depth), axis=(1, 2))

@@ -8,6 +8,8 @@
     python datasets/build.py coco_keypoints/2017                    # downloads 20 GB
     python datasets/build.py coco_keypoints/mice --annotations=train:train.json,test:test.json --images=DIR
     python datasets/build.py mpii --manual_dir=DIR                  # DIR holds images/, train.json and valid.json
+    python datasets/build.py mocap/dance --manual_dir=DIR           # DIR holds takes.npz, cameras.json and meta.json
+    python datasets/build.py h36m/cpn_ft_h36m_dbb --manual_dir=DIR  # DIR holds VideoPose3D's .npz files and its cameras
 
 README.md tells where the files come from.
 """
@@ -57,6 +59,9 @@ def config_of(cls, name, config, own_file):
         raise ValueError(
             f"--{flag} goes with --{OWN_FILE_FLAGS[home][0]} and {home}/custom; leave it out or give both."
         )
+    named = getattr(sys.modules[cls.__module__], "named", None)  # of data sets that are all one's own
+    if config is not None and named is not None:
+        return named(config)
     if config is not None and config not in cls.builder_configs:
         known = ", ".join(f"{name}/{known}" for known in cls.builder_configs) or name
         own = f"; for a file of your own give --{needed}" if needed else ""
@@ -143,9 +148,11 @@ def report(builder, data_dir, done):
     """Where the data set is, how many examples each split has, what was left out, and how it is read."""
     path = "/".join(filter(None, [builder.name, builder.builder_config_name]))
     where = f', data_dir="{data_dir}"' if data_dir else ""
-    counts = (builder.info.metadata or {}).get("counts", {})
+    metadata = builder.info.metadata or {}
+    counts, left_out = metadata.get("counts", {}), metadata.get("left_out", [])
     lines = [f"{path} {done}: {builder.data_dir}"]
     lines += [f"  {split}: {info.num_examples}{told(counts.get(split))}" for split, info in builder.info.splits.items()]
+    lines += [f"  left out: {len(left_out)} ({', '.join(left_out)})"] if left_out else []
     lines += [f'Read it with tfds.load("{path}", split="{next(iter(builder.info.splits))}"{where}).']
     return "\n".join(lines)
 

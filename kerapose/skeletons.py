@@ -378,16 +378,33 @@ JHMDB = Skeleton(
         0.062, 0.062, 0.089, 0.089,
     ),
 )
+
+# HumanEva-I (Sigal, Balan and Black, IJCV 2010), the 15 joints and the order of VideoPose3D (Pavllo et al., CVPR 2019).
+# Its "pelvis" is `hip` here; `thorax` is the top of its torso, `head` one point of the head.
+HUMANEVA = Skeleton(
+    name="humaneva",
+    keypoints=(
+        "hip", "thorax",
+        "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist",
+        "left_hip", "left_knee", "left_ankle", "right_hip", "right_knee", "right_ankle",
+        "head",
+    ),
+    edges=(
+        (0, 1), (1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7),
+        (0, 8), (8, 9), (9, 10), (0, 11), (11, 12), (12, 13),
+        (1, 14),
+    ),
+)
 # fmt: on
 
-ALL = (COCO, MPII, H36M, OPENPOSE, NTU, JHMDB)
+ALL = (COCO, MPII, H36M, OPENPOSE, NTU, JHMDB, HUMANEVA)
 
 
 def get(name: str) -> Skeleton:
     """Finds one of the sets above by its name.
 
     Args:
-        name: "coco", "mpii", "h36m", "openpose", "ntu" or "jhmdb".
+        name: "coco", "mpii", "h36m", "openpose", "ntu", "jhmdb" or "humaneva".
 
     Returns:
         The Skeleton.

@@ -69,6 +69,7 @@ def test_sizes():
         ("openpose", 18, 19),
         ("ntu", 25, 24),
         ("jhmdb", 15, 14),
+        ("humaneva", 15, 14),
     ]
 
 
@@ -150,7 +151,7 @@ def test_get_and_index():
     assert get("coco") is COCO
     assert get("jhmdb") is JHMDB
     assert NTU.index("thorax") == 20
-    with pytest.raises(ValueError, match="one of coco, mpii, h36m, openpose, ntu, jhmdb, got 'COCO17'"):
+    with pytest.raises(ValueError, match="one of coco, mpii, h36m, openpose, ntu, jhmdb, humaneva, got 'COCO17'"):
         get("COCO17")
     with pytest.raises(ValueError, match="coco has no keypoint 'tail'"):
         COCO.index("tail")
@@ -355,6 +356,7 @@ def test_what_can_be_worked_out():
     assert {("coco", "h36m"), ("mpii", "h36m"), ("openpose", "h36m"), ("ntu", "h36m")} <= whole
     assert {("coco", "openpose"), ("openpose", "coco"), ("coco", "jhmdb"), ("ntu", "jhmdb")} <= whole
     assert lacking["jhmdb", "h36m"] == {"head"}
+    assert not lacking["coco", "humaneva"]
     assert lacking["coco", "mpii"] == {"head_top"}
     for source in ("mpii", "h36m", "ntu", "jhmdb"):
         assert lacking[source, "coco"] == {"left_eye", "right_eye", "left_ear", "right_ear"}

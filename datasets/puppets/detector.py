@@ -54,7 +54,7 @@ def detect(rng, view, points_m, height_m, fps):
     spread_px = 0.35 * quality * np.where(hidden, 2.0, 1.0) * expected_px  # [T, K]
     error_px = spread_px[..., None] * jitter(rng, points_px.shape[0], (len(KEYPOINTS), 2), fps)
     keypoints = points_px[:, KEYPOINTS] + error_px  # [T, K, 2]
-    scores = _confidence(rng, np.linalg.norm(error_px, axis=-1) / expected_px, hidden, quality)
+    scores = confidence(rng, np.linalg.norm(error_px, axis=-1) / expected_px, hidden, quality)
     keypoints, scores = _swap_sides(rng, keypoints, scores)
     return _lose(rng, keypoints, scores, hidden, height_px, fps, view)
 
@@ -69,7 +69,7 @@ def jitter(rng, num_frames, shape, fps, seconds=0.12):
     return (np.sqrt(0.8) * slow + np.sqrt(0.2) * fast).reshape(num_frames, *shape)
 
 
-def self_occlusion(points_px, depth_m, height_m, pixels_per_metre):
+def self_occlusion(points_px, depth_m, height_m, pixels_per_metre, keypoints=KEYPOINTS):
     """Tells which keypoints lie behind a solid part of the body.
 
     Args:
@@ -77,13 +77,14 @@ def self_occlusion(points_px, depth_m, height_m, pixels_per_metre):
         depth_m: float array [T, P], metres.
         height_m: stature, metres.
         pixels_per_metre: float array [T, 1].
+        keypoints: K places in `body.POINTS`.
 
     Returns:
         bool array [T, K].
     """
     start, end = (np.array([body.POINTS.index(solid[i]) for solid in SOLIDS]) for i in (0, 1))
     radius_m = height_m * np.array([solid[2] for solid in SOLIDS])  # [S]
-    point = points_px[:, KEYPOINTS, None]  # [T, K, 1, 2]
+    point = points_px[:, keypoints, None]  # [T, K, 1, 2]
     first, last = points_px[:, None, start], points_px[:, None, end]  # [T, 1, S, 2]
     bone = last - first
     share = np.sum((point - first) * bone, axis=-1) / np.maximum(np.sum(bone**2, axis=-1), 1e-6)
@@ -91,7 +92,7 @@ def self_occlusion(points_px, depth_m, height_m, pixels_per_metre):
     distance_m = np.linalg.norm(point - first - share[..., None] * bone, axis=-1) / pixels_per_metre[..., None]
     spot_depth = depth_m[:, None, start] + share * (depth_m[:, None, end] - depth_m[:, None, start])
     # A joint inside a solid is part of it: only what lies clearly behind is hidden.
-    behind = depth_m[:, KEYPOINTS, None] - spot_depth > 1.2 * radius_m
+    behind = depth_m[:, keypoints, None] - spot_depth > 1.2 * radius_m
     return np.any((distance_m < radius_m) & behind, axis=-1)
 
 
@@ -111,7 +112,7 @@ def _unit(vectors):
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def _confidence(rng, error, hidden, quality):
+def confidence(rng, error, hidden, quality):
     """Gives scores [T, K] that fall with the error, in units of what is expected, and where the keypoint is hidden."""
     best = np.clip(0.97 - 0.06 * quality + rng.normal(0, 0.03), 0.7, 0.98)
     scores = best * np.where(hidden, 0.6, 1.0) * np.exp(-0.25 * error**2)

@@ -40,6 +40,7 @@ setup(
     packages=find_packages(include=["kerapose", "kerapose.*"]),
     install_requires=[
         "absl-py>=2.1,<3",
+        "av>=14,<19",  # writes MP4; OpenCV's own writer knows no codec that browsers play
         "importlib_resources>=6,<8",  # tensorflow-datasets imports it without declaring it
         "keras>=3.15,<4",
         "matplotlib>=3.9,<4",

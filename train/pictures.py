@@ -5,12 +5,16 @@ import numpy as np
 import tensorflow as tf
 
 from kerapose import metrics, visualize
-from kerapose.data import crops
+from kerapose.data import crops, tracks
 from kerapose.ops import boxes, heatmaps, images
 from train import common
 
 NUM_CLIPS = 4  # whose volumes are drawn when training begins
 NUM_PEOPLE = 8  # whose poses are drawn after each epoch
+NUM_TRACKS = 4  # of which frames are lifted and drawn after each epoch
+TRACK_FRAMES = 81  # of each track that are lifted
+STRIP_FRAMES = 4  # of those that are drawn
+SCREEN_PX = 500  # by which screen coordinates, -1 to 1, are drawn
 LEAST_SCORE = 0.1  # of a keypoint that is drawn
 
 
@@ -106,6 +110,27 @@ class PoseBoard(TensorBoard):
         tf.summary.image("truth_found_heatmaps", poses(self.people, maps, **self.options)[None])
 
 
+class LiftBoard(TensorBoard):
+    """Adds, for every epoch, some frames in 2D with the poses found and the true ones in 3D below them.
+
+    Args:
+        folder: of the event files.
+        lift: function from screen coordinates [B, T, K, 2] to poses [B, T, J, 3] in metres, root-relative, with the
+            weights as they are in training: `models.TrackLifter.lift`, say.
+        known: `data.tracks.Tracks` to choose frames from.
+    """
+
+    def __init__(self, folder, lift, known):
+        super().__init__(folder)
+        self.lift = lift
+        self.shown = some_tracks(known)
+        self.skeletons = known.skeleton, known.pose_skeleton
+
+    def draw(self):
+        found = np.asarray(self.lift(self.shown["keypoints_screen"]), "float32")
+        tf.summary.image("found_over_truth", lifts(self.shown, found, *self.skeletons)[None])
+
+
 def answers_of(model, batch, count):
     """What a model predicts of a batch of so many: under a distribution strategy each device answers to all of it."""
     return model.predict_on_batch(batch)[:count]
@@ -143,6 +168,50 @@ def poses(people, maps, skeleton, codec, normalization):
     )
 
 
+def some_tracks(known):
+    """The middle of some tracks from all over the set, of one length, so that they are lifted as one batch.
+
+    Args:
+        known: `data.tracks.Tracks`.
+
+    Returns:
+        {"keypoints_screen": [B, T, K, 2], "poses_m": [B, T, J, 3] root-relative, "name": list}; without poses where
+        the set has none.
+    """
+    whole = list(tracks.sequences(known))
+    lengths = sorted((len(track["keypoints_screen"]) for track in whole), reverse=True)
+    count = min(TRACK_FRAMES, lengths[:NUM_TRACKS][-1])
+    whole = [track for track in whole if len(track["keypoints_screen"]) >= count]
+    chosen = [whole[i] for i in np.linspace(0, len(whole) - 1, min(NUM_TRACKS, len(whole))).round().astype(int)]
+    fields = [field for field in ("keypoints_screen", "poses_m") if field in chosen[0]]
+    parts = {field: np.stack([_middle(track[field], count) for track in chosen]) for field in fields}
+    return parts | {"name": [track["name"] for track in chosen]}
+
+
+def lifts(shown, found, skeleton, pose_skeleton):
+    """Draws tracks in 2D with the poses found, and the true ones in grey, in 3D below: RGB uint8 [H, W, 3].
+
+    Args:
+        shown: what `some_tracks` gives.
+        found: [B, T, J, 3] poses in metres, root-relative.
+        skeleton: the `Skeleton` of the keypoints.
+        pose_skeleton: that of the poses.
+    """
+    strips = [
+        visualize.lift_strip(
+            SCREEN_PX * shown["keypoints_screen"][i],
+            found[i],
+            skeleton,
+            pose_skeleton,
+            shown["poses_m"][i] if "poses_m" in shown else None,
+            num_frames=STRIP_FRAMES,
+            panel_height=220,
+        )
+        for i in range(len(found))
+    ]
+    return visualize.contact_sheet(strips, columns=2, gap_px=4 * visualize.GAP_PX)
+
+
 def save_confusion_matrix(path, matrix, class_names):
     """Writes a confusion matrix as PNG."""
     save_png(path, _confusion_image(matrix, class_names))
@@ -158,6 +227,11 @@ def save_curves(path, history):
 def save_png(path, image):
     """Writes a picture, RGB uint8 [H, W, 3], as PNG."""
     common.write_whole(path, tf.io.encode_png(image).numpy())
+
+
+def _middle(frames, count):
+    start = (len(frames) - count) // 2
+    return frames[start : start + count]
 
 
 def _confusion_image(matrix, class_names):

@@ -1,0 +1,431 @@
+"""Pictures of 3D poses: what stands where, what is in front, which way is up, and that files hold what was drawn."""
+
+import io
+import types
+
+import av
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorboard.compat.proto import event_pb2
+
+from kerapose import visualize
+from kerapose.data import tracks
+from kerapose.skeletons import COCO, H36M, Skeleton
+from train import pictures
+
+HOOK = Skeleton("hook", ("top", "left_end", "right_end"), ((0, 1), (0, 2)))
+STRAIGHT = {"azimuth": 0, "elevation": 0}
+
+
+def hook(*points):
+    return np.array(points, np.float64)  # [J, 3]
+
+
+def standing(seed=None, frames=None):
+    """A person of Human3.6M's joints in camera space, facing the camera, root-relative: [17, 3] or [T, 17, 3]."""
+    pose = np.zeros((17, 3))
+    for name, x, y in [
+        ("knee", 0.1, 0.45), ("ankle", 0.12, 0.9), ("hip", 0.12, 0.0),
+        ("shoulder", 0.2, -0.5), ("elbow", 0.4, -0.3), ("wrist", 0.5, -0.05),
+    ]:  # fmt: skip
+        pose[H36M.index(f"left_{name}"), :2] = x, y
+        pose[H36M.index(f"right_{name}"), :2] = -x, y
+    for name, y in (("spine", -0.25), ("thorax", -0.5), ("nose", -0.62), ("head", -0.75)):
+        pose[H36M.index(name), 1] = y
+    if frames is None:
+        return pose
+    wobble = np.sin(np.arange(frames)[:, None, None] / 5 + np.arange(17)[:, None])
+    return pose + 0.05 * wobble * [1, 0, 1]
+
+
+def seen(poses, seed=0):
+    """Their 2D keypoints in pixels."""
+    return 500 + 200 * poses[..., :2]
+
+
+def places(picture, color, tolerance=12):
+    """The mean (x, y) of the pixels of a colour."""
+    rows, columns = np.nonzero((abs(picture.astype(int) - color) <= tolerance).all(axis=-1))
+    assert len(rows), f"no pixel of {color}"
+    return np.array([columns.mean(), rows.mean()])
+
+
+def coloured(picture):
+    return np.ptp(picture.astype(int), axis=-1) > 60
+
+
+# ---------------------------------------- one pose
+def test_a_metre_is_as_long_across_as_it_is_down():
+    pose = hook((0, 0, 0), (0.8, 0, 0), (0, 0.8, 0))
+    picture = visualize.draw_pose_3d(pose, HOOK, **STRAIGHT, panel_height=400)
+    assert picture.shape == (400, 400, 3)
+    assert picture.dtype == np.uint8
+    top, across, down = (places(picture, color, 4) for color in HOOK.colors)
+    assert across[0] - top[0] == pytest.approx(down[1] - top[1], abs=2)
+    assert across[0] - top[0] > 150
+    assert abs(across[1] - top[1]) < 2
+    assert abs(down[0] - top[0]) < 2
+    np.testing.assert_array_equal(visualize.draw_pose_3d(pose[None], HOOK, **STRAIGHT, panel_height=400), picture)
+
+
+@pytest.mark.parametrize("azimuth", [0, 40, -120])
+def test_people_stand_upright_in_either_axes(azimuth):
+    pose = standing()
+    options = {"azimuth": azimuth, "elevation": 10}
+    picture = visualize.draw_pose_3d(pose, H36M, **options)
+    light = (picture[:280].min(axis=-1) > 150).nonzero()[0]  # head and spine are neutral and light
+    rows, _ = np.nonzero(coloured(picture))
+    assert light.min() < rows.min()
+    assert light.max() < rows.max() - 40
+    x, y, z = pose.T
+    world = np.stack([x, z, -y], -1)  # what is forward in the one is along y in the other
+    np.testing.assert_array_equal(visualize.draw_pose_3d(world, H36M, axes="world", **options), picture)
+
+
+def test_left_is_warm_and_stands_where_the_camera_sees_it():
+    picture = visualize.draw_pose_3d(standing(), H36M, **STRAIGHT).astype(int)
+    warm = picture[..., 0] - picture[..., 2] > 60
+    cool = picture[..., 2] - picture[..., 0] > 60
+    assert np.nonzero(warm)[1].mean() - np.nonzero(cool)[1].mean() > 40  # facing the camera, the left is at the right
+
+
+def test_the_viewer_walks_round_to_the_right():
+    ahead = hook((0, 0, 0), (0, 0, 0.6), (0, 0.6, 0))  # one limb leads away from the camera
+    limb, other = HOOK.edge_colors
+    straight = visualize.draw_pose_3d(ahead, HOOK, **STRAIGHT)
+    assert (abs(straight.astype(int) - limb) < 12).all(axis=-1).sum() < 30  # seen end on
+    side = visualize.draw_pose_3d(ahead, HOOK, azimuth=90, elevation=0)
+    assert places(side, limb)[0] > places(side, other)[0] + 30
+    back = visualize.draw_pose_3d(ahead, HOOK, azimuth=-90, elevation=0)
+    assert places(back, limb)[0] < places(back, other)[0] - 30
+
+
+def test_the_viewer_looks_down():
+    ahead = hook((0, 0, 0), (0, 0, 0.6), (0.6, 0, 0))  # one limb leads away, the other to the right
+    _, across = HOOK.edge_colors
+    above = visualize.draw_pose_3d(ahead, HOOK, azimuth=0, elevation=60)
+    rows = np.nonzero(coloured(above))[0]
+    assert np.ptp(rows) > 60
+    assert places(above, across)[1] > np.median(rows)  # what is farther away stands higher
+    below = visualize.draw_pose_3d(ahead, HOOK, azimuth=0, elevation=-60)
+    assert places(below, across)[1] < np.median(np.nonzero(coloured(below))[0])
+    viewpoint = visualize._set_up_stage(ahead[None, None], None, "camera", 35.0, 20.0, 100).rotation
+    np.testing.assert_allclose(viewpoint @ viewpoint.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(viewpoint) == pytest.approx(1)  # seen, not mirrored
+
+
+@pytest.mark.parametrize("front", [0, 1])
+def test_what_is_nearer_lies_over_what_is_farther(front):
+    cross = Skeleton("cross", ("a", "b", "c", "d"), ((0, 1), (2, 3)), colors=((250, 0, 0),) * 2 + ((0, 250, 0),) * 2)
+    depths = [0.0, 0.3] if front == 0 else [0.3, 0.0]
+    pose = hook((-0.5, 0, depths[0]), (0.5, 0, depths[0]), (0, -0.5, depths[1]), (0, 0.5, depths[1]))
+    picture = visualize.draw_pose_3d(pose, cross, **STRAIGHT, panel_height=400)
+    red, green = (picture[..., channel] - picture[..., 2].astype(int) > 60 for channel in (0, 1))
+    row, column = round(np.nonzero(red)[0].mean()), round(np.nonzero(green)[1].mean())
+    assert tuple(picture[row, column].astype(int) > 100) == (front == 0, front == 1, False)
+    assert picture[..., front].max() > picture[..., 1 - front].max() + 50  # and is brighter
+
+
+def test_a_joint_that_is_no_number_is_left_out_with_its_limbs():
+    whole = hook((0, 0, 0), (0.8, 0, 0), (0, 0.8, 0))
+    lost = whole.copy()
+    lost[1] = np.nan
+    picture = visualize.draw_pose_3d(lost, HOOK, whole, **STRAIGHT)
+    assert not (abs(picture.astype(int) - HOOK.edge_colors[0]) < 12).all(axis=-1).any()
+    places(picture, HOOK.edge_colors[1])
+    nobody = visualize.draw_pose_3d(np.full((3, 3), np.nan), HOOK)
+    assert not coloured(nobody).any()
+
+
+def test_truth_is_grey_and_its_distance_is_written():
+    truth = standing()
+    grey = (slice(0, 280), slice(None))  # above the caption
+    alone = visualize.draw_pose_3d(truth, H36M)
+    both = visualize.draw_pose_3d(truth + 0.1, H36M, truth)
+    shades = (abs(both[grey].astype(int) - visualize.TRUTH_COLOR) < 6).all(axis=-1).sum()
+    assert shades > 300
+    assert (abs(alone[grey].astype(int) - visualize.TRUTH_COLOR) < 6).all(axis=-1).sum() < shades / 5
+    captions = [visualize.draw_pose_3d(truth + shift, H36M, truth)[290:, :60] for shift in (0.1, 0.1, 0.2)]
+    np.testing.assert_array_equal(captions[0], captions[1])
+    assert (captions[0] != captions[2]).any()
+
+
+def test_a_wild_prediction_does_not_shrink_the_truth():
+    truth = standing()
+    wild = truth.copy()
+    wild[3] = 1e7, -1e9, 1e5
+    picture = visualize.draw_pose_3d(wild, H36M, truth)
+    rows, _ = np.nonzero((abs(picture[:280].astype(int) - visualize.TRUTH_COLOR) < 6).all(axis=-1))
+    assert len(rows)
+    track = np.repeat(truth[None], 20, axis=0)
+    track[7, 3] = 1e7  # and without truth it does not shrink the rest of its track
+    strip = visualize.lift_strip(seen(standing(frames=20)), track, H36M, H36M, num_frames=2)
+    below, _ = np.nonzero(coloured(strip[324:]))
+    assert np.ptp(below) > 120
+
+
+@pytest.mark.parametrize(
+    ("poses", "options", "message"),
+    [
+        (np.zeros((2, 3, 17, 3)), {}, r"poses_m of h36m must be \[17, 3\] or \[M, 17, 3\], got \(2, 3, 17, 3\)"),
+        (np.zeros((17, 2)), {}, r"got \(17, 2\); check the skeleton"),
+        (np.zeros((16, 3)), {}, r"got \(16, 3\)"),
+        (np.zeros((17, 3)), {"truth_m": np.zeros((2, 17, 3))}, r"truth_m must have the shape of poses_m"),
+        (np.zeros((17, 3)), {"axes": "z"}, r"axes must be 'camera' \(y down\) or 'world' \(z up\), got 'z'"),
+        (np.zeros((17, 3)), {"azimuth": np.nan}, "finite degrees, got nan and 15.0"),
+    ],
+)
+def test_draw_pose_3d_refuses(poses, options, message):
+    with pytest.raises(ValueError, match=message):
+        visualize.draw_pose_3d(poses, H36M, **options)
+
+
+# ---------------------------------------- 2D beside 3D
+def test_the_input_stands_left_on_its_image():
+    image = np.full((400, 600, 3), 90, np.uint8)
+    keypoints = 300 + 100 * standing()[:, :2]
+    picture = visualize.draw_lift(keypoints, standing(), H36M, H36M, image=image, panel_height=200)
+    assert picture.shape == (200, 300 + visualize.GAP_PX + 200, 3)
+    left = visualize.draw_skeletons(
+        np.full((200, 300, 3), 90, np.uint8), (keypoints[None] + 0.5) / 2 - 0.5, None, H36M, line_width=2
+    )
+    np.testing.assert_array_equal(picture[:, :300], left)
+    right = visualize.draw_pose_3d(standing(), H36M, panel_height=200)
+    np.testing.assert_array_equal(picture[:, -200:], right)
+    assert (image == 90).all()
+
+
+def test_without_an_image_the_people_fill_the_panel():
+    options = {"panel_height": 200}
+    picture = visualize.draw_lift(seen(standing()), standing(), H36M, H36M, **options)
+    rows, _ = np.nonzero(coloured(picture[:, :-204]))
+    assert np.ptp(rows) > 100
+    moved = visualize.draw_lift(7 * seen(standing()) - 1e4, standing(), H36M, H36M, **options)
+    np.testing.assert_allclose(moved, picture, atol=2)
+    scores = np.ones(17)
+    scores[H36M.index("left_wrist")] = 0.1
+    unsure = visualize.draw_lift(seen(standing()), standing(), H36M, H36M, scores=scores, **options)
+    assert (unsure[:, :-204] != picture[:, : unsure.shape[1] - 204]).any() or unsure.shape != picture.shape
+
+
+def test_several_people_and_other_keypoints():
+    people = np.stack([standing(), standing() + [1.5, 0, 1]])
+    keypoints = np.random.default_rng(0).uniform(0, 400, (2, 17, 2))
+    picture = visualize.draw_lift(keypoints, people, COCO, H36M, people, scores=np.ones((2, 17)))
+    one = visualize.draw_lift(keypoints[0], people[0], COCO, H36M)
+    assert coloured(picture).any()
+    assert picture.shape[0] == one.shape[0]
+    columns = np.nonzero(coloured(picture[:, -320:]).any(axis=0))[0]
+    assert np.diff(columns).max() > 5  # two stand apart
+
+
+def test_a_strip_shows_the_track_at_one_scale():
+    poses = standing(frames=9)
+    keypoints = seen(poses) + 40 * np.arange(9)[:, None, None] * [1, 0]  # walks to the right
+    picture = visualize.lift_strip(keypoints, poses, H36M, H36M, poses, num_frames=3, panel_height=180)
+    assert picture.shape[0] == 2 * 180 + visualize.GAP_PX
+    width = (picture.shape[1] - 2 * visualize.GAP_PX) // 3
+    panels = [picture[:180, start : start + width] for start in range(0, picture.shape[1], width + visualize.GAP_PX)]
+    centres = [np.nonzero(coloured(panel))[1].mean() for panel in panels]
+    steps = np.diff(centres)  # frames 0, 4 and 8
+    assert steps[0] == pytest.approx(steps[1], rel=0.15)
+    assert steps[0] > 10
+    both = np.repeat(keypoints[None], 2, axis=0), np.repeat(poses[None], 2, axis=0)
+    assert visualize.lift_strip(*both, H36M, H36M, num_frames=3, panel_height=180).shape == picture.shape
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "poses", "options", "message"),
+    [
+        (np.zeros((5, 17, 2)), np.zeros((4, 17, 3)), {}, "poses_m must have the keypoints' 5 frames, got 4"),
+        (np.zeros((5, 17, 2)), np.zeros((17, 3)), {}, r"must be \[T, 17, 3\] or \[M, T, 17, 3\], got \(17, 3\)"),
+        (np.zeros((5, 16, 2)), np.zeros((5, 17, 3)), {}, r"keypoints of h36m must be \[M, T, 17, 2\], got \(1, 5, 16"),
+        (np.zeros((0, 17, 2)), np.zeros((0, 17, 3)), {}, "at least one frame, got 0"),
+        (np.zeros((5, 17, 2)), np.zeros((5, 17, 3)), {"num_frames": 0}, "num_frames must be at least 1, got 0"),
+        (np.zeros((5, 17, 2)), np.zeros((5, 17, 3)), {"scores": np.ones((4, 17))}, r"scores must be \(1, 5, 17\)"),
+    ],
+)
+def test_lift_strip_refuses(keypoints, poses, options, message):
+    with pytest.raises(ValueError, match=message):
+        visualize.lift_strip(keypoints, poses, H36M, H36M, **options)
+
+
+# ---------------------------------------- files
+def read_gif(path):
+    """Frames as RGB, and how many milliseconds each is shown."""
+    with Image.open(path) as file:
+        frames, times = [], []
+        for index in range(file.n_frames):
+            file.seek(index)
+            frames.append(np.array(file.convert("RGB")))
+            times.append(file.info["duration"])
+    return np.stack(frames), times
+
+
+def read_mp4(path):
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+        return np.stack(frames), stream.average_rate, stream.codec_context.name
+
+
+def drawn(keypoints, poses, frame, **options):
+    """One frame of an animation, drawn from a track in which all frames have the extent of the whole."""
+    flat, solid, caption = list(
+        visualize._lift_panels(keypoints, poses, H36M, H36M, None, None, range(len(poses)), **options)
+    )[frame]
+    return visualize._side_by_side([visualize._captioned(flat, frame), visualize._captioned(solid, caption)])
+
+
+def test_a_gif_holds_what_was_drawn_at_its_speed(tmp_path):
+    poses = standing(frames=14)
+    path = tmp_path / "new" / "track.GIF"
+    count = visualize.write_animation(path, seen(poses), poses, H36M, H36M, fps=30, panel_height=160)
+    frames, times = read_gif(path)
+    assert count == len(frames) == 14
+    assert sum(times) == pytest.approx(1000 * 14 / 30, abs=10)
+    assert set(times) <= {30, 40}
+    for index in (0, 6, 13):
+        picture = drawn(seen(poses), poses, index, panel_height=160)
+        assert frames[index].shape == picture.shape
+        difference = abs(frames[index].astype(int) - picture)
+        assert difference.mean() < 1
+        assert difference.max() < 90  # 256 colours
+
+
+def test_a_gif_of_a_fast_track_has_every_other_frame(tmp_path):
+    poses = standing(frames=31)
+    count = visualize.write_animation(tmp_path / "a.gif", seen(poses), poses, H36M, H36M, fps=60, panel_height=120)
+    frames, times = read_gif(tmp_path / "a.gif")
+    assert count == len(frames) == 16
+    assert sum(times) == pytest.approx(1000 * 16 / 30, abs=10)
+    picture = drawn(seen(poses), poses, 20, panel_height=120)
+    assert abs(frames[10].astype(int) - picture).mean() < 1
+
+
+def test_an_mp4_holds_what_was_drawn_at_its_speed(tmp_path, capsys):
+    poses = standing(frames=12)
+    options = {"panel_height": 161}  # odd, which H.264 does not take
+    path = tmp_path / "track.mp4"
+    count = visualize.write_animation(path, seen(poses), poses, H36M, H36M, fps=29.97, progress=True, **options)
+    frames, rate, codec = read_mp4(path)
+    assert codec.startswith("h264")
+    assert count == len(frames) == 12
+    assert float(rate) == pytest.approx(29.97, abs=0.01)
+    picture = drawn(seen(poses), poses, 7, **options)
+    assert frames.shape[1] == 162
+    assert frames.shape[2] - picture.shape[1] in (0, 1)
+    assert abs(frames[7, :161, : picture.shape[1]].astype(int) - picture).mean() < 6  # chroma has half the size
+    assert "12/12" in capsys.readouterr().out
+
+
+def test_frames_may_come_one_by_one(tmp_path):
+    poses = standing(frames=5)
+    images = [np.full((100, 140, 3), 40 * index, np.uint8) for index in range(5)]
+    options = {"fps": 10, "panel_height": 100}
+    arguments = tmp_path / "a.gif", seen(poses) / 10, poses, H36M, H36M, poses
+    visualize.write_animation(*arguments, frames=(image for image in images), **options)
+    frames, _ = read_gif(tmp_path / "a.gif")
+    for index in range(5):
+        assert abs(frames[index][:4, :140].astype(int) - 40 * index).max() < 20
+    for frames, message in [
+        (images[:4], "frames must be 5, one per pose, got 4; cut the track"),
+        ([*images, images[0]], "frames must be 5, one per pose, got more; cut them"),
+        ([*images[:4], images[4][:50]], r"size of the first, \(100, 140, 3\), got \(50, 140, 3\) at 4"),
+        ([image / 255 for image in images], "image must be RGB uint8"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            visualize.write_animation(tmp_path / "b.mp4", *arguments[1:], frames=frames, **options)
+    assert not (tmp_path / "b.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        ("a.avi", {}, "path must end in .gif or .mp4, got '.*a.avi'"),
+        ("a", {}, "path must end in"),
+        ("a.gif", {"fps": 0}, "fps must be a positive number of frames a second, got 0"),
+        ("a.mp4", {"fps": np.nan}, "fps must be a positive number"),
+        ("a.mp4", {"axes": "up"}, "axes must be"),
+    ],
+)
+def test_write_animation_refuses(tmp_path, path, options, message):
+    poses = standing(frames=3)
+    with pytest.raises(ValueError, match=message):
+        visualize.write_animation(tmp_path / path, seen(poses), poses, H36M, H36M, **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", ["gif", "mp4"])
+def test_a_single_frame_or_none(tmp_path, ending):
+    poses = standing(frames=1)
+    path = tmp_path / f"a.{ending}"
+    assert visualize.write_animation(path, seen(poses), poses, H36M, H36M, panel_height=100) == 1
+    assert path.stat().st_size
+    with pytest.raises(ValueError, match="at least one frame, got 0"):
+        visualize.write_animation(tmp_path / f"b.{ending}", seen(poses)[:0], poses[:0], H36M, H36M)
+
+
+# ---------------------------------------- in training
+def make_tracks(lengths):
+    poses = np.concatenate([standing(frames=length) + [0, 0, 5] for length in lengths])  # [N, 17, 3]
+    count = len(lengths)
+    return tracks.Tracks(
+        keypoints_screen=poses[..., :2] / poses[..., 2:],
+        scores=np.ones((len(poses), 17)),
+        poses_camera_m=poses,
+        poses_world_m=None,
+        lengths=np.array(lengths),
+        cameras=None,
+        frame_sizes=np.full((count, 2), 1000),
+        fps=np.full(count, 50.0),
+        names=[f"take_{index}" for index in range(count)],
+        subjects=["S1"] * count,
+        actions=["walk"] * count,
+        camera_names=["c0"] * count,
+        skeleton=H36M,
+        pose_skeleton=H36M,
+    )
+
+
+def test_tracks_are_shown_from_all_over_the_set():
+    known = make_tracks([90, 5, 81, 100, 120, 84, 95])
+    shown = pictures.some_tracks(known)
+    assert shown["name"] == ["take_0", "take_3", "take_4", "take_6"]  # the short one cannot be shown
+    assert shown["keypoints_screen"].shape == (4, 81, 17, 2)
+    whole = {track["name"]: track for track in tracks.sequences(known)}
+    np.testing.assert_array_equal(shown["poses_m"][1], whole["take_3"]["poses_m"][9:90])
+    short = pictures.some_tracks(make_tracks([4, 7]))
+    assert short["poses_m"].shape == (2, 4, 17, 3)
+
+
+def test_the_board_draws_with_the_weights_of_the_epoch(tmp_path):
+    asked = []
+
+    def lift(screen):
+        asked.append(len(screen))
+        return tf.zeros((*screen.shape[:3], 3)) + 0.1 * len(asked) * tf.range(17.0)[:, None]
+
+    board = pictures.LiftBoard(tmp_path, lift, make_tracks([30, 40, 30]))
+    board.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(learning_rate=1e-3)))
+    board.on_train_begin()
+    for epoch in (0, 1):
+        board.on_epoch_end(epoch, {"loss": 1.0})
+    assert asked == [3, 3]
+    events = [
+        event_pb2.Event.FromString(record.numpy())
+        for path in tmp_path.glob("events*")
+        for record in tf.data.TFRecordDataset(str(path))
+    ]
+    drawn_pictures = {
+        event.step: np.array(Image.open(io.BytesIO(value.tensor.string_val[2])))
+        for event in events
+        for value in event.summary.value
+        if value.tag == "found_over_truth"
+    }
+    assert sorted(drawn_pictures) == [0, 1]
+    assert drawn_pictures[0].ndim == 3
+    assert (drawn_pictures[0] != drawn_pictures[1]).any()
+    assert coloured(drawn_pictures[0]).any()

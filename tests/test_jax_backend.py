@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kerapose import layers
-from kerapose.ops import boxes, heatmaps, sequences
+from kerapose.ops import alignment, boxes, heatmaps, sequences
 from kerapose.skeletons import COCO
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -43,6 +43,8 @@ TRAINED = {  # layers with a training step of their own, and the shape of what t
     ),
     "transposed": ("ConvTransposeNorm", {"filters": 6, "kernel_size": 3, "use_bias": True}, (2, 6, 5, 3)),
     "norm": ("BatchNorm", {"activation": "relu"}, (2, 6, 5, 3)),
+    "temporal": ("TemporalConvNorm", {"filters": 6, "width": 3, "dilation": 2}, (2, 9, 5)),
+    "strided": ("TemporalConvNorm", {"filters": 6, "width": 3, "strided": True}, (2, 9, 5)),
 }
 LENGTHS = (20, 60, 96)
 
@@ -66,7 +68,7 @@ import keras
 import numpy as np
 
 from kerapose import layers, models, skeletons, weights
-from kerapose.ops import boxes, heatmaps, sequences
+from kerapose.ops import alignment, boxes, cameras, heatmaps, sequences
 
 assert keras.backend.backend() == "jax"
 folder = pathlib.Path(sys.argv[1])
@@ -88,6 +90,17 @@ for name, (cls, options) in plan["pose_networks"].items():
     images = inputs[f"{name}/input_image"]
     images = images if images.shape[-1] == 3 else np.moveaxis(images, 1, -1)
     predict(name, getattr(models, cls)(image_shape=images.shape[1:], **options), images)
+
+track = inputs["temporal_27_causal/input_poses_2d"]
+prefix = "temporal_27_causal/state/"
+state = {key.removeprefix(prefix): inputs[key] for key in inputs if key.startswith(prefix)}
+lifter = weights.load_torch(models.TemporalLifter(filter_widths=(3, 3, 3), channels=64, causal=True), state)
+outputs["lifted"] = lifter(track)
+outputs["whole_track"] = models.TrackLifter(lifter, skeletons.H36M.flip_permutation, flip_test=False).lift(track)
+stream = models.StreamingLifter(lifter)
+outputs["stream"] = np.stack([stream(track[:, t]) for t in range(track.shape[1])], axis=1)
+outputs["aligned"] = alignment.align(inputs["losses/input_predicted"], inputs["losses/input_target"])
+outputs["projected"] = cameras.project(inputs["camera/points"], inputs["camera/intrinsic"])
 
 keypoints, scores = inputs["keypoints"], inputs["scores"]
 clip = {"keypoints": keypoints[None], "scores": scores[None]}
@@ -134,6 +147,11 @@ def inputs(golden):
         given = "input_imgs" if name in NETWORKS else "input_image"
         arrays[f"{name}/{given}"] = case[given]
         arrays |= {f"{name}/state/{weight}": array for weight, array in case.state_dict.items()}
+    lifter, losses, camera = (golden(name) for name in ("temporal_27_causal", "losses", "camera_h36m"))
+    arrays["temporal_27_causal/input_poses_2d"] = lifter["input_poses_2d"]
+    arrays |= {f"temporal_27_causal/state/{weight}": array for weight, array in lifter.state_dict.items()}
+    arrays |= {f"losses/{name}": losses[name] for name in ("input_predicted", "input_target")}
+    arrays |= {"camera/points": camera["output_cam0_camera"], "camera/intrinsic": camera["output_cam0_intrinsic"]}
     return arrays
 
 
@@ -167,6 +185,19 @@ def test_heatmaps_equal_those_of_the_published_network(golden, outputs, name):
     output = "output_stack0" if name.startswith("hourglass") else "output_heatmaps"
     maps = outputs[name][:, 0] if name.startswith("hourglass") else outputs[name]
     golden(name).check(output, np.moveaxis(maps, -1, 1))
+
+
+def test_poses_equal_those_of_the_published_lifter_frame_by_frame_too(golden, outputs):
+    case = golden("temporal_27_causal")
+    case.check("output_poses", outputs["lifted"])
+    case.check("output_poses", outputs["whole_track"][:, 26:])
+    np.testing.assert_allclose(outputs["stream"], outputs["whole_track"], atol=1e-5)
+
+
+def test_geometry(golden, inputs, outputs):
+    golden("camera_h36m").check("output_cam0_project", outputs["projected"])
+    aligned = alignment.align(inputs["losses/input_predicted"], inputs["losses/input_target"])
+    np.testing.assert_allclose(outputs["aligned"], aligned, atol=1e-4)
 
 
 @pytest.mark.parametrize("prefix", ["", "layer_"])

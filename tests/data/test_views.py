@@ -1,0 +1,138 @@
+"""Augmentation of lifting: other views are those that a real camera would have had."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerapose.data import tracks, views
+from kerapose.ops import cameras
+from kerapose.skeletons import H36M
+
+PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
+CAMERA = {
+    "orientation": np.float32([0.5, -0.5, 0.5, -0.5]),  # looks along the world's x, with z up
+    "translation_m": np.float32([-6, 0, 1]),
+    "focal_px": np.float32([1145, 1144]),
+    "center_px": np.float32([512, 515]),
+    "radial": np.float32([-0.2, 0.24, -0.003]),
+    "tangential": np.float32([-0.001, -0.0014]),
+}
+
+
+def people(frames=40, seed=0):
+    """A person who drifts about before the camera, [T, 17, 3] metres in the world."""
+    random = np.random.default_rng(seed)
+    body = random.uniform((-0.3, -0.3, 0), (0.3, 0.3, 1.7), (17, 3))
+    body[0] = (0, 0, 0.9)
+    path = np.cumsum(random.normal(0, 0.02, (frames, 1, 3)) * (1, 1, 0), axis=0)
+    return (body + path + random.normal(0, 0.03, (frames, 17, 3))).astype("float32")
+
+
+def known(**options):
+    world = [people(40, 0), people(25, 1)]
+    seen = [np.float32(np.full((len(poses), 17, 2), 500)) for poses in world]
+    return tracks.from_arrays(seen, (1002, 1000), poses_world_m=world, cameras=CAMERA, **options)
+
+
+def batch(share=1.0, seed=0, **options):
+    """The first batch of an augmented training of joint networks, in float64."""
+    augment = views.random_views(PARENTS, share=share, **options)
+    (x, y), *_ = tracks.training(known(), 9, 32, flip=False, trajectory=True, augment=augment, seed=seed).take(1)
+    return {key: values.numpy() for key, values in (x | y).items()}
+
+
+def bones(poses):
+    return np.linalg.norm(poses[..., 1:, :] - poses[..., PARENTS[1:], :], axis=-1)
+
+
+def test_keypoints_are_the_projection_of_the_poses_that_are_learnt():
+    made = batch()
+    poses = made["poses_m"] + made["trajectory_m"][:, :, None]  # [B, 1, J, 3]
+    seen = np.asarray(cameras.project(poses, made["camera"]))
+    np.testing.assert_allclose(made["keypoints"][:, 4:5], seen, atol=1e-5)
+    assert np.abs(made["keypoints"]).max() < 1.2
+
+
+def test_people_are_turned_about_the_vertical_and_moved():
+    world = np.stack([people(9, seed) for seed in range(200)])
+    angles = np.random.default_rng(0).uniform(0, 2 * np.pi, 200).astype("float32")
+    shifts = np.random.default_rng(1).normal(0, 0.3, (200, 3)).astype("float32")
+    turned = views.turned(tf.constant(world), angles, shifts).numpy()
+    for before, after, angle, shift in zip(world, turned, angles, shifts, strict=True):
+        turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+        middle = before[4, 0]
+        np.testing.assert_allclose(after, (before - middle) @ turn.T + middle + shift, atol=1e-5)
+
+
+def test_bones_keep_their_lengths_unless_a_spread_is_asked_for():
+    plain = bones(batch()["poses_m"])
+    of_people = np.concatenate([bones(people(40, 0)), bones(people(25, 1))])
+    for lengths in plain[:, 0]:
+        assert np.abs(of_people - lengths).max(axis=-1).min() < 1e-4
+    spread = bones(batch(body_spread=0.1)["poses_m"])
+    assert 0.05 < np.std(np.log(spread / plain)) < 0.2
+    factors = spread / plain
+    np.testing.assert_allclose(factors, np.broadcast_to(factors[..., :1], factors.shape), rtol=1e-3)
+    factors = bones(batch(bone_spread=0.1)["poses_m"]) / plain
+    assert 0.05 < np.std(np.log(factors)) < 0.2 and np.std(np.log(factors), axis=-1).min() > 0.01
+
+
+def test_scaled_bones_against_a_slow_version():
+    random = np.random.default_rng(0)
+    poses, scales = random.normal(0, 1, (3, 4, 17, 3)).astype("float32"), random.uniform(0.5, 2, (3, 17))
+    expected = poses.copy()
+    for b, t in np.ndindex(3, 4):
+        for joint in range(1, 17):
+            bone = poses[b, t, joint] - poses[b, t, PARENTS[joint]]
+            expected[b, t, joint] = expected[b, t, PARENTS[joint]] + scales[b, joint] * bone
+    np.testing.assert_allclose(views.scaled(tf.constant(poses), scales.astype("float32"), PARENTS), expected, atol=1e-5)
+
+
+def test_the_share_is_kept_and_the_rest_is_as_recorded():
+    made = batch(share=0.5)
+    centre = np.asarray(cameras.normalize_screen(np.float32([[500, 500]]), (1002, 1000)))[0]
+    is_recorded = np.isclose(made["keypoints"], centre, atol=1e-6).all(axis=(1, 2, 3))
+    assert 6 < is_recorded.sum() < 26
+    untouched = batch(share=0.0)
+    assert np.isclose(untouched["keypoints"], centre, atol=1e-6).all()
+
+
+def test_the_same_seed_gives_the_same_views_and_another_seed_others():
+    first, again, other = batch(seed=1), batch(seed=1), batch(seed=2)
+    np.testing.assert_array_equal(first["keypoints"], again["keypoints"])
+    assert np.abs(np.sort(first["keypoints"].ravel()) - np.sort(other["keypoints"].ravel())).max() > 1e-3
+
+
+def test_a_view_that_would_leave_the_picture_is_left_out():
+    poses = np.zeros((3, 5, 17, 3), "float32") + np.float32([0, 0, 5])
+    poses[1, 2, 3] = (5.5, 0, 5)  # further aside than away
+    poses[2, 0, 0] = (0, 0, 0.5)  # too near
+    np.testing.assert_array_equal(views.is_in_view(tf.constant(poses)), [True, False, False])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"share": 1.5}, "from 0 to 1, got 1.5"),
+        ({"shift_m": -1.0}, "shift_m must not be negative, got -1.0"),
+        ({"bone_spread": -0.1}, "bone_spread must not be negative"),
+        ({"parents": (-1, 2, 0)}, r"an earlier joint for each other, got \[-1, 2, 0\]"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        views.random_views(**({"parents": PARENTS} | options))
+
+
+def test_cameras_must_be_known_and_keypoints_those_of_the_poses():
+    augment = views.random_views(PARENTS)
+    world = [people()]
+    nowhere = tracks.from_arrays(
+        [np.zeros((40, 17, 2)) + 1],
+        (1002, 1000),
+        poses_world_m=world,
+        poses_camera_m=[world[0] + np.float32([0, 0, 5])],
+    )
+    with pytest.raises(ValueError, match="Other views need camera of the cameras, got none"):
+        tracks.training(nowhere, 9, augment=augment)
+    assert H36M.num_keypoints == len(PARENTS)

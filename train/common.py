@@ -258,12 +258,17 @@ class Resume(keras.callbacks.Callback):
         folder: where `state.npz` and `best.keras` are.
         monitor: the figure that decides which weights are best; the greatest wins, the earliest among equals. None:
             the last weights are kept.
+        least: whether the least figure wins instead.
+        networks: those to keep with the best weights, by file name. None: the model's attribute `network`, as
+            `best.keras`.
     """
 
-    def __init__(self, folder, monitor):
+    def __init__(self, folder, monitor, least=False, networks=None):
         super().__init__()
         self.folder = pathlib.Path(folder)
         self.monitor = monitor
+        self.sign = -1 if least else 1
+        self.networks = networks
         self.history = []
 
     def restore(self, model):
@@ -285,14 +290,18 @@ class Resume(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         figures = {name: float(value) for name, value in (logs or {}).items()}
-        if self.monitor is None or all(figures[self.monitor] > past[self.monitor] for past in self.history):
-            with whole(self.folder / "best.keras") as part:
-                self.model.network.save(part)
+        if self.monitor is None or all(self._better(figures, past) for past in self.history):
+            for name, network in (self.networks or {"best.keras": self.model.network}).items():
+                with whole(self.folder / name) as part:
+                    network.save(part)
         self.history.append(figures)
         variables = _all_variables(self.model)
         arrays = {f"variable_{i}": np.asarray(variable) for i, variable in enumerate(variables)}
         with whole(self.folder / "state.npz") as part:
             np.savez(part, history=json.dumps(self.history), fingerprint=_fingerprint(variables), **arrays)
+
+    def _better(self, figures, past):
+        return self.sign * figures[self.monitor] > self.sign * past[self.monitor]
 
 
 def _all_variables(model):

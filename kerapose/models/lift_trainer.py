@@ -16,6 +16,9 @@ class LiftTrainer(keras.Model):
     camera and compared with the keypoints that went in, and its bones shall on average be as long as those of the
     labelled people's. With none but labelled samples it trains the two networks side by side.
 
+    Keypoints of another set than the joints of the pose cannot be compared with a projection: there is no such term
+    then, and every sample should be labelled.
+
     The keypoints that a prediction is compared with are those of the frame that it is for, of a causal network the last
     ones of the window. (The published script always takes those in the middle.)
 
@@ -82,14 +85,20 @@ class LiftTrainer(keras.Model):
         poses, root = y_pred["poses_m"], ops.expand_dims(y_pred["trajectory_m"], 2)  # [B, T', J, 3], [B, T', 1, 3]
         true_root = ops.expand_dims(ops.cast(y["trajectory_m"], "float32"), 2)
         depth = ops.where(labelled[:, None, None] > 0, true_root[..., 2], 1.0)  # [B, T', 1]
-        seen = self._seen(x["keypoints"], ops.shape(poses)[1])  # [B, T', K, 2]
-        projected = cameras.project(poses + root, x["camera"], self.distortion)
         return {
             "pose": losses.weighted_mpjpe(y["poses_m"], poses, of_labelled),
             "trajectory": losses.weighted_mpjpe(true_root, root, of_labelled / depth),
-            "reprojection": losses.weighted_mpjpe(seen, projected, of_unlabelled),
+            "reprojection": self._reprojection(x, poses + root, of_unlabelled),
             "bone_length": self._bone_length_penalty(poses, of_labelled, of_unlabelled),
         }
+
+    def _reprojection(self, x, poses_camera_m, of_unlabelled):
+        """`losses.reprojection` of the unlabelled samples in a batch."""
+        if x["keypoints"].shape[2] != poses_camera_m.shape[2]:
+            return ops.zeros(())
+        seen = self._seen(x["keypoints"], ops.shape(poses_camera_m)[1])  # [B, T', K, 2]
+        projected = cameras.project(poses_camera_m, x["camera"], self.distortion)
+        return losses.weighted_mpjpe(seen, projected, of_unlabelled)
 
     def _bone_length_penalty(self, poses, of_labelled, of_unlabelled):
         """`losses.bone_length_penalty` of the two kinds of samples in one batch; 0 unless there are both."""

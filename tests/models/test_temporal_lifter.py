@@ -421,6 +421,14 @@ def test_without_the_bone_length_term_it_is_zero():
     assert float(trainer.loss_terms(x, y, trainer(x))["bone_length"]) == 0
 
 
+def test_keypoints_of_another_set_are_not_compared_with_the_projection():
+    networks = (models.TemporalLifter(15, num_joints_out=out, filter_widths=(3, 3), channels=8) for out in (17, 1))
+    trainer, (x, y) = models.LiftTrainer(*networks, PARENTS), sample(4, [1, 1, 1, 1])
+    x["keypoints"] = x["keypoints"][:, :, :15]
+    terms = {name: float(value) for name, value in trainer.loss_terms(x, y, trainer(x)).items()}
+    assert terms["reprojection"] == terms["bone_length"] == 0 < min(terms["pose"], terms["trajectory"])
+
+
 def test_fit_lowers_every_term():
     """Real geometry: keypoints are projections of the poses, half of which nobody tells."""
     keras.utils.set_random_seed(0)

@@ -46,7 +46,7 @@ setup(
         "matplotlib>=3.9,<4",
         "numpy>=2,<3",
         "opencv-python-headless>=4.10,<6",
-        "pillow>=10,<13",  # writes GIF
+        "pillow>=10,<14",  # writes GIF
         "pycocotools>=2.0.10,<3",
         "tensorboard>=2.20,<3",  # TensorFlow no longer brings it
         "tensorflow>=2.21,<2.22",

@@ -34,10 +34,12 @@ PUBLISHED = {
     "norm_momentum_start": 0.1,
     "norm_momentum_end": 0.001,
     "warmup_epochs": 1,
-    "virtual_cameras": 0.0,
-    "shift_m": 0.3,
-    "body_spread": 0.0,
-    "bone_spread": 0.0,
+    "view_share": 0.0,
+    "turn_degrees": 30.0,
+    "shift_m": 0.2,
+    "body_spread": 0.03,
+    "bone_spread": 0.03,
+    "limb_degrees": 12.0,
     "validation_split": "",
 }
 PUBLISHED_SEMI_SUPERVISED = {
@@ -58,16 +60,19 @@ SMALL = {
     "norm_momentum_start": 0.1,
     "norm_momentum_end": 0.001,
     "warmup_epochs": 1,
-    "virtual_cameras": 0.0,
-    "shift_m": 0.3,
-    "body_spread": 0.0,
-    "bone_spread": 0.0,
+    "view_share": 0.0,
+    "turn_degrees": 30.0,
+    "shift_m": 0.2,
+    "body_spread": 0.03,
+    "bone_spread": 0.03,
+    "limb_degrees": 12.0,
     "validation_split": "validation",
 }
 RECIPES = {
     "published": {"supervised": PUBLISHED, "semi_supervised": PUBLISHED | PUBLISHED_SEMI_SUPERVISED},
     "small": {"supervised": SMALL, "semi_supervised": SMALL},
 }
+VIEWS = ("turn_degrees", "shift_m", "body_spread", "bone_spread", "limb_degrees")
 FREE = ("workdir", "data_dir", "export")  # flags that a run may be given anew
 
 
@@ -121,15 +126,13 @@ def define_recipe_flags():
         )
     flags.DEFINE_integer("warmup_epochs", None, "Before --semi_supervised sets in.", lower_bound=0)
     flags.DEFINE_float(
-        "virtual_cameras",
-        None,
-        "Share of the windows seen by a camera drawn at random.",
-        lower_bound=0.0,
-        upper_bound=1.0,
+        "view_share", None, "Share of the windows in which people are seen anew.", lower_bound=0.0, upper_bound=1.0
     )
-    flags.DEFINE_float("shift_m", None, "Spread of a person's place before such a camera, metres.", lower_bound=0.0)
-    flags.DEFINE_float("body_spread", None, "Spread of the log of a person's size before it.", lower_bound=0.0)
-    flags.DEFINE_float("bone_spread", None, "Spread of the log of a bone's length before it.", lower_bound=0.0)
+    flags.DEFINE_float("turn_degrees", None, "How far they are then turned about the vertical.", lower_bound=0.0)
+    flags.DEFINE_float("shift_m", None, "Spread of their new place, metres.", lower_bound=0.0)
+    flags.DEFINE_float("body_spread", None, "Spread of the logarithm of their new size.", lower_bound=0.0)
+    flags.DEFINE_float("bone_spread", None, "Spread of the logarithm of each bone's new length.", lower_bound=0.0)
+    flags.DEFINE_float("limb_degrees", None, "Spread of the turn of each joint.", lower_bound=0.0)
 
 
 def run(config):
@@ -171,10 +174,6 @@ def resolve(config):
         raise ValueError(
             f"--batch_size counts predicted frames and so is at least --chunk_length, got {config['batch_size']} and "
             f"{config['chunk_length']}; give a larger --batch_size."
-        )
-    if (config["body_spread"] or config["bone_spread"]) and not config["virtual_cameras"]:
-        raise ValueError(
-            "--body_spread and --bone_spread change people before virtual cameras, got none; give --virtual_cameras."
         )
     if config["semi_supervised"] and not config["labelled_subjects"] and config["labelled_share"] == 1:
         raise ValueError(
@@ -218,7 +217,7 @@ def load(config):
             continue
         splits[role] = common.load_split(name, split, config["data_dir"], tracks.from_tfds).every(config["frame_step"])
     skeleton, pose_skeleton = splits["train"].skeleton, splits["train"].pose_skeleton
-    for flag in ("semi_supervised", "virtual_cameras"):
+    for flag in ("semi_supervised", "view_share"):
         if config[flag] and skeleton.keypoints != pose_skeleton.keypoints:
             raise ValueError(
                 f"--{flag} projects poses onto keypoints, which must be of the same set, got {skeleton.name} for poses "
@@ -361,10 +360,10 @@ def train(model, forms, splits, config, workdir, steps):
 def make_batches(splits, config, done, steps):
     """The batches of an endless training, from the first step of the epoch after those that are done."""
     augment = None
-    if config["virtual_cameras"]:
-        options = {key: config[key] for key in ("shift_m", "body_spread", "bone_spread")}
+    if config["view_share"]:
+        options = {key: config[key] for key in VIEWS}
         parents = parents_of(splits["train"].pose_skeleton)
-        augment = views.random_views(parents, share=config["virtual_cameras"], **options)
+        augment = views.random_views(parents, share=config["view_share"], **options)
     batches = functools.partial(
         tracks.training,
         splits["train"],

@@ -1,8 +1,8 @@
 """Augmentation of lifting: people seen from sides, at places and of builds that the recording does not have.
 
 A lifter that has seen few cameras learns these cameras. Where the poses are known in the world and so is the place of
-the camera, every window can be seen anew: the person is turned about the vertical, moved, made larger or smaller, and
-projected by the camera that was there. Heights, lenses and tilts stay those of the recording.
+the camera, every window can be seen anew: the person is turned about the vertical, moved, built otherwise, holding the
+limbs otherwise, and is projected by the camera that was there. Heights, lenses and tilts stay those of the recording.
 """
 
 import numpy as np
@@ -13,16 +13,21 @@ from kerapose.ops import cameras
 NEAREST_M = 1.0  # no person is moved nearer to the camera than this, nor beyond half a right angle from its axis
 
 
-def random_views(parents, share=1.0, shift_m=0.3, body_spread=0.0, bone_spread=0.0):
+def random_views(
+    parents, share=1.0, turn_degrees=180.0, shift_m=0.3, body_spread=0.0, bone_spread=0.0, limb_degrees=0.0
+):
     """Makes the augmentation that shows people from other sides (`augment` of `tracks.training`).
 
     Args:
         parents: J indices, the joint above each, -1 for the root, joint 0; a joint comes after its parent.
         share: of the windows that are seen anew, from 0 to 1; the others keep their recorded keypoints, with their
             detector's errors, if any.
+        turn_degrees: people are turned about the vertical by up to this, to either side; 180 shows them from anywhere.
         shift_m: standard deviation of the displacement along each horizontal axis, metres; a third of it upwards.
         body_spread: standard deviation of the logarithm of the factor by which a whole body is scaled.
         bone_spread: likewise of each bone, left and right alike only in the mean.
+        limb_degrees: standard deviation, about each of three axes, of a turn of every joint that carries all that hangs
+            from it, the same in all frames of a window: motions of the recording in poses that it does not have.
 
     Returns:
         A function of a batch {"keypoints": [B, W, K, 2] screen, "poses_m": [B, W, J, 3] camera space, "poses_world_m":
@@ -34,7 +39,7 @@ def random_views(parents, share=1.0, shift_m=0.3, body_spread=0.0, bone_spread=0
         ValueError: if a number is out of range, or `parents` is no such tree.
 
     Example:
-        >>> augment = random_views(parents, share=0.8, body_spread=0.05)
+        >>> augment = random_views(parents, share=0.8, turn_degrees=30, limb_degrees=12)
         >>> network.fit(tracks.training(known, 27, augment=augment), steps_per_epoch=100)
     """
     parents = [int(parent) for parent in parents]
@@ -42,9 +47,11 @@ def random_views(parents, share=1.0, shift_m=0.3, body_spread=0.0, bone_spread=0
         raise ValueError(f"parents must be -1 for joint 0 and an earlier joint for each other, got {parents}.")
     if not 0 <= share <= 1:
         raise ValueError(f"share is a share of the windows, from 0 to 1, got {share}; 1 shows all of them anew.")
-    for name, value in (("shift_m", shift_m), ("body_spread", body_spread), ("bone_spread", bone_spread)):
+    spreads = {"turn_degrees": turn_degrees, "shift_m": shift_m, "body_spread": body_spread}
+    for name, value in (spreads | {"bone_spread": bone_spread, "limb_degrees": limb_degrees}).items():
         if value < 0:
             raise ValueError(f"{name} must not be negative, got {value}; 0 leaves that out.")
+    turn, limb_spread = np.float32(np.radians(turn_degrees)), np.float32(np.radians(limb_degrees))
 
     def augment(batch, seeds):
         lacking = [key for key in ("camera", "orientation", "translation_m") if key not in batch]
@@ -55,16 +62,19 @@ def random_views(parents, share=1.0, shift_m=0.3, body_spread=0.0, bone_spread=0
                 "Other views project the joints of the poses, which must be those of the keypoints, got "
                 f"{batch['poses_m'].shape[2]} and {batch['keypoints'].shape[2]}; leave this augmentation out."
             )
-        streams = [seeds + [0, stream] for stream in range(5)]
-        count = tf.shape(batch["keypoints"])[0]
+        streams = [seeds + [0, stream] for stream in range(6)]
+        count, joints = tf.shape(batch["keypoints"])[0], len(parents)
         world = batch["poses_world_m"]
-        if body_spread or bone_spread:
+        if body_spread or bone_spread or limb_degrees:
             scales = tf.exp(body_spread * tf.random.stateless_normal((count, 1), streams[0]))
-            scales *= tf.exp(bone_spread * tf.random.stateless_normal((count, len(parents)), streams[1]))
-            world = scaled(world, scales, parents)
-        angles = tf.random.stateless_uniform((count,), streams[2], 0, 2 * np.pi)
+            scales *= tf.exp(bone_spread * tf.random.stateless_normal((count, joints), streams[1]))
+            world = rebuilt(
+                world, scales, limb_spread * tf.random.stateless_normal((count, joints, 3), streams[5]), parents
+            )
+        angles = tf.random.stateless_uniform((count,), streams[2], -turn, turn)
         shifts = tf.random.stateless_normal((count, 3), streams[3]) * np.float32([shift_m, shift_m, shift_m / 3])
-        poses = cameras.world_to_camera(turned(world, angles, shifts), batch["orientation"], batch["translation_m"])
+        world = turned(world, angles, shifts)
+        poses = cameras.world_to_camera(world, batch["orientation"], batch["translation_m"])
         keypoints = cameras.project(poses, batch["camera"])
         anew = tf.random.stateless_uniform((count,), streams[4]) < share
         anew = (anew & is_in_view(poses))[:, None, None, None]
@@ -94,13 +104,41 @@ def turned(poses_world_m, angles, shifts_m):
     return tf.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1) + (middle + shifts_m)[:, None, None]
 
 
-def scaled(poses_m, scales, parents):
-    """Scales each bone, [B, J] by the joint at its end, and leaves its direction: [B, W, J, 3] -> [B, W, J, 3]."""
-    joints = tf.unstack(poses_m, axis=2)
-    made = [joints[0]]
+def rebuilt(poses_m, scales, turns, parents):
+    """Scales each bone and turns each joint together with all that hangs from it.
+
+    Args:
+        poses_m: [B, W, J, 3].
+        scales: [B, J], of the bone that ends in each joint.
+        turns: [B, J, 3], axis times angle in radians; the root's is not used.
+        parents: J indices, -1 for the root.
+
+    Returns:
+        [B, W, J, 3].
+    """
+    own = tf.unstack(quaternions(turns), axis=1)  # J of [B, 4]
+    joints = tf.unstack(poses_m, axis=2)  # J of [B, W, 3]
+    made, turned_by = [joints[0]], [None]
     for joint, parent in list(enumerate(parents))[1:]:
-        made.append(made[parent] + (joints[joint] - joints[parent]) * scales[:, None, joint, None])
+        above = turned_by[parent]
+        turned_by.append(own[joint] if above is None else product(above, own[joint]))
+        bone = (joints[joint] - joints[parent]) * scales[:, None, joint, None]
+        made.append(made[parent] + cameras.rotate(turned_by[joint][:, None], bone))
     return tf.stack(made, axis=2)
+
+
+def quaternions(turns):
+    """Unit quaternions (w, x, y, z) of turns given as axis times angle: [..., 3] -> [..., 4]."""
+    angles = tf.norm(turns, axis=-1, keepdims=True)
+    axes = tf.math.divide_no_nan(turns, angles)
+    return tf.concat([tf.cos(angles / 2), tf.sin(angles / 2) * axes], axis=-1)
+
+
+def product(first, second):
+    """The turn by `second` and then by `first`: quaternions [..., 4], [..., 4] -> [..., 4]."""
+    (a, first), (b, second) = ((q[..., :1], q[..., 1:]) for q in (first, second))
+    real = a * b - tf.reduce_sum(first * second, axis=-1, keepdims=True)
+    return tf.concat([real, a * second + b * first + tf.linalg.cross(first, second)], axis=-1)
 
 
 def is_in_view(poses_m):

@@ -77,15 +77,52 @@ def test_bones_keep_their_lengths_unless_a_spread_is_asked_for():
     assert 0.05 < np.std(np.log(factors)) < 0.2 and np.std(np.log(factors), axis=-1).min() > 0.01
 
 
-def test_scaled_bones_against_a_slow_version():
+def rotation(turn):
+    """The matrix of an axis times an angle, by Rodrigues' formula."""
+    angle = np.linalg.norm(turn)
+    x, y, z = turn / angle
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+
+
+def test_rebuilt_bodies_against_a_slow_version():
     random = np.random.default_rng(0)
     poses, scales = random.normal(0, 1, (3, 4, 17, 3)).astype("float32"), random.uniform(0.5, 2, (3, 17))
+    turns = random.normal(0, 0.7, (3, 17, 3))
     expected = poses.copy()
     for b, t in np.ndindex(3, 4):
+        turned_by = [np.eye(3)]
         for joint in range(1, 17):
-            bone = poses[b, t, joint] - poses[b, t, PARENTS[joint]]
-            expected[b, t, joint] = expected[b, t, PARENTS[joint]] + scales[b, joint] * bone
-    np.testing.assert_allclose(views.scaled(tf.constant(poses), scales.astype("float32"), PARENTS), expected, atol=1e-5)
+            parent = PARENTS[joint]
+            turned_by.append(turned_by[parent] @ rotation(turns[b, joint]))
+            bone = scales[b, joint] * turned_by[joint] @ (poses[b, t, joint] - poses[b, t, parent])
+            expected[b, t, joint] = expected[b, t, parent] + bone
+    made = views.rebuilt(tf.constant(poses), scales.astype("float32"), turns.astype("float32"), PARENTS)
+    np.testing.assert_allclose(made, expected, atol=1e-4)
+
+
+def test_turned_limbs_keep_their_lengths_and_move_alike_in_all_frames():
+    np.testing.assert_allclose(bones(batch(limb_degrees=20)["poses_m"]), bones(batch()["poses_m"]), atol=1e-4)
+    still = tf.repeat(tf.constant(people(1)[None]), 9, axis=1)
+    turns = np.random.default_rng(0).normal(0, 0.5, (1, 17, 3)).astype("float32")
+    made = views.rebuilt(still, np.ones((1, 17), "float32"), turns, PARENTS).numpy()
+    np.testing.assert_allclose(made, np.repeat(made[:, :1], 9, axis=1), atol=1e-6)
+    assert np.abs(made - still).max() > 0.05
+
+
+def test_no_turn_of_limbs_changes_nothing():
+    poses = people(9)[None]
+    made = views.rebuilt(tf.constant(poses), np.ones((1, 17), "float32"), np.zeros((1, 17, 3), "float32"), PARENTS)
+    np.testing.assert_allclose(made, poses, atol=1e-6)
+
+
+def test_people_turn_no_further_than_asked():
+    """With nothing else changed, the angle of the hips in the world is that of the recording, but for 10 degrees."""
+    plain, turned = batch(shift_m=0.0, turn_degrees=0.0), batch(shift_m=0.0, turn_degrees=10.0)
+    before, after = (made["poses_m"][:, 0, 1, [0, 2]] for made in (plain, turned))  # seen from above
+    angles = [np.arctan2(*points.T) for points in (before, after)]
+    difference = np.degrees((angles[1] - angles[0] + np.pi) % (2 * np.pi) - np.pi)
+    assert 5 < np.abs(difference).max() < 10.5
 
 
 def test_the_share_is_kept_and_the_rest_is_as_recorded():
@@ -116,6 +153,7 @@ def test_a_view_that_would_leave_the_picture_is_left_out():
         ({"share": 1.5}, "from 0 to 1, got 1.5"),
         ({"shift_m": -1.0}, "shift_m must not be negative, got -1.0"),
         ({"bone_spread": -0.1}, "bone_spread must not be negative"),
+        ({"limb_degrees": -1.0}, "limb_degrees must not be negative, got -1.0"),
         ({"parents": (-1, 2, 0)}, r"an earlier joint for each other, got \[-1, 2, 0\]"),
     ],
 )

@@ -395,7 +395,7 @@ def test_starts_from_a_trained_lifter(finished, data_dir):
 
 
 def test_cameras_drawn_at_random_and_bodies_of_other_sizes(finished, data_dir, tmp_path, run_here):
-    flags = {"virtual_cameras": 0.5, "body_spread": 0.05, "bone_spread": 0.02, "epochs": 3}
+    flags = {"view_share": 0.5, "body_spread": 0.05, "limb_degrees": 5.0, "epochs": 3}
     found = run_here(config_of(finished, data_dir, tmp_path, **flags))
     assert found["mpjpe_mm"] < 0.7 * mean_pose_error(data_dir)
 
@@ -461,7 +461,6 @@ SEMI = {"semi_supervised": True, "labelled_share": 0.5, "epochs": 5}
         ({"semi_supervised": True}, "--semi_supervised learns from tracks whose poses are not known, got none; give"),
         (SEMI | {"labelled_subjects": list("ABCDEF")}, "but --labelled_subjects names all; leave some out"),
         (SEMI | {"warmup_epochs": 5}, "--warmup_epochs is less than the 5 of --epochs, got 5; give fewer"),
-        ({"bone_spread": 0.1}, "change people before virtual cameras, got none; give --virtual_cameras"),
         ({"pretrained": "none.keras"}, "A pretrained network is a .keras file, got none.keras, which does not exist"),
         ({"pretrained_trajectory": "none.keras"}, "starts a trajectory network, got none; give --trajectory, too"),
     ],
@@ -474,7 +473,7 @@ def test_a_mistaken_flag_takes_no_work_folder(finished, data_dir, tmp_path, run_
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("flag", [{"virtual_cameras": 0.5}, SEMI], ids=["virtual_cameras", "semi_supervised"])
+@pytest.mark.parametrize("flag", [{"view_share": 0.5}, SEMI], ids=["view_share", "semi_supervised"])
 def test_poses_are_not_projected_onto_other_keypoints(finished, data_dir, tmp_path, run_here, monkeypatch, flag):
     names = tuple(name.replace("hand", "glove") for name in WALKER.keypoints)
     gloved = skeletons.Skeleton("gloved", names, WALKER.edges)

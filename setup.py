@@ -18,6 +18,7 @@ TORCH = ["safetensors>=0.5,<1", "torch>=2.6,<3"]  # read published checkpoints; 
 TEST = [
     "dill>=0.4,<1",  # tfds.testing imports it without declaring it
     "pytest>=9,<10",
+    "pytest-xdist>=3.6,<4",  # the files of tests side by side
     "ruff>=0.17,<0.18",  # another minor version may format otherwise
     "tensorflow-serving-api>=2.21,<2.22",
     "torch==2.13.0",

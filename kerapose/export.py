@@ -82,7 +82,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerapose.data import images
-from kerapose.ops import cameras, heatmaps
+from kerapose.ops import cameras, heatmaps, sequences
 
 JPEG_END, PNG_END = b"\xff\xd9", b"IEND"  # there may be more behind them
 
@@ -422,7 +422,7 @@ def _lifting_function(lifter, keypoint_names, conversion):
     def serve(keypoints, scores, frame_size):
         inputs = {"keypoints": keypoints, "scores": scores, "frame_size": frame_size}
         inputs = _checked_tracks(inputs, None if matrix is None else np.flatnonzero(matrix.any(axis=0)))
-        keypoints = _without_gaps(inputs["keypoints"], _is_found(inputs))  # [B, T, K, 2]
+        keypoints = sequences.fill_gaps(inputs["keypoints"], _is_found(inputs))  # [B, T, K, 2]
         if matrix is not None:
             keypoints = tf.matmul(matrix, keypoints)  # [B, T, K_in, 2]
         found = lifter({"keypoints": keypoints, "frame_size": inputs["frame_size"]}, training=False)
@@ -501,27 +501,6 @@ def _check_found(inputs, needed):
         (tf.gather(tf.constant(needed), wrong[1]), wrong[0]),
         inputs,
     )
-
-
-def _without_gaps(keypoints, found):
-    """Missing keypoints between the nearest known ones, or as at the nearer end: [B, T, K, 2], [B, T, K] -> the first.
-
-    It is `data.tracks.fill_gaps` as a few operations on all tracks at once.
-    """
-    points = tf.transpose(tf.where(found[..., None], keypoints, 0.0), (0, 2, 1, 3))  # [B, K, T, 2]
-    known = tf.cast(tf.transpose(found, (0, 2, 1)), tf.int32)  # [B, K, T]
-    frames = tf.range(tf.shape(known)[-1])
-    places = tf.argsort(frames + (1 - known) * tf.size(frames), axis=-1)  # the known frames in order, then the others
-    so_far = tf.cumsum(known, axis=-1)
-    last = tf.maximum(so_far[..., -1:] - 1, 0)
-    before, after = (
-        tf.gather(places, tf.clip_by_value(place, 0, last), axis=2, batch_dims=2)
-        for place in (so_far - 1, so_far - known)
-    )  # [B, K, T], the frame itself where it is known
-    share = tf.cast(frames - before, tf.float32) / tf.cast(tf.maximum(after - before, 1), tf.float32)
-    start, end = (tf.gather(points, place, axis=2, batch_dims=2) for place in (before, after))
-    filled = start + tf.where(before == after, 0.0, share)[..., None] * (end - start)
-    return tf.transpose(filled, (0, 2, 1, 3))  # [B, T, K, 2]
 
 
 def _streaming_archive(stream, num_tracks, checked):

@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 
 from kerapose import export, models, predictors, skeletons
-from kerapose.data import tracks
 
 COCO, H36M = skeletons.COCO, skeletons.H36M
 SIZE = (720, 1280)
@@ -160,17 +159,6 @@ def test_the_answers_depend_on_gaps_and_set(fresh_answers, run, requests):
     full = requests["gaps"] | {"keypoints": people(3, 40), "scores": np.ones((3, 40, 17), "float32")}
     without = run(**{name: tf.constant(array) for name, array in full.items()})["poses_m"]
     assert np.abs(fresh_answers["plain/gaps/poses_m"] - without).max() > 0.01
-
-
-@pytest.mark.parametrize("lost", [0.0, 0.3, 0.9])
-def test_gaps_are_filled_as_in_the_pipeline(lost):
-    inputs = request(3, frames=30, lost=lost)
-    found = np.isfinite(inputs["keypoints"]).all(axis=-1) & (inputs["scores"] > 0)
-    expected, _ = tracks.fill_gaps(inputs["keypoints"], inputs["scores"])
-    for fill in (export._without_gaps, tf.function(export._without_gaps)):
-        filled = fill(tf.constant(inputs["keypoints"]), tf.constant(found)).numpy()
-        np.testing.assert_allclose(filled, expected, atol=1e-3)
-        np.testing.assert_array_equal(filled[found], inputs["keypoints"][found])
 
 
 def test_a_shorter_track_may_be_filled_up_with_frames_of_score_0(run, requests):

@@ -23,7 +23,6 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 
-from kerapose import skeletons
 from kerapose.data import coco, prepared
 from kerapose.data import images as image_files
 from kerapose.ops import boxes as box_ops
@@ -74,7 +73,7 @@ def from_tfds(name, split, data_dir=None):
         raise ValueError(f"{name} must hold images with people and say their skeleton, it does not; use another.")
     decoders = {"image": tfds.decode.SkipDecoding()}
     records = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
-    return records.flat_map(_people_of_record), _known_skeleton(metadata["skeleton"])
+    return records.flat_map(_people_of_record), prepared.skeleton_of(metadata["skeleton"])
 
 
 def from_coco(annotation_file, image_dir, skeleton=None, category=None, detections=None, min_score=0.0):
@@ -186,14 +185,6 @@ def _people_of_record(record):
         return fields | of_image | {"person_id": people["id"][i]}
 
     return tf.data.Dataset.range(tf.shape(people["id"], tf.int64)[0]).map(person)
-
-
-def _known_skeleton(metadata):
-    """The `Skeleton` that a TFDS dataset says it has: a name, or all that a set has."""
-    if isinstance(metadata, str):
-        return skeletons.get(metadata)
-    skeleton = skeletons.Skeleton(**metadata)
-    return next((known for known in skeletons.ALL if known == skeleton), skeleton)
 
 
 def _as_tensors(fields, skeleton, count=None):

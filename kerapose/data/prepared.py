@@ -2,6 +2,8 @@
 
 import tensorflow_datasets as tfds
 
+from kerapose import skeletons
+
 
 class NotPreparedError(ValueError):
     """A TFDS dataset that `datasets/build.py` has not prepared yet."""
@@ -34,3 +36,11 @@ def find(name, split, data_dir=None):
     if split not in builder.info.splits:
         raise ValueError(f"{name} has the splits {', '.join(builder.info.splits)}, got {split!r}; use one of them.")
     return builder
+
+
+def skeleton_of(metadata):
+    """The `Skeleton` that a dataset says it has: a name, or all that a set has; one of the library's if it is one."""
+    if isinstance(metadata, str):
+        return skeletons.get(metadata)
+    skeleton = skeletons.Skeleton(**metadata)
+    return next((known for known in skeletons.ALL if known == skeleton), skeleton)

@@ -23,6 +23,7 @@ from absl import logging
 from kerapose import skeletons
 from kerapose.data import prepared
 from kerapose.ops import cameras as camera_ops
+from kerapose.ops import sequences as sequence_ops
 
 NotPreparedError = prepared.NotPreparedError
 CAMERA_FIELDS = ("focal_px", "center_px", "radial", "tangential")  # of a camera's own numbers
@@ -217,7 +218,7 @@ def from_tfds(name, split, data_dir=None, min_score=0.0):
     described = [metadata.get(key) for key in ("skeleton", "pose_skeleton")]
     if "poses_world_m" not in builder.info.features or None in described:
         raise ValueError(f"{name} must hold tracks with poses and say their skeletons, it does not; use another.")
-    skeleton, pose_skeleton = (_known_skeleton(each) for each in described)
+    skeleton, pose_skeleton = (prepared.skeleton_of(each) for each in described)
     elements, unseen = [], 0
     for element in builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator():
         if min_score is not None:
@@ -472,10 +473,11 @@ def training(
             them behind those of `tracks`. An epoch is one of the larger set, and the smaller one starts again, in a new
             order, whenever it is through.
         trajectory: whether targets have the trajectory too; always with `unlabelled`.
-        augment: a pure function of a batch and int32 [2] seeds, which gives the batch changed: {"poses_world_m" and
-            "poses_m" (camera space, not root-relative) [B, W, J, 3], "keypoints" [B, W, K, 2] screen, "camera" [B, 9]
-            if known}, all of the frames of the windows. Of what it gives, "keypoints", "poses_m" and "camera" are used;
-            mirroring comes after it. The unlabelled are left as they are.
+        augment: a pure function of a batch and int32 [2] seeds, which gives the batch changed (`data.views`). The batch
+            is {"poses_world_m" and "poses_m" (camera space, not root-relative) [B, W, J, 3], "keypoints" [B, W, K, 2]
+            screen; if known "camera" [B, 9], "orientation" [B, 4], "translation_m" [B, 3]}, all of the frames of the
+            windows. Of what it gives, "keypoints", "poses_m" and "camera" are used; mirroring comes after it. The
+            unlabelled are left as they are.
 
     Returns:
         A `tf.data.Dataset` of batches, W = receptive_field + chunk_length - 1 frames a window. Plain: (keypoints
@@ -744,26 +746,10 @@ def _fill(keypoints, scores, min_score):
     if scores.shape != finite.shape:
         raise ValueError(f"scores must be {finite.shape}, one a keypoint, got {scores.shape}; reshape them.")
     seen = finite & (scores > min_score)  # false for NaN
-    count = seen.shape[-2]
-    frames = np.arange(count)[:, None]
-    before = np.maximum.accumulate(np.where(seen, frames, -1), axis=-2)
-    after = np.flip(np.minimum.accumulate(np.flip(np.where(seen, frames, count), -2), axis=-2), -2)
     never = ~seen.any(axis=-2)  # [..., K]
-    # At the ends both are the one side that there is; where there is none, any frame will do, as it is not used.
-    before, after = np.where(before < 0, after, before), np.where(after == count, before, after)
-    before, after = np.clip(before, 0, count - 1), np.clip(after, 0, count - 1)
-    part = ((frames - before) / np.maximum(after - before, 1)).astype("float32")[..., None]
-    left, right = (np.take_along_axis(keypoints, place[..., None], axis=-3) for place in (before, after))
-    with np.errstate(invalid="ignore"):  # infinity of a keypoint that is never seen
-        between = left + part * (right - left)
     keep = (seen | never[..., None, :])[..., None]
-    return np.where(keep, keypoints, between), np.where(seen, scores, np.float32(0)), never
-
-
-def _known_skeleton(metadata):
-    """The `Skeleton` that a TFDS dataset says it has: one of the library's, or its own."""
-    skeleton = skeletons.Skeleton(**metadata)
-    return next((known for known in skeletons.ALL if known == skeleton), skeleton)
+    filled = np.where(keep, keypoints, sequence_ops.fill_gaps(keypoints, seen))
+    return filled, np.where(seen, scores, np.float32(0)), never
 
 
 def _hashed(text):

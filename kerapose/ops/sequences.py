@@ -85,6 +85,38 @@ def sample_frames(length, num_frames, num_clips=1, words=None, random_start=Fals
     return ops.cast(indices, "int32")
 
 
+def fill_gaps(keypoints, found):
+    """Puts missing keypoints on the line between the nearest frames that have them, or where the nearer end has them.
+
+    Args:
+        keypoints: [..., T, K, 2], pixels or any other unit; what a missing one holds does not matter.
+        found: [..., T, K] bool.
+
+    Returns:
+        [..., T, K, 2] float32; those that were found are as given, those found in no frame are 0.
+
+    Example:
+        >>> fill_gaps([[[2.0, 0.0]], [[0.0, 0.0]], [[4.0, 2.0]]], [[True], [False], [True]])
+        [[[2.0, 0.0]], [[3.0, 1.0]], [[4.0, 2.0]]]
+    """
+    found = ops.cast(found, "bool")
+    points = ops.where(ops.expand_dims(found, -1), ops.cast(keypoints, "float32"), 0.0)
+    known = ops.cast(found, "int32")
+    count = ops.shape(known)[-2]
+    frames = ops.reshape(ops.cast(ops.arange(count), "int32"), (-1, 1))  # [T, 1]
+    places = ops.argsort(frames + (1 - known) * count, axis=-2)  # the known frames in order, then the others
+    so_far = ops.cumsum(known, axis=-2)
+    last = ops.maximum(so_far[..., -1:, :] - 1, 0)
+    before, after = (
+        ops.take_along_axis(places, ops.minimum(ops.maximum(place, 0), last), axis=-2)
+        for place in (so_far - 1, so_far - known)
+    )  # [..., T, K], the frame itself where it is known
+    share = ops.cast(frames - before, "float32") / ops.cast(ops.maximum(after - before, 1), "float32")
+    share = ops.expand_dims(ops.where(ops.equal(before, after), 0.0, share), -1)  # [..., T, K, 1]
+    start, end = (ops.take_along_axis(points, ops.expand_dims(place, -1), axis=-3) for place in (before, after))
+    return start + share * (end - start)
+
+
 def _draws(words, highest, num_clips):
     """Uniform integers in [0, highest], by masked rejection as NumPy's legacy generator makes them.
 

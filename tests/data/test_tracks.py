@@ -296,7 +296,8 @@ def test_augmentation_comes_before_the_mirror_and_the_cut(tracks):
     more = {"batch_size": 56, "chunk_length": 3, "causal": True, "augment": number, "trajectory": True}
     batches = take(track_data.training(tracks, 5, **more), 2)
     world = {key: [None, 7, 17, 3] for key in ("poses_world_m", "poses_m")}
-    assert seen_specs[0] == world | {"keypoints": [None, 7, 17, 2], "camera": [None, 9]}
+    cameras = {"camera": [None, 9], "orientation": [None, 4], "translation_m": [None, 3]}
+    assert seen_specs[0] == world | {"keypoints": [None, 7, 17, 2]} | cameras
     for inputs, targets in batches:
         mirrored = inputs["camera"][:, 2] < 0
         assert 0 < mirrored.sum() < len(mirrored)

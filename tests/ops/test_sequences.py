@@ -1,4 +1,4 @@
-"""Frame sampling against the published indices and against NumPy's legacy generator, drawn from one call at a time."""
+"""Frame sampling against the published indices and NumPy's legacy generator, one call at a time; gaps of tracks."""
 
 import numpy as np
 import pytest
@@ -189,3 +189,36 @@ def test_int64_lengths_from_a_dataset():
     clips = tf.data.Dataset.range(40, 200, 37).map(lambda length: sequences.sample_frames(length, 48, 10))
     for length, indices in zip(range(40, 200, 37), clips, strict=True):
         np.testing.assert_array_equal(indices, slow_sample(length, 48, 10, sequences.PUBLISHED_SEED))
+
+
+# ---------------------------------------- gaps
+def slow_fill(keypoints, found):
+    """Each coordinate of each keypoint by itself, between the frames that have it."""
+    filled = np.zeros_like(keypoints)
+    for *track, k, axis in np.ndindex(*keypoints.shape[:-3], *keypoints.shape[-2:]):
+        place = (*track, slice(None), k)
+        frames = np.flatnonzero(found[place])
+        if len(frames):
+            filled[(*place, axis)] = np.interp(np.arange(found.shape[-2]), frames, keypoints[(*place, axis)][frames])
+    return filled
+
+
+@pytest.mark.parametrize("lead", [(), (3,), (2, 2)])
+@pytest.mark.parametrize("lost", [0.0, 0.3, 0.9])
+def test_gaps_are_filled_along_straight_lines(lost, lead):
+    random = np.random.default_rng(0)
+    keypoints = random.uniform(0, 1000, (*lead, 30, 5, 2)).astype("float32")
+    found = random.random((*lead, 30, 5)) >= lost
+    given = np.where(found[..., None], keypoints, np.nan)
+    expected = slow_fill(keypoints, found)
+    dataset = tf.data.Dataset.from_tensors((given, found)).map(sequences.fill_gaps)
+    unknown = [tf.TensorSpec([None] * (len(lead) + rank), dtype) for rank, dtype in ((3, "float32"), (2, "bool"))]
+    compiled = tf.function(sequences.fill_gaps, input_signature=unknown)
+    for filled in (sequences.fill_gaps(given, found), next(iter(dataset)), compiled(given, found)):
+        np.testing.assert_allclose(filled, expected, atol=1e-3)
+        np.testing.assert_array_equal(np.asarray(filled)[found], keypoints[found])
+
+
+def test_a_keypoint_that_is_never_found_is_zero():
+    filled = np.asarray(sequences.fill_gaps(np.full((4, 2, 2), np.nan), np.array([[False, True]] * 4)))
+    assert (filled[:, 0] == 0).all() and np.isnan(filled[:, 1]).all()

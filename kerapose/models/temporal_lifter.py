@@ -100,6 +100,15 @@ class TemporalLifter(Network):
         self.dense = dense
         self.strided = strided
 
+    def call(self, inputs, training=None, mask=None):
+        frames = inputs.shape[1]
+        if frames is not None and frames < self.receptive_field:
+            raise ValueError(
+                f"A track has at least the {self.receptive_field} frames of the receptive field, got {frames}; repeat "
+                "its first and last frame, as models.TrackLifter does."
+            )
+        return super().call(inputs, training=training, mask=mask)
+
     @property
     def receptive_field(self):
         """How many frames one pose depends on."""

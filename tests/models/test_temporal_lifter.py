@@ -193,6 +193,13 @@ def test_even_widths_are_refused(width, remedy):
         models.TemporalLifter(filter_widths=(3, width))
 
 
+def test_a_track_shorter_than_the_receptive_field_is_refused():
+    with pytest.raises(ValueError, match="at least the 9 frames of the receptive field, got 8; repeat"):
+        small()(tracks(8))
+    with pytest.raises(ValueError, match="expected shape=.*None, None, 5, 2.*found shape=.*2, 9, 6, 2"):
+        small()(tracks(9, joints=6))
+
+
 def test_forms_and_momentum_that_do_not_exist_are_refused():
     with pytest.raises(ValueError, match="dense or strided, got both"):
         models.TemporalLifter(dense=True, strided=True)

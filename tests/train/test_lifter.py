@@ -492,3 +492,21 @@ def test_a_lifter_of_other_filters_is_no_start(finished, data_dir, tmp_path, run
     with pytest.raises(ValueError, match="give the same --filter_widths, --channels and --dataset"):
         run_here(config_of(finished, data_dir, tmp_path / "run", **flags))
     assert not (tmp_path / "run").exists()
+
+
+# ---------------------------------------------------------------------------------------------------- distribution
+TWO_DEVICES = """
+import tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+"""
+
+
+@pytest.mark.slow  # half a minute, most of which is building two copies of each graph
+@pytest.mark.parametrize("flags", [{}, SEMI], ids=["supervised", "semi_supervised"])
+def test_mirrored_over_two_devices(data_dir, tmp_path, flags):
+    done = start(tmp_path, data_dir, prepare=TWO_DEVICES, strategy="mirrored", **flags)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "Mirrored over 2 devices" in done.stderr
+    _, history = state(tmp_path)
+    assert len(history) == EPOCHS and history[-1]["val_mpjpe_mm"] < 0.7 * history[0]["val_mpjpe_mm"]

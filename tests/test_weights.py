@@ -539,7 +539,7 @@ def test_a_file_that_holds_no_mapping_is_refused(tmp_path):
 def test_another_kind_of_file_is_refused(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"weights")
-    assert f"ends in .pth, .pt or .safetensors, got {name}; convert or rename it" in refusal(small_c3d(), path)
+    assert f"ends in .pth, .pt, .bin or .safetensors, got {name}; convert or rename it" in refusal(small_c3d(), path)
 
 
 @pytest.mark.parametrize("kind", [str, lambda path: path])

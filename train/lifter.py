@@ -2,8 +2,8 @@
 
     python -m train.lifter
 
-makes the puppets/tracks dataset, trains a small lifter of 27 frames on it and tests it: about 4 minutes on two cores, an
-MPJPE of 50 mm on people never seen. README.md has other commands.
+makes the puppets/tracks dataset, trains a small lifter of 27 frames on it and tests it: about 4 minutes on two cores,
+50 mm MPJPE on people never seen. README.md has other commands.
 """
 
 import functools

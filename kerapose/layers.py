@@ -272,7 +272,7 @@ class TemporalConvNorm(_Normalizing):
     """A convolution over time without padding, then batch norm, ReLU and dropout.
 
     It is written as one matrix product. For a strided convolution, whose stride is its width, that needs no more than a
-    reshape, and is trained three times faster in bfloat16 than the convolution of the backend (benchmarks/lifter.py).
+    reshape.
 
     Args:
         filters: number of output channels.

@@ -319,7 +319,7 @@ def bone_length_penalty(labelled, unlabelled, parents):
     return ops.mean(ops.abs(first - second))
 
 
-def reprojection(poses_m, trajectory_m, keypoints_screen, camera, distortion=True):
+def reprojection(poses_m, trajectory_m, keypoints_screen, camera, distortion=True, weights=1.0):
     """The mean distance on the screen of projected predictions from the keypoints that they were predicted from.
 
     Args:
@@ -329,6 +329,7 @@ def reprojection(poses_m, trajectory_m, keypoints_screen, camera, distortion=Tru
             or the last ones if the network is causal.
         camera: [..., 9] or [9] (`ops.cameras.normalize_intrinsics`).
         distortion: whether the lens distorts.
+        weights: as of `weighted_mpjpe`.
 
     Returns:
         a scalar in units of the screen, half the width of the picture.
@@ -347,7 +348,7 @@ def reprojection(poses_m, trajectory_m, keypoints_screen, camera, distortion=Tru
             f"trajectory_m must be [..., T, 1, 3] for poses [..., T, J, 3], got {tuple(trajectory.shape)} for "
             f"{tuple(poses.shape)}; keep the axis of its one joint."
         )
-    return mpjpe(keypoints_screen, cameras.project(poses + trajectory, camera, distortion))
+    return weighted_mpjpe(keypoints_screen, cameras.project(poses + trajectory, camera, distortion), weights)
 
 
 def _distances(y_true, y_pred):

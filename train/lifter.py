@@ -21,9 +21,13 @@ from train import common, pictures
 
 FLAGS = flags.FLAGS
 
+# How people are seen anew, where --view_share asks for it.
+VIEWS = {"turn_degrees": 30.0, "shift_m": 0.2, "body_spread": 0.03, "bone_spread": 0.03, "limb_degrees": 12.0}
+
 # What a flag is that is not given, by recipe. "published": the paper's own, for Human3.6M; batches count predicted
 # frames, each of which is followed by its mirror image. "small": puppets in minutes on two cores.
-PUBLISHED = {
+PUBLISHED = VIEWS | {
+    "view_share": 0.0,
     "filter_widths": [3, 3, 3, 3, 3],
     "channels": 1024,
     "dropout": 0.25,
@@ -34,12 +38,6 @@ PUBLISHED = {
     "norm_momentum_start": 0.1,
     "norm_momentum_end": 0.001,
     "warmup_epochs": 1,
-    "view_share": 0.0,
-    "turn_degrees": 30.0,
-    "shift_m": 0.2,
-    "body_spread": 0.03,
-    "bone_spread": 0.03,
-    "limb_degrees": 12.0,
     "validation_split": "",
 }
 PUBLISHED_SEMI_SUPERVISED = {
@@ -49,7 +47,8 @@ PUBLISHED_SEMI_SUPERVISED = {
     "lr_decay": 0.98,
     "warmup_epochs": 5,
 }
-SMALL = {
+SMALL = VIEWS | {
+    "view_share": 0.0,
     "filter_widths": [3, 3, 3],
     "channels": 256,
     "dropout": 0.1,
@@ -60,19 +59,12 @@ SMALL = {
     "norm_momentum_start": 0.1,
     "norm_momentum_end": 0.02,  # of so few steps
     "warmup_epochs": 1,
-    "view_share": 0.0,
-    "turn_degrees": 30.0,
-    "shift_m": 0.2,
-    "body_spread": 0.03,
-    "bone_spread": 0.03,
-    "limb_degrees": 12.0,
     "validation_split": "validation",
 }
 RECIPES = {
     "published": {"supervised": PUBLISHED, "semi_supervised": PUBLISHED | PUBLISHED_SEMI_SUPERVISED},
     "small": {"supervised": SMALL, "semi_supervised": SMALL},
 }
-VIEWS = ("turn_degrees", "shift_m", "body_spread", "bone_spread", "limb_degrees")
 FREE = ("workdir", "data_dir", "export")  # flags that a run may be given anew
 
 

@@ -4,7 +4,6 @@ import keras
 from keras import ops
 
 from kerapose import losses
-from kerapose.ops import cameras
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -88,17 +87,16 @@ class LiftTrainer(keras.Model):
         return {
             "pose": losses.weighted_mpjpe(y["poses_m"], poses, of_labelled),
             "trajectory": losses.weighted_mpjpe(true_root, root, of_labelled / depth),
-            "reprojection": self._reprojection(x, poses + root, of_unlabelled),
+            "reprojection": self._reprojection(x, poses, root, of_unlabelled),
             "bone_length": self._bone_length_penalty(poses, of_labelled, of_unlabelled),
         }
 
-    def _reprojection(self, x, poses_camera_m, of_unlabelled):
+    def _reprojection(self, x, poses, root, of_unlabelled):
         """`losses.reprojection` of the unlabelled samples in a batch."""
-        if x["keypoints"].shape[2] != poses_camera_m.shape[2]:
+        if x["keypoints"].shape[2] != poses.shape[2]:
             return ops.zeros(())
-        seen = self._seen(x["keypoints"], ops.shape(poses_camera_m)[1])  # [B, T', K, 2]
-        projected = cameras.project(poses_camera_m, x["camera"], self.distortion)
-        return losses.weighted_mpjpe(seen, projected, of_unlabelled)
+        seen = self._seen(x["keypoints"], ops.shape(poses)[1])  # [B, T', K, 2]
+        return losses.reprojection(poses, root, seen, x["camera"], self.distortion, of_unlabelled)
 
     def _bone_length_penalty(self, poses, of_labelled, of_unlabelled):
         """`losses.bone_length_penalty` of the two kinds of samples in one batch; 0 unless there are both."""

@@ -24,8 +24,7 @@ class TemporalLifter(Network):
         in_features: numbers a keypoint: 2, or 3 with a score.
         num_joints_out: joints of the 3D pose. None: as many.
         out_features: numbers a joint of the pose.
-        filter_widths: width of each convolution over time, odd; their product is the receptive field of all but the
-            dense form, too.
+        filter_widths: width of each convolution over time, odd; their product is the receptive field of every form.
         channels: of all hidden layers.
         dropout: share of the hidden values that training sets to zero.
         causal: whether the shortcuts take the last frame of a window, not its middle: for poses without a delay.

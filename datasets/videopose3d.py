@@ -41,6 +41,22 @@ class Dataset:
 
 
 # ---------------------------------------------------------------------------------------------------- the two .npz
+def require_files(folder, names, instructions):
+    """Refuses a manual folder that lacks files.
+
+    Args:
+        folder: the manual folder.
+        names: of the files, each perhaps several times; None where a configuration needs none.
+        instructions: one sentence that says what belongs in the folder.
+
+    Raises:
+        FileNotFoundError: when a file is not there.
+    """
+    missing = [name for name in dict.fromkeys(names) if name and not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(f"There is no {' nor '.join(missing)} in {folder}. {instructions}")
+
+
 def read_positions(path, dataset):
     """Reads the 3D poses.
 
@@ -312,3 +328,30 @@ def left_out(positions, detections, dataset):
         shown = ", ".join(lacking[:MOST_LEFT_OUT_SHOWN])
         _log.warning("%d parts of the files are left out (%s%s)", len(lacking), shown, more)
     return lacking
+
+
+# ---------------------------------------------------------------------------------------------------- builders
+def splits(info, positions, detections, cameras, dataset):
+    """The splits of a builder, whose metadata also get to know what is left out.
+
+    Args:
+        info: the builder's `DatasetInfo`.
+        positions: what `read_positions` gives.
+        detections: what `read_detections` gives, or None, which projects the poses.
+        cameras: what `read_cameras` gives.
+        dataset: the `Dataset`.
+
+    Returns:
+        dict of splits, of `examples`.
+    """
+    info.metadata["left_out"] = left_out(positions, detections, dataset)
+    return {
+        split: examples(positions, detections, cameras, subjects, dataset)
+        for split, subjects in dataset.subjects.items()
+    }
+
+
+def examples(positions, detections, cameras, subjects, dataset):
+    """Yields what `views` does, each record after its name, as TFDS wants it; the arguments are the same."""
+    for record in views(positions, detections, cameras, subjects, dataset):
+        yield record["name"], record

@@ -110,6 +110,33 @@ class Skeleton:
         names = enumerate(self.keypoints)
         return tuple(index for index, name in names if not any(part in name.lower() for part in LOWER_BODY))
 
+    @property
+    def parents(self) -> tuple[int, ...]:
+        """For each keypoint the next one on the way to the root, which is the first keypoint; -1 for the root.
+
+        Raises:
+            ValueError: when the limbs are no tree, that is when some keypoint has no such way or more than one.
+
+        Example:
+            >>> H36M.parents
+            (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
+        """
+        parents, reached = {0: -1}, [0]
+        for near in reached:  # it grows
+            for edge in self.edges:
+                if near in edge:
+                    far = edge[1] if edge[0] == near else edge[0]
+                    if far not in parents:
+                        parents[far] = near
+                        reached.append(far)
+        if len(reached) < self.num_keypoints or self.num_edges >= self.num_keypoints:
+            raise ValueError(
+                f"{self.name}: the limbs must be a tree to have a way from each keypoint to {self.keypoints[0]}, got "
+                f"{self.num_edges} limbs that join {len(reached)} of {self.num_keypoints} keypoints; give a set with "
+                "one limb less than keypoints, all joined."
+            )
+        return tuple(parents[index] for index in range(self.num_keypoints))
+
     def to_dict(self) -> dict:
         """Gives all but the colours as lists and numbers, for a file; `Skeleton(**content)` makes the set again.
 
@@ -395,16 +422,33 @@ HUMANEVA = Skeleton(
         (1, 14),
     ),
 )
+
+# Penn Action (Zhang, Zhu and Derpanis, "From Actemes to Action", ICCV 2013), in the order of its labels. `head` is one
+# point of the head. It has no neck: the head hangs on the shoulders.
+PENN_ACTION = Skeleton(
+    name="penn_action",
+    keypoints=(
+        "head",
+        "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+        "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+    ),
+    edges=(
+        (0, 1), (0, 2),
+        (1, 3), (3, 5), (2, 4), (4, 6),
+        (1, 7), (7, 9), (9, 11), (2, 8), (8, 10), (10, 12),
+        (7, 8),
+    ),
+)
 # fmt: on
 
-ALL = (COCO, MPII, H36M, OPENPOSE, NTU, JHMDB, HUMANEVA)
+ALL = (COCO, MPII, H36M, OPENPOSE, NTU, JHMDB, HUMANEVA, PENN_ACTION)
 
 
 def get(name: str) -> Skeleton:
     """Finds one of the sets above by its name.
 
     Args:
-        name: "coco", "mpii", "h36m", "openpose", "ntu", "jhmdb" or "humaneva".
+        name: "coco", "mpii", "h36m", "openpose", "ntu", "jhmdb", "humaneva" or "penn_action".
 
     Returns:
         The Skeleton.

@@ -17,6 +17,7 @@ from kerapose.skeletons import (
     MPII,
     NTU,
     OPENPOSE,
+    PENN_ACTION,
     Skeleton,
     convert,
     from_coco_category,
@@ -70,6 +71,7 @@ def test_sizes():
         ("ntu", 25, 24),
         ("jhmdb", 15, 14),
         ("humaneva", 15, 14),
+        ("penn_action", 13, 13),
     ]
 
 
@@ -134,6 +136,7 @@ def test_sides_by_index_as_the_data_sets_give_them():
         MPII: ((3, 4, 5, 13, 14, 15), (0, 1, 2, 10, 11, 12)),
         NTU: ((4, 5, 6, 7, 12, 13, 14, 15, 21, 22), (8, 9, 10, 11, 16, 17, 18, 19, 23, 24)),
         OPENPOSE: ((5, 6, 7, 11, 12, 13, 15, 17), (2, 3, 4, 8, 9, 10, 14, 16)),
+        PENN_ACTION: ((1, 3, 5, 7, 9, 11), (2, 4, 6, 8, 10, 12)),
     }
     for skeleton, (left, right) in sides.items():
         names = skeleton.keypoints
@@ -147,11 +150,38 @@ def test_sigmas_are_the_same_left_and_right():
     assert H36M.sigmas is OPENPOSE.sigmas is NTU.sigmas is None
 
 
+def test_parents_lead_to_the_first_keypoint_by_limbs():
+    assert H36M.parents == (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
+    for skeleton in (H36M, JHMDB, MPII, NTU):  # in MPII the way begins at an ankle, against the limbs' directions
+        parents = skeleton.parents
+        assert {frozenset(edge) for edge in enumerate(parents) if -1 not in edge} == {*map(frozenset, skeleton.edges)}
+        for keypoint in range(skeleton.num_keypoints):
+            way = [keypoint]
+            while way[-1] != 0 and len(way) <= skeleton.num_keypoints:
+                way.append(parents[way[-1]])
+            assert way[-1] == 0 and parents[0] == -1
+
+
+@pytest.mark.parametrize(
+    ("edges", "limbs", "joined"),
+    [
+        (((0, 1), (1, 2), (2, 0), (2, 3)), 4, 4),  # a ring
+        (((0, 1), (2, 3)), 2, 2),  # two parts
+        (((1, 2), (2, 3), (3, 1)), 3, 1),  # as many limbs as a tree has
+    ],
+)
+def test_a_set_that_is_no_tree_has_no_parents(edges, limbs, joined):
+    skeleton = Skeleton("knot", ("a", "b", "c", "d"), edges)
+    with pytest.raises(ValueError, match=f"knot: .* from each .* to a, got {limbs} limbs that join {joined} of 4"):
+        skeleton.parents  # noqa: B018, it raises
+
+
 def test_get_and_index():
     assert get("coco") is COCO
     assert get("jhmdb") is JHMDB
     assert NTU.index("thorax") == 20
-    with pytest.raises(ValueError, match="one of coco, mpii, h36m, openpose, ntu, jhmdb, humaneva, got 'COCO17'"):
+    known = "coco, mpii, h36m, openpose, ntu, jhmdb, humaneva, penn_action"
+    with pytest.raises(ValueError, match=f"one of {known}, got 'COCO17'"):
         get("COCO17")
     with pytest.raises(ValueError, match="coco has no keypoint 'tail'"):
         COCO.index("tail")
@@ -356,7 +386,9 @@ def test_what_can_be_worked_out():
     assert {("coco", "h36m"), ("mpii", "h36m"), ("openpose", "h36m"), ("ntu", "h36m")} <= whole
     assert {("coco", "openpose"), ("openpose", "coco"), ("coco", "jhmdb"), ("ntu", "jhmdb")} <= whole
     assert lacking["jhmdb", "h36m"] == {"head"}
-    assert not lacking["coco", "humaneva"]
+    assert not lacking["coco", "humaneva"] and not lacking["coco", "penn_action"]
+    assert lacking["jhmdb", "penn_action"] == {"head"}
+    assert lacking["penn_action", "h36m"] == {"nose"}
     assert lacking["coco", "mpii"] == {"head_top"}
     for source in ("mpii", "h36m", "ntu", "jhmdb"):
         assert lacking[source, "coco"] == {"left_eye", "right_eye", "left_ear", "right_ear"}

@@ -272,7 +272,7 @@ def make_model(config, known, steps):
         figures = {}
         if has_trajectory(config):
             terms = {key: config[key] for key in ("distortion", "bone_length_term")}
-            model = models.LiftTrainer(*trained, parents_of(known.pose_skeleton), **terms)
+            model = models.LiftTrainer(*trained, known.pose_skeleton.parents, **terms)
         else:
             inputs = keras.Input(trained[0].input_shape[1:])
             model = keras.Model(inputs, trained[0](inputs))
@@ -293,14 +293,6 @@ def make_network(config, known, num_joints_out, pretrained):
         common.start_from(network, config[pretrained], "--filter_widths, --channels and --dataset")
         logging.info("Starting from %s.", config[pretrained])
     return network
-
-
-def parents_of(skeleton):
-    """For each joint the one before it on the way to the root, joint 0; -1 for the root."""
-    parents = [-1] * skeleton.num_keypoints
-    for parent, child in skeleton.edges:
-        parents[child] = parent
-    return parents
 
 
 def make_optimizer(config, steps):
@@ -354,7 +346,7 @@ def make_batches(splits, config, done, steps):
     augment = None
     if config["view_share"]:
         options = {key: config[key] for key in VIEWS}
-        parents = parents_of(splits["train"].pose_skeleton)
+        parents = splits["train"].pose_skeleton.parents
         augment = views.random_views(parents, share=config["view_share"], **options)
     batches = functools.partial(
         tracks.training,

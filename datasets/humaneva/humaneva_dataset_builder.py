@@ -79,10 +79,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         folder, config = dl_manager.manual_dir, self.builder_config
-        missing = [name for name in dict.fromkeys([POSITIONS, PROJECTED, config.file]) if not (folder / name).is_file()]
-        if missing:
-            names = " nor ".join(missing)
-            raise FileNotFoundError(f"There is no {names} in {folder}. {self.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+        videopose3d.require_files(folder, [POSITIONS, PROJECTED, config.file], self.MANUAL_DOWNLOAD_INSTRUCTIONS)
         positions = videopose3d.read_positions(folder / POSITIONS, DATASET)
         projected = videopose3d.read_detections(folder / PROJECTED, HUMANEVA, DATASET)
         detections = projected
@@ -90,16 +87,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             detections = videopose3d.read_detections(folder / config.file, config.skeleton, DATASET)
         cameras = videopose3d.read_cameras(folder, DATASET, KNOWN)
         cameras, miss_px = with_lenses(cameras, positions, projected)
-        self.info.metadata["left_out"] = videopose3d.left_out(positions, detections, DATASET)
         self.info.metadata["lens_miss_px"] = miss_px
-        return {
-            split: self._generate_examples(positions, detections, cameras, subjects)
-            for split, subjects in DATASET.subjects.items()
-        }
+        return videopose3d.splits(self.info, positions, detections, cameras, DATASET)
 
-    def _generate_examples(self, positions, detections, cameras, subjects):
-        for record in videopose3d.views(positions, detections, cameras, subjects, DATASET):
-            yield record["name"], record
+    _generate_examples = staticmethod(videopose3d.examples)
 
 
 # ---------------------------------------------------------------------------------------------------- lenses

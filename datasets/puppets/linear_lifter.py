@@ -14,26 +14,8 @@ import argparse
 import numpy as np
 import tensorflow_datasets as tfds
 
+from kerapose.data import prepared
 from kerapose.ops import cameras
-
-
-def open_builder(data_dir=None):
-    """Finds the prepared data set.
-
-    Args:
-        data_dir: folder of the prepared data sets; TFDS's own when None.
-
-    Raises:
-        FileNotFoundError: when it is not prepared there.
-    """
-    try:
-        builder = tfds.builder("puppets/tracks", data_dir=data_dir)
-        if builder.is_prepared():
-            return builder
-    except tfds.core.DatasetNotFoundError:
-        pass
-    where = data_dir or "TFDS's own data folder"
-    raise FileNotFoundError(f"puppets/tracks is not in {where}; build it with python datasets/build.py puppets/tracks.")
 
 
 def read_frames(builder, split):
@@ -77,7 +59,7 @@ def _rows(keypoints):
 
 def run(data_dir=None, centred=False):
     """Fits on the training split: dict of "mean pose" and "linear regression" errors in mm, each a dict by split."""
-    builder = open_builder(data_dir)
+    builder = prepared.find("puppets/tracks", "train", data_dir)
     splits = {split: read_frames(builder, split) for split in ("train", "validation", "test")}
     prepare = centre if centred else (lambda keypoints: keypoints)
     keypoints, poses_m, _ = splits["train"]

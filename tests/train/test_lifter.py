@@ -1,11 +1,9 @@
 """`python -m train.lifter`, from small data to a served model; killed and resumed; given few labels or wrong flags."""
 
 import dataclasses
+import functools
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -44,28 +42,6 @@ FLAGS = {
     "dropout": 0.05,
     "norm_momentum_end": 0.02,  # of so few steps
 }
-
-# Runs the script. What {prepare} holds comes before.
-PROGRAM = """
-import os, signal, sys
-from absl import app
-from train import common, lifter
-{prepare}
-names = lifter.define_flags()
-app.run(lambda _: lifter.main(names))
-"""
-
-# Kills it as SIGKILL does, in the middle of the third epoch.
-KILLED = """
-class Killed(common.Resume):
-    def on_epoch_begin(self, now, logs=None):
-        self.now = now
-    def on_train_batch_end(self, step, logs=None):
-        if self.now == 2 and step == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-common.Resume = Killed
-"""
 
 
 # ---------------------------------------------------------------------------------------------------- data
@@ -170,45 +146,15 @@ def mean_pose_error(data_dir):
 
 
 # ---------------------------------------------------------------------------------------------------- running
-def start(workdir, data_dir, *arguments, prepare="", **flags):
-    """Runs the script and waits for its end."""
-    flags = FLAGS | {"workdir": workdir, "data_dir": data_dir} | flags
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(prepare=prepare), *arguments]
-        + [f"--{name}={value}" for name, value in flags.items()],
-        cwd=ROOT,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-
-
-def metrics_of(workdir):
-    return json.loads((workdir / "metrics.json").read_text())
-
-
-def state(workdir):
-    """The last state of a run, and the figures of its epochs."""
-    with np.load(workdir / "state.npz") as file:
-        arrays = dict(file)
-    return arrays, json.loads(str(arrays["history"]))
-
-
-def files(folder):
-    """Content and time of change of every file below a folder."""
-    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+@pytest.fixture(scope="module")
+def start(run_script):
+    return functools.partial(run_script, "lifter", FLAGS)
 
 
 def config_of(finished, data_dir, workdir, **changes):
     """What the script would be run with, to run it here."""
     shared = {"workdir": str(workdir), "data_dir": data_dir, "export": False}
     return json.loads((finished / "config.json").read_text()) | shared | changes
-
-
-def same_weights(first, second):
-    ours, theirs = (keras.models.load_model(path).get_weights() for path in (first, second))
-    return all((a == b).all() for a, b in zip(ours, theirs, strict=True))
 
 
 @pytest.fixture
@@ -219,7 +165,7 @@ def run_here(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir, tmp_path_factory):
+def finished(data_dir, tmp_path_factory, start):
     """The work folder of a whole run."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
     done = start(workdir, data_dir, export=True)
@@ -229,7 +175,7 @@ def finished(data_dir, tmp_path_factory):
 
 
 # ---------------------------------------------------------------------------------------------------- a whole run
-def test_learns_what_can_be_learnt(finished, data_dir):
+def test_learns_what_can_be_learnt(finished, data_dir, state, metrics_of):
     found = metrics_of(finished)
     _, history = state(finished)
     assert len(history) == EPOCHS
@@ -239,7 +185,7 @@ def test_learns_what_can_be_learnt(finished, data_dir):
     assert found["p_mpjpe_mm"] < found["n_mpjpe_mm"] < found["mpjpe_mm"]
 
 
-def test_gives_the_figures_of_every_action_and_subject(finished):
+def test_gives_the_figures_of_every_action_and_subject(finished, metrics_of):
     found = metrics_of(finished)
     assert sorted(found["actions"]) == ["run", "walk"] and sorted(found["subjects"]) == ["X", "Y"]
     figures = found["actions"].values()
@@ -252,7 +198,7 @@ def test_gives_the_figures_of_every_action_and_subject(finished):
         assert f"{row['mpjpe_mm']:.2f}" in line and f"{row['mpjve_mm']:.2f}" in line
 
 
-def test_leaves_the_best_weights_of_the_dilated_form(finished):
+def test_leaves_the_best_weights_of_the_dilated_form(finished, state):
     network = keras.models.load_model(finished / "best.keras")
     assert network.receptive_field == 9 and not network.strided and not network.compiled
     assert network.output_shape[2:] == (6, 3)
@@ -260,7 +206,7 @@ def test_leaves_the_best_weights_of_the_dilated_form(finished):
     assert all("val_mpjpe_mm" in epoch for epoch in history)
 
 
-def test_the_share_of_a_batch_in_running_statistics_falls(finished):
+def test_the_share_of_a_batch_in_running_statistics_falls(finished, state):
     arrays, _ = state(finished)
     last = lifter.norm_momentum(json.loads((finished / "config.json").read_text()), EPOCHS - 1)
     assert last == pytest.approx(0.1 * 0.2 ** ((EPOCHS - 1) / EPOCHS))
@@ -268,17 +214,11 @@ def test_the_share_of_a_batch_in_running_statistics_falls(finished):
     assert sum(value == pytest.approx(1 - last) for value in kept) == 3  # of the three batch norms
 
 
-def test_leaves_curves_and_pictures_for_tensorboard(finished):
-    seen, pictures = {}, []
-    for path in (finished / "logs").iterdir():
-        for record in tf.data.TFRecordDataset(str(path)):
-            event = tf.compat.v1.Event.FromString(record.numpy())
-            for value in event.summary.value:
-                seen.setdefault(value.tag, []).append(event.step)
-                if value.metadata.plugin_data.plugin_name == "images":
-                    pictures.append(tf.io.decode_png(value.tensor.string_val[2]).numpy())
+def test_leaves_curves_and_pictures_for_tensorboard(finished, events):
+    steps, noted = events(finished / "logs")
     for tag in ("loss", "mpjpe_mm", "val_mpjpe_mm", "learning_rate"):
-        assert seen[f"epoch/{tag}"] == list(range(EPOCHS))
+        assert steps[f"epoch/{tag}"] == list(range(EPOCHS))
+    pictures = noted["found_over_truth"]
     assert min(np.ptp(picture) for picture in pictures) > 100
     assert (pictures[0] != pictures[-1]).any()  # what was found changed
     for name in ("curves.png", "predictions.png", "predictions.gif"):
@@ -286,7 +226,7 @@ def test_leaves_curves_and_pictures_for_tensorboard(finished):
         assert min(image.shape[-3:-1]) > 100 and np.ptp(image) > 100
 
 
-def test_leaves_a_model_that_answers_as_it_was_tested(finished, data_dir):
+def test_leaves_a_model_that_answers_as_it_was_tested(finished, data_dir, metrics_of):
     """The served model, on the test tracks: its error is the one in the figures."""
     answer = tf.saved_model.load(str(finished / "saved_model" / "1")).signatures["serving_default"]
     errors = []
@@ -310,9 +250,11 @@ def truth_of(data_dir, subject):
 
 
 # ---------------------------------------------------------------------------------------------------- resuming
-def test_a_killed_run_ends_as_the_whole_one(finished, data_dir, tmp_path):
+def test_a_killed_run_ends_as_the_whole_one(
+    finished, data_dir, tmp_path, start, state, same_weights, metrics_of, killed_at
+):
     """Killed in the middle of an epoch; started anew, it goes on after the one before."""
-    killed = start(tmp_path, data_dir, prepare=KILLED)
+    killed = start(tmp_path, data_dir, prepare=killed_at(epoch=2, step=3))
     assert killed.returncode == -9, killed.stderr[-4000:]
     assert len(state(tmp_path)[1]) == 2
     assert not (tmp_path / "metrics.json").exists()
@@ -328,7 +270,7 @@ def test_a_killed_run_ends_as_the_whole_one(finished, data_dir, tmp_path):
     assert metrics_of(tmp_path) == metrics_of(finished)
 
 
-def test_a_finished_run_is_only_tested_again(finished, data_dir, run_here, monkeypatch):
+def test_a_finished_run_is_only_tested_again(finished, data_dir, run_here, monkeypatch, files, metrics_of):
     before = files(finished)
     monkeypatch.setattr(keras.Model, "fit", None)
     expected = metrics_of(finished)
@@ -339,7 +281,7 @@ def test_a_finished_run_is_only_tested_again(finished, data_dir, run_here, monke
 
 
 # ---------------------------------------------------------------------------------------------------- other flags
-def test_few_labels_and_the_2d_of_the_others(finished, data_dir, tmp_path, run_here):
+def test_few_labels_and_the_2d_of_the_others(finished, data_dir, tmp_path, run_here, state):
     """The terms that need no labels do not count at first, and fall when they do."""
     flags = {"semi_supervised": True, "labelled_subjects": ["A", "B"], "labelled_share": 0.5, "warmup_epochs": 2}
     found = run_here(config_of(finished, data_dir, tmp_path, epochs=6, **flags))
@@ -371,7 +313,7 @@ def test_a_run_of_few_labels_is_resumed_where_it_was(finished, data_dir, tmp_pat
             tf.nest.map_structure(np.testing.assert_array_equal, batch, expected)
 
 
-def test_a_causal_lifter_of_chunks_is_trained_in_its_dilated_form(finished, data_dir, tmp_path, run_here):
+def test_a_causal_lifter_of_chunks_is_trained_in_its_dilated_form(finished, data_dir, tmp_path, run_here, state):
     flags = {"causal": True, "chunk_length": 4, "validation_split": "", "trajectory": True, "flip": False}
     found = run_here(config_of(finished, data_dir, tmp_path, flip_test=False, **flags))
     assert found["mpjpe_mm"] < 0.6 * mean_pose_error(data_dir)
@@ -438,7 +380,7 @@ def test_the_optimizer_is_the_published_one():
 
 
 # ---------------------------------------------------------------------------------------------------- wrong flags
-def test_a_work_folder_of_another_configuration_is_left_alone(finished, data_dir, run_here):
+def test_a_work_folder_of_another_configuration_is_left_alone(finished, data_dir, run_here, files):
     before = files(finished)
     with pytest.raises(ValueError, match="belongs to one configuration") as error:
         run_here(config_of(finished, data_dir, finished, learning_rate=0.1))
@@ -495,17 +437,10 @@ def test_a_lifter_of_other_filters_is_no_start(finished, data_dir, tmp_path, run
 
 
 # ---------------------------------------------------------------------------------------------------- distribution
-TWO_DEVICES = """
-import tensorflow as tf
-(cpu,) = tf.config.list_physical_devices("CPU")
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-"""
-
-
 @pytest.mark.slow  # half a minute, most of which is building two copies of each graph
 @pytest.mark.parametrize("flags", [{}, SEMI], ids=["supervised", "semi_supervised"])
-def test_mirrored_over_two_devices(data_dir, tmp_path, flags):
-    done = start(tmp_path, data_dir, prepare=TWO_DEVICES, strategy="mirrored", **flags)
+def test_mirrored_over_two_devices(data_dir, tmp_path, flags, start, state, two_devices):
+    done = start(tmp_path, data_dir, prepare=two_devices, strategy="mirrored", **flags)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "Mirrored over 2 devices" in done.stderr
     _, history = state(tmp_path)

@@ -1,12 +1,10 @@
 """`python -m train.poseconv3d`, from a small data set to a served model; killed and resumed; given wrong flags."""
 
+import functools
 import importlib.util
 import json
-import os
 import pathlib
 import pickle
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -31,44 +29,6 @@ FLAGS = {
     "dropout": 0.1,
     "num_clips": 2,
 }
-
-# Runs the script, and kills it as SIGKILL does: {when} is "step", in the middle of the epoch {epoch}, or "state",
-# when the best weights of that epoch are in place and its state is not.
-KILLED = """
-import os, runpy, signal, sys
-from train import common
-when, epoch = sys.argv.pop(1), int(sys.argv.pop(1))
-replace = os.replace
-
-def kill():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-class Killed(common.Resume):
-    def on_epoch_begin(self, now, logs=None):
-        self.now = now
-    def on_train_batch_end(self, step, logs=None):
-        if when == "step" and self.now == epoch and step == 4:
-            kill()
-    def on_epoch_end(self, now, logs=None):
-        def replace_or_kill(source, target):
-            if when == "state" and now == epoch and str(target).endswith("state.npz"):
-                kill()
-            replace(source, target)
-        os.replace = replace_or_kill
-        super().on_epoch_end(now, logs)
-
-common.Resume = Killed
-runpy.run_module("train.poseconv3d", run_name="__main__", alter_sys=True)
-"""
-
-# Runs the script with the one processor seen as two devices.
-ON_TWO_DEVICES = """
-import runpy
-import tensorflow as tf
-(cpu,) = tf.config.list_physical_devices("CPU")
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-runpy.run_module("train.poseconv3d", run_name="__main__", alter_sys=True)
-"""
 
 
 def motion(label, seed, frames=20):
@@ -113,34 +73,9 @@ def data_dir(tmp_path_factory):
     return str(folder / "tfds")
 
 
-def start(workdir, data_dir, *program, **flags):
-    """Runs the script, or a program that runs it, and waits for its end."""
-    flags = FLAGS | {"workdir": workdir, "data_dir": data_dir} | flags
-    arguments = [f"--{name}={value}" for name, value in flags.items()]
-    return subprocess.run(
-        [sys.executable, *(program or ("-m", "train.poseconv3d")), *arguments],
-        cwd=ROOT,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-
-
-def figures(workdir):
-    return json.loads((workdir / "metrics.json").read_text())
-
-
-def state(workdir, modality="joint"):
-    """The last state of a run, and the figures of its epochs."""
-    with np.load(workdir / modality / "state.npz") as file:
-        arrays = dict(file)
-    return arrays, json.loads(str(arrays["history"]))
-
-
-def files(folder):
-    """Content and time of change of every file below a folder."""
-    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+@pytest.fixture(scope="module")
+def start(run_script):
+    return functools.partial(run_script, "poseconv3d", FLAGS)
 
 
 def config_of(workdir, data_dir, **changes):
@@ -150,7 +85,7 @@ def config_of(workdir, data_dir, **changes):
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir, tmp_path_factory):
+def finished(data_dir, tmp_path_factory, start):
     """The work folder of a whole run with joints and limbs."""
     workdir = tmp_path_factory.mktemp("runs") / "both"
     done = start(workdir, data_dir, modality="both", export=True)
@@ -159,12 +94,12 @@ def finished(data_dir, tmp_path_factory):
 
 
 # ---------------------------------------------------------------------------------------------------- a whole run
-def test_learns_what_can_be_learnt(finished):
-    found = figures(finished)
+def test_learns_what_can_be_learnt(finished, state, metrics_of):
+    found = metrics_of(finished)
     for modality in ("joint", "limb", "fusion"):
         assert found[modality] == {"top1": 1.0, "top5": 1.0, "mean_class": 1.0}
     for modality in ("joint", "limb"):
-        _, history = state(finished, modality)
+        _, history = state(finished / modality)
         assert len(history) == EPOCHS
         assert history[-1]["loss"] < 0.5 * history[0]["loss"] and history[-1]["top1"] > 0.9
         assert max(epoch["val_top1"] for epoch in history) == 1.0
@@ -179,24 +114,16 @@ def test_leaves_weights_and_pictures(finished):
         assert min(image.shape[:2]) > 100 and np.ptp(image) > 100
 
 
-def test_leaves_curves_and_pictures_for_tensorboard(finished):
-    seen, images = {}, {}
-    for path in (finished / "joint" / "logs").iterdir():
-        for record in tf.data.TFRecordDataset(str(path)):
-            event = tf.compat.v1.Event.FromString(record.numpy())
-            for value in event.summary.value:
-                seen.setdefault(value.tag, []).append(event.step)
-                if value.metadata.plugin_data.plugin_name == "images":
-                    images[value.tag] = tf.io.decode_png(value.tensor.string_val[2]).numpy()
-                elif value.tag == "epoch/val_top1":
-                    assert 0 <= tf.make_ndarray(value.tensor) <= 1
+def test_leaves_curves_and_pictures_for_tensorboard(finished, events):
+    steps, noted = events(finished / "joint" / "logs")
     epochs = list(range(EPOCHS))
     for tag in ("loss", "top1", "mean_class", "val_loss", "val_top1", "val_mean_class", "learning_rate"):
-        assert seen[f"epoch/{tag}"] == epochs
-    assert seen["confusion_matrix"] == epochs
-    volumes = [tag for tag in images if tag.startswith("volumes/")]
+        assert steps[f"epoch/{tag}"] == epochs
+    assert all(0 <= value <= 1 for value in noted["epoch/val_top1"])
+    assert steps["confusion_matrix"] == epochs
+    volumes = [tag for tag in noted if tag.startswith("volumes/")]
     assert len(volumes) == 4 and {tag.partition("_")[2] for tag in volumes} <= set(POSTURES)
-    assert all(np.ptp(images[tag]) > 100 for tag in volumes)
+    assert all(np.ptp(noted[tag][-1]) > 100 for tag in volumes)
 
 
 def test_leaves_a_model_that_answers(finished):
@@ -209,27 +136,28 @@ def test_leaves_a_model_that_answers(finished):
 
 
 # ---------------------------------------------------------------------------------------------------- resuming
-def test_a_killed_run_ends_as_the_whole_one(finished, data_dir, tmp_path):
+def test_a_killed_run_ends_as_the_whole_one(
+    finished, data_dir, tmp_path, start, state, files, same_weights, metrics_of, killed_at
+):
     """Twice: in the middle of an epoch, and between the two files that are kept of one."""
-    for when, epoch in (("step", 2), ("state", 4)):
-        killed = start(tmp_path, data_dir, "-c", KILLED, when, str(epoch))
+    for epoch, step in ((2, 4), (4, None)):
+        killed = start(tmp_path, data_dir, prepare=killed_at(epoch, step))
         assert killed.returncode == -9, killed.stderr[-4000:]
-        assert len(state(tmp_path)[1]) == epoch
+        assert len(state(tmp_path / "joint")[1]) == epoch
         assert not (tmp_path / "metrics.json").exists()
     done = start(tmp_path, data_dir)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "Resuming after epoch 4" in done.stderr and f"Epoch 5/{EPOCHS}" in done.stdout
     assert "Epoch 4/" not in done.stdout
-    expected, expected_history = state(finished)
-    arrays, history = state(tmp_path)
+    expected, expected_history = state(finished / "joint")
+    arrays, history = state(tmp_path / "joint")
     assert history == expected_history
     assert set(arrays) == set(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-    best, expected_best = (keras.models.load_model(run / "joint" / "best.keras") for run in (tmp_path, finished))
-    for weight, expected_weight in zip(best.get_weights(), expected_best.get_weights(), strict=True):
-        np.testing.assert_array_equal(weight, expected_weight)
-    assert {name: value for name, value in figures(finished).items() if name.startswith("joint")} == figures(tmp_path)
+    assert same_weights(tmp_path / "joint" / "best.keras", finished / "joint" / "best.keras")
+    found = {name: value for name, value in metrics_of(finished).items() if name.startswith("joint")}
+    assert metrics_of(tmp_path) == found
 
     # Started once more, it has nothing left to train.
     before = {name: files(tmp_path)[tmp_path / "joint" / name] for name in ("state.npz", "best.keras")}
@@ -237,11 +165,11 @@ def test_a_killed_run_ends_as_the_whole_one(finished, data_dir, tmp_path):
     assert again.returncode == 0, again.stderr[-4000:]
     assert "Epoch" not in again.stdout
     assert {name: files(tmp_path)[tmp_path / "joint" / name] for name in before} == before
-    assert {name: value for name, value in figures(finished).items() if name.startswith("joint")} == figures(tmp_path)
+    assert metrics_of(tmp_path) == found
 
 
 # ---------------------------------------------------------------------------------------------------- wrong flags
-def test_a_work_folder_of_another_configuration_is_left_alone(finished, data_dir):
+def test_a_work_folder_of_another_configuration_is_left_alone(finished, data_dir, files):
     before = files(finished)
     with pytest.raises(ValueError, match="belongs to one configuration") as error:
         poseconv3d.run(config_of(finished, data_dir, learning_rate=0.1))
@@ -269,11 +197,11 @@ def test_a_mistaken_flag_takes_no_work_folder(finished, data_dir, tmp_path, chan
 
 # ---------------------------------------------------------------------------------------------------- distribution
 @pytest.mark.slow  # a minute: every pass of two devices over so few clips mostly waits
-def test_mirrored_over_two_devices(data_dir, tmp_path):
-    done = start(tmp_path, data_dir, "-c", ON_TWO_DEVICES, strategy="mirrored")
+def test_mirrored_over_two_devices(data_dir, tmp_path, start, state, metrics_of, two_devices):
+    done = start(tmp_path, data_dir, prepare=two_devices, strategy="mirrored")
     assert done.returncode == 0, done.stderr[-4000:]
     assert "Mirrored over 2 devices" in done.stderr
-    _, history = state(tmp_path)
+    _, history = state(tmp_path / "joint")
     assert len(history) == EPOCHS and history[-1]["loss"] < 0.5 * history[0]["loss"]
-    assert figures(tmp_path)["joint"]["top1"] > 0.9
+    assert metrics_of(tmp_path)["joint"]["top1"] > 0.9
     assert keras.models.load_model(tmp_path / "joint" / "best.keras").output_shape == (None, 3)

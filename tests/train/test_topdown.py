@@ -1,10 +1,7 @@
 """`python -m train.topdown`, from a small data set to a served model; killed and resumed; taught; given wrong flags."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -65,33 +62,10 @@ class FewLayers(models.SimpleBaseline.__base__):
         self.filters, self.num_stacks = filters, num_stacks
 
 
-# Runs the script with that network. What {prepare} holds comes before.
-PROGRAM = """
-import os, runpy, signal, sys
-import tensorflow as tf
-from absl import app
-from train import common, topdown
-topdown.MODELS["simple_baseline"] = runpy.run_path({tests!r})["FewLayers"]
-{prepare}
-names = topdown.define_flags()
-app.run(lambda _: topdown.main(names))
-"""
-
-# Kills it as SIGKILL does, in the middle of the third epoch.
-KILLED = """
-class Killed(common.Resume):
-    def on_epoch_begin(self, now, logs=None):
-        self.now = now
-    def on_train_batch_end(self, step, logs=None):
-        if self.now == 2 and step == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-common.Resume = Killed
-"""
-
-TWO_DEVICES = """
-(cpu,) = tf.config.list_physical_devices("CPU")
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+# The script runs with that network, too.
+WITH_FEW_LAYERS = f"""
+import runpy
+script.MODELS["simple_baseline"] = runpy.run_path({__file__!r})["FewLayers"]
 """
 
 
@@ -184,34 +158,14 @@ def data_dir(tmp_path_factory):
 
 
 # ---------------------------------------------------------------------------------------------------- running
-def start(workdir, data_dir, *arguments, prepare="", **flags):
-    """Runs the script and waits for its end."""
-    flags = FLAGS | {"workdir": workdir, "data_dir": data_dir} | flags
-    return subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(prepare=prepare, tests=__file__), *arguments]
-        + [f"--{name}={value}" for name, value in flags.items()],
-        cwd=ROOT,
-        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
+@pytest.fixture(scope="module")
+def start(run_script):
+    """Runs the script with the network above; what else is prepared comes after it."""
 
+    def run(workdir, data_dir, prepare="", **flags):
+        return run_script("topdown", FLAGS, workdir, data_dir, WITH_FEW_LAYERS + prepare, **flags)
 
-def metrics_of(workdir):
-    return json.loads((workdir / "metrics.json").read_text())
-
-
-def state(workdir):
-    """The last state of a run, and the figures of its epochs."""
-    with np.load(workdir / "state.npz") as file:
-        arrays = dict(file)
-    return arrays, json.loads(str(arrays["history"]))
-
-
-def files(folder):
-    """Content and time of change of every file below a folder."""
-    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
+    return run
 
 
 def config_of(finished, data_dir, workdir, **changes):
@@ -236,7 +190,7 @@ def run_here(real_networks, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir, tmp_path_factory):
+def finished(data_dir, tmp_path_factory, start):
     """The work folder of a whole run."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
     done = start(workdir, data_dir, export=True)
@@ -245,7 +199,7 @@ def finished(data_dir, tmp_path_factory):
 
 
 # ---------------------------------------------------------------------------------------------------- a whole run
-def test_learns_what_can_be_learnt(finished):
+def test_learns_what_can_be_learnt(finished, state, metrics_of):
     found = metrics_of(finished)
     _, history = state(finished)
     assert len(history) == EPOCHS
@@ -271,23 +225,17 @@ def test_leaves_weights_and_pictures(finished):
         assert min(image.shape[:2]) > 100 and np.ptp(image) > 100
 
 
-def test_leaves_curves_and_pictures_for_tensorboard(finished):
-    seen, pictures = {}, []
-    for path in (finished / "logs").iterdir():
-        for record in tf.data.TFRecordDataset(str(path)):
-            event = tf.compat.v1.Event.FromString(record.numpy())
-            for value in event.summary.value:
-                seen.setdefault(value.tag, []).append(event.step)
-                if value.metadata.plugin_data.plugin_name == "images":
-                    pictures.append(tf.io.decode_png(value.tensor.string_val[2]).numpy())
+def test_leaves_curves_and_pictures_for_tensorboard(finished, events):
+    steps, noted = events(finished / "logs")
     for tag in ("loss", "pck", "val_loss", "val_pck", "learning_rate"):
-        assert seen[f"epoch/{tag}"] == list(range(EPOCHS))
-    assert seen["truth_found_heatmaps"] == list(range(EPOCHS))
+        assert steps[f"epoch/{tag}"] == list(range(EPOCHS))
+    assert steps["truth_found_heatmaps"] == list(range(EPOCHS))
+    pictures = noted["truth_found_heatmaps"]
     assert min(np.ptp(picture) for picture in pictures) > 100
     assert (pictures[0] != pictures[-1]).any()  # what was found changed
 
 
-def test_leaves_a_model_that_answers_as_it_was_tested(finished, data_dir):
+def test_leaves_a_model_that_answers_as_it_was_tested(finished, data_dir, metrics_of):
     """The served model, on the test images with the dolls' boxes: its error is the one in the figures."""
     answer = tf.saved_model.load(str(finished / "saved_model" / "1")).signatures["serving_default"]
     distances = []
@@ -303,9 +251,11 @@ def test_leaves_a_model_that_answers_as_it_was_tested(finished, data_dir):
 
 
 # ---------------------------------------------------------------------------------------------------- resuming
-def test_a_killed_run_ends_as_the_whole_one(finished, data_dir, tmp_path):
+def test_a_killed_run_ends_as_the_whole_one(
+    finished, data_dir, tmp_path, start, state, same_weights, metrics_of, killed_at
+):
     """Killed in the middle of an epoch; started anew, it goes on after the one before."""
-    killed = start(tmp_path, data_dir, prepare=KILLED, check=False)
+    killed = start(tmp_path, data_dir, prepare=killed_at(epoch=2, step=3), check=False)
     assert killed.returncode == -9, killed.stderr[-4000:]
     assert len(state(tmp_path)[1]) == 2
     assert not (tmp_path / "metrics.json").exists()
@@ -317,13 +267,11 @@ def test_a_killed_run_ends_as_the_whole_one(finished, data_dir, tmp_path):
     assert history == expected_history and set(arrays) == set(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-    best, expected_best = (keras.models.load_model(run / "best.keras") for run in (tmp_path, finished))
-    for weight, expected_weight in zip(best.get_weights(), expected_best.get_weights(), strict=True):
-        np.testing.assert_array_equal(weight, expected_weight)
+    assert same_weights(tmp_path / "best.keras", finished / "best.keras")
     assert metrics_of(tmp_path) == metrics_of(finished)
 
 
-def test_a_finished_run_is_only_tested_again(finished, data_dir, tmp_path, run_here, monkeypatch):
+def test_a_finished_run_is_only_tested_again(finished, data_dir, tmp_path, run_here, monkeypatch, files, metrics_of):
     before = files(finished)
     monkeypatch.setattr(keras.Model, "fit", None)
     expected = metrics_of(finished)
@@ -334,7 +282,7 @@ def test_a_finished_run_is_only_tested_again(finished, data_dir, tmp_path, run_h
 
 
 # ---------------------------------------------------------------------------------------------------- other flags
-def test_a_teacher_is_learnt_from(finished, data_dir, tmp_path, run_here):
+def test_a_teacher_is_learnt_from(finished, data_dir, tmp_path, run_here, state):
     """By a student of two stacks, each of which is supervised."""
     teacher = str(finished / "best.keras")
     changes = {"variant": "stacked", "teacher": teacher, "alpha": 0.9, "epochs": 1}
@@ -349,7 +297,7 @@ def test_a_teacher_is_learnt_from(finished, data_dir, tmp_path, run_here):
     assert sum(sizes) < 3.2 * network.count_params()  # the teacher is not kept
 
 
-def test_boxes_of_a_detector_are_tested_too(finished, data_dir, tmp_path, run_here):
+def test_boxes_of_a_detector_are_tested_too(finished, data_dir, tmp_path, run_here, state):
     """With the true boxes and one that holds nobody; trained on the worst joints, without a validation split."""
     results = [{"image_id": 201, "category_id": 1, "bbox": [0, 0, 12, 9], "score": 0.1}]
     for number in range(200, 200 + COUNTS["test"]):
@@ -427,7 +375,7 @@ def test_every_recipe_says_all_there_is_to_say():
 
 
 # ---------------------------------------------------------------------------------------------------- wrong flags
-def test_a_work_folder_of_another_configuration_is_left_alone(finished, data_dir, run_here):
+def test_a_work_folder_of_another_configuration_is_left_alone(finished, data_dir, run_here, files):
     before = files(finished)
     with pytest.raises(ValueError, match="belongs to one configuration") as error:
         run_here(config_of(finished, data_dir, finished, learning_rate=0.1))
@@ -465,8 +413,8 @@ def test_a_mistaken_flag_takes_no_work_folder(finished, data_dir, tmp_path, run_
 
 # ---------------------------------------------------------------------------------------------------- distribution
 @pytest.mark.slow  # a minute: every pass of two devices over so few dolls mostly waits
-def test_mirrored_over_two_devices(data_dir, tmp_path):
-    done = start(tmp_path, data_dir, prepare=TWO_DEVICES, strategy="mirrored")
+def test_mirrored_over_two_devices(data_dir, tmp_path, start, state, metrics_of, two_devices):
+    done = start(tmp_path, data_dir, prepare=two_devices, strategy="mirrored")
     assert done.returncode == 0, done.stderr[-4000:]
     assert "Mirrored over 2 devices" in done.stderr
     _, history = state(tmp_path)

@@ -1,8 +1,6 @@
 """Lifters in other runtimes: whole tracks and single frames, against the predictor and the batch form."""
 
 import json
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -15,27 +13,11 @@ COCO, H36M = skeletons.COCO, skeletons.H36M
 SIZE = (720, 1280)
 
 FRESH = """
-import json, sys
-
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("kerapose", "keras"):
-            raise ModuleNotFoundError(f"no {name} here")
-
-import numpy as np
-import tensorflow as tf
-
-for name in [name for name in sys.modules if name.split(".")[0] == "keras"]:
-    del sys.modules[name]  # TensorFlow brought it in
-sys.meta_path.insert(0, Refuse())
-requests, answers = dict(np.load("requests.npz")), {}
 for name in ("plain", "coco"):
     served = tf.saved_model.load(f"{name}/1").signatures["serving_default"]
     for key in sorted({key.split("/")[0] for key in requests if "/" in key}):
         inputs = {i: tf.constant(requests[f"{key}/{i}"]) for i in ("keypoints", "scores", "frame_size")}
-        for output, value in served(**inputs).items():
-            value = value.numpy()
-            answers[f"{name}/{key}/{output}"] = value.astype("S") if value.dtype == object else value
+        keep(f"{name}/{key}", served(**inputs))
 signatures = tf.saved_model.load("stream/1").signatures
 frames = requests["frames"]
 people = len(frames)
@@ -49,9 +31,7 @@ for t in range(frames.shape[1]):
     )
     poses.append(answer.pop("poses_m"))
     state = answer
-answers["stream"] = np.stack(poses, axis=1)
-assert "kerapose" not in sys.modules and "keras" not in sys.modules
-np.savez("answers.npz", **answers)
+keep("stream", {"poses_m": np.stack(poses, axis=1)})
 """
 
 
@@ -130,13 +110,10 @@ def frames():
 
 
 @pytest.fixture(scope="module")
-def fresh_answers(served, requests, frames):
-    """What the SavedModels answer in a process that can import neither kerapose nor Keras."""
+def fresh_answers(served, requests, frames, run_fresh):
+    """What the SavedModels answer in a process without kerapose."""
     arrays = {f"{key}/{name}": array for key, inputs in requests.items() for name, array in inputs.items()}
-    np.savez(served / "requests.npz", **arrays, **frames)
-    done = subprocess.run([sys.executable, "-I", "-c", FRESH], cwd=served, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return dict(np.load(served / "answers.npz"))
+    return run_fresh(served, FRESH, arrays | frames)
 
 
 # ---------------------------------------- whole tracks
@@ -284,7 +261,7 @@ def batch_poses(network, keypoints, reset):
 
 def test_a_served_stream_is_the_batch_form(stream, frames, fresh_answers):
     expected = batch_poses(stream.network, frames["frames"], frames["reset"])
-    np.testing.assert_allclose(fresh_answers["stream"], expected, atol=2e-5)
+    np.testing.assert_allclose(fresh_answers["stream/poses_m"], expected, atol=2e-5)
     assert np.abs(expected).max() > 0.1
     unbroken = batch_poses(stream.network, frames["frames"], np.zeros((2, 60), bool))
     assert np.abs(unbroken[1, 37:] - expected[1, 37:]).max() > 0.01

@@ -1,19 +1,11 @@
-"""Pictures of 3D poses: what stands where, what is in front, which way is up, and that files hold what was drawn."""
+"""Pictures of 3D poses: what stands where, what is in front, and which way is up."""
 
-import io
-import types
-
-import av
 import numpy as np
 import pytest
-import tensorflow as tf
-from PIL import Image
-from tensorboard.compat.proto import event_pb2
 
 from kerapose import visualize
-from kerapose.data import tracks
 from kerapose.skeletons import COCO, H36M, Skeleton
-from train import pictures
+from kerapose.visualize import poses_3d
 
 HOOK = Skeleton("hook", ("top", "left_end", "right_end"), ((0, 1), (0, 2)))
 STRAIGHT = {"azimuth": 0, "elevation": 0}
@@ -23,24 +15,7 @@ def hook(*points):
     return np.array(points, np.float64)  # [J, 3]
 
 
-def standing(seed=None, frames=None):
-    """A person of Human3.6M's joints in camera space, facing the camera, root-relative: [17, 3] or [T, 17, 3]."""
-    pose = np.zeros((17, 3))
-    for name, x, y in [
-        ("knee", 0.1, 0.45), ("ankle", 0.12, 0.9), ("hip", 0.12, 0.0),
-        ("shoulder", 0.2, -0.5), ("elbow", 0.4, -0.3), ("wrist", 0.5, -0.05),
-    ]:  # fmt: skip
-        pose[H36M.index(f"left_{name}"), :2] = x, y
-        pose[H36M.index(f"right_{name}"), :2] = -x, y
-    for name, y in (("spine", -0.25), ("thorax", -0.5), ("nose", -0.62), ("head", -0.75)):
-        pose[H36M.index(name), 1] = y
-    if frames is None:
-        return pose
-    wobble = np.sin(np.arange(frames)[:, None, None] / 5 + np.arange(17)[:, None])
-    return pose + 0.05 * wobble * [1, 0, 1]
-
-
-def seen(poses, seed=0):
+def seen(poses):
     """Their 2D keypoints in pixels."""
     return 500 + 200 * poses[..., :2]
 
@@ -71,7 +46,7 @@ def test_a_metre_is_as_long_across_as_it_is_down():
 
 
 @pytest.mark.parametrize("azimuth", [0, 40, -120])
-def test_people_stand_upright_in_either_axes(azimuth):
+def test_people_stand_upright_in_either_axes(azimuth, standing):
     pose = standing()
     options = {"azimuth": azimuth, "elevation": 10}
     picture = visualize.draw_pose_3d(pose, H36M, **options)
@@ -84,7 +59,7 @@ def test_people_stand_upright_in_either_axes(azimuth):
     np.testing.assert_array_equal(visualize.draw_pose_3d(world, H36M, axes="world", **options), picture)
 
 
-def test_left_is_warm_and_stands_where_the_camera_sees_it():
+def test_left_is_warm_and_stands_where_the_camera_sees_it(standing):
     picture = visualize.draw_pose_3d(standing(), H36M, **STRAIGHT).astype(int)
     warm = picture[..., 0] - picture[..., 2] > 60
     cool = picture[..., 2] - picture[..., 0] > 60
@@ -111,7 +86,7 @@ def test_the_viewer_looks_down():
     assert places(above, across)[1] > np.median(rows)  # what is farther away stands higher
     below = visualize.draw_pose_3d(ahead, HOOK, azimuth=0, elevation=-60)
     assert places(below, across)[1] < np.median(np.nonzero(coloured(below))[0])
-    viewpoint = visualize._set_up_stage(ahead[None, None], None, "camera", 35.0, 20.0, 100).rotation
+    viewpoint = poses_3d._set_up_stage(ahead[None, None], None, "camera", 35.0, 20.0, 100).rotation
     np.testing.assert_allclose(viewpoint @ viewpoint.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(viewpoint) == pytest.approx(1)  # seen, not mirrored
 
@@ -139,7 +114,7 @@ def test_a_joint_that_is_no_number_is_left_out_with_its_limbs():
     assert not coloured(nobody).any()
 
 
-def test_truth_is_grey_and_its_distance_is_written():
+def test_truth_is_grey_and_its_distance_is_written(standing):
     truth = standing()
     grey = (slice(0, 280), slice(None))  # above the caption
     alone = visualize.draw_pose_3d(truth, H36M)
@@ -152,7 +127,7 @@ def test_truth_is_grey_and_its_distance_is_written():
     assert (captions[0] != captions[2]).any()
 
 
-def test_a_wild_prediction_does_not_shrink_the_truth():
+def test_a_wild_prediction_does_not_shrink_the_truth(standing):
     truth = standing()
     wild = truth.copy()
     wild[3] = 1e7, -1e9, 1e5
@@ -183,7 +158,7 @@ def test_draw_pose_3d_refuses(poses, options, message):
 
 
 # ---------------------------------------- 2D beside 3D
-def test_the_input_stands_left_on_its_image():
+def test_the_input_stands_left_on_its_image(standing):
     image = np.full((400, 600, 3), 90, np.uint8)
     keypoints = 300 + 100 * standing()[:, :2]
     picture = visualize.draw_lift(keypoints, standing(), H36M, H36M, image=image, panel_height=200)
@@ -197,7 +172,7 @@ def test_the_input_stands_left_on_its_image():
     assert (image == 90).all()
 
 
-def test_without_an_image_the_people_fill_the_panel():
+def test_without_an_image_the_people_fill_the_panel(standing):
     options = {"panel_height": 200}
     picture = visualize.draw_lift(seen(standing()), standing(), H36M, H36M, **options)
     rows, _ = np.nonzero(coloured(picture[:, :-204]))
@@ -210,7 +185,7 @@ def test_without_an_image_the_people_fill_the_panel():
     assert (unsure[:, :-204] != picture[:, : unsure.shape[1] - 204]).any() or unsure.shape != picture.shape
 
 
-def test_several_people_and_other_keypoints():
+def test_several_people_and_other_keypoints(standing):
     people = np.stack([standing(), standing() + [1.5, 0, 1]])
     keypoints = np.random.default_rng(0).uniform(0, 400, (2, 17, 2))
     picture = visualize.draw_lift(keypoints, people, COCO, H36M, people, scores=np.ones((2, 17)))
@@ -221,7 +196,7 @@ def test_several_people_and_other_keypoints():
     assert np.diff(columns).max() > 5  # two stand apart
 
 
-def test_a_strip_shows_the_track_at_one_scale():
+def test_a_strip_shows_the_track_at_one_scale(standing):
     poses = standing(frames=9)
     keypoints = seen(poses) + 40 * np.arange(9)[:, None, None] * [1, 0]  # walks to the right
     picture = visualize.lift_strip(keypoints, poses, H36M, H36M, poses, num_frames=3, panel_height=180)
@@ -250,182 +225,3 @@ def test_a_strip_shows_the_track_at_one_scale():
 def test_lift_strip_refuses(keypoints, poses, options, message):
     with pytest.raises(ValueError, match=message):
         visualize.lift_strip(keypoints, poses, H36M, H36M, **options)
-
-
-# ---------------------------------------- files
-def read_gif(path):
-    """Frames as RGB, and how many milliseconds each is shown."""
-    with Image.open(path) as file:
-        frames, times = [], []
-        for index in range(file.n_frames):
-            file.seek(index)
-            frames.append(np.array(file.convert("RGB")))
-            times.append(file.info["duration"])
-    return np.stack(frames), times
-
-
-def read_mp4(path):
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
-        return np.stack(frames), stream.average_rate, stream.codec_context.name
-
-
-def drawn(keypoints, poses, frame, **options):
-    """One frame of an animation, drawn from a track in which all frames have the extent of the whole."""
-    flat, solid, caption = list(
-        visualize._lift_panels(keypoints, poses, H36M, H36M, None, None, range(len(poses)), **options)
-    )[frame]
-    return visualize._side_by_side([visualize._captioned(flat, frame), visualize._captioned(solid, caption)])
-
-
-def test_a_gif_holds_what_was_drawn_at_its_speed(tmp_path):
-    poses = standing(frames=14)
-    path = tmp_path / "new" / "track.GIF"
-    count = visualize.write_animation(path, seen(poses), poses, H36M, H36M, fps=30, panel_height=160)
-    frames, times = read_gif(path)
-    assert count == len(frames) == 14
-    assert sum(times) == pytest.approx(1000 * 14 / 30, abs=10)
-    assert set(times) <= {30, 40}
-    for index in (0, 6, 13):
-        picture = drawn(seen(poses), poses, index, panel_height=160)
-        assert frames[index].shape == picture.shape
-        difference = abs(frames[index].astype(int) - picture)
-        assert difference.mean() < 1
-        assert difference.max() < 90  # 256 colours
-
-
-def test_a_gif_of_a_fast_track_has_every_other_frame(tmp_path):
-    poses = standing(frames=31)
-    count = visualize.write_animation(tmp_path / "a.gif", seen(poses), poses, H36M, H36M, fps=60, panel_height=120)
-    frames, times = read_gif(tmp_path / "a.gif")
-    assert count == len(frames) == 16
-    assert sum(times) == pytest.approx(1000 * 16 / 30, abs=10)
-    picture = drawn(seen(poses), poses, 20, panel_height=120)
-    assert abs(frames[10].astype(int) - picture).mean() < 1
-
-
-def test_an_mp4_holds_what_was_drawn_at_its_speed(tmp_path, capsys):
-    poses = standing(frames=12)
-    options = {"panel_height": 161}  # odd, which H.264 does not take
-    path = tmp_path / "track.mp4"
-    count = visualize.write_animation(path, seen(poses), poses, H36M, H36M, fps=29.97, progress=True, **options)
-    frames, rate, codec = read_mp4(path)
-    assert codec.startswith("h264")
-    assert count == len(frames) == 12
-    assert float(rate) == pytest.approx(29.97, abs=0.01)
-    picture = drawn(seen(poses), poses, 7, **options)
-    assert frames.shape[1] == 162
-    assert frames.shape[2] - picture.shape[1] in (0, 1)
-    assert abs(frames[7, :161, : picture.shape[1]].astype(int) - picture).mean() < 6  # chroma has half the size
-    assert "12/12" in capsys.readouterr().out
-
-
-def test_frames_may_come_one_by_one(tmp_path):
-    poses = standing(frames=5)
-    images = [np.full((100, 140, 3), 40 * index, np.uint8) for index in range(5)]
-    options = {"fps": 10, "panel_height": 100}
-    arguments = tmp_path / "a.gif", seen(poses) / 10, poses, H36M, H36M, poses
-    visualize.write_animation(*arguments, frames=(image for image in images), **options)
-    frames, _ = read_gif(tmp_path / "a.gif")
-    for index in range(5):
-        assert abs(frames[index][:4, :140].astype(int) - 40 * index).max() < 20
-    for frames, message in [
-        (images[:4], "frames must be 5, one per pose, got 4; cut the track"),
-        ([*images, images[0]], "frames must be 5, one per pose, got more; cut them"),
-        ([*images[:4], images[4][:50]], r"size of the first, \(100, 140, 3\), got \(50, 140, 3\) at 4"),
-        ([image / 255 for image in images], "image must be RGB uint8"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            visualize.write_animation(tmp_path / "b.mp4", *arguments[1:], frames=frames, **options)
-    assert not (tmp_path / "b.mp4").exists()
-
-
-@pytest.mark.parametrize(
-    ("path", "options", "message"),
-    [
-        ("a.avi", {}, "path must end in .gif or .mp4, got '.*a.avi'"),
-        ("a", {}, "path must end in"),
-        ("a.gif", {"fps": 0}, "fps must be a positive number of frames a second, got 0"),
-        ("a.mp4", {"fps": np.nan}, "fps must be a positive number"),
-        ("a.mp4", {"axes": "up"}, "axes must be"),
-    ],
-)
-def test_write_animation_refuses(tmp_path, path, options, message):
-    poses = standing(frames=3)
-    with pytest.raises(ValueError, match=message):
-        visualize.write_animation(tmp_path / path, seen(poses), poses, H36M, H36M, **options)
-    assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("ending", ["gif", "mp4"])
-def test_a_single_frame_or_none(tmp_path, ending):
-    poses = standing(frames=1)
-    path = tmp_path / f"a.{ending}"
-    assert visualize.write_animation(path, seen(poses), poses, H36M, H36M, panel_height=100) == 1
-    assert path.stat().st_size
-    with pytest.raises(ValueError, match="at least one frame, got 0"):
-        visualize.write_animation(tmp_path / f"b.{ending}", seen(poses)[:0], poses[:0], H36M, H36M)
-
-
-# ---------------------------------------- in training
-def make_tracks(lengths):
-    poses = np.concatenate([standing(frames=length) + [0, 0, 5] for length in lengths])  # [N, 17, 3]
-    count = len(lengths)
-    return tracks.Tracks(
-        keypoints_screen=poses[..., :2] / poses[..., 2:],
-        scores=np.ones((len(poses), 17)),
-        poses_camera_m=poses,
-        poses_world_m=None,
-        lengths=np.array(lengths),
-        cameras=None,
-        frame_sizes=np.full((count, 2), 1000),
-        fps=np.full(count, 50.0),
-        names=[f"take_{index}" for index in range(count)],
-        subjects=["S1"] * count,
-        actions=["walk"] * count,
-        camera_names=["c0"] * count,
-        skeleton=H36M,
-        pose_skeleton=H36M,
-    )
-
-
-def test_tracks_are_shown_from_all_over_the_set():
-    known = make_tracks([90, 5, 81, 100, 120, 84, 95])
-    shown = pictures.some_tracks(known)
-    assert shown["name"] == ["take_0", "take_3", "take_4", "take_6"]  # the short one cannot be shown
-    assert shown["keypoints_screen"].shape == (4, 81, 17, 2)
-    whole = {track["name"]: track for track in tracks.sequences(known)}
-    np.testing.assert_array_equal(shown["poses_m"][1], whole["take_3"]["poses_m"][9:90])
-    short = pictures.some_tracks(make_tracks([4, 7]))
-    assert short["poses_m"].shape == (2, 4, 17, 3)
-
-
-def test_the_board_draws_with_the_weights_of_the_epoch(tmp_path):
-    asked = []
-
-    def lift(screen):
-        asked.append(len(screen))
-        return tf.zeros((*screen.shape[:3], 3)) + 0.1 * len(asked) * tf.range(17.0)[:, None]
-
-    board = pictures.LiftBoard(tmp_path, lift, make_tracks([30, 40, 30]))
-    board.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(learning_rate=1e-3)))
-    board.on_train_begin()
-    for epoch in (0, 1):
-        board.on_epoch_end(epoch, {"loss": 1.0})
-    assert asked == [3, 3]
-    events = [
-        event_pb2.Event.FromString(record.numpy())
-        for path in tmp_path.glob("events*")
-        for record in tf.data.TFRecordDataset(str(path))
-    ]
-    drawn_pictures = {
-        event.step: np.array(Image.open(io.BytesIO(value.tensor.string_val[2])))
-        for event in events
-        for value in event.summary.value
-        if value.tag == "found_over_truth"
-    }
-    assert sorted(drawn_pictures) == [0, 1]
-    assert drawn_pictures[0].ndim == 3
-    assert (drawn_pictures[0] != drawn_pictures[1]).any()
-    assert coloured(drawn_pictures[0]).any()

@@ -1,0 +1,182 @@
+"""SavedModels from keypoints to actions.
+
+`serving_default` of `saved_model` takes and gives
+
+| input | type | shape | |
+| --- | --- | --- | --- |
+| `keypoints` | float32 | [B, M, T, K, 2] | pixels of the frame, x first, (0, 0) where missing |
+| `scores` | float32 | [B, M, T, K] | 1 where they are not known, 0 for people who only pad the batch |
+| `frame_size` | int32 | [B, 2] | height and width, pixels |
+
+| output | type | shape | |
+| --- | --- | --- | --- |
+| `probabilities` | float32 | [B, C] | in the order of the labels |
+| `classes` | string | [B, C] | their names, in the same order |
+| `top_class` | string | [B] | the name of the most probable one |
+
+B, M and T are free. The sequences of one request have the same number of frames; the frames of a sequence are never
+padded, because clips are sampled from all of them.
+"""
+
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from kerapose.export.archives import check_axes, first_false, require, unshaped, whole
+from kerapose.ops import heatmaps
+
+
+def saved_model(recognizers, path, class_names, num_keypoints, overwrite=False):
+    """Writes a SavedModel that takes sequences of keypoints and gives class names and probabilities.
+
+    Args:
+        recognizers: an `ActionRecognizer`, or several (joints and limbs) whose probabilities are averaged.
+        path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/actions/1").
+        class_names: [C] names in the order of the labels.
+        num_keypoints: K of the sequences (`Skeleton.num_keypoints`).
+        overwrite: whether a SavedModel already there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if names, keypoints and recognizers do not fit together.
+        FileExistsError: if something is already there.
+
+    Example:
+        >>> export.saved_model(recognizer, "models/actions/1", class_names, skeletons.COCO.num_keypoints)
+        >>> served = tf.saved_model.load("models/actions/1").signatures["serving_default"]
+        >>> served(keypoints=k, scores=s, frame_size=[[1080, 1920]])["top_class"]  # k: [1, 2, 300, 17, 2]
+        [b'wave']
+    """
+    recognizers = recognizers if isinstance(recognizers, list | tuple) else [recognizers]
+    class_names = [str(name) for name in class_names]
+    for recognizer in recognizers:
+        _check_recognizer(recognizer, class_names, num_keypoints)
+    archive = keras.export.ExportArchive()
+    for recognizer in recognizers:
+        archive.track(recognizer.network)
+    signature = [
+        tf.TensorSpec((None, None, None, num_keypoints, 2), tf.float32, "keypoints"),
+        tf.TensorSpec((None, None, None, num_keypoints), tf.float32, "scores"),
+        tf.TensorSpec((None, 2), tf.int32, "frame_size"),
+    ]
+    with whole(path, overwrite) as part:
+        archive.add_endpoint("serving_default", _serving_function(recognizers, class_names), signature)
+        archive.write_out(part, verbose=False)
+    return pathlib.Path(path)
+
+
+def _serving_function(recognizers, class_names):
+    """(keypoints, scores, frame_size) to {"probabilities", "classes", "top_class"}."""
+    names = tf.constant(class_names)  # [C]
+
+    def answer(sequence):
+        inputs = {name: value[None] for name, value in sequence.items()}  # [1, M, T, K, 2], [1, M, T, K], [1, 2]
+        return tf.add_n([recognizer(inputs)[0] for recognizer in recognizers]) / len(recognizers)  # [C]
+
+    def serve(keypoints, scores, frame_size):
+        inputs = _checked({"keypoints": keypoints, "scores": scores, "frame_size": frame_size})
+        # One sequence is already a batch of clips for the network; more at once would only take more memory.
+        spec = tf.TensorSpec(names.shape, tf.float32)
+        probabilities = tf.map_fn(answer, inputs, parallel_iterations=1, fn_output_signature=spec)  # [B, C]
+        return {
+            "probabilities": probabilities,
+            "classes": tf.broadcast_to(names, tf.shape(probabilities)),
+            "top_class": tf.gather(names, tf.argmax(probabilities, axis=-1)),
+        }
+
+    return serve
+
+
+def _checked(inputs):
+    """The inputs, behind assertions in the graph: each gives one sentence on a request that cannot be answered."""
+    signature = {name: value.shape for name, value in inputs.items()}
+    inputs = check_sequences(unshaped(inputs), num_keypoints=signature["keypoints"][3])
+    return {name: tf.ensure_shape(value, signature[name]) for name, value in inputs.items()}
+
+
+def check_sequences(inputs, num_keypoints):
+    """The inputs {"keypoints", "scores", "frame_size", ...}, once those three are known to be sequences with people."""
+    return _check_values(_check_shapes(inputs, num_keypoints))
+
+
+def _check_shapes(inputs, num_keypoints):
+    axes = {"keypoints": ("B", "M", "T", num_keypoints, 2), "scores": ("B", "M", "T", num_keypoints)}
+    axes["frame_size"] = ("B", 2)
+    inputs = check_axes(inputs, axes)
+    shape, scores_shape, size_shape = (tf.shape(inputs[name]) for name in axes)
+    inputs = require(
+        tf.reduce_all(tf.equal(shape[3:], axes["keypoints"][3:])),
+        f"keypoints must be [B, M, T, {num_keypoints}, 2], got {{}}; give the keypoint set that the network was "
+        "trained with.",
+        (shape,),
+        inputs,
+    )
+    inputs = require(
+        tf.reduce_all(tf.equal(scores_shape, shape[:4])),
+        "scores must be [B, M, T, K] for keypoints [B, M, T, K, 2], got {} for {}; give one score for each keypoint.",
+        (scores_shape, shape),
+        inputs,
+    )
+    inputs = require(
+        tf.reduce_all(tf.equal(size_shape, [shape[0], 2])),
+        "frame_size must be [B, 2], height and width for each sequence, got {} for {} sequences; repeat it if it is "
+        "the same for all.",
+        (size_shape, shape[0]),
+        inputs,
+    )
+    return require(
+        tf.reduce_min(shape) > 0,
+        "A request must have at least one sequence, person and frame, got {} sequences of {} people and {} frames; "
+        "leave empty sequences out.",
+        (shape[0], shape[1], shape[2]),
+        inputs,
+    )
+
+
+def _check_values(inputs):
+    keypoints, scores, frame_size = inputs["keypoints"], inputs["scores"], inputs["frame_size"]
+    finite = tf.logical_and(tf.reduce_all(tf.math.is_finite(keypoints), axis=-1), tf.math.is_finite(scores))
+    finite = tf.reduce_all(finite, axis=(1, 2, 3))  # [B]
+    visible = tf.reduce_any(scores >= heatmaps.MIN_SCORE, axis=(1, 2, 3))  # [B]
+    positive = tf.reduce_all(frame_size > 0, axis=1)  # [B]
+    inputs = require(
+        tf.reduce_all(finite),
+        "keypoints and scores must be finite, got NaN or infinity in sequence {}; set missing keypoints to (0, 0) and "
+        "their scores to 0.",
+        (first_false(finite),),
+        inputs,
+    )
+    inputs = require(
+        tf.reduce_all(visible),
+        f"A sequence must show at least one keypoint, got no score of {heatmaps.MIN_SCORE} or more in sequence {{}}; "
+        "leave it out, or set the scores to 1 if they are not known.",
+        (first_false(visible),),
+        inputs,
+    )
+    return require(
+        tf.reduce_all(positive),
+        "frame_size must be height and width in pixels, got {} for sequence {}; give the size of the video frames.",
+        (tf.gather(frame_size, first_false(positive)), first_false(positive)),
+        inputs,
+    )
+
+
+def _check_recognizer(recognizer, class_names, num_keypoints):
+    classes = recognizer.network.output_shape[-1]
+    if classes != len(class_names):
+        raise ValueError(
+            f"class_names must name each class of the network, got {len(class_names)} names for {classes} classes; "
+            "give the names of the data set that it was trained on."
+        )
+    if recognizer.edges is None:
+        least = most = len(recognizer.flip_permutation)
+    else:
+        least, most = max(max(edge) for edge in recognizer.edges) + 1, None
+    if num_keypoints < least or (most is not None and num_keypoints > most):
+        raise ValueError(
+            f"num_keypoints must be that of the recognizer's skeleton, got {num_keypoints} where it needs "
+            f"{'' if most else 'at least '}{least}; give Skeleton.num_keypoints."
+        )

@@ -1,0 +1,74 @@
+"""What the exports share: files that are whole or not there, and checks in the graph that give one sentence."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import tempfile
+
+import tensorflow as tf
+
+
+@contextlib.contextmanager
+def whole(path, overwrite):
+    """Gives a path to write to, and moves what was written to `path` at the end: all of it or nothing is there."""
+    path = pathlib.Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"Nothing may be at {path} yet, but there is; give another path, or overwrite=True.")
+    if path.is_dir() and not (path / "saved_model.pb").is_file():
+        raise FileExistsError(f"Only a SavedModel is overwritten, but {path} is another folder; give another path.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
+        part = pathlib.Path(folder) / path.name
+        yield part
+        if path.is_dir():  # a full folder cannot be replaced in one step
+            old = pathlib.Path(folder).with_suffix(".old")
+            os.replace(path, old)
+            os.replace(part, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(part, path)
+
+
+def check_ending(path, ending):
+    """Raises a ValueError if a path does not end as its format wants it."""
+    if pathlib.Path(path).suffix != ending:
+        raise ValueError(f"The file must end in {ending}, got {path}; rename it.")
+
+
+def unshaped(inputs):
+    """The inputs of a signature, {name: tensor}, without their static shapes."""
+    # No runtime holds a request against the signature, but the graph's optimizer takes the signature at its word and
+    # would drop the checks. So the shapes are forgotten here, to be found out anew.
+    return {name: tf.compat.v1.placeholder_with_default(value, None) for name, value in inputs.items()}
+
+
+def check_axes(inputs, axes):
+    """The inputs, each known to have as many axes as `axes` names for it: {"keypoints": ("B", "T", 17, 2), ...}."""
+    for name, expected in axes.items():
+        given = tf.shape(inputs[name])
+        axes_text = f"{len(expected)} {'axis' if len(expected) == 1 else 'axes'}, [{', '.join(map(str, expected))}]"
+        inputs = require(
+            tf.equal(tf.size(given), len(expected)),
+            f"{name} must have {axes_text}, got the shape {{}}; add those that are missing.",
+            (given,),
+            inputs,
+        )
+    return inputs
+
+
+def require(condition, sentence, values, inputs):
+    """The inputs, available only once the condition holds: what follows cannot fail before it with a worse message."""
+    assertion = tf.debugging.Assert(condition, [tf.strings.format(sentence, values)])
+    with tf.control_dependencies([assertion]):
+        return {name: tf.identity(value) for name, value in inputs.items()}
+
+
+def first_false(flags):
+    """The index of the first False: [B] -> scalar."""
+    return tf.argmin(tf.cast(flags, tf.int32))
+
+
+def first_false_or_zero(flags):
+    """As `first_false`, and 0 where there are no flags at all."""
+    return first_false(tf.concat([flags, tf.ones((1,), tf.bool)], axis=0))

@@ -1,0 +1,347 @@
+"""SavedModels and LiteRT files from tracks of keypoints to poses in space, whole tracks or a frame at a time.
+
+`serving_default` of `lifter_saved_model`, of whole tracks, takes and gives
+
+| input | type | shape | |
+| --- | --- | --- | --- |
+| `keypoints` | float32 | [B, T, K, 2] | pixels of the frame, x first |
+| `scores` | float32 | [B, T, K] | 1 where they are not known, 0 where a keypoint is missing |
+| `frame_size` | int32 | [B, 2] | height and width, pixels |
+
+| output | type | shape | |
+| --- | --- | --- | --- |
+| `poses_m` | float32 | [B, T, J, 3] | metres from joint 0: x right, y down, z away from the camera |
+| `poses_camera_m` | float32 | [B, T, J, 3] | from the camera's centre, if there is a trajectory network |
+| `keypoint_names` | string | [B, J] | of the joints |
+
+B and T are free. What a detector lost for a while goes straight from where it was lost to where it came back. So a
+track that is shorter than another of its request may be filled up with frames of score 0: it stays where it ended,
+which is what becomes of every track beyond its end.
+
+`streaming_saved_model` and `streaming_litert`, a frame at a time: `initial_state` gives the state of M people before
+their first frame, and `step` takes what it gave, with
+
+| input of `step` | type | shape | |
+| --- | --- | --- | --- |
+| `keypoints` | float32 | [M, K, 2] | pixels of the frame, x first |
+| `frame_size` | int32 | [M, 2] | height and width, pixels |
+| `reset` | bool | [M] | whether this is the first frame of another person |
+
+and gives `poses_m` [M, J, 3], as above, and the next state under the same names. Nothing is kept between two calls. In
+REST that is the form of columns, since the state counts its frames once for all people.
+"""
+
+import pathlib
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kerapose.export.archives import (
+    check_axes,
+    check_ending,
+    first_false,
+    first_false_or_zero,
+    require,
+    unshaped,
+    whole,
+)
+from kerapose.ops import cameras, sequences
+
+
+def lifter_saved_model(lifter, path, keypoint_names, overwrite=False, conversion=None):
+    """Writes a SavedModel that takes whole tracks of keypoints, of any length, and gives poses in space.
+
+    All that `predictors.Lifter` does is inside: gaps, the conversion of keypoint sets, the ends of a track, the mirror
+    image and, if there is one, the trajectory.
+
+    Args:
+        lifter: a `TrackLifter`.
+        path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/lifter/1").
+        keypoint_names: [J] names of the poses' joints (`Skeleton.keypoints`).
+        overwrite: whether a SavedModel already there is replaced.
+        conversion: [K_in, K], what the network's keypoints are worked out from where requests have K of another set:
+            `skeletons.mapping(COCO, H36M)`. None: requests have the network's own.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if names, conversion and lifter do not fit together.
+        FileExistsError: if something is already there.
+
+    Example:
+        >>> export.lifter_saved_model(predictor.lifter, "models/lifter/1", skeletons.H36M.keypoints)
+        >>> served = tf.saved_model.load("models/lifter/1").signatures["serving_default"]
+        >>> served(keypoints=k, scores=s, frame_size=[[1080, 1920]])["poses_m"].shape  # k: [1, 300, 17, 2]
+        [1, 300, 17, 3]
+    """
+    keypoint_names = [str(name) for name in keypoint_names]
+    num_keypoints = _check_lifter(lifter, keypoint_names, conversion)
+    archive = keras.export.ExportArchive()
+    archive.track(lifter.network)
+    if lifter.trajectory is not None:
+        archive.track(lifter.trajectory)
+    signature = [
+        tf.TensorSpec((None, None, num_keypoints, 2), tf.float32, "keypoints"),
+        tf.TensorSpec((None, None, num_keypoints), tf.float32, "scores"),
+        tf.TensorSpec((None, 2), tf.int32, "frame_size"),
+    ]
+    with whole(path, overwrite) as part:
+        archive.add_endpoint("serving_default", _lifting_function(lifter, keypoint_names, conversion), signature)
+        archive.write_out(part, verbose=False)
+    return pathlib.Path(path)
+
+
+def streaming_saved_model(stream, path, overwrite=False):
+    """Writes a SavedModel that takes one frame of every person at a time and gives their poses at once.
+
+    Its endpoints are `step`, which is also `serving_default`, and `initial_state`, which takes `num_tracks`, a number.
+
+    Args:
+        stream: a `StreamingLifter`.
+        path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/stream/1").
+        overwrite: whether a SavedModel already there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if the network takes more of a keypoint than x and y.
+        FileExistsError: if something is already there.
+
+    Example:
+        >>> export.streaming_saved_model(StreamingLifter(network), "models/stream/1")
+        >>> served = tf.saved_model.load("models/stream/1").signatures
+        >>> state = served["initial_state"](num_tracks=tf.constant(1))
+        >>> size, reset = tf.constant([[1080, 1920]]), tf.constant([False])
+        >>> answer = served["step"](keypoints=k, frame_size=size, reset=reset, **state)  # k: [1, 17, 2]
+        >>> poses_m = answer.pop("poses_m")  # [1, 17, 3]; what is left is the next state
+    """
+    with whole(path, overwrite) as part:
+        _streaming_archive(stream, None, checked=True).write_out(part, verbose=False)
+    return pathlib.Path(path)
+
+
+def streaming_litert(stream, path, num_tracks=1, overwrite=False):
+    """Writes a LiteRT file that takes one frame at a time and gives the pose at once, in float32.
+
+    It has the two signatures of `streaming_saved_model`, `initial_state` without an input, and cannot refuse a request:
+    a keypoint that is not finite would spoil the poses of a whole receptive field, so give the last known place.
+
+    Args:
+        stream: a `StreamingLifter` of any precision policy.
+        path: of the file, ending in `.tflite`.
+        num_tracks: M, how many people each step takes.
+        overwrite: whether a file already there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if the path does not end in `.tflite`, or the network takes more of a keypoint than x and y.
+        FileExistsError: if there is a file already.
+
+    Example:
+        >>> export.streaming_litert(StreamingLifter(network), "lifter.tflite")
+        >>> interpreter = ai_edge_litert.interpreter.Interpreter("lifter.tflite")
+        >>> state = interpreter.get_signature_runner("initial_state")()
+        >>> step = interpreter.get_signature_runner("step")
+        >>> answer = step(keypoints=k, frame_size=size, reset=np.array([False]), **state)
+        >>> poses_m = answer.pop("poses_m")  # [1, 17, 3]; what is left is the next state
+    """
+    check_ending(path, ".tflite")
+    if num_tracks < 1:
+        raise ValueError(f"num_tracks must be at least 1, got {num_tracks}; use 1 for one person.")
+    with whole(path, overwrite) as part, tempfile.TemporaryDirectory() as folder:
+        archive = _streaming_archive(stream, num_tracks, checked=False)
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["initial_state", "step"])
+        part.write_bytes(converter.convert())
+    return pathlib.Path(path)
+
+
+def _lifting_function(lifter, keypoint_names, conversion):
+    """(keypoints, scores, frame_size) to {"poses_m", "poses_camera_m", "keypoint_names"}."""
+    names = tf.constant(keypoint_names)  # [J]
+    matrix = None if conversion is None else np.asarray(conversion, "float32")
+
+    def serve(keypoints, scores, frame_size):
+        inputs = {"keypoints": keypoints, "scores": scores, "frame_size": frame_size}
+        inputs = _checked_tracks(inputs, None if matrix is None else np.flatnonzero(matrix.any(axis=0)))
+        keypoints = sequences.fill_gaps(inputs["keypoints"], _is_found(inputs))  # [B, T, K, 2]
+        if matrix is not None:
+            keypoints = tf.matmul(matrix, keypoints)  # [B, T, K_in, 2]
+        found = lifter({"keypoints": keypoints, "frame_size": inputs["frame_size"]}, training=False)
+        poses = found["poses_m"] - found["poses_m"][:, :, :1]
+        answer = {"poses_m": poses}
+        if "trajectory_m" in found:
+            answer["poses_camera_m"] = poses + found["trajectory_m"][:, :, None]
+        answer["keypoint_names"] = tf.broadcast_to(names, tf.stack([tf.shape(poses)[0], len(keypoint_names)]))
+        return answer
+
+    return serve
+
+
+def _checked_tracks(inputs, needed):
+    """The tracks, behind assertions; `needed` are the keypoints that anything depends on, None for all."""
+    signature = {name: value.shape for name, value in inputs.items()}
+    num_keypoints = signature["keypoints"][2]
+    axes = {"keypoints": ("B", "T", num_keypoints, 2), "scores": ("B", "T", num_keypoints), "frame_size": ("B", 2)}
+    inputs = check_axes(unshaped(inputs), axes)
+    shape, scores_shape, size_shape = (tf.shape(inputs[name]) for name in axes)
+    rules = (
+        (
+            tf.reduce_all(tf.equal(shape[2:], axes["keypoints"][2:])),
+            f"keypoints must be [B, T, {num_keypoints}, 2], got {{}}; give the keypoint set that was exported.",
+            (shape,),
+        ),
+        (
+            tf.reduce_all(tf.equal(scores_shape, shape[:3])),
+            "scores must be [B, T, K] for keypoints [B, T, K, 2], got {} for {}; give one score for each keypoint.",
+            (scores_shape, shape),
+        ),
+        (
+            tf.reduce_all(tf.equal(size_shape, [shape[0], 2])),
+            "frame_size must be [B, 2], height and width for each track, got {} for {} tracks; repeat it if it is the "
+            "same for all.",
+            (size_shape, shape[0]),
+        ),
+        (
+            tf.reduce_min(shape) > 0,
+            "A request must have at least one track and frame, got {} tracks of {} frames; leave empty tracks out.",
+            (shape[0], shape[1]),
+        ),
+    )
+    for condition, sentence, values in rules:
+        inputs = require(condition, sentence, values, inputs)
+    inputs = _check_frame_sizes(inputs, "track")
+    inputs = _check_found(inputs, np.arange(num_keypoints) if needed is None else needed)
+    return {name: tf.ensure_shape(value, signature[name]) for name, value in inputs.items()}
+
+
+def _check_frame_sizes(inputs, whose):
+    positive = tf.reduce_all(inputs["frame_size"] > 0, axis=1)  # [B]
+    wrong = first_false_or_zero(positive)
+    return require(
+        tf.reduce_all(positive),
+        f"frame_size must be height and width in pixels, got {{}} for {whose} {{}}; give the size of the video frames.",
+        (tf.gather(tf.concat([inputs["frame_size"], [[0, 0]]], axis=0), wrong), wrong),
+        inputs,
+    )
+
+
+def _is_found(inputs):
+    """Where a detector found a keypoint: [B, T, K] bool."""
+    return tf.logical_and(tf.reduce_all(tf.math.is_finite(inputs["keypoints"]), axis=-1), inputs["scores"] > 0.0)
+
+
+def _check_found(inputs, needed):
+    """Each keypoint that is needed is in at least one frame of each track: what is in none has no place to be put."""
+    seen = tf.gather(tf.reduce_any(_is_found(inputs), axis=1), needed, axis=1)  # [B, K']
+    wrong = tf.unravel_index(first_false(tf.reshape(seen, (-1,))), tf.shape(seen, tf.int64))
+    return require(
+        tf.reduce_all(seen),
+        "A keypoint must be in at least one frame of a track, got no finite one with a score above 0 for keypoint {} "
+        "of track {}; leave the track out if nobody is in it, or set the scores to 1 if they are not known.",
+        (tf.gather(tf.constant(needed), wrong[1]), wrong[0]),
+        inputs,
+    )
+
+
+def _streaming_archive(stream, num_tracks, checked):
+    """The endpoints `step` and `initial_state`; `num_tracks` None leaves M free."""
+    _, _, num_keypoints, features = stream.network.input_shape
+    if features != 2:
+        raise ValueError(f"A served stream takes points (x, y), got a network of in_features={features}; use one of 2.")
+    specs = {
+        "keypoints": tf.TensorSpec((num_tracks, num_keypoints, 2), tf.float32, "keypoints"),
+        "frame_size": tf.TensorSpec((num_tracks, 2), tf.int32, "frame_size"),
+        "reset": tf.TensorSpec((num_tracks,), tf.bool, "reset"),
+    }
+    given = tuple(specs)
+    two = stream.initial_state(2)
+    for name, value in stream.initial_state(1).items():
+        # What differs is M; the counter of frames is one for all tracks.
+        shape = [a if a == b else num_tracks for a, b in zip(value.shape, two[name].shape, strict=True)]
+        specs[name] = tf.TensorSpec(shape, keras.backend.standardize_dtype(value.dtype), name)
+
+    def step(inputs):
+        state = {name: value for name, value in inputs.items() if name not in given}
+        inputs = {name: inputs[name] for name in given}
+        if checked:
+            tracks = [tf.shape(value)[0] for name, value in state.items() if specs[name].shape[0] is None]
+            inputs = _checked_frame(inputs, tracks)
+        screen = cameras.normalize_screen(inputs["keypoints"], inputs["frame_size"])
+        poses, state = stream.step(screen, state, inputs["reset"])
+        # A trajectory network has one joint alone, whose way is the answer.
+        return {"poses_m": poses - poses[:, :1] if poses.shape[1] > 1 else poses, **state}
+
+    def initial_state(count=num_tracks):
+        return dict(stream.initial_state(count))
+
+    archive = keras.export.ExportArchive()  # it finds the variables by itself
+    archive.add_endpoint("step", step, [specs])
+    counts = [tf.TensorSpec((), tf.int32, "num_tracks")] if num_tracks is None else []
+    archive.add_endpoint("initial_state", initial_state, counts)
+    return archive
+
+
+def _checked_frame(inputs, tracks):
+    """One frame of every person, behind assertions; `tracks` is how many each part of the state belongs to."""
+    signature = {name: value.shape for name, value in inputs.items()}
+    num_keypoints = signature["keypoints"][1]
+    axes = {"keypoints": ("M", num_keypoints, 2), "frame_size": ("M", 2), "reset": ("M",)}
+    inputs = check_axes(unshaped(inputs), axes)
+    shape, size_shape, reset_shape = (tf.shape(inputs[name]) for name in inputs)
+    inputs = require(
+        tf.reduce_all(tf.equal(shape[1:], (num_keypoints, 2))),
+        f"keypoints must be [M, {num_keypoints}, 2], got {{}}; give the set that the network was trained with.",
+        (shape,),
+        inputs,
+    )
+    inputs = require(
+        tf.logical_and(
+            tf.reduce_all(tf.equal(size_shape, [shape[0], 2])), tf.reduce_all(tf.equal(reset_shape, shape[:1]))
+        ),
+        "frame_size must be [M, 2] and reset [M] for keypoints [M, K, 2], got {} and {} for {}; give each for every "
+        "person.",
+        (size_shape, reset_shape, shape),
+        inputs,
+    )
+    inputs = require(
+        tf.reduce_all(tf.equal(tracks, shape[0])),
+        "The state must be of as many people as the frame, got {} for {}; begin anew from initial_state.",
+        (tf.reduce_max(tracks), shape[0]),
+        inputs,
+    )
+    finite = tf.reduce_all(tf.math.is_finite(inputs["keypoints"]), axis=(1, 2))  # [M]
+    inputs = require(
+        tf.reduce_all(finite),
+        "keypoints must be finite, got NaN or infinity for person {}; give the last known place of a missing one.",
+        (first_false_or_zero(finite),),
+        inputs,
+    )
+    inputs = _check_frame_sizes(inputs, "person")
+    return {name: tf.ensure_shape(value, signature[name]) for name, value in inputs.items()}
+
+
+def _check_lifter(lifter, keypoint_names, conversion):
+    """K of the requests, once all fits together."""
+    num_joints, num_keypoints = lifter.network.output_shape[2], lifter.network.input_shape[2]
+    if len(keypoint_names) != num_joints:
+        raise ValueError(
+            f"keypoint_names must name each joint of the poses, got {len(keypoint_names)} names for {num_joints} "
+            "joints; give the keypoints of the poses' skeleton."
+        )
+    if conversion is None:
+        return num_keypoints
+    conversion = np.asarray(conversion)
+    if conversion.ndim != 2 or len(conversion) != num_keypoints or not conversion.any(axis=1).all():
+        raise ValueError(
+            f"conversion must be [K_in, K] with a row that is not zero for each of the network's {num_keypoints} "
+            f"keypoints, got {conversion.shape}; give skeletons.mapping(source, target) of sets where all can be "
+            "worked out."
+        )
+    return conversion.shape[1]

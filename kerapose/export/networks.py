@@ -1,0 +1,87 @@
+"""Networks alone as LiteRT and ONNX files, without what prepares their input."""
+
+import importlib.util
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from kerapose.export.archives import check_ending, whole
+
+
+def litert(network, path, overwrite=False):
+    """Writes a network as a LiteRT file, in float32, for any batch size.
+
+    Its one signature takes `volume` [B, T, H, W, C] and gives `logits` [B, num_classes]; or, of a network of images, it
+    takes `image` [B, H, W, 3], normalized as in training, and gives `heatmaps` as the network does.
+
+    Args:
+        network: a network of `kerapose.models`, of any precision policy.
+        path: of the file, ending in `.tflite`.
+        overwrite: whether a file already there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if the path does not end in `.tflite`.
+        FileExistsError: if there is a file already.
+
+    Example:
+        >>> export.litert(network, "actions.tflite")
+        >>> run = ai_edge_litert.interpreter.Interpreter("actions.tflite").get_signature_runner()
+        >>> run(volume=volumes)["logits"].shape  # volumes: [4, 48, 56, 56, 17]
+        (4, 60)
+    """
+    check_ending(path, ".tflite")
+    with whole(path, overwrite) as part:
+        _float32_copy(network).export(part, format="litert", verbose=False)
+    return pathlib.Path(path)
+
+
+def onnx(network, path, overwrite=False):
+    """Writes a network as an ONNX file, in float32, for any batch size.
+
+    It takes `volume` [B, T, H, W, C] and gives `logits` [B, num_classes]; or, of a network of images, it takes `image`
+    [B, H, W, 3], normalized as in training, and gives `heatmaps` as the network does.
+
+    Args:
+        network: a network of `kerapose.models`, of any precision policy.
+        path: of the file, ending in `.onnx`.
+        overwrite: whether a file already there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: if tf2onnx is not installed.
+        ValueError: if the path does not end in `.onnx`.
+        FileExistsError: if there is a file already.
+
+    Example:
+        >>> export.onnx(network, "actions.onnx")
+        >>> session = onnxruntime.InferenceSession("actions.onnx")
+        >>> session.run(["logits"], {"volume": volumes})[0].shape  # volumes: [4, 48, 56, 56, 17]
+        (4, 60)
+    """
+    check_ending(path, ".onnx")
+    if importlib.util.find_spec("tf2onnx") is None:
+        raise ImportError("Writing ONNX needs tf2onnx, which is not installed; pip install 'kerapose[export]'.")
+    with whole(path, overwrite) as part:
+        _float32_copy(network).export(part, format="onnx", verbose=False)
+    return pathlib.Path(path)
+
+
+def _float32_copy(network):
+    """The same network computing in float32, its input and output named; converters know no other precision."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        copy = type(network).from_config(network.get_config())
+        copy.set_weights(network.get_weights())
+        inputs = keras.Input(copy.input_shape[1:], name="volume" if len(copy.input_shape) == 5 else "image")
+        model = keras.Model(inputs, {"logits" if len(copy.output_shape) == 2 else "heatmaps": copy(inputs)})
+        model(tf.zeros((1, *copy.input_shape[1:])))  # Keras exports ONNX only of a model that has been called
+    finally:
+        keras.config.set_dtype_policy(policy)
+    return model

@@ -1,0 +1,212 @@
+"""SavedModels from images to keypoints.
+
+`serving_default` of `pose_saved_model` takes and gives
+
+| input | type | shape | |
+| --- | --- | --- | --- |
+| `image_bytes` | string | [B] | JPEG or PNG files, each of a size of its own; turned upright as the camera noted |
+| `boxes` | float32 | [B, N, 4] | left, top, right, bottom, pixels of the upright image; all 0 where only padding |
+
+| output | type | shape | |
+| --- | --- | --- | --- |
+| `keypoints` | float32 | [B, N, K, 2] | pixels of the upright image, x first; 0 for padding |
+| `scores` | float32 | [B, N, K] | 0 for padding |
+| `keypoint_names` | string | [B, K] | |
+
+`whole_image` takes `image_bytes` alone and looks for one person, or animal, in the whole of each image: N is 1. B and N
+are free. The crops of all images go through the network together, so that a server that batches requests gains by it.
+In REST an image is {"b64": "..."}, and one image with two boxes is
+{"instances": [{"image_bytes": {"b64": "..."}, "boxes": [[10, 20, 110, 320], [200, 30, 290, 310]]}]}.
+"""
+
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from kerapose.data import images
+from kerapose.export.archives import check_axes, first_false_or_zero, require, unshaped, whole
+
+JPEG_END, PNG_END = b"\xff\xd9", b"IEND"  # there may be more behind them
+
+
+def pose_saved_model(estimator, path, keypoint_names, overwrite=False):
+    """Writes a SavedModel that takes encoded images with boxes and gives keypoints in pixels of the images.
+
+    All that `predictors.TopDownPose` does with given boxes is inside: decoding, cropping, normalizing, the network, the
+    mirror image and the way back.
+
+    Args:
+        estimator: a `PoseEstimator`.
+        path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/pose/1").
+        keypoint_names: [K] names (`Skeleton.keypoints`).
+        overwrite: whether a SavedModel already there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if names and estimator do not fit together.
+        FileExistsError: if something is already there.
+
+    Example:
+        >>> export.pose_saved_model(predictor.estimator, "models/pose/1", skeletons.COCO.keypoints)
+        >>> served = tf.saved_model.load("models/pose/1").signatures["serving_default"]
+        >>> served(image_bytes=tf.constant([jpeg]), boxes=[[[412, 157, 465, 295]]])["keypoints"].shape
+        [1, 1, 17, 2]
+    """
+    keypoint_names = [str(name) for name in keypoint_names]
+    if len(keypoint_names) != len(estimator.flip_permutation):
+        raise ValueError(
+            f"keypoint_names must name each keypoint of the network, got {len(keypoint_names)} names for "
+            f"{len(estimator.flip_permutation)} keypoints; give the keypoints of the skeleton it was trained with."
+        )
+    encoded = tf.TensorSpec((None,), tf.string, "image_bytes")
+    boxes = tf.TensorSpec((None, None, 4), tf.float32, "boxes")
+    serve, serve_whole = _pose_functions(estimator, keypoint_names)
+    archive = keras.export.ExportArchive()
+    archive.track(estimator.network)
+    with whole(path, overwrite) as part:
+        archive.add_endpoint("serving_default", serve, [encoded, boxes])
+        archive.add_endpoint("whole_image", serve_whole, [encoded])
+        archive.write_out(part, verbose=False)
+    return pathlib.Path(path)
+
+
+def _pose_functions(estimator, keypoint_names):
+    """(image_bytes, boxes) and (image_bytes) to {"keypoints", "scores", "keypoint_names"}."""
+    names = tf.constant(keypoint_names)  # [K]
+    count = len(keypoint_names)
+    shapes = (None, *estimator.image_size, 3), (None, 2, 3)  # of crops, of matrices
+    # A function of its own: the network is in the file once, not once for each signature.
+    find = tf.function(estimator.from_crops, [tf.TensorSpec(shape, tf.float32) for shape in shapes])
+
+    def cut(request):
+        image = _decoded(request["image_bytes"], request["index"])
+        if "boxes" in request:
+            boxes = _boxes_in_image(request, tf.shape(image))
+            boxes = tf.boolean_mask(boxes, tf.logical_not(_is_padding(boxes)))
+        else:
+            height, width = tf.unstack(tf.shape(image)[:2])
+            boxes = tf.cast(tf.stack([0, 0, width, height])[None], tf.float32)
+        return estimator.crops(image, boxes)
+
+    def cut_all(inputs):
+        """The crops of all images, one image's after the other's: [P, H, W, 3], [P, 2, 3]."""
+        requests = inputs | {"index": tf.range(tf.shape(inputs["image_bytes"])[0])}
+        spec = tuple(tf.RaggedTensorSpec(shape, tf.float32, ragged_rank=0) for shape in shapes)
+        # An image after the other: more at once would only take more memory.
+        crops, matrices = tf.map_fn(cut, requests, parallel_iterations=1, fn_output_signature=spec)
+        return crops.values, matrices.values
+
+    def serve(image_bytes, boxes):
+        inputs = _checked_images({"image_bytes": image_bytes, "boxes": boxes})
+        people = tf.where(tf.logical_not(_is_padding(inputs["boxes"])))  # [P, 2]: image, box
+        shape = tf.shape(inputs["boxes"], tf.int64)[:2]  # B, N
+        keypoints, scores = find(*cut_all(inputs))  # [P, K, 2], [P, K]
+        return {
+            "keypoints": tf.scatter_nd(people, keypoints, tf.concat([shape, (count, 2)], axis=0)),
+            "scores": tf.scatter_nd(people, scores, tf.concat([shape, (count,)], axis=0)),
+            "keypoint_names": tf.broadcast_to(names, tf.stack([shape[0], count])),
+        }
+
+    def serve_whole(image_bytes):
+        inputs = _checked_images({"image_bytes": image_bytes})
+        keypoints, scores = find(*cut_all(inputs))  # [B, K, 2], [B, K]
+        every_name = tf.broadcast_to(names, tf.shape(scores))
+        return {"keypoints": keypoints[:, None], "scores": scores[:, None], "keypoint_names": every_name}
+
+    return serve, serve_whole
+
+
+def _is_padding(boxes):
+    """[..., N, 4] -> [..., N]. When TensorFlow Serving fills boxes up, it is with one of their numbers, not with 0."""
+    return tf.reduce_all(tf.equal(boxes, boxes[..., :1]), axis=-1)
+
+
+def _decoded(encoded, index):
+    """The pixels of an encoded image: scalar -> uint8 [H, W, 3]. The sentences are here to name the image."""
+    length = tf.strings.length(encoded)
+    is_jpeg, is_png = (
+        tf.equal(tf.strings.substr(encoded, 0, len(signature)), signature)
+        for signature in (images.JPEG_SIGNATURE, images.PNG_SIGNATURE)
+    )
+    inputs = require(
+        tf.logical_or(is_jpeg, is_png),
+        "image_bytes must be JPEG or PNG files, got {} bytes of something else for image {}; in REST give each as "
+        "b64, base64 of the file.",
+        (length, index),
+        {"encoded": encoded},
+    )
+    data = tf.io.decode_raw(inputs["encoded"], tf.uint8)  # [bytes]
+    ends = tf.cond(is_jpeg, lambda: _contains(data, JPEG_END), lambda: _contains(data, PNG_END))
+    inputs = require(
+        ends,
+        "image_bytes must be whole files, got {} bytes without an end for image {}; send it anew.",
+        (length, index),
+        inputs,
+    )
+    return images.decode(inputs["encoded"])
+
+
+def _contains(data, pattern):
+    """Whether bytes [N] contain a pattern."""
+    places = tf.size(data) - len(pattern) + 1
+    matches = [tf.equal(data[offset : offset + places], byte) for offset, byte in enumerate(pattern)]
+    return tf.reduce_any(tf.reduce_all(matches, axis=0))
+
+
+def _checked_images(inputs):
+    """The images and boxes, if there are any, behind assertions: each gives one sentence on a wrong request."""
+    signature = {name: value.shape for name, value in inputs.items()}
+    axes = {name: ("B", "N", 4) if name == "boxes" else ("B",) for name in inputs}
+    inputs = check_axes(unshaped(inputs), axes)
+    count = tf.size(inputs["image_bytes"])
+    inputs = require(count > 0, "A request must have at least one image, got {}; leave it out.", (count,), inputs)
+    if "boxes" in inputs:
+        inputs = _check_boxes(inputs, count)
+    return {name: tf.ensure_shape(value, signature[name]) for name, value in inputs.items()}
+
+
+def _check_boxes(inputs, num_images):
+    shape = tf.shape(inputs["boxes"])
+    inputs = require(
+        tf.logical_and(tf.equal(shape[0], num_images), tf.equal(shape[2], 4)),
+        "boxes must be [B, N, 4], left, top, right, bottom, for {} images, got {}; fill up with boxes of zeros where "
+        "an image has fewer.",
+        (num_images, shape),
+        inputs,
+    )
+    boxes = tf.reshape(inputs["boxes"], (-1, 4))  # [B*N, 4]
+    finite = tf.reduce_all(tf.math.is_finite(boxes), axis=-1)
+    has_area = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=-1)
+    good = tf.logical_and(finite, tf.logical_or(has_area, _is_padding(boxes)))
+    wrong = first_false_or_zero(good)
+    return require(
+        tf.reduce_all(good),
+        "A box must be finite with right > left and bottom > top, or all zeros for padding, got {} in image {}; COCO's "
+        "x, y, w, h is x, y, x + w, y + h here.",
+        (tf.gather(_never_empty(boxes), wrong), wrong // tf.maximum(tf.shape(inputs["boxes"], tf.int64)[1], 1)),
+        inputs,
+    )
+
+
+def _boxes_in_image(request, size):
+    """The boxes [N, 4], once each is known to show a part of its image, whose size is (height, width, 3)."""
+    boxes = request["boxes"]
+    height, width = tf.unstack(tf.cast(size[:2], tf.float32))
+    begins = tf.reduce_all(boxes[:, :2] < tf.stack([width, height]), axis=-1)
+    ends = tf.reduce_all(boxes[:, 2:] > 0.0, axis=-1)
+    good = tf.logical_or(tf.logical_and(begins, ends), _is_padding(boxes))
+    return require(
+        tf.reduce_all(good),
+        "A box must show a part of its image, got {} in image {}, which is {} wide and {} high; leave it out, or check "
+        "that it is in pixels of the upright image.",
+        (tf.gather(_never_empty(boxes), first_false_or_zero(good)), request["index"], size[1], size[0]),
+        {"boxes": boxes},
+    )["boxes"]
+
+
+def _never_empty(boxes):
+    """A sentence is made up before it is known whether it is needed, and so its box must exist."""
+    return tf.concat([boxes, tf.zeros((1, 4))], axis=0)

@@ -1,0 +1,60 @@
+"""Figures of merit, as the papers report them."""
+
+from kerapose.metrics.actions import MeanClassAccuracy, action_metrics, confusion_matrix
+from kerapose.metrics.keypoints import (
+    MPII_GROUPS,
+    MPII_UNCOUNTED,
+    HeatmapPCK,
+    auc,
+    head_size,
+    heatmap_accuracy,
+    pck,
+    pckh,
+    pixel_error,
+)
+from kerapose.metrics.lifting import (
+    AUC_THRESHOLDS_M,
+    LIFTING_FIGURES,
+    MeanPerJointError,
+    auc_3d,
+    lifting_metrics,
+    mpjpe,
+    mpjve,
+    n_mpjpe,
+    p_mpjpe,
+    pck_3d,
+)
+from kerapose.metrics.people import box_nms, coco_ap, coco_results, oks, oks_between, oks_nms, rescore, soft_oks_nms
+
+__all__ = [
+    "action_metrics",
+    "auc",
+    "auc_3d",
+    "AUC_THRESHOLDS_M",
+    "box_nms",
+    "coco_ap",
+    "coco_results",
+    "confusion_matrix",
+    "head_size",
+    "heatmap_accuracy",
+    "HeatmapPCK",
+    "LIFTING_FIGURES",
+    "lifting_metrics",
+    "MeanClassAccuracy",
+    "MeanPerJointError",
+    "MPII_GROUPS",
+    "MPII_UNCOUNTED",
+    "mpjpe",
+    "mpjve",
+    "n_mpjpe",
+    "oks",
+    "oks_between",
+    "oks_nms",
+    "p_mpjpe",
+    "pck",
+    "pck_3d",
+    "pckh",
+    "pixel_error",
+    "rescore",
+    "soft_oks_nms",
+]

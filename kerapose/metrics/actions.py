@@ -1,0 +1,75 @@
+"""Figures of recognized actions: accuracies and the confusion matrix."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class MeanClassAccuracy(keras.metrics.Metric):
+    """The accuracy of each class, averaged over the classes that occur, as FineGYM's and NTU's tables report it.
+
+    Args:
+        num_classes: number of classes.
+
+    Inputs of `update_state`: labels [B], logits or probabilities [B, num_classes], optional weights [B].
+
+    Example:
+        >>> model.compile(metrics=[MeanClassAccuracy(60, name="mean_class")])
+    """
+
+    def __init__(self, num_classes, name="mean_class_accuracy", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.num_classes = num_classes
+        shape = {"shape": (num_classes,), "initializer": "zeros"}
+        self.correct = self.add_variable(name="correct", **shape)
+        self.total = self.add_variable(name="total", **shape)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        labels = ops.reshape(ops.cast(y_true, "int32"), (-1,))
+        of_class = ops.one_hot(labels, self.num_classes)  # [B, C]
+        if sample_weight is not None:
+            of_class = of_class * ops.reshape(ops.cast(sample_weight, of_class.dtype), (-1, 1))
+        hit = ops.cast(ops.equal(ops.cast(ops.argmax(y_pred, axis=-1), "int32"), labels), of_class.dtype)
+        self.correct.assign_add(ops.sum(of_class * hit[:, None], axis=0))
+        self.total.assign_add(ops.sum(of_class, axis=0))
+
+    def result(self):
+        occurs = ops.cast(self.total > 0, self.total.dtype)
+        accuracy = self.correct / ops.maximum(self.total, 1.0)
+        return ops.sum(accuracy * occurs) / ops.maximum(ops.sum(occurs), 1.0)
+
+    def get_config(self):
+        return super().get_config() | {"num_classes": self.num_classes}
+
+
+def action_metrics(labels, probabilities):
+    """Top-1, top-5 and mean-class accuracy.
+
+    Args:
+        labels: [B] class indices.
+        probabilities: [B, C], or any scores that rank the classes.
+
+    Returns:
+        {"top1": float, "top5": float, "mean_class": float}, each in [0, 1].
+
+    Example:
+        >>> action_metrics([0, 1], [[0.9, 0.1], [0.8, 0.2]])
+        {'top1': 0.5, 'top5': 1.0, 'mean_class': 0.5}
+    """
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    ranked = np.argsort(-probabilities, axis=-1, kind="stable")
+    hit = ranked[:, 0] == labels
+    per_class = [hit[labels == label].mean() for label in np.unique(labels)]
+    return {
+        "top1": float(hit.mean()),
+        "top5": float((ranked[:, :5] == labels[:, None]).any(axis=1).mean()),
+        "mean_class": float(np.mean(per_class)),
+    }
+
+
+def confusion_matrix(labels, predictions, num_classes):
+    """Counts [C, C] of predictions (columns) by true class (rows): [B], [B] -> [C, C]."""
+    matrix = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(matrix, (np.asarray(labels), np.asarray(predictions)), 1)
+    return matrix

@@ -1,0 +1,315 @@
+"""Figures of keypoints in images: peaks of heatmaps, distances in pixels, PCK, its AUC, and PCKh."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class HeatmapPCK(keras.metrics.Metric):
+    """The share of heatmap peaks near the true ones, averaged over the joints that occur: a figure to watch in `fit`.
+
+    It reads peaks in whole heatmap pixels and knows neither people's sizes nor the image, so it is no substitute for
+    `pck` or `coco_ap` of decoded keypoints. Over all batches since the reset it equals `heatmap_accuracy` of them all.
+
+    Args:
+        threshold: a peak is right if it lies less than this many tenths of the heatmap away.
+        published: whether to count exactly as the published trainers do, quirks and all; see `heatmap_accuracy`.
+        name: of the metric.
+
+    Inputs of `update_state`: heatmaps [B, h, w, K]; predicted ones [B, h, w, K], or [B, S, h, w, K] of which the last
+    stack counts; optional weights [B, K] or [B].
+
+    Example:
+        >>> model.compile(optimizer="adam", loss=JointsMSE(), weighted_metrics=[HeatmapPCK()])
+
+    Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
+    """
+
+    def __init__(self, threshold=0.5, published=True, name="heatmap_pck", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.threshold = threshold
+        self.published = published
+        self.built = False  # how many joints there are, the first heatmaps show
+
+    def build(self, num_joints):
+        shape = {"shape": (num_joints,), "initializer": "zeros"}
+        self.correct = self.add_variable(name="correct", **shape)
+        self.total = self.add_variable(name="total", **shape)
+        self.built = True
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        y_true, y_pred = _last_stack(ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred))
+        _, height, width, num_joints = y_pred.shape
+        if not self.built:
+            self.build(num_joints)
+        (true, drawn), (predicted, _) = _peaks(y_true, ops), _peaks(y_pred, ops)
+        counts = ops.cast(_counted(true, drawn, self.published), "float32")
+        if sample_weight is not None:
+            weights = ops.cast(sample_weight, "float32")
+            weights = ops.squeeze(weights, -1) if len(weights.shape) == 3 else weights
+            counts = counts * (weights if len(weights.shape) != 1 else weights[:, None])
+        unit = np.asarray(_unit(height, width, self.published), "float32")
+        distance = ops.sqrt(ops.sum(ops.square((predicted - true) / unit), axis=-1))  # [B, K]
+        right = ops.cast(distance < self.threshold, "float32")
+        self.correct.assign_add(ops.sum(counts * right, axis=0))
+        self.total.assign_add(ops.sum(counts, axis=0))
+
+    def result(self):
+        if not self.built:
+            return ops.zeros(())
+        occurs = ops.cast(self.total > 0, self.total.dtype)
+        accuracy = ops.divide_no_nan(self.correct, self.total)
+        return ops.sum(accuracy) / ops.maximum(ops.sum(occurs), 1.0)
+
+    def get_config(self):
+        return super().get_config() | {"threshold": self.threshold, "published": self.published}
+
+
+def heatmap_accuracy(truth, predicted, threshold=0.5, published=True):
+    """The share of heatmap peaks that lie near the true ones.
+
+    A tenth of the heatmap is the unit. The published rule has three quirks: errors along x are divided by the tenth of
+    the height and those along y by the tenth of the width; a joint counts only if its true peak has both x > 1 and
+    y > 1; and the threshold is 0.5, whatever the caller asked for (it is followed here). With `published=False` each
+    axis has its own tenth and every joint counts that was drawn.
+
+    Args:
+        truth: heatmaps [B, h, w, K].
+        predicted: heatmaps [B, h, w, K], or [B, S, h, w, K] of which the last stack counts.
+        threshold: a peak is right if it lies less than this many tenths of the heatmap away.
+        published: whether the published rule holds.
+
+    Returns:
+        {"mean": mean over the joints that occur, "joints": K shares, NaN for a joint that does not occur,
+        "num_joints": how many occur, "keypoints": [B, K, 2] predicted peaks in heatmap pixels, (0, 0) where no value
+        is positive}.
+
+    Example:
+        >>> heatmap_accuracy(heatmaps, heatmaps)["mean"]
+        1.0
+
+    Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
+    """
+    truth, predicted = _last_stack(np.asarray(truth), np.asarray(predicted))
+    (true, drawn), (keypoints, _) = _peaks(truth, np), _peaks(predicted, np)
+    error = (keypoints - true) / np.asarray(_unit(*truth.shape[1:3], published))
+    right = np.linalg.norm(error, axis=-1) < threshold
+    joints = _means(right, _counted(true, drawn, published))["joints"]
+    known = [share for share in joints if not np.isnan(share)]
+    return {
+        "mean": float(np.mean(known)) if known else 0.0,
+        "joints": joints,
+        "num_joints": len(known),
+        "keypoints": keypoints,
+    }
+
+
+def _last_stack(truth, predicted):
+    """Heatmaps [B, h, w, K] and predicted ones, of the last stack if there are several."""
+    if len(predicted.shape) == 5:
+        predicted = predicted[:, -1]  # [B, h, w, K]
+    if not len(truth.shape) == len(predicted.shape) == 4 or truth.shape[1:] != predicted.shape[1:]:
+        raise ValueError(
+            "heatmaps must be [B, h, w, K], true and predicted ones of one size and as many joints, "
+            f"got {tuple(truth.shape)} and {tuple(predicted.shape)}; check heatmap_size and num_joints."
+        )
+    return truth, predicted
+
+
+def _peaks(heatmaps, numbers):
+    """Where each heatmap is highest, and whether that is above 0: [B, h, w, K] -> [B, K, 2], [B, K]."""
+    _, height, width, num_joints = heatmaps.shape
+    flat = numbers.reshape(heatmaps, (-1, height * width, num_joints))
+    index, positive = numbers.argmax(flat, axis=1), numbers.max(flat, axis=1) > 0  # [B, K]
+    points = numbers.stack([index % width, index // width], axis=-1)
+    points = points.astype("float32") if numbers is np else ops.cast(points, "float32")
+    return numbers.where(positive[..., None], points, np.float32(0)), positive
+
+
+def _counted(true, drawn, published):
+    return (true[..., 0] > 1) & (true[..., 1] > 1) if published else drawn
+
+
+def _unit(height, width, published):
+    """What errors along x and y are divided by."""
+    return (height / 10, width / 10) if published else (width / 10, height / 10)
+
+
+def pixel_error(predicted, truth, visible):
+    """The mean distance of predicted keypoints from the true ones.
+
+    Args:
+        predicted: [N, K, 2] px.
+        truth: [N, K, 2] px; whatever stands where a keypoint is not visible is not looked at.
+        visible: [N, K], above 0 where a keypoint counts.
+
+    Returns:
+        {"mean": over all visible keypoints, px, "joints": K of them, px}; NaN where none is visible.
+
+    Raises:
+        ValueError: if the shapes do not fit together, or a keypoint that counts is NaN or infinite.
+
+    Example:
+        >>> pixel_error([[[3.0, 4.0], [1.0, 1.0]]], [[[0.0, 0.0], [1.0, 1.0]]], [[2, 1]])
+        {'mean': 2.5, 'joints': [5.0, 0.0]}
+    """
+    return _means(*_distances(predicted, truth, visible))
+
+
+def pck(predicted, truth, visible, reference_px, threshold=0.2):
+    """The share of keypoints that lie within a part of a reference length: percentage of correct keypoints.
+
+    Args:
+        predicted, truth, visible: as of `pixel_error`.
+        reference_px: [N] px, or one for all: the longer side of each person's box, the torso, the head (PCKh).
+        threshold: the part of it; a keypoint exactly so far away is right.
+
+    Returns:
+        {"mean": over all visible keypoints, "joints": K of them}, in [0, 1]; NaN where none is visible.
+
+    Raises:
+        ValueError: as `pixel_error`, or if a person with visible keypoints has no positive reference.
+
+    Example:
+        >>> pck([[[3.0, 4.0], [1.0, 1.0]]], [[[0.0, 0.0], [1.0, 1.0]]], [[2, 1]], reference_px=[20.0])
+        {'mean': 0.5, 'joints': [0.0, 1.0]}
+
+    Paper: Yang and Ramanan, "Articulated Human Detection with Flexible Mixtures of Parts", TPAMI 2013.
+    """
+    relative, visible = _relative_distances(predicted, truth, visible, reference_px)
+    return _means(relative <= threshold, visible)
+
+
+def auc(predicted, truth, visible, reference_px, max_threshold=0.5, thresholds=None):
+    """The area under the curve of `pck` over its threshold, as a share of the whole.
+
+    Args:
+        predicted, truth, visible, reference_px: as of `pck`.
+        max_threshold: where the curve ends. The area from 0 to there is exact: the curve is a staircase.
+        thresholds: the mean of the curve at these instead; mmpose's AUC is `np.arange(20) / 20` with 30 px.
+
+    Returns:
+        {"mean": over all visible keypoints, "joints": K of them}, in [0, 1]; NaN where none is visible.
+
+    Raises:
+        ValueError: as `pck`.
+
+    Example:
+        >>> auc([[[3.0, 4.0], [1.0, 1.0]]], [[[0.0, 0.0], [1.0, 1.0]]], [[2, 1]], reference_px=20.0)
+        {'mean': 0.75, 'joints': [0.5, 1.0]}
+    """
+    relative, visible = _relative_distances(predicted, truth, visible, reference_px)
+    if thresholds is None:
+        return _means(np.clip(1 - relative / max_threshold, 0, 1), visible)
+    return _means(np.mean([relative <= threshold for threshold in thresholds], axis=0), visible)
+
+
+# The joints of MPII, and the rows of its tables. Pelvis and thorax do not count in the mean, the upper neck does.
+MPII_GROUPS = {
+    "Head": (9,),
+    "Shoulder": (12, 13),
+    "Elbow": (11, 14),
+    "Wrist": (10, 15),
+    "Hip": (2, 3),
+    "Knee": (1, 4),
+    "Ankle": (0, 5),
+}
+MPII_UNCOUNTED = (6, 7)
+
+
+def pckh(predicted, truth, visible, head_size_px, threshold=0.5, groups=None, uncounted=MPII_UNCOUNTED):
+    """The share of keypoints within half a head size, as MPII's tables report it.
+
+    A group is the plain mean of its joints, "Mean" that of all visible keypoints whose joint is not in `uncounted`.
+    What the published tables call Mean@0.1 was measured at 0.11; it is "Mean@0.11" here, and "Mean@0.1" is at 0.1.
+
+    Args:
+        predicted, truth, visible: as of `pixel_error`, K = 16 in MPII's order unless `groups` says otherwise.
+        head_size_px: [N] px, of `head_size`.
+        threshold: the part of a head size; a keypoint exactly so far away is right.
+        groups: the rows: name -> indices of joints. None: `MPII_GROUPS`.
+        uncounted: indices of joints that are left out of the means.
+
+    Returns:
+        {group: share, ..., "Mean": share, "Mean@0.1": share, "Mean@0.11": share}, in [0, 1]; NaN where none is
+        visible.
+
+    Raises:
+        ValueError: as `pck`, or if a group has a joint that is none.
+
+    Example:
+        >>> pckh(keypoints, truth, visible, head_size(head_boxes))["Mean"]
+        0.8829
+
+    Paper: Andriluka et al., "2D Human Pose Estimation: New Benchmark and State of the Art Analysis", CVPR 2014.
+    """
+    relative, visible = _relative_distances(predicted, truth, visible, head_size_px)
+    groups, num_joints = MPII_GROUPS if groups is None else groups, visible.shape[1]
+    for joint in (*sum((tuple(joints) for joints in groups.values()), ()), *uncounted):
+        if not 0 <= joint < num_joints:
+            raise ValueError(
+                f"groups and uncounted must name joints 0 to {num_joints - 1}, got {joint}; give your skeleton's own."
+            )
+    joints = np.asarray(_means(relative <= threshold, visible)["joints"])
+    figures = {}
+    for name, members in groups.items():
+        shares = joints[list(members)]
+        shares = shares[~np.isnan(shares)]
+        figures[name] = float(shares.mean()) if shares.size else float("nan")
+    counted = np.delete(np.arange(num_joints), list(uncounted))
+    for name, limit in (("Mean", threshold), ("Mean@0.1", 0.1), ("Mean@0.11", 0.11)):
+        figures[name] = _means(relative[:, counted] <= limit, visible[:, counted])["mean"]
+    return figures
+
+
+def head_size(head_boxes):
+    """MPII's head size: 0.6 of the diagonal of the head's box, [N, 4] px (left, top, right, bottom) -> [N] px."""
+    head_boxes = np.asarray(head_boxes, "float64")
+    return 0.6 * np.linalg.norm(head_boxes[..., 2:] - head_boxes[..., :2], axis=-1)
+
+
+def _means(values, counted):
+    """The mean of what counts, over all and by column: [N, K], [N, K] -> {"mean": float, "joints": K floats}."""
+    total, counts = np.where(counted, values, 0).sum(axis=0, dtype="float64"), counted.sum(axis=0)
+    joints = [float(t / n) if n else float("nan") for t, n in zip(total, counts, strict=True)]
+    return {"mean": float(total.sum() / counts.sum()) if counts.any() else float("nan"), "joints": joints}
+
+
+def _distances(predicted, truth, visible):
+    """Distances, 0 where a keypoint is not visible, and whether it is: [N, K] px, [N, K] bool."""
+    predicted, truth = np.asarray(predicted, "float64"), np.asarray(truth, "float64")
+    visible = np.asarray(visible) > 0
+    if predicted.ndim != 3 or predicted.shape != truth.shape or visible.shape != truth.shape[:2]:
+        raise ValueError(
+            "keypoints must be [N, K, 2], predicted and true ones alike, and visible [N, K], "
+            f"got {predicted.shape}, {truth.shape} and {visible.shape}."
+        )
+    difference = np.where(visible[..., None], predicted - truth, 0)
+    refuse_unnumbered("keypoints that count", difference)
+    return np.linalg.norm(difference, axis=-1), visible
+
+
+def _relative_distances(predicted, truth, visible, reference_px):
+    distances, visible = _distances(predicted, truth, visible)
+    reference_px = np.asarray(reference_px, "float64")
+    if reference_px.shape not in ((), (1,), (len(distances),)):
+        raise ValueError(
+            f"the reference length must be [N] or one, got {reference_px.shape} for {len(distances)} people."
+        )
+    reference_px = np.broadcast_to(reference_px, len(distances))
+    known = np.isfinite(reference_px) & (reference_px > 0)
+    lacking = np.flatnonzero(visible.any(axis=1) & ~known)
+    if lacking.size:
+        raise ValueError(
+            f"the reference length must be positive, got {reference_px[lacking[0]]} px for person {lacking[0]} "
+            f"({lacking.size} such); leave people of unknown size out."
+        )
+    return distances / np.where(known, reference_px, 1.0)[:, None], visible
+
+
+def refuse_unnumbered(what, values):
+    """Raises a ValueError that names `what` if any of the values is NaN or infinite."""
+    if not np.isfinite(values).all():
+        count = int((~np.isfinite(values)).sum())
+        raise ValueError(f"{what} must be numbers, got {count} that are NaN or infinite; look where they come from.")

@@ -1,0 +1,222 @@
+"""From tracks of 2D keypoints to poses in space."""
+
+import dataclasses
+
+import numpy as np
+
+from kerapose import models, skeletons
+from kerapose.data import tracks
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pose3D:
+    """The poses of one person, or of several, in every frame of a track.
+
+    Args:
+        poses_m: [T, J, 3], or [M, T, J, 3] for M people, metres: x right, y down, z away from the camera, from joint 0,
+            which is exactly 0.
+        skeleton: the `Skeleton` of the J joints.
+        poses_camera_m: the same poses from the camera's centre. None where no trajectory network said how far away the
+            person is.
+
+    Example:
+        >>> pose["left_wrist"].shape
+        (300, 3)
+    """
+
+    poses_m: np.ndarray
+    skeleton: skeletons.Skeleton
+    poses_camera_m: np.ndarray | None = None
+
+    @property
+    def names(self):
+        """Of the J joints."""
+        return self.skeleton.keypoints
+
+    def __getitem__(self, name):
+        """The way of one joint, [T, 3] or [M, T, 3], metres from joint 0."""
+        if name not in self.names:
+            raise KeyError(f"There is no joint {name!r}; choose from {', '.join(self.names)}.")
+        return self.poses_m[..., self.names.index(name), :]
+
+    def __iter__(self):
+        """The names, as of a dict."""
+        return iter(self.names)
+
+
+class Lifter:
+    """Lifts tracks of 2D keypoints, of any length and by any detector, to poses in space.
+
+    Where a detector lost a keypoint for a while, the keypoint goes straight from where it was lost to where it came
+    back. Where it found another set of keypoints than the network learnt from, they are converted by name: COCO's 17
+    become those of Human3.6M.
+
+    Args:
+        model: a `models.TemporalLifter`; or a whole `models.TrackLifter`, which has `trajectory` and `flip_test` of its
+            own.
+        skeleton: the `Skeleton` of the keypoints that are handed in.
+        trajectory: a `models.TemporalLifter` of one output joint: where the root is from the camera.
+        pose_skeleton: the `Skeleton` of the poses.
+        input_skeleton: the `Skeleton` of the keypoints that the network was trained on. None: `pose_skeleton` if the
+            network takes as many, else `skeleton`. A network of COCO keypoints that gives Human3.6M poses needs it,
+            since both have 17.
+        flip_test: whether to average with the mirrored track. None: yes, or as the `TrackLifter` does.
+        min_score: a keypoint counts as found where its score is above it.
+
+    Raises:
+        ValueError: if networks and skeletons do not fit together.
+
+    Example:
+        >>> lift = Lifter(network, skeletons.COCO, trajectory=trajectory)
+        >>> pose = lift(keypoints, (1080, 1920), scores)  # [300, 17, 2] pixels, [300, 17]
+        >>> pose.poses_m.shape, pose.poses_camera_m.shape
+        ((300, 17, 3), (300, 17, 3))
+
+    Paper: Pavllo et al., "3D human pose estimation in video with temporal convolutions and semi-supervised training",
+    CVPR 2019.
+    """
+
+    def __init__(
+        self,
+        model,
+        skeleton,
+        trajectory=None,
+        pose_skeleton=skeletons.H36M,
+        input_skeleton=None,
+        flip_test=None,
+        min_score=0.0,
+    ):
+        self.skeleton = skeleton
+        self.pose_skeleton = pose_skeleton
+        self.min_score = min_score
+        self.input_skeleton = _input_skeleton(model, skeleton, pose_skeleton, input_skeleton)
+        given = isinstance(model, models.TrackLifter)
+        network = model.network if given else model
+        if network.output_shape[2] != pose_skeleton.num_keypoints:
+            raise ValueError(
+                f"A network for {pose_skeleton.name} gives {pose_skeleton.num_keypoints} joints, got one of "
+                f"{network.output_shape[2]}; give the pose_skeleton that it was trained with."
+            )
+        _refuse_unlike_sets(skeleton, self.input_skeleton)
+        if given and (trajectory is not None or flip_test is not None):
+            raise ValueError("A TrackLifter has its own trajectory and flip_test; give its network to choose others.")
+        self.lifter = model
+        if not given:
+            permutations = self.input_skeleton.flip_permutation, pose_skeleton.flip_permutation
+            self.lifter = models.TrackLifter(network, *permutations, trajectory, flip_test is not False)
+        self.lifter.jit_compile = False  # a new length of track would be a new compilation
+
+    def __call__(self, keypoints, frame_size, scores=None):
+        """Lifts the track of one person, or those of several.
+
+        Args:
+            keypoints: [T, K, 2], or [M, T, K, 2] for M people in the same frames, pixels, x first; any T. NaN where
+                missing.
+            frame_size: (height, width), pixels.
+            scores: [T, K] or [M, T, K], 0 where missing. None: 1 where a keypoint is finite and not (0, 0).
+
+        Returns:
+            A `Pose3D`, with an axis M if the keypoints had one.
+
+        Raises:
+            ValueError: if the tracks are not as described, or a keypoint that the network needs is in no frame.
+        """
+        keypoints, scores = _checked_tracks(keypoints, scores, self.skeleton)
+        size = _checked_frame_size(frame_size)
+        people = keypoints.reshape(-1, *keypoints.shape[-3:])  # [M, T, K, 2]
+        people_scores = scores.reshape(people.shape[:-1])
+        whole = [
+            self._without_gaps(*track, person) for person, track in enumerate(zip(people, people_scores, strict=True))
+        ]
+        if not whole:
+            poses = np.zeros((*keypoints.shape[:-2], self.pose_skeleton.num_keypoints, 3), "float32")
+            return Pose3D(poses, self.pose_skeleton, None if self.lifter.trajectory is None else poses)
+        sizes = np.tile(size, (len(whole), 1))  # [M, 2]
+        found = self.lifter.predict_on_batch({"keypoints": np.stack(whole), "frame_size": sizes})
+        poses = found["poses_m"] - found["poses_m"][..., :1, :]  # [M, T, J, 3]
+        shape = (*keypoints.shape[:-2], *poses.shape[-2:])
+        in_camera = poses + found["trajectory_m"][..., None, :] if "trajectory_m" in found else None
+        return Pose3D(poses.reshape(shape), self.pose_skeleton, None if in_camera is None else in_camera.reshape(shape))
+
+    def _without_gaps(self, keypoints, scores, person):
+        """The track of one person as the network wants it: [T, K, 2], [T, K] -> [T, K_in, 2]."""
+        found = np.isfinite(keypoints).all(axis=-1) & (scores > self.min_score)  # [T, K]; False where a score is NaN
+        seen = found.any(axis=0)
+        if not seen.any():
+            raise ValueError(
+                f"A track must show its person, got no keypoint with a score above {self.min_score} in any frame of "
+                f"person {person}; leave the person out, or set the scores to 1 if they are not known."
+            )
+        filled = np.full_like(keypoints, np.nan)
+        # A keypoint that is in no frame may be one that nothing is worked out from, such as COCO's ears.
+        points = np.where(found[..., None], keypoints, np.nan)
+        filled[:, seen], _ = tracks.fill_gaps(points[:, seen], found[:, seen].astype("float32"))
+        converted, _ = skeletons.convert(filled, np.ones(scores.shape), self.skeleton, self.input_skeleton)
+        lost = ~np.isfinite(converted[0]).all(axis=-1)  # [K_in]
+        if lost.any():
+            needed = skeletons.mapping(self.skeleton, self.input_skeleton)[lost].any(axis=0)
+            missing = [self.skeleton.keypoints[i] for i in np.flatnonzero(needed & ~seen)]
+            raise ValueError(
+                f"A keypoint must be in at least one frame of a track, got no score above {self.min_score} for "
+                f"{', '.join(missing)} of person {person}; use a detector that guesses it, or a network without it."
+            )
+        return converted
+
+
+def _input_skeleton(model, skeleton, pose_skeleton, input_skeleton):
+    """The set that the network was trained on, by what the network tells of it."""
+    if isinstance(model, models.TrackLifter):
+        network, kept = model.network, model.flip_permutation
+    else:
+        network, kept = model, None
+    count = network.input_shape[2]
+
+    def fits(one):
+        return one.num_keypoints == count and kept in (None, one.flip_permutation)
+
+    candidates = dict.fromkeys((pose_skeleton, skeleton) if input_skeleton is None else (input_skeleton,))
+    for one in candidates:
+        if fits(one):
+            return one
+    raise ValueError(
+        f"A network takes the keypoints that it was trained on, got {' and '.join(one.name for one in candidates)} for "
+        f"one of {count} keypoints{'' if kept is None else ' with other pairs of left and right'}; give its set as "
+        "input_skeleton."
+    )
+
+
+def _refuse_unlike_sets(source, target):
+    """Raises the sentence of `skeletons.convert` if some keypoint of one set cannot be worked out from the other."""
+    count = source.num_keypoints
+    skeletons.convert(np.zeros((count, 2)), np.zeros(count), source, target)
+
+
+def _checked_tracks(keypoints, scores, skeleton):
+    """float32 [(M,) T, K, 2] and [(M,) T, K]."""
+    keypoints = np.asarray(keypoints, "float32")
+    if keypoints.ndim not in (3, 4) or keypoints.shape[-2:] != (skeleton.num_keypoints, 2):
+        raise ValueError(
+            f"keypoints of {skeleton.name} must be [T, {skeleton.num_keypoints}, 2] or [M, T, "
+            f"{skeleton.num_keypoints}, 2], got {keypoints.shape}; give x and y alone, and the skeleton they are in."
+        )
+    if keypoints.shape[-3] == 0:
+        raise ValueError(f"A track must have at least one frame, got keypoints of {keypoints.shape}; leave it out.")
+    if scores is None:
+        scores = np.isfinite(keypoints).all(axis=-1) & (keypoints != 0).any(axis=-1)
+    scores = np.asarray(scores, "float32")
+    if scores.shape != keypoints.shape[:-1]:
+        raise ValueError(
+            f"scores must be {keypoints.shape[:-1]}, one per keypoint, got {scores.shape}; give one for each keypoint."
+        )
+    return keypoints, scores
+
+
+def _checked_frame_size(frame_size):
+    """float32 [2]."""
+    size = np.asarray(() if frame_size is None else frame_size)
+    if size.shape != (2,) or not np.issubdtype(size.dtype, np.number) or not (np.isfinite(size) & (size > 0)).all():
+        raise ValueError(
+            f"frame_size must be (height, width) in pixels, both above 0, got {frame_size}; give the size of the video "
+            "frames."
+        )
+    return size.astype("float32")

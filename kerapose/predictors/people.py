@@ -1,0 +1,380 @@
+"""From images to people: boxes, poses and named keypoints."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import typing
+
+import cv2
+import keras
+import numpy as np
+
+from kerapose import models
+from kerapose.data import images
+
+PERSON_CLASSES = {80: 0, 91: 1}  # of COCO's detectors, by their number of classes: 91 are COCO's own ids
+
+
+class Keypoint(typing.NamedTuple):
+    """Where a keypoint is, in pixels of the image, and how sure that is."""
+
+    x: float
+    y: float
+    score: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pose:
+    """One person in an image.
+
+    Args:
+        keypoints: [K, 2] pixels of the image, x first.
+        scores: [K], the heights of the heatmaps' maxima, about 1 where the network is sure.
+        names: of the K keypoints.
+        box: [4] left, top, right, bottom, pixels: where the person was looked for.
+        box_score: of the detector, 1 where the box was given without one.
+
+    Example:
+        >>> pose["left_wrist"]
+        Keypoint(x=412.3, y=218.9, score=0.94)
+    """
+
+    keypoints: np.ndarray
+    scores: np.ndarray
+    names: tuple[str, ...]
+    box: np.ndarray
+    box_score: float = 1.0
+
+    @property
+    def score(self):
+        """How sure the whole pose is: the mean of the keypoints' scores, times the box's."""
+        return float(np.mean(self.scores)) * self.box_score
+
+    def __getitem__(self, name):
+        if name not in self.names:
+            raise KeyError(f"There is no keypoint {name!r}; choose from {', '.join(self.names)}.")
+        index = self.names.index(name)
+        return Keypoint(*map(float, self.keypoints[index]), float(self.scores[index]))
+
+    def __iter__(self):
+        """The names, as of a dict."""
+        return iter(self.names)
+
+    def as_dict(self):
+        """All keypoints by name: {"nose": Keypoint(x, y, score), ...}."""
+        return {name: self[name] for name in self.names}
+
+
+class TopDownPose:
+    """Finds the keypoints of people in an image, a box each.
+
+    Args:
+        network: SimpleBaseline, HRNet, StackedHourglass or another network of heatmaps; or a whole
+            `models.PoseEstimator`, which then takes no options.
+        skeleton: the `Skeleton` whose keypoints it was trained on.
+        detector: what finds the boxes where none are given: a `PersonDetector`, or any function from an image
+            [H, W, 3] to boxes [N, 4] and scores [N]. None: the whole image is one box.
+        **options: `codec`, `flip_test`, `shift`, `box_padding`, `normalization`, `decoding`, `max_batch` of
+            `models.PoseEstimator`, as in training.
+
+    Raises:
+        ValueError: if network, skeleton and options do not fit together.
+
+    Example:
+        >>> find = TopDownPose(network, skeletons.COCO)
+        >>> poses = find("street.jpg", boxes=[[412, 157, 465, 295], [384, 172, 399, 207]])
+        >>> poses[0]["nose"]
+        Keypoint(x=440.1, y=170.6, score=0.97)
+
+    Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
+    """
+
+    def __init__(self, network, skeleton, detector=None, **options):
+        self.skeleton = skeleton
+        self.detector = detector
+        self.estimator = make_estimator(network, skeleton, **options)
+
+    def __call__(self, image, boxes=None, box_scores=None):
+        """Finds everybody in an image.
+
+        Args:
+            image: RGB uint8 [H, W, 3]; grey, RGBA and uint16 are converted. Or an encoded JPEG or PNG: its path, or its
+                bytes. It is turned upright as the camera noted.
+            boxes: [N, 4] left, top, right, bottom, pixels; they may reach beyond the image. None: what the detector
+                finds, or without one the whole image.
+            box_scores: [N] of the detector, which poses are given. None: 1.
+
+        Returns:
+            A list of N `Pose`, in the order of the boxes.
+
+        Raises:
+            ValueError: if an image or a box is not as described; no box may be empty or lie outside the image.
+        """
+        image = read_image(image)
+        if boxes is None:
+            if box_scores is not None:
+                raise ValueError("box_scores need their boxes, got none; give boxes=[[left, top, right, bottom], ...].")
+            if self.detector is not None:
+                boxes, box_scores = self.detector(image)
+            else:
+                boxes = [[0, 0, image.shape[1], image.shape[0]]]
+        boxes = _checked_boxes(boxes, image)
+        box_scores = _checked_scores(box_scores, len(boxes))
+        keypoints, scores = self._find(image, boxes)
+        return [
+            Pose(keypoints[i], scores[i], self.skeleton.keypoints, boxes[i], float(box_scores[i]))
+            for i in range(len(boxes))
+        ]
+
+    def _find(self, image, boxes):
+        """[H, W, 3], [N, 4] -> [N, K, 2], [N, K]."""
+        most = self.estimator.max_batch
+        found = [
+            self.estimator.predict_on_batch({"image": image, "boxes": boxes[start : start + most]})
+            for start in range(0, len(boxes), most)
+        ]
+        if not found:
+            return (), ()
+        return tuple(np.concatenate(parts, axis=0) for parts in zip(*found, strict=True))
+
+
+def make_estimator(network, skeleton, **options):
+    """Puts round a network of heatmaps what the published test puts round it: images and boxes in, keypoints out.
+
+    Args:
+        network: a network of heatmaps, or a `models.PoseEstimator`, which then takes no options.
+        skeleton: the `Skeleton` of its keypoints.
+        **options: of `models.PoseEstimator`.
+
+    Returns:
+        A `PoseEstimator`.
+
+    Raises:
+        ValueError: if network, skeleton and options do not fit together.
+
+    Example:
+        >>> estimator = make_estimator(network, skeletons.COCO, codec="udp", flip_test=False)
+    """
+    given = isinstance(network, models.PoseEstimator)
+    num_keypoints = len(network.flip_permutation) if given else network.output_shape[-1]
+    if num_keypoints != skeleton.num_keypoints:
+        raise ValueError(
+            f"A network for {skeleton.name} gives {skeleton.num_keypoints} keypoints, got one of {num_keypoints}; give "
+            "the skeleton that it was trained with."
+        )
+    if given and options:
+        raise ValueError(f"A PoseEstimator has its own options, got {', '.join(options)}; give its network instead.")
+    estimator = network if given else models.PoseEstimator(network, skeleton.flip_permutation, **options)
+    estimator.jit_compile = False  # each new size of image or number of boxes would be a new compilation
+    return estimator
+
+
+class PersonDetector:
+    """Finds people with a detector of KerasHub: RetinaNet, D-FINE or another `ImageObjectDetector`.
+
+    Args:
+        detector: a `keras_hub.models.ImageObjectDetector`, or the name or folder of a preset, which KerasHub loads and
+            may download ("dfine_medium_coco"). That needs kerapose[detector].
+        min_score: the lowest score of a person. A detector has a threshold of its own besides.
+        person_class: the label of a person. None: that of COCO, told by the detector's number of classes, 80 or 91.
+
+    Raises:
+        ImportError: if a preset is named and KerasHub is not installed.
+        ValueError: if it is not known which class is a person.
+
+    Example:
+        >>> find = TopDownPose(network, skeletons.COCO, detector=PersonDetector("dfine_medium_coco"))
+        >>> poses = find("street.jpg")
+    """
+
+    def __init__(self, detector, min_score=0.5, person_class=None):
+        self.detector = _load_detector(detector) if isinstance(detector, str | os.PathLike) else detector
+        self.min_score = min_score
+        classes = getattr(self.detector, "num_classes", None)
+        if person_class is None and classes not in PERSON_CLASSES:
+            raise ValueError(
+                f"person_class must be given for a detector of {classes} classes, which is not one of COCO's; give the "
+                "label of a person in the data that it was trained on."
+            )
+        self.person_class = PERSON_CLASSES[classes] if person_class is None else person_class
+
+    def __call__(self, image):
+        """Finds the people of one image.
+
+        Args:
+            image: as for `TopDownPose`.
+
+        Returns:
+            Boxes [N, 4] float32, left, top, right, bottom in pixels, inside the image, and scores [N] float32, the
+            surest first.
+        """
+        image = read_image(image)
+        canvas, scale = self._fitted(image)
+        found = self.detector.predict(canvas[None], verbose=0)
+        boxes = keras.utils.bounding_boxes.convert_format(
+            np.asarray(found["boxes"], "float32"),
+            source=self.detector.bounding_box_format,
+            target="xyxy",
+            height=canvas.shape[0],
+            width=canvas.shape[1],
+        )
+        boxes = keras.ops.convert_to_numpy(boxes)[0] / np.tile(scale, 2).astype("float32")  # [N, 4]
+        height, width = image.shape[:2]
+        boxes = np.clip(boxes, 0, np.float32([width, height, width, height]))
+        labels, scores = np.asarray(found["labels"])[0], np.asarray(found["confidence"], "float32")[0]
+        # A detector fills its answer up with boxes at -1, which have no area; nor have those beside the image.
+        kept = (labels == self.person_class) & (scores >= self.min_score) & (boxes[:, 2:] > boxes[:, :2]).all(axis=-1)
+        order = np.flatnonzero(kept)[np.argsort(-scores[kept], kind="stable")]
+        return boxes[order], scores[order]
+
+    def _fitted(self, image):
+        """The image in the size that the detector's preprocessor would give it, and the scale in x and y."""
+        converter = getattr(getattr(self.detector, "preprocessor", None), "image_converter", None)
+        size = getattr(converter, "image_size", None)
+        if size is None:
+            return image, np.ones(2)
+        scale = np.array([size[1] / image.shape[1], size[0] / image.shape[0]])  # x, y
+        if converter.crop_to_aspect_ratio or converter.pad_to_aspect_ratio:
+            scale = np.full(2, scale.min())  # padded in either case: nobody is to be cut off
+        shape = np.maximum(np.round(scale * image.shape[1::-1]), 1).astype(int)  # width, height
+        scale = shape / image.shape[1::-1]
+        method = cv2.INTER_AREA if converter.antialias and scale.max() < 1 else cv2.INTER_LINEAR
+        canvas = np.zeros((*size, 3), np.uint8)
+        canvas[: shape[1], : shape[0]] = cv2.resize(image, shape.tolist(), interpolation=method)
+        return canvas, scale
+
+
+def read_boxes(path, min_score=0.0, category_id=1, max_boxes=None):
+    """Reads the boxes of a person detector from a file of COCO detection results.
+
+    Args:
+        path: a JSON list of {"image_id", "bbox": [x, y, width, height], "score"}, with "category_id" or without.
+        min_score: the lowest score that is read.
+        category_id: of a person; boxes that have another one are left out.
+        max_boxes: how many are read for an image, the surest; None for all.
+
+    Returns:
+        {image_id: (boxes [N, 4] float32 left, top, right, bottom, pixels, scores [N] float32)}, the surest first;
+        images without a box are not in it.
+
+    Raises:
+        ValueError: if the file is not as described, or a box that would be read has no area.
+
+    Example:
+        >>> detected = read_boxes("COCO_val2017_detections_AP_H_56_person.json", min_score=0.2)
+        >>> boxes, scores = detected[785]
+    """
+    results = json.loads(pathlib.Path(path).read_text())
+    fields = {"image_id", "bbox", "score"}
+    if not isinstance(results, list) or not all(isinstance(r, dict) and fields <= r.keys() for r in results):
+        raise ValueError(
+            f"{path} must be a JSON list of detections, each with image_id, bbox and score; this is the form of COCO's "
+            "results, not of its annotations."
+        )
+    by_image = {}
+    for result in results:
+        if result.get("category_id", category_id) == category_id and result["score"] >= min_score:
+            by_image.setdefault(result["image_id"], []).append((result["score"], result["bbox"]))
+    read = {}
+    for image_id, found in by_image.items():
+        found = sorted(found, key=lambda scored: -scored[0])[:max_boxes]
+        fit = all(len(box) == 4 for _, box in found)
+        boxes = np.array([box for _, box in found] if fit else [[0] * 4], "float32")
+        if not np.isfinite(boxes).all() or (boxes[:, 2:] <= 0).any():
+            raise ValueError(
+                f"A bbox must be x, y, width, height with both sizes above 0, got another for image {image_id} in "
+                f"{path}; drop it from the file."
+            )
+        boxes[:, 2:] += boxes[:, :2]
+        read[image_id] = boxes, np.array([score for score, _ in found], "float32")
+    return read
+
+
+def read_image(image):
+    """Brings an image to RGB uint8.
+
+    Args:
+        image: an array: RGB [H, W, 3], RGBA [H, W, 4] (the last is dropped) or grey [H, W] or [H, W, 1], uint8 or
+            uint16. Or an encoded JPEG or PNG: its path, or its bytes.
+
+    Returns:
+        RGB uint8 [H, W, 3]; an encoded one is upright.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    if isinstance(image, str | os.PathLike):
+        return _decoded(pathlib.Path(image).read_bytes(), str(image))
+    if isinstance(image, bytes | bytearray):
+        return _decoded(bytes(image), "The encoded image")
+    image = np.asarray(image)
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            f"An image must be uint8, 0 to 255, or uint16, got {image.dtype}; round and convert it with "
+            "astype('uint8')."
+        )
+    if image.dtype == np.uint16:
+        image = (image >> 8).astype("uint8")
+    if image.ndim == 2:
+        image = image[..., None]
+    if image.ndim != 3 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
+        raise ValueError(
+            f"An image must be [H, W, 3], [H, W, 4] or [H, W], got the shape {image.shape}; move the channels last, "
+            "and give one image at a time."
+        )
+    return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image[..., :3]
+
+
+def _decoded(encoded, name):
+    try:
+        return np.asarray(images.decode(encoded))
+    except Exception as error:
+        if not type(error).__module__.startswith("tensorflow"):
+            raise  # only what TensorFlow says of the data is about the data
+        raise ValueError(
+            f"{name} must be a whole JPEG or PNG file, got {len(encoded)} bytes that cannot be decoded; convert it, or "
+            "get it anew."
+        ) from error
+
+
+def _checked_boxes(boxes, image):
+    height, width = image.shape[:2]
+    boxes = np.asarray(boxes, "float32")
+    if boxes.size == 0:
+        return boxes.reshape(0, 4)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError(f"boxes must be [N, 4], left, top, right, bottom, got {boxes.shape}; give a list of boxes.")
+    rules = (
+        (np.isfinite(boxes).all(axis=1), "have finite coordinates", "leave it out"),
+        (
+            (boxes[:, 2:] > boxes[:, :2]).all(axis=1),
+            "be left, top, right, bottom, with right > left and bottom > top",
+            "COCO's x, y, w, h is x, y, x + w, y + h here",
+        ),
+        (
+            (boxes[:, :2] < (width, height)).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1),
+            f"show a part of the image, which is {width} wide and {height} high",
+            "leave it out, or check that it is in pixels of this image",
+        ),
+    )
+    for kept, rule, remedy in rules:
+        if not kept.all():
+            wrong = int(np.argmin(kept))
+            raise ValueError(f"A box must {rule}, got {boxes[wrong].tolist()} for box {wrong}; {remedy}.")
+    return boxes
+
+
+def _checked_scores(scores, count):
+    scores = np.ones(count) if scores is None else np.asarray(scores, "float64")
+    if scores.shape != (count,):
+        raise ValueError(f"box_scores must be one per box, [{count}], got {scores.shape}.")
+    return scores
+
+
+def _load_detector(preset):
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise ImportError("Detectors come from KerasHub; pip install 'kerapose[detector]'.") from error
+    return keras_hub.models.ImageObjectDetector.from_preset(str(preset))

@@ -1,0 +1,38 @@
+"""Pictures: skeletons and heatmaps on images, clips, heatmap volumes, 3D poses, confusion matrices, training curves.
+
+Pictures are RGB uint8 arrays `[H, W, 3]`, figures are matplotlib Figures; `figure_to_image` turns one into the other.
+Nothing here touches matplotlib's global state, so the functions work in any thread and without a display.
+
+Example:
+    >>> from kerapose import skeletons, visualize
+    >>> picture = visualize.clip_strip(keypoints, scores, skeletons.COCO, frame_size=(240, 320))
+"""
+
+from kerapose.visualize.animations import write_animation
+from kerapose.visualize.figures import confusion_matrix_figure, curves_figure, figure_to_image
+from kerapose.visualize.images import compare_poses, contact_sheet, draw_heatmaps, draw_skeletons
+from kerapose.visualize.panels import BACKGROUND, GAP_PX
+from kerapose.visualize.poses_3d import AZIMUTH_DEG, ELEVATION_DEG, TRUTH_COLOR, draw_lift, draw_pose_3d, lift_strip
+from kerapose.visualize.volumes import clip_strip, draw_volume, volume_strip
+
+__all__ = [
+    "AZIMUTH_DEG",
+    "BACKGROUND",
+    "clip_strip",
+    "compare_poses",
+    "confusion_matrix_figure",
+    "contact_sheet",
+    "curves_figure",
+    "draw_heatmaps",
+    "draw_lift",
+    "draw_pose_3d",
+    "draw_skeletons",
+    "draw_volume",
+    "ELEVATION_DEG",
+    "figure_to_image",
+    "GAP_PX",
+    "lift_strip",
+    "TRUTH_COLOR",
+    "volume_strip",
+    "write_animation",
+]

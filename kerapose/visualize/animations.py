@@ -1,0 +1,130 @@
+"""Files that move: lifted tracks as GIF or MP4."""
+
+import collections.abc
+import fractions
+import io
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from kerapose.skeletons import Skeleton
+from kerapose.visualize.panels import BACKGROUND, captioned, side_by_side
+from kerapose.visualize.poses_3d import lift_panels
+
+GIF_MAX_FPS = 50  # browsers slow down a GIF that asks for more
+
+
+def write_animation(
+    path: str | pathlib.Path,
+    keypoints: np.ndarray,
+    poses_m: np.ndarray,
+    skeleton: Skeleton,
+    pose_skeleton: Skeleton,
+    truth_m: np.ndarray | None = None,
+    frames: collections.abc.Iterable[np.ndarray] | None = None,
+    fps: float = 30.0,
+    progress: bool = False,
+    **options,
+) -> int:
+    """Writes a lifted track as a GIF or an MP4 (H.264): the 2D keypoints left, the 3D poses right.
+
+    Viewpoint and scale stay the same all through. A GIF shows at most 50 frames a second, so of a faster track it has
+    every second or third frame; it is played at the speed of the track all the same.
+
+    Args:
+        path: of the file, ending in .gif or .mp4; its folder is made if need be. A file that is there is replaced.
+        keypoints: `[T, K, 2]` or `[M, T, K, 2]`, pixels of the frame, x first.
+        poses_m: `[T, J, 3]` or `[M, T, J, 3]`, metres.
+        skeleton: the set the keypoints are in.
+        pose_skeleton: the set the poses are in.
+        truth_m: the true poses, of the shape of `poses_m`, drawn in grey behind; None for none.
+        frames: T images of one size, RGB uint8 `[H, W, 3]`, an array or anything that gives one after another, as the
+            reader of a video does; None for a blank cut to where the people go.
+        fps: frames a second of the track.
+        progress: whether to print a bar.
+        **options: as for `draw_lift`, with `scores` `[T, K]` or `[M, T, K]`.
+
+    Returns:
+        The number of frames in the file.
+
+    Raises:
+        ValueError: when a shape, the number of frames, `fps` or the ending of the path does not fit.
+
+    Example:
+        >>> write_animation("walk.mp4", keypoints, poses_m, COCO, H36M, fps=50)  # [T, 17, 2], [T, 17, 3]
+        243
+    """
+    path = pathlib.Path(path)
+    ending = path.suffix.lower()
+    if ending not in (".gif", ".mp4"):
+        raise ValueError(f"path must end in .gif or .mp4, got {str(path)!r}.")
+    if not 0 < fps < np.inf:
+        raise ValueError(f"fps must be a positive number of frames a second, got {fps}.")
+    total = np.shape(poses_m)[-3] if np.ndim(poses_m) > 2 else 1
+    step = int(np.ceil(fps / GIF_MAX_FPS)) if ending == ".gif" else 1
+    shown = range(0, total, step)
+    drawn = lift_panels(keypoints, poses_m, skeleton, pose_skeleton, truth_m, frames, shown, **options)
+    pictures = (
+        side_by_side([captioned(flat, frame), captioned(solid, caption)])
+        for frame, (flat, solid, caption) in zip(shown, drawn, strict=True)
+    )
+    pictures = with_bar(pictures, len(shown)) if progress else pictures
+    if ending == ".gif":
+        content = _gif(pictures, len(shown), fps / step, skeleton.colors + pose_skeleton.colors)
+    else:
+        content = encode_mp4(pictures, fps)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)  # only now: a track that is refused half way must not leave half a file
+    return len(shown)
+
+
+def _gif(pictures, count, fps, colors):
+    """Pictures as a GIF with one palette for all: those of each frame for itself would flicker."""
+    pictures = iter(pictures)
+    first = next(pictures)
+    shades = np.linspace(0, 1, 6)[:, None, None]
+    swatches = shades * np.array(sorted(set(colors))) + (1 - shades) * np.array(BACKGROUND)  # [6, N, 3]
+    swatches = np.tile(swatches.reshape(1, -1, 3), (8, 1, 1)).round().astype(np.uint8)
+    sample = np.full((first.shape[0] + 8, max(first.shape[1], swatches.shape[1]), 3), BACKGROUND, np.uint8)
+    sample[: first.shape[0], : first.shape[1]], sample[-8:, : swatches.shape[1]] = first, swatches
+    palette = Image.fromarray(sample).quantize(256)
+
+    def indexed(picture):
+        return Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE)
+
+    # A GIF counts in hundredths of a second: rounded one by one the delays would add up to another speed.
+    times_ms = 10 * np.round(100 * np.arange(count + 1) / fps).astype(int)
+    options = {"save_all": True, "duration": np.diff(times_ms).tolist(), "loop": 0}
+    buffer = io.BytesIO()
+    indexed(first).save(buffer, "GIF", append_images=(indexed(picture) for picture in pictures), **options)
+    return buffer.getvalue()
+
+
+def encode_mp4(pictures, fps):
+    """Pictures as H.264 in an MP4 that browsers play."""
+    import av  # late, since it brings the whole of FFmpeg with it
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        rate = fractions.Fraction(fps).limit_denominator(1001)
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
+        stream.pix_fmt = "yuv420p"
+        for picture in pictures:
+            odd = [side % 2 for side in picture.shape[:2]]  # chroma has half the size, so sides must be even
+            picture = np.pad(picture, ((0, odd[0]), (0, odd[1]), (0, 0)), mode="edge")
+            if not stream.codec_context.is_open:
+                stream.height, stream.width = picture.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def with_bar(pictures, count):
+    """Passes the pictures on and prints how many there have been."""
+    from keras.utils import Progbar  # late, since a backend starts with it and no picture needs one
+
+    bar = Progbar(count, unit_name="frame")
+    for picture in pictures:
+        yield picture
+        bar.add(1)

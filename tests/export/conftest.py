@@ -1,0 +1,164 @@
+"""Fixtures of the exports' tests: networks to export, a process without our code, and TensorFlow Serving's call."""
+
+import contextlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+BEFORE = """
+import sys
+
+import numpy as np
+import tensorflow as tf
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("kerapose", "keras"):
+            raise ModuleNotFoundError(f"no {name} here")
+
+for name in [name for name in sys.modules if name.split(".")[0] == "keras"]:
+    del sys.modules[name]  # TensorFlow brought it in
+sys.meta_path.insert(0, Refuse())
+try:
+    import kerapose
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("kerapose can be imported, so this shows nothing")
+
+requests, answers = dict(np.load("requests.npz")), {}
+
+def keep(key, outputs):
+    for name, value in outputs.items():
+        value = np.asarray(value)
+        answers[f"{key}/{name}"] = value.astype("S") if value.dtype == object else value
+"""
+
+AFTER = """
+assert "kerapose" not in sys.modules and "keras" not in sys.modules
+np.savez("answers.npz", **answers)
+"""
+
+
+@pytest.fixture(scope="session")
+def run_fresh():
+    """A function that runs a program in a process that can import neither kerapose nor Keras, as a server cannot.
+
+    It takes the folder of SavedModels that the process works in, the program, the arrays that it asks with, by name,
+    and further arguments, which are `sys.argv[1:]` there. The program finds `np`, `tf`, the arrays as `requests`, and
+    `keep(key, outputs)`, which notes what a signature answered. The function gives all that was noted:
+    {"key/output": array}, texts as bytes.
+    """
+
+    def run(folder, program, requests, *arguments):
+        np.savez(folder / "requests.npz", **requests)
+        command = [sys.executable, "-I", "-c", BEFORE + program + AFTER, *arguments]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return dict(np.load(folder / "answers.npz"))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def serve():
+    """A function that answers a predict call as TensorFlow Serving does: by the names of the signature's tensors.
+
+    It takes the folder of a SavedModel, its inputs by name and the name of the signature, and gives the outputs. What
+    TensorFlow Serving gets and sends are messages in bytes, and so they are here.
+    """
+
+    def answer(path, inputs, signature_name="serving_default"):
+        predict_pb2 = pytest.importorskip("tensorflow_serving.apis.predict_pb2")
+        request, response = predict_pb2.PredictRequest(), predict_pb2.PredictResponse()
+        for name, array in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
+        request = predict_pb2.PredictRequest.FromString(request.SerializeToString())
+        with tf.compat.v1.Session(graph=tf.Graph()) as session:
+            meta_graph = tf.compat.v1.saved_model.load(session, [tf.saved_model.SERVING], str(path))
+            signature = meta_graph.signature_def[signature_name]
+            assert signature.method_name == tf.saved_model.PREDICT_METHOD_NAME
+            assert set(request.inputs) == set(signature.inputs)
+            feed = {}
+            for name, tensor in request.inputs.items():
+                expected = signature.inputs[name]
+                assert tensor.dtype == expected.dtype
+                assert tf.TensorShape(expected.tensor_shape).is_compatible_with(tf.TensorShape(tensor.tensor_shape))
+                feed[expected.name] = tf.make_ndarray(tensor)
+            values = session.run({name: info.name for name, info in signature.outputs.items()}, feed)
+        for name, value in values.items():
+            response.outputs[name].CopyFrom(tf.make_tensor_proto(value, signature.outputs[name].dtype))
+        response = predict_pb2.PredictResponse.FromString(response.SerializeToString())
+        return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+
+    return answer
+
+
+@pytest.fixture(scope="session")
+def signatures():
+    """A function that reads a SavedModel's signatures: {signature: ({input: (dtype, shape)}, {output: ...})}.
+
+    Axes of any length are -1.
+    """
+
+    def described(tensors):
+        return {name: (tf.as_dtype(t.dtype).name, [d.size for d in t.tensor_shape.dim]) for name, t in tensors.items()}
+
+    def read(path):
+        saved_model_pb2 = pytest.importorskip("tensorflow.core.protobuf.saved_model_pb2")
+        saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+        known = saved.meta_graphs[0].signature_def
+        return {
+            name: (described(signature.inputs), described(signature.outputs))
+            for name, signature in known.items()
+            if signature.method_name == tf.saved_model.PREDICT_METHOD_NAME
+        }
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def policy():
+    """A context manager that sets Keras' precision policy by name for a while."""
+
+    @contextlib.contextmanager
+    def policy(name):
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(name)
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    return policy
+
+
+@pytest.fixture(scope="session")
+def randomized():
+    """A function that gives a network random weights, all of which count, and returns it.
+
+    A fresh network's last norms of residual branches are zero. `shift` is the spread of biases and of norms' shifts,
+    `classifier` that of dense kernels: without shifts and with large logits, small differences of inputs show.
+    """
+
+    def randomize(network, seed=0, shift=0.2, classifier=1.0):
+        random = np.random.default_rng(seed)
+        for weight in network.weights:
+            noise = random.normal(size=weight.shape)
+            if weight.path.endswith("moving_variance"):
+                weight.assign(np.exp(0.2 * noise))
+            elif weight.path.endswith("gamma"):
+                weight.assign(1 + 0.2 * noise)
+            elif len(weight.shape) == 1:
+                weight.assign(shift * noise)
+            elif len(weight.shape) == 2:
+                weight.assign(classifier * noise)
+            else:
+                weight.assign(noise * np.sqrt(2 / np.prod(weight.shape[:-1])))
+        return network
+
+    return randomize

@@ -1,0 +1,256 @@
+"""Images in other processes: SavedModels of poses, and how they are served."""
+
+import base64
+import json
+import re
+import struct
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerapose import export, models, predictors, skeletons
+
+BIRD = skeletons.Skeleton("bird", ("beak", "left_wing", "right_wing"), ((0, 1), (0, 2)))
+CODECS = {"gaussian": {}, "hourglass": {"codec": "hourglass", "flip_test": False, "normalization": {"bgr": True}}}
+
+FRESH = """
+for name in sys.argv[1:]:
+    signatures = tf.saved_model.load(f"{name}/1").signatures
+    encoded = tf.constant([requests[f"file_{i}"].tobytes() for i in range(3)])
+    boxes = requests["boxes"]
+    calls = {"batch": ("serving_default", {"image_bytes": encoded, "boxes": tf.constant(boxes)})}
+    for i in range(3):
+        used = boxes[i][boxes[i].any(axis=-1)]
+        one = {"image_bytes": encoded[i : i + 1], "boxes": tf.constant(used[None])}
+        calls[f"one_{i}"] = ("serving_default", one)
+    calls["whole"] = ("whole_image", {"image_bytes": encoded})
+    calls["nobody"] = ("serving_default", {"image_bytes": encoded[:2], "boxes": tf.zeros((2, 0, 4))})
+    calls["padding"] = ("serving_default", {"image_bytes": encoded[:2], "boxes": tf.zeros((2, 3, 4))})
+    for call, (signature, inputs) in calls.items():
+        keep(f"{name}/{call}", signatures[signature](**inputs))
+"""
+
+
+def small_network():
+    """Of one stack, and of so few layers that it is written in no time."""
+    keras.utils.set_random_seed(0)
+    crops = keras.Input((64, 64, 3))
+    x = keras.layers.Conv2D(8, 7, strides=4, padding="same", activation="relu")(crops)
+    maps = keras.layers.Conv2D(3, 5, padding="same")(x)
+    return keras.Model(crops, keras.layers.Reshape((1, 16, 16, 3))(maps))
+
+
+def photo(height, width, seed=0):
+    small = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), np.uint8)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def encode(image, ending=".png"):
+    done, data = cv2.imencode(ending, image[..., ::-1])
+    assert done
+    return data.tobytes()
+
+
+def with_orientation(jpeg, orientation):
+    """The file with a note of the camera how it was held, as Exif has it."""
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    tiff = b"II" + struct.pack("<HI", 42, 8) + struct.pack("<H", 1) + entry + struct.pack("<I", 0)
+    segment = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + jpeg[2:]
+
+
+@pytest.fixture(scope="module")
+def estimators(randomized):
+    deep = randomized(models.SimpleBaseline(3, image_shape=(64, 64, 3), depth=18, deconv_filters=(8, 8, 8)))
+    return {
+        name: models.PoseEstimator(network, BIRD.flip_permutation, max_batch=3, **CODECS[name])
+        for name, network in (("gaussian", deep), ("hourglass", small_network()))
+    }
+
+
+@pytest.fixture(scope="module")
+def served(estimators, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("poses")
+    for name, estimator in estimators.items():
+        path = folder / name / "1"
+        assert export.pose_saved_model(estimator, path, BIRD.keypoints) == path
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(served):
+    return tf.saved_model.load(served / "gaussian" / "1").signatures["serving_default"]
+
+
+@pytest.fixture(scope="module")
+def asked():
+    """Files of three sizes and forms, the last one lying on its side, and 4, 1 and 2 boxes, filled up with zeros."""
+    files = [encode(photo(90, 120)), encode(photo(70, 60, seed=1), ".jpg")]
+    files.append(with_orientation(encode(photo(80, 150, seed=2), ".jpg"), 6))
+    boxes = np.zeros((3, 4, 4), "float32")
+    boxes[0] = [[10, 20, 60, 80], [-15, -10, 40, 30], [50, 30, 200, 85], [20, 20, 30, 70]]
+    boxes[1, 0] = [5.5, 3.25, 50, 66]
+    boxes[2, :2] = [[0, 0, 80, 150], [20, 90, 60, 140]]  # below what lies on its side
+    return {"files": files, "boxes": boxes}
+
+
+@pytest.fixture(scope="module")
+def fresh_answers(served, asked, run_fresh):
+    """What the SavedModels answer in a process without kerapose."""
+    files = {f"file_{i}": np.frombuffer(data, np.uint8) for i, data in enumerate(asked["files"])}
+    return run_fresh(served, FRESH, files | {"boxes": asked["boxes"]}, *CODECS)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_process_without_kerapose_finds_the_same_keypoints(estimators, asked, fresh_answers, name):
+    find = predictors.TopDownPose(estimators[name], BIRD)
+    for i, (data, boxes) in enumerate(zip(asked["files"], asked["boxes"], strict=True)):
+        used = boxes[boxes.any(axis=-1)]
+        poses = find(data, used)
+        keypoints, scores = np.array([p.keypoints for p in poses]), np.array([p.scores for p in poses])
+        for call, row in (("batch", i), (f"one_{i}", 0)):
+            actual = {key: fresh_answers[f"{name}/{call}/{key}"][row] for key in ("keypoints", "scores")}
+            np.testing.assert_allclose(actual["keypoints"][: len(used)], keypoints, atol=1e-3)
+            np.testing.assert_allclose(actual["scores"][: len(used)], scores, rtol=1e-5, atol=1e-5)
+            assert not actual["keypoints"][len(used) :].any()
+            assert not actual["scores"][len(used) :].any()
+        whole = find(data)[0]
+        np.testing.assert_allclose(fresh_answers[f"{name}/whole/keypoints"][i, 0], whole.keypoints, atol=1e-3)
+        np.testing.assert_allclose(fresh_answers[f"{name}/whole/scores"][i, 0], whole.scores, rtol=1e-5, atol=1e-5)
+
+
+def test_poses_depend_on_file_box_and_codec(fresh_answers):
+    keypoints = fresh_answers["gaussian/batch/keypoints"]
+    assert np.ptp(keypoints[0], axis=0).min() > 5
+    assert np.abs(keypoints[2, 0] - keypoints[2, 1]).max() > 5
+    assert np.abs(keypoints - fresh_answers["hourglass/batch/keypoints"]).max() > 1
+
+
+def test_names_and_shapes_are_those_of_the_request(fresh_answers):
+    for call, batch, boxes in (("batch", 3, 4), ("one_2", 1, 2), ("whole", 3, 1), ("nobody", 2, 0), ("padding", 2, 3)):
+        answer = {key: fresh_answers[f"gaussian/{call}/{key}"] for key in ("keypoints", "scores", "keypoint_names")}
+        assert answer["keypoints"].shape == (batch, boxes, 3, 2)
+        assert answer["scores"].shape == (batch, boxes, 3)
+        assert np.char.decode(answer["keypoint_names"]).tolist() == [list(BIRD.keypoints)] * batch
+    assert not fresh_answers["gaussian/padding/scores"].any()
+
+
+def test_boxes_that_a_server_filled_up_are_padding(run, asked, fresh_answers):
+    """TensorFlow Serving's pad_variable_length_inputs takes the first number of a request."""
+    boxes = np.where(asked["boxes"].any(axis=-1, keepdims=True), asked["boxes"], np.float32(5.5))
+    answer = run(image_bytes=tf.constant(asked["files"]), boxes=tf.constant(boxes))
+    np.testing.assert_allclose(answer["keypoints"], fresh_answers["gaussian/batch/keypoints"], atol=1e-3)
+
+
+def test_the_signatures_are_the_documented_ones(served, signatures):
+    known = signatures(served / "gaussian" / "1")
+    image = {"image_bytes": ("string", [-1])}
+    for name, inputs, boxes in (
+        ("serving_default", image | {"boxes": ("float32", [-1, -1, 4])}, -1),
+        ("whole_image", image, 1),
+    ):
+        outputs = {
+            "keypoints": ("float32", [-1, boxes, 3, 2]),
+            "scores": ("float32", [-1, boxes, 3]),
+            "keypoint_names": ("string", [-1, 3]),
+        }
+        assert known[name] == (inputs, outputs)
+
+
+def test_predict_requests_of_tensorflow_serving(served, asked, fresh_answers, serve):
+    files, boxes = {"image_bytes": asked["files"]}, {"boxes": asked["boxes"]}
+    for signature, inputs, call in (("serving_default", files | boxes, "batch"), ("whole_image", files, "whole")):
+        answer = serve(served / "gaussian" / "1", inputs, signature)
+        for name in ("keypoints", "scores"):
+            np.testing.assert_allclose(answer[name], fresh_answers[f"gaussian/{call}/{name}"], rtol=1e-4, atol=1e-3)
+
+
+def test_rest_rows_of_one_image(run, asked, fresh_answers):
+    """The call of the documentation: what a REST client sends, and what it gets back as rows."""
+    instance = {
+        "image_bytes": {"b64": base64.b64encode(asked["files"][2]).decode()},
+        "boxes": asked["boxes"][2, :2].tolist(),
+    }
+    rows = json.loads(json.dumps({"instances": [instance]}))["instances"]
+    outputs = run(
+        image_bytes=tf.constant([base64.b64decode(row["image_bytes"]["b64"]) for row in rows]),
+        boxes=tf.constant([row["boxes"] for row in rows], tf.float32),
+    )
+    assert {len(value) for value in outputs.values()} == {1}  # or the answer could not be given in rows
+    np.testing.assert_allclose(outputs["keypoints"], fresh_answers["gaussian/one_2/keypoints"], atol=1e-3)
+
+
+def with_value(array, index, value):
+    array = array.copy()
+    array[index] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda r: {"boxes": r["boxes"][0]}, r"boxes must have 3 axes, \[B, N, 4\], got the shape .4 4.; add"),
+        (lambda r: {"image_bytes": r["image_bytes"][0]}, r"image_bytes must have 1 axis, \[B\], got the shape ..; add"),
+        (lambda r: {"boxes": r["boxes"][:2]}, "for 3 images, got .2 4 4.; fill up with boxes of zeros"),
+        (lambda r: {"boxes": r["boxes"][..., :3]}, "for 3 images, got .3 4 3.; fill up"),
+        (lambda r: {name: value[:0] for name, value in r.items()}, "at least one image, got 0; leave it out"),
+        (
+            lambda r: {"image_bytes": [*r["image_bytes"][:2], b"no image"]},
+            "must be JPEG or PNG files, got 8 bytes of something else for image 2; in REST give each as b64",
+        ),
+        (lambda r: {"image_bytes": [b"", *r["image_bytes"][1:]]}, "got 0 bytes of something else for image 0"),
+        (
+            lambda r: {"image_bytes": [r["image_bytes"][0][:2000], *r["image_bytes"][1:]]},
+            "must be whole files, got 2000 bytes without an end for image 0; send it anew",
+        ),
+        (
+            lambda r: {"image_bytes": [r["image_bytes"][0], r["image_bytes"][1][:900], r["image_bytes"][2]]},
+            "must be whole files, got 900 bytes without an end for image 1",
+        ),
+        (
+            lambda r: {"boxes": with_value(r["boxes"], (1, 0, 2), np.nan)},
+            "A box must be finite with right > left and bottom > top, or all zeros for padding, got .* in image 1",
+        ),
+        (lambda r: {"boxes": with_value(r["boxes"], (2, 3), np.inf)}, "A box must be finite .* in image 2"),
+        (
+            lambda r: {"boxes": with_value(r["boxes"], (0, 3), [20, 20, 20, 70])},
+            "right > left .* got .20 20 20 70. in image 0; COCO's x, y, w, h",
+        ),
+        (lambda r: {"boxes": with_value(r["boxes"], (1, 2), [30, 40, 20, 50])}, "right > left .* in image 1"),
+        (
+            lambda r: {"boxes": with_value(r["boxes"], (2, 2), [100, 10, 140, 60])},
+            "must show a part of its image, got .100 10 140 60. in image 2, which is 80 wide and 150 high; leave",
+        ),
+    ],
+)
+def test_a_bad_request_gets_one_sentence(run, asked, change, sentence):
+    inputs = {"image_bytes": asked["files"], "boxes": asked["boxes"]}
+    inputs = inputs | change(inputs)
+    boxes, encoded = inputs["boxes"], tf.constant(inputs["image_bytes"], tf.string)
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        run(image_bytes=encoded, boxes=tf.constant(boxes))
+    assert re.search(sentence, str(error.value).replace("\\'", "'"))
+
+
+def test_a_bfloat16_network_finds_poses_too(tmp_path, asked, policy):
+    with policy("mixed_bfloat16"):
+        estimator = models.PoseEstimator(small_network(), BIRD.flip_permutation)
+    export.pose_saved_model(estimator, tmp_path / "1", BIRD.keypoints)
+    run = tf.saved_model.load(tmp_path / "1").signatures["serving_default"]
+    answer = run(image_bytes=tf.constant(asked["files"][:1]), boxes=tf.constant(asked["boxes"][:1]))
+    poses = predictors.TopDownPose(estimator, BIRD)(asked["files"][0], asked["boxes"][0])
+    assert answer["scores"].dtype == tf.float32
+    np.testing.assert_allclose(answer["scores"][0], [pose.scores for pose in poses], rtol=0.02)
+
+
+def test_poses_that_do_not_fit_together_are_refused(estimators, tmp_path):
+    with pytest.raises(ValueError, match="got 17 names for 3 keypoints; give the keypoints of the skeleton"):
+        export.pose_saved_model(estimators["gaussian"], tmp_path / "1", skeletons.COCO.keypoints)
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        export.pose_saved_model(estimators["gaussian"], tmp_path / "1", BIRD.keypoints)
+    assert (tmp_path / "1" / "saved_model.pb").read_bytes() == b"mine"

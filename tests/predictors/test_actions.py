@@ -1,0 +1,185 @@
+"""Sequences of keypoints in, named actions out."""
+
+import keras
+import numpy as np
+import pytest
+
+from kerapose import models, predictors, skeletons
+from kerapose.ops import clips, heatmaps
+from kerapose.predictors import ScoredAction, SkeletonAction
+
+COCO = skeletons.COCO
+NAMES = ["clap", "wave_left", "wave_right", "kick"]
+SIZE = (720, 1280)
+
+
+def tiny_network(channels=17, seed=0):
+    keras.utils.set_random_seed(seed)
+    network = models.C3D(len(NAMES), input_shape=(8, 24, 24, channels), base_filters=4, num_stages=3)
+    classifier = network.get_layer("fc_cls")
+    classifier.kernel.assign(classifier.kernel * 50)  # as decided as a trained one
+    return network
+
+
+@pytest.fixture(scope="module")
+def joint_network():
+    return tiny_network(seed=0)
+
+
+@pytest.fixture(scope="module")
+def limb_network():
+    return tiny_network(COCO.num_edges, seed=1)
+
+
+@pytest.fixture(scope="module")
+def recognize(joint_network):
+    return SkeletonAction(joint_network, COCO, NAMES, num_clips=2)
+
+
+def sequence(people=2, frames=30, seed=0):
+    random = np.random.default_rng(seed)
+    keypoints = random.uniform(100, 500, (people, 1, 1, 2)) + random.uniform(0, 200, (people, frames, 17, 2))
+    return keypoints.astype("float32"), random.uniform(0.2, 1.0, (people, frames, 17)).astype("float32")
+
+
+def slow_probabilities(network, modality, keypoints, scores, num_clips):
+    """One clip and one mirror image after the other."""
+    pixels = round(network.input_shape[2] * 8 / 7)
+    clip_keypoints, clip_scores = clips.evaluation_clips(keypoints, scores, SIZE, 8, num_clips, (pixels, pixels))
+    permutation, edges = (
+        (COCO.flip_permutation, None) if modality == "joint" else (COCO.edge_flip_permutation, COCO.edges)
+    )
+    network = network.resized((8, pixels, pixels, 17))
+    swap = [0, 2, 1, 3]  # waving with the left hand is waving with the right one in a mirror
+    answers = []
+    for points, score in zip(clip_keypoints, clip_scores, strict=True):
+        if edges is None:
+            volume = heatmaps.joint_volume(points, score, pixels, pixels)
+        else:
+            volume = heatmaps.limb_volume(points, score, edges, pixels, pixels)
+        volume = keras.ops.convert_to_numpy(volume)  # [L, H, W, C]
+        for view, order in ((volume, [0, 1, 2, 3]), (volume[:, :, ::-1][..., list(permutation)], swap)):
+            logits = network(view[None], training=False)
+            answers.append(keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0, order])
+    return np.mean(answers, axis=0)
+
+
+@pytest.mark.parametrize("frames", [1, 5, 30])
+def test_probabilities_are_the_mean_over_clips_and_mirror_images(joint_network, recognize, frames):
+    keypoints, scores = sequence(frames=frames)
+    expected = slow_probabilities(joint_network, "joint", keypoints, scores, num_clips=2)
+    np.testing.assert_allclose(recognize.probabilities(keypoints, scores, SIZE), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_joints_and_limbs_are_averaged(joint_network, limb_network):
+    networks = {"joint": joint_network, "limb": limb_network}
+    keypoints, scores = sequence()
+    expected = [slow_probabilities(network, name, keypoints, scores, num_clips=3) for name, network in networks.items()]
+    assert np.abs(expected[0] - expected[1]).max() > 1e-2
+    fused = SkeletonAction(networks, COCO, NAMES, num_clips=3)
+    np.testing.assert_allclose(
+        fused.probabilities(keypoints, scores, SIZE), np.mean(expected, axis=0), rtol=1e-4, atol=1e-6
+    )
+    assert list(fused.recognizers) == ["joint", "limb"]
+    limb_alone = SkeletonAction({"limb": limb_network}, COCO, NAMES, num_clips=3)
+    np.testing.assert_allclose(limb_alone.probabilities(keypoints, scores, SIZE), expected[1], rtol=1e-4, atol=1e-6)
+
+
+def test_actions_are_named_best_first(recognize):
+    keypoints, scores = sequence()
+    probabilities = recognize.probabilities(keypoints, scores, SIZE)
+    actions = recognize(keypoints, scores, SIZE)
+    assert [NAMES.index(action.name) for action in actions] == list(np.argsort(-probabilities))
+    np.testing.assert_allclose([action.probability for action in actions], np.sort(probabilities)[::-1])
+    assert recognize(keypoints, scores, SIZE, top=2) == actions[:2]
+    assert isinstance(actions[0], ScoredAction) and isinstance(actions[0].probability, float)
+
+
+def test_one_person_needs_no_people_axis(recognize):
+    keypoints, scores = sequence(people=1)
+    assert recognize(keypoints[0], scores[0], SIZE) == recognize(keypoints, scores, SIZE)
+
+
+def test_scores_and_frame_size_may_be_left_out(recognize):
+    keypoints, _ = sequence()
+    keypoints[0, 3, 5] = 0.0
+    scores = np.ones(keypoints.shape[:3], "float32")
+    scores[0, 3, 5] = 0.0
+    fitting = np.ceil(keypoints.max(axis=(0, 1, 2)))[::-1]
+    np.testing.assert_allclose(recognize.probabilities(keypoints), recognize.probabilities(keypoints, scores, fitting))
+
+
+def test_options_reach_the_recognizer(joint_network):
+    options = {"num_clips": 3, "flip_test": False, "use_scores": False, "sigma_px": 0.8, "padding": 0.1}
+    recognizer = SkeletonAction(joint_network, COCO, NAMES, size=32, **options).recognizers["joint"]
+    assert {name: getattr(recognizer, name) for name in options} == options
+    assert recognizer.network.input_shape == (None, 8, 32, 32, 17)
+    assert recognizer.flip_labels == (0, 2, 1, 3)
+
+
+def test_recognizers_have_the_published_test_size_and_the_network_keeps_its_own():
+    network = models.C3D(len(NAMES), input_shape=(8, 56, 56, 17), base_filters=4, num_stages=3)
+    recognizer = predictors.make_recognizer(network, "joint", COCO, NAMES)
+    assert recognizer.network.input_shape == (None, 8, 64, 64, 17)
+    assert network.input_shape == (None, 8, 56, 56, 17)
+    for ours, theirs in zip(recognizer.network.get_weights(), network.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def with_nan(keypoints):
+    keypoints = keypoints.copy()
+    keypoints[0, 2, 3, 1] = np.nan
+    return keypoints
+
+
+def with_infinity(keypoints):
+    keypoints = keypoints.copy()
+    keypoints[1, 2, 3, 0] = np.inf
+    return keypoints
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda k, s: (k[:, :0], s[:, :0]), "at least one person and one frame, got 2 people and 0 frames"),
+        (lambda k, s: (k[:0], s[:0]), "at least one person and one frame, got 0 people and 30 frames"),
+        (lambda k, s: (k, np.zeros_like(s)), "shows at least one keypoint, got no score of 0.001 or more"),
+        (lambda k, s: (np.zeros_like(k), None), "shows at least one keypoint"),
+        (lambda k, s: (with_nan(k), s), "are finite, got 1 keypoints with NaN or infinity"),
+        (lambda k, s: (with_infinity(k), None), "are finite, got 1 keypoints with NaN or infinity"),
+        (lambda k, s: (k, np.where(s > 0.9, np.nan, s)), "scores are finite"),
+        (lambda k, s: (k[:, :, :15], s[:, :, :15]), "coco has 17 keypoints, got 15"),
+        (lambda k, s: (k, s[:1]), r"Scores are \(2, 30, 17\) here, got \(1, 30, 17\)"),
+        (lambda k, s: (k[0, 0], s[0, 0]), r"Keypoints are \[M, T, K, 2\], got \(17, 2\)"),
+        (lambda k, s: (np.concatenate([k, k], axis=-1), s), r"Keypoints are \[M, T, K, 2\], got \(2, 30, 17, 4\)"),
+        (lambda k, s: ([], None), r"Keypoints are \[M, T, K, 2\], got \(0,\)"),
+    ],
+)
+@pytest.mark.parametrize("frame_size", [SIZE, None])
+def test_a_bad_sequence_gets_one_sentence(recognize, change, sentence, frame_size):
+    with pytest.raises(ValueError, match=sentence):
+        recognize(*change(*sequence()), frame_size)
+
+
+@pytest.mark.parametrize("frame_size", [(0, 1280), (720,), (720, -1), 720])
+def test_a_bad_frame_size_gets_one_sentence(recognize, frame_size):
+    with pytest.raises(
+        ValueError, match=r"frame_size is \(height, width\) in pixels, got .*give the size of the video"
+    ):
+        recognize(*sequence(), frame_size)
+
+
+def test_top_below_one_is_refused(recognize):
+    with pytest.raises(ValueError, match="top must be at least 1, got 0"):
+        recognize(*sequence(), SIZE, top=0)
+
+
+def test_what_does_not_fit_together_is_refused(joint_network):
+    with pytest.raises(ValueError, match="got 3 names for 4 classes; give the names"):
+        SkeletonAction(joint_network, COCO, NAMES[:3])
+    with pytest.raises(ValueError, match="A joint network for jhmdb takes 15 channels, got one of 17"):
+        SkeletonAction(joint_network, skeletons.JHMDB, NAMES)
+    with pytest.raises(ValueError, match='A modality is "joint" or "limb", got \'bone\''):
+        SkeletonAction({"bone": joint_network}, COCO, NAMES)
+    with pytest.raises(ValueError, match="at least one network, got none"):
+        SkeletonAction({}, COCO, NAMES)

@@ -1,0 +1,254 @@
+"""Fixtures of the scripts' tests: a script in a process of its own, whole or killed, and what a run leaves behind.
+
+Each file of tests says once which script it runs and with which flags:
+
+    @pytest.fixture(scope="module")
+    def start(run_script):
+        return functools.partial(run_script, "lifter", FLAGS)
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import cv2
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from kerapose.data import frames as video_frames
+from kerapose.skeletons import COCO
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+# Runs a script after {prepare}, which finds it as `script`.
+PROGRAM = """
+from absl import app
+from train import {script} as script
+{prepare}
+names = script.define_flags()
+app.run(lambda _: script.main(names))
+"""
+
+# Ends the process as SIGKILL does: it has no time to put anything in order.
+KILLED = """
+import os, signal
+from train import common
+replace = os.replace
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Killed(common.Resume):
+    def on_epoch_begin(self, now, logs=None):
+        self.now = now
+    def on_train_batch_end(self, step, logs=None):
+        if self.now == {epoch} and step == {step}:
+            kill()
+    def on_epoch_end(self, now, logs=None):
+        def replace_or_kill(source, target):
+            if {step} is None and now == {epoch} and str(target).endswith("state.npz"):
+                kill()
+            replace(source, target)
+        os.replace = replace_or_kill
+        super().on_epoch_end(now, logs)
+
+common.Resume = Killed
+"""
+
+TWO_DEVICES = """
+import tensorflow as tf
+(cpu,) = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+"""
+
+
+@pytest.fixture(scope="session")
+def run_script():
+    """A function that runs `train/<script>.py` in a process of its own and waits for its end.
+
+    It takes the script's name, the flags of all runs of a file of tests, the work folder, the TFDS folder, `prepare`,
+    Python that comes before the flags are defined and finds the script's module as `script`, and further flags. It
+    gives the finished process: `returncode`, `stdout` and `stderr`.
+    """
+
+    def run(script, shared_flags, workdir, data_dir, prepare="", **flags):
+        flags = shared_flags | {"workdir": workdir, "data_dir": data_dir} | flags
+        program = ["-c", PROGRAM.format(script=script, prepare=prepare)] if prepare else ["-m", f"train.{script}"]
+        return subprocess.run(
+            [sys.executable, *program, *(f"--{name}={value}" for name, value in flags.items())],
+            cwd=ROOT,
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def killed_at():
+    """A function that gives the `prepare` of a run that is killed in an epoch, counted from 0.
+
+    With a step, after that step of the epoch; without one, at its end, when its best weights are in place and its state
+    is not.
+    """
+    return lambda epoch, step=None: KILLED.format(epoch=epoch, step=step)
+
+
+@pytest.fixture(scope="session")
+def two_devices():
+    """The `prepare` of a run that sees the one processor as two devices, for `strategy="mirrored"`."""
+    return TWO_DEVICES
+
+
+@pytest.fixture(scope="session")
+def metrics_of():
+    """A function that reads the figures of a run, `metrics.json` of its work folder."""
+    return lambda workdir: json.loads((workdir / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def state():
+    """A function that reads the last state of a network's training from its folder.
+
+    It gives the arrays by name, and the figures of the epochs, a dict each.
+    """
+
+    def read(folder):
+        with np.load(folder / "state.npz") as file:
+            arrays = dict(file)
+        return arrays, json.loads(str(arrays["history"]))
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def files():
+    """A function that gives content and time of change of every file below a folder, by path."""
+    return lambda folder: {
+        path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()
+    }
+
+
+@pytest.fixture(scope="session")
+def same_weights():
+    """A function that says whether two `.keras` files hold the same weights, to the last bit."""
+
+    def same(first, second):
+        ours, theirs = (keras.models.load_model(path).get_weights() for path in (first, second))
+        return all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
+
+    return same
+
+
+@pytest.fixture(scope="session")
+def events():
+    """A function that reads TensorBoard's files of a folder: the steps of each tag, and what was noted at them.
+
+    That is an array each time: a picture [H, W, 3], or a number.
+    """
+
+    def read(folder):
+        steps, noted = {}, {}
+        for path in sorted(folder.iterdir()):
+            for record in tf.data.TFRecordDataset(str(path)):
+                event = tf.compat.v1.Event.FromString(record.numpy())
+                for value in event.summary.value:
+                    steps.setdefault(value.tag, []).append(event.step)
+                    content = tf.make_ndarray(value.tensor)
+                    if value.metadata.plugin_data.plugin_name == "images":  # width, height, one encoded picture
+                        content = tf.io.decode_png(content[2]).numpy()
+                    noted.setdefault(value.tag, []).append(content)
+        return steps, noted
+
+    return read
+
+
+# ---------------------------------------------------------------------------------------------------- videos
+POSTURES = ("stand", "crouch", "spread")
+SIDE = 48  # of a video, pixels
+COUNTS = {"train": 24, "validation": 6, "test": 6}  # videos
+
+
+def draw_gesture(label, seed, length=14):
+    """A person of lines who sways in one of three postures: uint8 [T, 48, 48, 3] and keypoints [1, T, 17, 2]."""
+    random = np.random.default_rng(seed)
+    x = np.array([0, -0.1, 0.1, -0.2, 0.2, -0.4, 0.4, -0.5, 0.5, -0.5, 0.5, -0.3, 0.3, -0.3, 0.3, -0.3, 0.3])
+    y = np.array([1.8, 1.9, 1.9, 1.85, 1.85, 1.5, 1.5, 1.1, 1.1, 0.7, 0.7, 0.8, 0.8, 0.4, 0.4, 0, 0])
+    if POSTURES[label] == "crouch":
+        y = 0.35 * y
+    if POSTURES[label] == "spread":
+        x[7:11], y[7:11] = [-0.8, 0.8, -1.2, 1.2], 1.5
+    body = np.stack([x, 0.9 - y], -1) * random.uniform(14, 17)
+    sway = 2 * np.sin(np.linspace(0, 6, length) + random.uniform(0, 6))[:, None, None]
+    keypoints = (body + sway + SIDE / 2).astype("float32")  # [T, 17, 2]
+    video = random.integers(0, 60, (length, SIDE, SIDE, 3)).astype("uint8")
+    for frame, points in zip(video, keypoints.astype(int).tolist(), strict=True):
+        for start, end in COCO.edges:
+            cv2.line(frame, points[start], points[end], (230, 200, 90), 2)
+    return video, keypoints[None]
+
+
+class Gestures(tfds.core.GeneratorBasedBuilder):
+    """A data set of such videos, whose labels are the postures."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    pkg_dir_path = ROOT  # that of a builder in a package of its own
+
+    def _info(self):
+        figure = (None, None, COCO.num_keypoints)
+        features = {
+            "video": tfds.features.Scalar(np.object_),
+            "keypoints": tfds.features.Tensor(shape=(*figure, 2), dtype=np.float32, encoding="zlib"),
+            "scores": tfds.features.Tensor(shape=figure, dtype=np.float32, encoding="zlib"),
+            "frame_size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
+            "label": tfds.features.ClassLabel(names=POSTURES),
+            "name": tfds.features.Text(),
+        }
+        metadata = tfds.core.MetadataDict({"skeleton": COCO.name})
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), metadata=metadata)
+
+    def _split_generators(self, dl_manager):
+        starts = {"train": 0, "validation": 100, "test": 200}
+        return {split: self._generate_examples(starts[split], count) for split, count in COUNTS.items()}
+
+    def _generate_examples(self, start, count):
+        for number in range(start, start + count):
+            video, keypoints = draw_gesture(number % 3, number)
+            yield (
+                number,
+                {
+                    "video": video_frames.encode(video, fps=10),
+                    "keypoints": keypoints,
+                    "scores": np.full(keypoints.shape[:3], 0.9, "float32"),
+                    "frame_size": (SIDE, SIDE),
+                    "label": number % 3,
+                    "name": str(number),
+                },
+            )
+
+
+@pytest.fixture(scope="session")
+def postures():
+    """The names of the classes of `gestures_dir`."""
+    return POSTURES
+
+
+@pytest.fixture(scope="session")
+def gestures_dir(tmp_path_factory):
+    """A TFDS folder with the data set "gestures": 24 + 6 + 6 videos of three postures, with COCO keypoints."""
+    folder = tmp_path_factory.mktemp("gestures")
+    Gestures(data_dir=str(folder)).download_and_prepare()
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def gesture_videos():
+    """The videos of the test split of `gestures_dir`, as they were drawn: frames, keypoints and label of each."""
+    return [(*draw_gesture(number % 3, number), number % 3) for number in range(200, 200 + COUNTS["test"])]

@@ -268,6 +268,72 @@ class ConvTransposeNorm(_Normalizing):
 
 
 @keras.saving.register_keras_serializable("kerapose")
+class FrameConvTransposeNorm(_Normalizing):
+    """A transposed convolution over frames, seven taps, that makes four of each; then batch norm and ReLU.
+
+    It is PyTorch's with kernel (7, 1, 1), stride (4, 1, 1), padding 3 and output padding 3: frame t of the output takes
+    tap k from frame i of the input where t = 4i - 3 + k.
+
+    Args:
+        filters: number of output channels.
+        torch_names: as in `ConvNorm`.
+
+    Input: [B, T, H, W, C]. Output: [B, 4 * T, H, W, filters].
+
+    Example:
+        >>> FrameConvTransposeNorm(32)(np.zeros((2, 8, 28, 28, 512))).shape
+        (2, 32, 28, 28, 32)
+    """
+
+    TAPS, STRIDE = 7, 4
+
+    def __init__(self, filters, torch_names=None, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.use_bias = False
+        self.torch_names = tuple(torch_names or (f"{self.name}.conv", f"{self.name}.bn"))
+
+    def build(self, x_shape):
+        shape = (self.TAPS, 1, 1, self.filters, x_shape[-1])
+        self.kernel = self.add_weight(name="kernel", shape=shape, initializer=he_normal(), autocast=False)
+        self._build_norm(self.filters)
+
+    def call(self, x, training=False):
+        shape = self.compute_output_shape(x.shape)
+        if training and self.trainable:
+            y = ops.relu(self._normalize(self._convolve(x, self.kernel)))
+        else:
+            scale, shift = self._scale_and_shift()
+            kernel = self.kernel * ops.expand_dims(scale, -1)
+            y = ops.relu(add_bias(self._convolve(x, kernel), ops.cast(shift, self.compute_dtype)))
+        return ops.reshape(y, (-1, *shape[1:]))  # [B, 4*T, H, W, C']
+
+    def _convolve(self, x, kernel):
+        """[B, T, H, W, C] -> [B, 4*T, H*W, C'].
+
+        Of the four frames that come of frame i, the first takes tap 3 of frame i; the others, p = 1, 2, 3, take tap
+        p + 3 of frame i and tap p - 1 of frame i + 1. So it is one product with both frames' channels side by side.
+        """
+        _, frames, height, width, channels = x.shape
+        x = ops.reshape(x, (-1, frames, height * width, channels))  # [B, T, H*W, C]
+        x = ops.concatenate([x, ops.pad(x[:, 1:], ((0, 0), (0, 1), (0, 0), (0, 0)))], axis=-1)  # [B, T, H*W, 2*C]
+        taps = ops.swapaxes(kernel[:, 0, 0], -1, -2)  # [7, C, C']
+        own, following = taps[3:], ops.pad(taps[:3], ((1, 0), (0, 0), (0, 0)))  # [4, C, C'] each
+        taps = ops.transpose(ops.concatenate([own, following], axis=1), (1, 0, 2))  # [2*C, 4, C']
+        taps = ops.reshape(ops.cast(taps, self.compute_dtype), (2 * channels, self.STRIDE * self.filters))
+        y = ops.reshape(ops.matmul(x, taps), (-1, frames, height * width, self.STRIDE, self.filters))
+        y = ops.swapaxes(y, 2, 3)  # [B, T, 4, H*W, C']
+        return ops.reshape(y, (-1, self.STRIDE * frames, height * width, self.filters))
+
+    def compute_output_shape(self, x_shape):
+        batch, frames, height, width, _ = x_shape
+        return (batch, None if frames is None else self.STRIDE * frames, height, width, self.filters)
+
+    def get_config(self):
+        return super().get_config() | {"filters": self.filters, "torch_names": self.torch_names}
+
+
+@keras.saving.register_keras_serializable("kerapose")
 class TemporalConvNorm(_Normalizing):
     """A convolution over time without padding, then batch norm, ReLU and dropout.
 

@@ -11,7 +11,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kerapose.layers import BATCH_NORM_EPSILON, BatchNorm, ConvNorm, ConvTransposeNorm, TemporalConvNorm
+from kerapose.layers import (
+    BATCH_NORM_EPSILON,
+    BatchNorm,
+    ConvNorm,
+    ConvTransposeNorm,
+    FrameConvTransposeNorm,
+    TemporalConvNorm,
+)
 
 # Beginnings that published files put before a module's own name.
 WRAPPINGS = ("module.", "model.", "backbone.", "cls_head.", "keypoint_head.", "head.")
@@ -30,6 +37,8 @@ GENERATOR_STATE = (
     "numpy.dtype",
     "_codecs.encode",
 )
+
+CONVOLUTIONS = (ConvNorm, ConvTransposeNorm, FrameConvTransposeNorm, TemporalConvNorm)
 
 # What the weights of a batch norm are called in Keras and in PyTorch.
 NORM_NAMES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
@@ -74,17 +83,17 @@ def load_torch(model, source):
 
 
 def load_backbone(model, source):
-    """Loads what a network for ImageNet has learnt into a pose network, whose last layers stay as they are.
+    """Loads what a network for ImageNet or Kinetics has learnt into one of ours, whose last layers stay as they are.
 
     All or nothing, as `load_torch`. What only the classifier has may be in the file and is left out: `fc` of a ResNet;
     of an HRNet `incre_modules`, `downsamp_modules`, `final_layer`, `classifier`, and the rows of the last fusion that
-    lead to coarser branches.
+    lead to coarser branches; `fc` of an MC3.
 
     Args:
-        model: SimpleBaseline or HRNet.
-        source: as for `load_torch`, with the names of torchvision's ResNets or of the published HRNets. Or, for a
-            SimpleBaseline of depth 50, 101 or 152, a ResNet of keras.applications, the model itself or an `.h5` file of
-            its weights. That one needs `stride_on_1x1=True`, and images normalized as it was trained:
+        model: SimpleBaseline, HRNet or STARTransformer.
+        source: as for `load_torch`, with the names of torchvision's ResNets and MC3 or of the published HRNets. Or, for
+            a SimpleBaseline of depth 50, 101 or 152, a ResNet of keras.applications, the model itself or an `.h5` file
+            of its weights. That one needs `stride_on_1x1=True`, and images normalized as it was trained:
             `ops.images.normalize(images, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)`.
 
     Returns:
@@ -105,12 +114,12 @@ def load_backbone(model, source):
     head = getattr(model, "HEAD", ())
     if not head:
         raise ValueError(
-            f"load_backbone is for SimpleBaseline and HRNet, got {type(model).__name__}, whose networks are published "
-            "as a whole; use load_torch."
+            f"load_backbone is for SimpleBaseline, HRNet and STARTransformer, got {type(model).__name__}, whose "
+            "networks are published as a whole; use load_torch."
         )
     applications = _read_applications(source)
     source = _read(source) if applications is None else _from_applications(model, applications)
-    slots = {name: slot for name, slot in _slots(model).items() if not name.startswith(head)}
+    slots = _slots(model, head)
     remedy = "build the model with the depth or width of the file; a whole pose network is for load_torch"
     return _load(model, slots, source, remedy, model.NOT_IN_POSE)
 
@@ -143,11 +152,13 @@ def _load(model, slots, source, remedy, not_in_pose=()):
     return model
 
 
-def _slots(model):
-    """Every weight of a model by its PyTorch name: {name: (variable, conversion)}."""
+def _slots(model, head=()):
+    """{PyTorch name: (variable, conversion)} of every weight, without those of layers whose names begin with `head`."""
     slots = {}
     for layer in model.layers:
-        if isinstance(layer, ConvNorm | ConvTransposeNorm | TemporalConvNorm):
+        if layer.name.startswith(tuple(head)):
+            continue
+        if isinstance(layer, CONVOLUTIONS):
             convolution, norm = layer.torch_names
             slots[f"{convolution}.weight"] = (layer.kernel, _convolution_kernel)
             if layer.use_bias:
@@ -162,7 +173,8 @@ def _slots(model):
         elif layer.weights:
             raise ValueError(
                 f"load_torch knows the weights of Dense and of the package's layers, got the layer {layer.name} of "
-                f"class {type(layer).__name__}; pass the network itself, not a model built around it."
+                f"class {type(layer).__name__}; pass the network itself, not a model built around it, or call "
+                "load_backbone for a network of which no more is published."
             )
     return slots
 

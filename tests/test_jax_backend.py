@@ -7,10 +7,11 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
-from kerapose import layers
+from kerapose import layers, models
 from kerapose.ops import alignment, boxes, heatmaps, sequences
 from kerapose.skeletons import COCO
 
@@ -41,11 +42,14 @@ TRAINED = {  # layers with a training step of their own, and the shape of what t
         {"filters": 6, "kernel_size": (3, 3), "strides": 2, "use_bias": True},
         (2, 6, 5, 3),
     ),
+    "frames_transposed": ("FrameConvTransposeNorm", {"filters": 6}, (2, 3, 6, 5, 4)),
     "transposed": ("ConvTransposeNorm", {"filters": 6, "kernel_size": 3, "use_bias": True}, (2, 6, 5, 3)),
     "norm": ("BatchNorm", {"activation": "relu"}, (2, 6, 5, 3)),
     "temporal": ("TemporalConvNorm", {"filters": 6, "width": 3, "dilation": 2}, (2, 9, 5)),
     "strided": ("TemporalConvNorm", {"filters": 6, "width": 3, "strided": True}, (2, 9, 5)),
 }
+STAR = {"rgb_shape": (4, 32, 32, 3), "num_joints": 5, "width": 12, "num_heads": 3, "base_filters": 4}
+STAR |= {"encoder_layers": 1, "decoder_layers": 1}  # its other patterns of attention too are in it
 LENGTHS = (20, 60, 96)
 
 # Compiling takes nearly all the time, the less the less it optimizes.
@@ -90,6 +94,18 @@ for name, (cls, options) in plan["pose_networks"].items():
     images = inputs[f"{name}/input_image"]
     images = images if images.shape[-1] == 3 else np.moveaxis(images, 1, -1)
     predict(name, getattr(models, cls)(image_shape=images.shape[1:], **options), images)
+
+video = {name: np.moveaxis(inputs[f"rgbpose_slim/input_{name}"], 1, -1) for name in ("imgs", "heatmap_imgs")}
+prefix = "rgbpose_slim/state/"
+state = {key.removeprefix(prefix): inputs[key] for key in inputs if key.startswith(prefix)}
+shapes = (video["imgs"].shape[1:], video["heatmap_imgs"].shape[1:])
+network = weights.load_torch(models.RGBPoseConv3D(60, *shapes, rgb_filters=16, pose_filters=8), state)
+logits = network.predict({"rgb": video["imgs"], "pose": video["heatmap_imgs"]}, verbose=0)
+outputs |= {f"rgbpose_slim/{pathway}": values for pathway, values in logits.items()}
+
+network = models.STARTransformer(6, **plan["star"])
+network.set_weights([inputs[f"star/weight_{i}"] for i in range(len(network.weights))])
+outputs["star"] = network({name: inputs[f"star/{name}"] for name in ("rgb", "pose")})
 
 track = inputs["temporal_27_causal/input_poses_2d"]
 prefix = "temporal_27_causal/state/"
@@ -147,6 +163,12 @@ def inputs(golden):
         given = "input_imgs" if name in NETWORKS else "input_image"
         arrays[f"{name}/{given}"] = case[given]
         arrays |= {f"{name}/state/{weight}": array for weight, array in case.state_dict.items()}
+    video = golden("rgbpose_slim")
+    arrays |= {f"rgbpose_slim/{name}": video[name] for name in ("input_imgs", "input_heatmap_imgs")}
+    arrays |= {f"rgbpose_slim/state/{weight}": array for weight, array in video.state_dict.items()}
+    network = star()
+    arrays |= {f"star/weight_{i}": weight for i, weight in enumerate(network.get_weights())}
+    arrays |= {f"star/{name}": random.random((2, *shape[1:]), "float32") for name, shape in network.input_shape.items()}
     lifter, losses, camera = (golden(name) for name in ("temporal_27_causal", "losses", "camera_h36m"))
     arrays["temporal_27_causal/input_poses_2d"] = lifter["input_poses_2d"]
     arrays |= {f"temporal_27_causal/state/{weight}": array for weight, array in lifter.state_dict.items()}
@@ -155,12 +177,18 @@ def inputs(golden):
     return arrays
 
 
+def star():
+    """A STARTransformer with the same weights whenever it is built."""
+    keras.utils.set_random_seed(0)
+    return models.STARTransformer(6, **STAR)
+
+
 @pytest.fixture(scope="module")
 def outputs(inputs, tmp_path_factory):
     """What one process under JAX computes of everything."""
     folder = tmp_path_factory.mktemp("jax")
     np.savez(folder / "inputs.npz", **inputs)
-    plan = {"networks": NETWORKS, "pose_networks": POSE_NETWORKS, "trained": TRAINED, "lengths": LENGTHS}
+    plan = {"networks": NETWORKS, "pose_networks": POSE_NETWORKS, "trained": TRAINED, "lengths": LENGTHS, "star": STAR}
     (folder / "plan.json").write_text(json.dumps(plan))
     backend = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)}
     process = subprocess.run(
@@ -178,6 +206,16 @@ def outputs(inputs, tmp_path_factory):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits_equal_the_published_network(golden, outputs, name):
     golden(name).check("output_logits", outputs[name])
+
+
+@pytest.mark.parametrize("pathway", ["rgb", "pose"])
+def test_logits_equal_those_of_the_published_rgbpose(golden, outputs, pathway):
+    golden("rgbpose_slim").check(f"output_logits_{pathway}", outputs[f"rgbpose_slim/{pathway}"])
+
+
+def test_star_gives_the_same_logits_as_under_tensorflow(inputs, outputs):
+    logits = star()({name: inputs[f"star/{name}"] for name in ("rgb", "pose")})
+    np.testing.assert_allclose(outputs["star"], logits, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", POSE_NETWORKS)

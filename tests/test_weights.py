@@ -329,7 +329,7 @@ def test_a_backbone_that_does_not_fit_is_refused_as_a_whole():
 @pytest.mark.parametrize("model", [small_c3d, small_hourglass])
 def test_a_network_without_a_backbone_of_its_own_is_refused(model):
     message = backbone_refusal(model(), imagenet_resnet18())
-    assert "for SimpleBaseline and HRNet, got" in message and "use load_torch" in message
+    assert "for SimpleBaseline, HRNet and STARTransformer, got" in message and "use load_torch" in message
 
 
 def small_hrnet():

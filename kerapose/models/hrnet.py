@@ -44,7 +44,7 @@ class HRNet(Network):
         "w16_tiny": {"width": 16, "num_modules": (1, 1, 1), "num_blocks": 1, "image_shape": (128, 96, 3)},
     }
 
-    HEAD = ("final_layer.",)
+    HEAD = ("final_layer",)
     NOT_IN_POSE = (r"(incre_modules|downsamp_modules|final_layer|classifier)\.", r"stage4\.\d+\.fuse_layers\.[123]\.")
 
     def __init__(

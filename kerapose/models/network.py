@@ -14,8 +14,8 @@ class Network(keras.Model):
 
     VARIANTS = {}
 
-    # For `weights.load_backbone`: beginnings of the PyTorch names that a file for ImageNet lacks, and patterns of those
-    # that only such a file has.
+    # For `weights.load_backbone`: beginnings of the names of layers that a file for ImageNet or Kinetics lacks, and
+    # patterns of the PyTorch names that only such a file has.
     HEAD = ()
     NOT_IN_POSE = ()
 
@@ -45,20 +45,32 @@ class Network(keras.Model):
         parameters = inspect.signature(cls.__init__).parameters.values()
         return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
 
-    def resized(self, shape):
-        """The same network with the same weights for another input shape (they do not depend on it).
+    @property
+    def input_shape(self):
+        """With the batch, of the input; of several by name, where Keras gives a list."""
+        return keras.tree.map_structure(lambda tensor: tensor.shape, self.input)
+
+    def resized(self, *shapes):
+        """The same network with the same weights for inputs of another shape (they do not depend on it).
 
         Args:
-            shape: of an input, (T, H, W, C) or (H, W, C), C as before.
+            *shapes: of each input in the order of the arguments, (T, H, W, C) or (H, W, C), C as before.
 
         Returns:
             A new network; the weights are copied.
 
+        Raises:
+            ValueError: if there are more or fewer shapes than inputs.
+
         Example:
             >>> network.resized((48, 64, 64, 17))  # trained on 56 x 56, tested on 64 x 64, as published
+            >>> rgbpose.resized((8, 256, 256, 3), (32, 64, 64, 17))
         """
-        name = "image_shape" if "image_shape" in self.argument_names() else "input_shape"
-        copy = type(self).from_config(self.get_config() | {name: tuple(shape)})
+        names = [name for name in self.argument_names() if name.endswith("_shape")]
+        if len(shapes) != len(names):
+            raise ValueError(f"{type(self).__name__} is resized by {' and '.join(names)}, got {len(shapes)} shapes.")
+        changes = dict(zip(names, map(tuple, shapes), strict=True))
+        copy = type(self).from_config(self.get_config() | changes)
         copy.set_weights(self.get_weights())
         return copy
 

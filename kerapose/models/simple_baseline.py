@@ -63,7 +63,7 @@ class SimpleBaseline(Network):
         },
     }
 
-    HEAD = ("deconv_layers.", "final_layer.")
+    HEAD = ("deconv_layers", "final_layer")
     NOT_IN_POSE = (r"fc\.",)
 
     def __init__(

@@ -6,6 +6,20 @@ from keras import layers
 from kerapose.layers import ConvNorm, FramePool
 from kerapose.models.network import Network
 
+# The forms of the two pathways of an RGBPoseConv3D.
+RGB_PATH = {
+    "input_shape": (8, 224, 224, 3),
+    "base_filters": 64,
+    "stage_blocks": (3, 4, 6, 3),
+    "inflate": (False, False, True, True),
+    "spatial_strides": (1, 2, 2, 2),
+    "temporal_strides": (1, 1, 1, 1),
+    "stem_stride": 2,
+    "stem_pool_stride": 2,
+}
+POSE_PATH = {"input_shape": (32, 56, 56, 17), "temporal_strides": (1, 1, 1)}
+TINY = {"base_filters": 16, "zero_init_residual": False}  # ours, for two cores
+
 
 @keras.saving.register_keras_serializable("kerapose")
 class SlowOnly(Network):
@@ -22,6 +36,8 @@ class SlowOnly(Network):
         stem_stride: spatial stride of the first convolution.
         stem_pool_stride: spatial stride of the max pool after it.
         dropout: rate before the classifier.
+        zero_init_residual: whether every bottleneck begins as its shortcut alone, as published. Runs of some thousand
+            steps from scratch learn faster without.
 
     Input: [B, T, H, W, C]. Output: logits [B, num_classes], float32 under any precision policy.
 
@@ -38,7 +54,8 @@ class SlowOnly(Network):
 
     # By the arguments that differ from the defaults. "346" is the Kinetics-400 form. "wd" is twice as wide. "hr" takes
     # volumes of twice the resolution and has a stage more; its configuration is not published, this one is inferred
-    # from the parameter count that the paper gives.
+    # from the parameter count that the paper gives. "rgb" and "pose_path" are the single networks that an
+    # RGBPoseConv3D starts from.
     VARIANTS = {
         "slowonly": {},
         "slowonly_346": {"stage_blocks": (3, 4, 6)},
@@ -50,6 +67,10 @@ class SlowOnly(Network):
             "spatial_strides": (2, 2, 2, 2),
             "temporal_strides": (1, 1, 1, 2),
         },
+        "slowonly_rgb": RGB_PATH,
+        "slowonly_rgb_tiny": RGB_PATH | TINY | {"input_shape": (4, 112, 112, 3), "stage_blocks": (1, 2, 1, 1)},
+        "slowonly_pose_path": POSE_PATH,
+        "slowonly_pose_path_tiny": POSE_PATH | TINY | {"input_shape": (16, 28, 28, 17), "stage_blocks": (1, 1, 1)},
     }
 
     def __init__(
@@ -64,6 +85,7 @@ class SlowOnly(Network):
         stem_stride=1,
         stem_pool_stride=1,
         dropout=0.5,
+        zero_init_residual=True,
         **kwargs,
     ):
         stages = (stage_blocks, inflate, spatial_strides, temporal_strides)
@@ -75,9 +97,9 @@ class SlowOnly(Network):
         inputs = keras.Input(input_shape)
         x = stem(inputs, base_filters, stem_stride, stem_pool_stride)
         for stage, (blocks, inflated, stride_s, stride_t) in enumerate(zip(*stages, strict=True)):
-            for block in range(blocks):
-                strides = (stride_t, stride_s, stride_s) if block == 0 else (1, 1, 1)
-                x = bottleneck(x, base_filters * 2**stage, strides, inflated, f"layer{stage + 1}.{block}")
+            strides = (stride_t, stride_s, stride_s)
+            options = {"inflated": inflated, "zero_init": zero_init_residual}
+            x = residual_stage(x, base_filters * 2**stage, blocks, strides, name=f"layer{stage + 1}", **options)
         x = layers.GlobalAveragePooling3D(name="pooled")(x)
         x = layers.Dropout(dropout, name="dropout")(x)
         logits = layers.Dense(num_classes, dtype="float32", name="fc_cls")(x)
@@ -91,19 +113,28 @@ class SlowOnly(Network):
         self.stem_stride = stem_stride
         self.stem_pool_stride = stem_pool_stride
         self.dropout = dropout
+        self.zero_init_residual = zero_init_residual
 
 
-def stem(x, filters, stride, pool_stride):
+def stem(x, filters, stride, pool_stride, prefix=""):
     """A spatial 7 x 7 convolution and a spatial 3 x 3 max pool, which stays even at stride 1."""
-    x = ConvNorm(filters, (1, 7, 7), strides=(1, stride, stride), name="conv1")(x)
-    return FramePool("max", 3, pool_stride, symmetric=True, name="maxpool")(x)
+    x = ConvNorm(filters, (1, 7, 7), strides=(1, stride, stride), name=f"{prefix}conv1")(x)
+    return FramePool("max", 3, pool_stride, symmetric=True, name=f"{prefix}maxpool")(x)
 
 
-def bottleneck(x, filters, strides, inflated, name):
+def residual_stage(x, filters, blocks, strides, inflated, name, zero_init=True):
+    """Bottlenecks, the first with the strides."""
+    for block in range(blocks):
+        x = bottleneck(x, filters, strides if block == 0 else (1, 1, 1), inflated, f"{name}.{block}", zero_init)
+    return x
+
+
+def bottleneck(x, filters, strides, inflated, name, zero_init):
     """1 x 1 (three frames if inflated), then 3 x 3 with all the strides, then 1 x 1; added to the shortcut."""
     shortcut = x
     if strides != (1, 1, 1) or x.shape[-1] != filters * 4:
         shortcut = ConvNorm(filters * 4, (1, 1, 1), strides, activation=None, name=f"{name}.downsample")(x)
     x = ConvNorm(filters, (3 if inflated else 1, 1, 1), name=f"{name}.conv1")(x)
     x = ConvNorm(filters, (1, 3, 3), strides, name=f"{name}.conv2")(x)
-    return ConvNorm(filters * 4, (1, 1, 1), gamma_initializer="zeros", name=f"{name}.conv3")(x, shortcut)
+    last = ConvNorm(filters * 4, (1, 1, 1), gamma_initializer="zeros" if zero_init else "ones", name=f"{name}.conv3")
+    return last(x, shortcut)

@@ -2,7 +2,7 @@
 
 from keras import ops
 
-from kerapose.ops import boxes, sequences
+from kerapose.ops import boxes, images, sequences
 
 
 def evaluation_clips(keypoints, scores, frame_size, num_frames=48, num_clips=1, size=(64, 64), padding=0.25):
@@ -95,6 +95,96 @@ def training_clip(
     return ops.where(flip, mirrored, keypoints), ops.where(flip, mirrored_scores, scores)
 
 
+def evaluation_video_clip(frames, keypoints, scores, frame_size, rgb_size, pose_size, padding=0.25):
+    """The deterministic clip of frames and keypoints that were sampled: both cropped to one box round the people.
+
+    Args:
+        frames: [..., L, H, W, 3], of any numeric type, 0 .. 255; None for a clip of keypoints alone.
+        keypoints: [..., M, L', K, 2], pixels, x first; (0, 0) where missing. L' may differ from L.
+        scores: [..., M, L', K].
+        frame_size: [..., 2] height and width, pixels, that the keypoints refer to. Where the frames have another size,
+            the keypoints are scaled to it.
+        rgb_size: height and width of the pictures that come out, pixels.
+        pose_size: height and width of the heatmap volume, pixels.
+        padding: how much wider than the people the box is, as a fraction of its half size; black beyond the frame.
+
+    Returns:
+        frames [..., L, h, w, 3] float32, 0 .. 255, or None; keypoints [..., M, L', K, 2] in pixels of the volume;
+        scores [..., M, L', K].
+
+    Example:
+        >>> rgb, keypoints, scores = evaluation_video_clip(video[rgb_frames], *take_frames(k, s, pose_frames),
+        ...     [1080, 1920], rgb_size=(256, 256), pose_size=(64, 64))
+        >>> rgb.shape, keypoints.shape
+        ((8, 256, 256, 3), (2, 32, 17, 2))
+
+    Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022; its published test mode.
+    """
+    keypoints, frame_size = _in_pixels_of(frames, keypoints, frame_size)
+    box = boxes.compact_box(keypoints, frame_size, padding)
+    keypoints = boxes.resize(boxes.crop_compact(keypoints, box), boxes.box_size(box), pose_size)
+    rgb = None if frames is None else images.crop_resize(frames, box, rgb_size)
+    return rgb, keypoints, ops.cast(scores, "float32")
+
+
+def training_video_clip(
+    frames,
+    keypoints,
+    scores,
+    frame_size,
+    crop_uniforms,
+    flip,
+    flip_permutation,
+    rgb_size,
+    pose_size,
+    padding=0.25,
+    short_side_px=256,
+    area_range=(0.56, 1.0),
+    aspect_range=(3 / 4, 4 / 3),
+):
+    """A random clip of frames and keypoints that were sampled: both cropped and mirrored alike.
+
+    The box round the people and the random crop of it are one box, so that a pixel is interpolated once.
+
+    Args:
+        frames: [L, H, W, 3], of any numeric type, 0 .. 255; None for a clip of keypoints alone.
+        keypoints: [M, L', K, 2], pixels, x first; (0, 0) where missing. L' may differ from L.
+        scores: [M, L', K].
+        frame_size: [2] height and width, pixels, that the keypoints refer to. Where the frames have another size, the
+            keypoints are scaled to it.
+        crop_uniforms: [22] in [0, 1), for `boxes.random_crop_box`.
+        flip: bool scalar, whether to mirror the clip.
+        flip_permutation: [K] (`Skeleton.flip_permutation`).
+        rgb_size: height and width of the pictures that come out, pixels.
+        pose_size: height and width of the heatmap volume, pixels.
+        padding: of the compact box, as a fraction of its half size; black beyond the frame.
+        short_side_px: to what the short side of the compact box is brought before the random crop, which has whole
+            pixels there.
+        area_range: of the random crop, fractions of the compact box.
+        aspect_range: of the random crop, width / height.
+
+    Returns:
+        frames [L, h, w, 3] float32, 0 .. 255, or None; keypoints [M, L', K, 2] in pixels of the volume; scores
+        [M, L', K].
+
+    Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022; its published training mode.
+    """
+    keypoints, frame_size = _in_pixels_of(frames, keypoints, frame_size)
+    box = boxes.compact_box(keypoints, frame_size, padding)
+    resized = boxes.short_side_size(boxes.box_size(box), short_side_px)
+    crop_box = boxes.random_crop_box(resized, area_range, aspect_range, crop_uniforms)
+    keypoints = boxes.resize(boxes.crop_compact(keypoints, box), boxes.box_size(box), resized)
+    keypoints = boxes.resize(boxes.crop(keypoints, crop_box), boxes.box_size(crop_box), pose_size)
+    mirrored, mirrored_scores = boxes.flip_keypoints(keypoints, scores, float(pose_size[1]), flip_permutation)
+    keypoints, scores = ops.where(flip, mirrored, keypoints), ops.where(flip, mirrored_scores, scores)
+    if frames is None:
+        return None, keypoints, scores
+    scale = ops.flip(boxes.box_size(box) / resized, axis=-1)  # [2], x first
+    seen_box = ops.tile(box[:2], [2]) + crop_box * ops.tile(scale, [2])  # in pixels of the frame
+    seen_box = ops.where(flip, ops.take(seen_box, [2, 1, 0, 3]), seen_box)
+    return images.crop_resize(frames, seen_box, rgb_size), keypoints, scores
+
+
 def take_frames(keypoints, scores, frames):
     """The frames of a sequence by index [L]: [..., M, T, K, 2] -> [..., M, L, K, 2], and the scores likewise."""
     keypoints, scores = ops.cast(keypoints, "float32"), ops.cast(scores, "float32")
@@ -127,6 +217,15 @@ def compact(keypoints, frame_size, padding=0.25):
     """
     box = boxes.compact_box(keypoints, frame_size, padding)
     return boxes.crop_compact(keypoints, box), boxes.box_size(box)
+
+
+def _in_pixels_of(frames, keypoints, frame_size):
+    """Keypoints in pixels of the frames, whose size may differ from that of the annotation, and that size [..., 2]."""
+    keypoints, frame_size = ops.cast(keypoints, "float32"), ops.cast(frame_size, "float32")
+    if frames is None:
+        return keypoints, frame_size
+    size = ops.cast(ops.stack(ops.shape(frames)[-3:-1]), "float32")
+    return boxes.resize(keypoints, frame_size, size), ops.broadcast_to(size, ops.shape(frame_size))
 
 
 def _split_clips(x, num_clips, frame_axis):

@@ -3,6 +3,8 @@
 Pictures are RGB, 0 .. 255, whatever their type.
 """
 
+import math
+
 import numpy as np
 from keras import ops
 
@@ -71,6 +73,68 @@ def jitter(images, uniforms, strength):
     images = ops.clip(mean + (images - mean) * contrast, 0.0, 255.0)
     grey = _luminance(images)
     return ops.clip(grey + (images - grey) * saturation, 0.0, 255.0)
+
+
+def crop_resize(frames, box, size):
+    """Cuts a box out of every frame of a clip and brings it to a size: bilinear, black outside of the frame.
+
+    The result is that of `cv2.resize` with `INTER_LINEAR` on the cut-out: two taps an axis, the centres of pixels at
+    half coordinates, the border of the cut-out repeated. Of each frame only the rows and columns that count are read.
+
+    Args:
+        frames: [..., L, H, W, C], of any numeric type.
+        box: [..., 4] left, top, right, bottom, pixels of the frame, whole or not, inside of it or not; or [4], one for
+            all clips. A left greater than the right mirrors the picture.
+        size: (h, w) of the result.
+
+    Returns:
+        [..., L, h, w, C] float32, in the units of `frames`.
+
+    Example:
+        >>> crop_resize(video, [-20.0, 10.0, 300.0, 330.0], (224, 224)).shape  # video: [8, 240, 320, 3]
+        (8, 224, 224, 3)
+    """
+    frames = ops.convert_to_tensor(frames)
+    box = ops.cast(box, "float32")
+    height, width = ops.shape(frames)[-3:-1]
+    columns = _taps(box[..., 0], box[..., 2], size[1], width)
+    result = 0.0
+    for row, row_weight in _taps(box[..., 1], box[..., 3], size[0], height):
+        rows = _take(frames, row, -3)  # [..., L, h, W, C], still of the type of the frames: the least to move
+        blended = 0.0
+        for column, column_weight in columns:
+            pixels = ops.cast(_take(rows, column, -2), "float32")  # [..., L, h, w, C]
+            blended = blended + pixels * column_weight[..., None, None, :, None]
+        result = result + blended * row_weight[..., None, :, None, None]
+    return result
+
+
+def _taps(start, end, count, length):
+    """The two pixels along an axis that each of `count` new ones is made of: two pairs of indices and weights."""
+    step = (end - start) / count  # [...], negative where mirrored
+    offsets = (np.arange(count, dtype="float32") + 0.5) * step[..., None] - 0.5
+    low, high = ops.minimum(start, end)[..., None], ops.maximum(start, end)[..., None] - 1.0
+    positions = ops.clip(start[..., None] + offsets, low, ops.maximum(low, high))
+    lower = ops.floor(positions)
+    fraction = positions - lower
+    lower = ops.cast(lower, "int32")
+    taps = []
+    for index, weight in ((lower, 1.0 - fraction), (lower + 1, fraction)):
+        inside = ops.logical_and(index >= 0, index < length)
+        taps.append((ops.clip(index, 0, length - 1), ops.where(inside, weight, 0.0)))
+    return taps
+
+
+def _take(x, indices, axis):
+    """`x` at indices [n] along an axis, or at [..., n], where each of the leading axes has its own."""
+    if len(indices.shape) == 1:
+        return ops.take(x, indices, axis=axis)
+    shape = ops.shape(x)
+    outer, count, inner = shape[:axis], shape[axis], shape[axis + 1 :]
+    first = ops.reshape(ops.arange(math.prod(outer), dtype="int32") * count, (*outer, 1))
+    for _ in range(len(shape) + axis + 1 - len(indices.shape)):
+        indices = indices[..., None, :]
+    return ops.take(ops.reshape(x, (-1, *inner)), first + indices, axis=0)
 
 
 def _luminance(images):

@@ -59,30 +59,54 @@ def sample_frames(length, num_frames, num_clips=1, words=None, random_start=Fals
         >>> sample_frames(300, num_frames=48, num_clips=10).shape
         (10, 48)
     """
-    length = ops.cast(length, "int32")
-    words = ops.cast(published_words(num_frames, num_clips) if words is None else words, "int32")
+    words = published_words(num_frames, num_clips) if words is None else words
+    return _sample(length, num_frames, num_clips, ops.cast(words, "int32"), random_start)[0]
 
-    def looped():
-        if random_start:
-            start = _draws(words, ops.broadcast_to(length - 1, (1,)), num_clips)  # [N, 1]
-        else:
-            clip = ops.arange(num_clips, dtype="int32")[:, None]
-            start = ops.where(length < num_clips, clip, clip * length // num_clips)
-        return (start + ops.arange(num_frames, dtype="int32")) % length
 
-    def skipping():
-        last = np.arange(num_frames, 0, -1, dtype="int32")
-        order = _shuffled(_draws(words, last, num_clips))  # [N, L + 1]
-        rank = ops.argsort(order, axis=-1)  # where each place went: the first length - L of them are skipped
-        skipped = ops.cast(rank < length - num_frames, "int32")
-        return ops.arange(num_frames, dtype="int32") + ops.cumsum(skipped, axis=-1)[:, :-1]
+def sample_rgb_and_pose(length, rgb_frames, pose_frames, num_clips=1, words=None, random_start=False, aligned=True):
+    """Draws the frames of clips that have pictures at one rate and poses at another (RGBPose-Conv3D).
 
-    def segmented():
-        edges = ops.arange(num_frames + 1, dtype="int32") * length // num_frames
-        return edges[:-1] + _draws(words, edges[1:] - edges[:-1] - 1, num_clips)
+    On one clock the poses are those of `sample_frames`, and picture i is the frame of pose i * L' / L: the lateral
+    connections of the network, which have this stride, put it there. As published, the two are drawn each for itself:
+    in tests both from the words of a generator seeded anew, in training the poses from the words that are left.
 
-    indices = ops.cond(length < num_frames, looped, lambda: ops.cond(length < 2 * num_frames, skipping, segmented))
-    return ops.cast(indices, "int32")
+    Args:
+        length: frames of the sequence, int or int32 scalar tensor.
+        rgb_frames: pictures a clip, L.
+        pose_frames: poses a clip, L'; on one clock a multiple of L.
+        num_clips: clips, N.
+        words: [P] int32 random words in [0, 2³¹), P at least `num_words(rgb_frames + pose_frames, num_clips)`. None:
+            the published test mode's.
+        random_start: see `sample_frames`.
+        aligned: whether pictures and poses are on one clock, or each for itself as published.
+
+    Returns:
+        [N, L] and [N, L'] int32 indices in [0, length).
+
+    Raises:
+        ValueError: if `aligned` and `pose_frames` is not a multiple of `rgb_frames`.
+
+    Example:
+        >>> rgb, pose = sample_rgb_and_pose(300, rgb_frames=8, pose_frames=32, num_clips=10)
+        >>> rgb.shape, pose.shape
+        ((10, 8), (10, 32))
+
+    Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
+    """
+    if aligned:
+        if pose_frames % rgb_frames:
+            raise ValueError(
+                f"On one clock pose_frames must be a multiple of rgb_frames, got {pose_frames} and {rgb_frames}; "
+                "change one, or use aligned=False."
+            )
+        pose = sample_frames(length, pose_frames, num_clips, words, random_start)
+        return pose[:, :: pose_frames // rgb_frames], pose
+    if words is None:
+        return tuple(sample_frames(length, count, num_clips, None, random_start) for count in (rgb_frames, pose_frames))
+    words = ops.cast(words, "int32")
+    rgb, used = _sample(length, rgb_frames, num_clips, words, random_start)
+    left = ops.roll(words, -used)
+    return rgb, _sample(length, pose_frames, num_clips, left, random_start)[0]
 
 
 def fill_gaps(keypoints, found):
@@ -117,6 +141,37 @@ def fill_gaps(keypoints, found):
     return start + share * (end - start)
 
 
+def _sample(length, num_frames, num_clips, words, random_start):
+    """What `sample_frames` gives, and how many of the words it took to get there."""
+    length = ops.cast(length, "int32")
+
+    def looped():
+        if random_start:
+            start, used = _draws(words, ops.broadcast_to(length - 1, (1,)), num_clips)  # [N, 1]
+        else:
+            clip = ops.arange(num_clips, dtype="int32")[:, None]
+            start = ops.where(length < num_clips, clip, clip * length // num_clips)
+            used = ops.convert_to_tensor(num_clips * _DISCARDED, "int32")
+        return (start + ops.arange(num_frames, dtype="int32")) % length, used
+
+    def skipping():
+        last = np.arange(num_frames, 0, -1, dtype="int32")
+        swaps, used = _draws(words, last, num_clips)  # [N, L]
+        rank = ops.argsort(_shuffled(swaps), axis=-1)  # where each place went: the first length - L of them are skipped
+        skipped = ops.cast(rank < length - num_frames, "int32")
+        return ops.arange(num_frames, dtype="int32") + ops.cumsum(skipped, axis=-1)[:, :-1], used
+
+    def segmented():
+        edges = ops.arange(num_frames + 1, dtype="int32") * length // num_frames
+        offsets, used = _draws(words, edges[1:] - edges[:-1] - 1, num_clips)  # [N, L]
+        return edges[:-1] + offsets, used
+
+    indices, used = ops.cond(
+        length < num_frames, looped, lambda: ops.cond(length < 2 * num_frames, skipping, segmented)
+    )
+    return ops.cast(indices, "int32"), used
+
+
 def _draws(words, highest, num_clips):
     """Uniform integers in [0, highest], by masked rejection as NumPy's legacy generator makes them.
 
@@ -129,7 +184,7 @@ def _draws(words, highest, num_clips):
         num_clips: how often the draws are made; before each time the published code discards two words.
 
     Returns:
-        [num_clips, D] int32.
+        [num_clips, D] int32, and the number of words consumed.
     """
     plan = ops.concatenate([np.full(_DISCARDED, _ANY, "int32"), ops.cast(highest, "int32")])
     plan = ops.tile(plan, [num_clips])  # [N * (2 + D)]
@@ -152,7 +207,8 @@ def _draws(words, highest, num_clips):
     masked, accepted = accept(draw)
     position = ops.searchsorted(ops.cumsum(accepted), ops.arange(1, final + 2, dtype="int32"))
     drawn = ops.take(masked, ops.cast(position, "int32"))
-    return ops.reshape(drawn, (num_clips, -1))[:, _DISCARDED:]  # [N, D]
+    used = ops.cast(position[-1], "int32") + 1
+    return ops.reshape(drawn, (num_clips, -1))[:, _DISCARDED:], used  # [N, D]
 
 
 def _shuffled(swaps):

@@ -31,6 +31,7 @@ NETWORK_ARGUMENTS = {
         "stem_stride": 2,
         "stem_pool_stride": 2,
         "dropout": 0.2,
+        "zero_init_residual": False,
     },
     models.X3D: {
         "num_classes": 7,
@@ -72,6 +73,32 @@ NETWORK_ARGUMENTS = {
         "num_stacks": 2,
         "filters": 8,
         "increase": 4,
+    },
+    models.RGBPoseConv3D: {
+        "num_classes": 7,
+        "rgb_shape": (2, 32, 48, 3),
+        "pose_shape": (8, 8, 12, 5),
+        "rgb_filters": 8,
+        "pose_filters": 4,
+        "rgb_blocks": (1, 1, 2, 1),
+        "pose_blocks": (1, 2, 1),
+        "dropout": 0.2,
+        "zero_init_residual": False,
+    },
+    models.MC3ResNet18: {"num_classes": 7, "input_shape": (4, 32, 40, 3), "base_filters": 4},
+    models.STARTransformer: {
+        "num_classes": 7,
+        "rgb_shape": (4, 32, 48, 3),
+        "num_joints": 5,
+        "joint_layer": 3,
+        "width": 12,
+        "num_heads": 3,
+        "encoder_layers": 1,
+        "decoder_layers": 2,
+        "mlp_ratio": 2,
+        "patterns": ("binary", "full"),
+        "base_filters": 4,
+        "dropout": 0.2,
     },
     models.TemporalLifter: {
         "num_joints": 5,
@@ -124,6 +151,23 @@ def recognizer_arguments():
     }
 
 
+def video_recognizer_arguments():
+    return {
+        "network": models.RGBPoseConv3D(
+            7, (4, 32, 32, 3), (16, 8, 8, 5), rgb_filters=4, pose_filters=4, rgb_blocks=(1,) * 4, pose_blocks=(1,) * 3
+        ),
+        "flip_permutation": (0, 2, 1, 4, 3),
+        "num_clips": 2,
+        "flip_test": True,
+        "flip_labels": (0, 2, 1, 3, 4, 6, 5),
+        "aligned": False,
+        "use_scores": False,
+        "sigma_px": 0.8,
+        "padding": 0.5,
+        "normalization": {"mean": [0.4, 0.5, 0.6], "bgr": True},
+    }
+
+
 def small_lifter(**options):
     return models.TemporalLifter(5, filter_widths=(3, 3), channels=8, **options)
 
@@ -155,6 +199,7 @@ def lift_trainer_arguments():
 # What is built around a network, and what of its arguments a saved file leaves out on purpose.
 BUILT_AROUND = {
     models.ActionRecognizer: recognizer_arguments,
+    models.VideoRecognizer: video_recognizer_arguments,
     models.PoseEstimator: estimator_arguments,
     models.Distiller: distiller_arguments,
     models.TrackLifter: track_lifter_arguments,
@@ -223,8 +268,10 @@ def input_of(model):
         keypoints = random.uniform(1, 90, (2, 7, 5, 2)).astype("float32")
         return {"keypoints": keypoints, "frame_size": np.array([[90, 120], [100, 100]], "int32")}
     if issubclass(model, Network):
-        arguments = arguments_of(model)
-        return random.random((2, *arguments.get("input_shape", arguments.get("image_shape"))), "float32")
+        shapes = model(**arguments_of(model)).input_shape
+        if isinstance(shapes, dict):
+            return {name: random.random((2, *shape[1:]), "float32") for name, shape in shapes.items()}
+        return random.random((2, *shapes[1:]), "float32")
     if model is models.Distiller:
         return random.random((2, 64, 64, 3), "float32")
     if model is models.PoseEstimator:
@@ -232,6 +279,9 @@ def input_of(model):
         return {"image": random.integers(0, 256, (80, 100, 3)).astype("uint8"), "boxes": boxes}
     keypoints = random.uniform(1, 90, (2, 2, 6, 5, 2)).astype("float32")  # [B, M, T, K, 2]
     scores = random.random((2, 2, 6, 5), "float32")
+    if model is models.VideoRecognizer:
+        frames = random.integers(0, 256, (2, 6, 90, 100, 3)).astype("uint8")
+        return {"frames": frames, "keypoints": keypoints, "scores": scores}
     return {"keypoints": keypoints, "scores": scores, "frame_size": np.array([[90, 120], [100, 100]], "int32")}
 
 
@@ -304,26 +354,36 @@ def test_saved_weights_fit_a_model_built_alike(model, tmp_path):
 def test_a_model_from_its_config_has_the_same_layers(model):
     network = build(model)
     clone = model.from_config(network.get_config())
-    assert [layer.name for layer in clone.layers[1:]] == [layer.name for layer in network.layers[1:]]  # after the input
+    assert weighted_layers(clone) == weighted_layers(network)
     assert [weight.shape for weight in clone.weights] == [weight.shape for weight in network.weights]
+
+
+def weighted_layers(network):
+    return [layer.name for layer in network.layers if layer.weights]
 
 
 @pytest.mark.parametrize("model", NETWORKS, ids=names)
 def test_training_and_inference_differ_and_inference_is_deterministic(model):
     network, inputs = build(model), input_of(model)
-    before = np.asarray(network(inputs))
-    np.testing.assert_array_equal(network(inputs), before)
-    assert np.any(np.asarray(network(inputs, training=True)) != before)
+    assert_same_outputs(network, network, inputs)
+    trained = keras.tree.flatten(network(inputs, training=True))
+    assert all(np.any(np.asarray(a) != b) for a, b in zip(trained, outputs_of(network, inputs), strict=True))
 
 
 @pytest.mark.parametrize("model", NETWORKS, ids=names)
 def test_any_batch_size_gives_the_same_outputs(model):
     network, inputs = build(model), input_of(model)
-    assert all(known in (None, size) for known, size in zip(network.input_shape, inputs.shape, strict=True))
-    assert network.input_shape[0] is None
-    together = np.asarray(network(inputs))
-    for one, output in zip(inputs, together, strict=True):
-        np.testing.assert_allclose(network(one[None])[0], output, rtol=1e-4, atol=1e-4 * np.abs(output).max())
+    keras.tree.map_structure_up_to(inputs, assert_fits, inputs, network.input_shape)
+    together = outputs_of(network, inputs)
+    for i in range(2):
+        one = keras.tree.map_structure(lambda x, i=i: x[i : i + 1], inputs)
+        for alone, output in zip(outputs_of(network, one), together, strict=True):
+            np.testing.assert_allclose(alone[0], output[i], rtol=1e-4, atol=1e-4 * np.abs(output).max())
+
+
+def assert_fits(array, shape):
+    """A network's shape of an input names every axis but the batch, or leaves it open."""
+    assert shape[0] is None and all(known in (None, size) for known, size in zip(shape, array.shape, strict=True))
 
 
 # ---------------------------------------- variants
@@ -336,7 +396,8 @@ def test_a_variant_changes_what_its_table_says(model, variant):
     for name, parameter in parameters_of(model).items():
         expected = 17 if name == first else model.VARIANTS[variant].get(name, parameter.default)
         assert config[name] == expected, name
-    assert network.output_shape[0] is None and network.output_shape[axis] == 17
+    for output in keras.tree.flatten(network.output):
+        assert output.shape[0] is None and output.shape[axis] == 17
     if (model, variant) in PUBLISHED_PARAMETERS:
         count = sum(np.prod(variable.shape) for variable in network.trainable_variables)
         assert round(count / 1e5) == PUBLISHED_PARAMETERS[model, variant]
@@ -345,6 +406,7 @@ def test_a_variant_changes_what_its_table_says(model, variant):
 @pytest.mark.parametrize("model", NETWORKS, ids=names)
 def test_a_variant_takes_changes(model):
     changes = {"input_shape": (4, 20, 24, 3), "base_filters": 8, "image_shape": (64, 64, 3), "channels": 8}
+    changes |= {"rgb_filters": 8, "width": 16} if model in (models.RGBPoseConv3D, models.STARTransformer) else {}
     first, *others = parameters_of(model)
     changes = {name: value for name, value in changes.items() if name in others}
     config = model.from_variant(list(model.VARIANTS)[-1], 3, **changes).get_config()

@@ -1,5 +1,6 @@
 """Pixel operations against plain NumPy in float64."""
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -110,3 +111,104 @@ def test_inside_tf_data_with_sizes_unknown():
         np.testing.assert_allclose(jittered, expected, atol=0.01)
         np.testing.assert_allclose(normalized, slow_normalize(expected, **PUBLISHED, bgr=True), atol=1e-3)
         np.testing.assert_allclose(back, expected, atol=0.52)
+
+
+# ---------------------------------------- crops of clips
+def slow_crop_resize(clip, box, size):
+    """One value after the other: the two pixels beside each position, within the cut-out; black beyond the frame."""
+    left, top, right, bottom = (float(edge) for edge in box)
+    length, height, width, channels = clip.shape
+    result = np.zeros((length, *size, channels))
+
+    def taps(start, end, place, count):
+        position = start + (place + 0.5) * (end - start) / count - 0.5
+        position = max(min(start, end), min(position, max(start, end) - 1))
+        lower = int(np.floor(position))
+        return (lower, 1 - (position - lower)), (lower + 1, position - lower)
+
+    for i, j in np.ndindex(*size):
+        for row, row_weight in taps(top, bottom, i, size[0]):
+            for column, column_weight in taps(left, right, j, size[1]):
+                if 0 <= row < height and 0 <= column < width:
+                    result[:, i, j] += row_weight * column_weight * clip[:, row, column].astype("float64")
+    return result
+
+
+def cut_out(picture, box):
+    """The pixels of a box of whole edges, black beyond the frame."""
+    left, top, right, bottom = box
+    rows, columns = np.arange(top, bottom), np.arange(left, right)
+    inside = ((rows >= 0) & (rows < picture.shape[0]))[:, None] & ((columns >= 0) & (columns < picture.shape[1]))
+    pixels = picture[np.clip(rows, 0, picture.shape[0] - 1)][:, np.clip(columns, 0, picture.shape[1] - 1)]
+    return np.where(inside[..., None], pixels, 0).astype(picture.dtype)
+
+
+WHOLE_BOXES = [(0, 0, 60, 40), (5, 3, 45, 33), (-12, -7, 30, 35), (20, 10, 90, 80), (-30, -20, 90, 60), (70, 5, 90, 25)]
+SIZES = [(24, 24), (40, 60), (75, 31), (1, 1)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "int32"])
+def test_crop_resize_equals_the_loop(dtype, size):
+    clip = random_images((2, 40, 60, 3), dtype)
+    for box in [*WHOLE_BOXES, (3.4, 5.8, 41.3, 22.2), (41.3, 5.8, 3.4, 22.2), (55, -3, -4, 44), (7.5, 7.5, 7.9, 8.1)]:
+        resized = images.crop_resize(clip, box, size)
+        assert resized.dtype == np.float32
+        np.testing.assert_allclose(resized, slow_crop_resize(clip, box, size), atol=0.01, err_msg=str(box))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("box", WHOLE_BOXES)
+def test_crop_resize_equals_opencv(box, size):
+    clip = random_images((3, 40, 60, 3))
+    resized = np.asarray(images.crop_resize(clip, box, size))
+    for picture, result in zip(clip, resized, strict=True):
+        part = cut_out(picture, box)
+        expected = cv2.resize(part.astype("float32"), size[::-1], interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_allclose(result, expected, atol=0.01)
+        expected = cv2.resize(part, size[::-1], interpolation=cv2.INTER_LINEAR)  # rounds weights and values
+        np.testing.assert_allclose(result, expected, atol=1.5)
+
+
+@pytest.mark.parametrize("box", WHOLE_BOXES)
+def test_a_box_at_its_own_size_is_the_very_cut_out(box):
+    picture = random_images((40, 60, 3))
+    left, top, right, bottom = box
+    resized = images.crop_resize(picture[None], box, (bottom - top, right - left))
+    np.testing.assert_array_equal(resized[0], cut_out(picture, box))
+
+
+def test_left_beyond_right_is_the_mirrored_crop():
+    clip = random_images((2, 40, 60, 3))
+    for left, top, right, bottom in [*WHOLE_BOXES, (3.4, 5.8, 41.3, 22.2)]:
+        straight = np.asarray(images.crop_resize(clip, (left, top, right, bottom), (18, 22)))
+        mirrored = images.crop_resize(clip, (right, top, left, bottom), (18, 22))
+        np.testing.assert_allclose(mirrored, straight[:, :, ::-1], atol=0.01)
+
+
+def test_each_clip_of_a_batch_has_its_box():
+    clips = random_images((2, 3, 2, 20, 30, 1))
+    box = np.random.default_rng(1).uniform(-10, 40, (2, 3, 4)).astype("float32")
+    resized = np.asarray(images.crop_resize(clips, box, (9, 12)))
+    assert resized.shape == (2, 3, 2, 9, 12, 1)
+    for place in np.ndindex(2, 3):
+        np.testing.assert_allclose(resized[place], images.crop_resize(clips[place], box[place], (9, 12)), atol=1e-4)
+    shared = np.asarray(images.crop_resize(clips, box[0, 0], (9, 12)))
+    np.testing.assert_allclose(shared[1, 2], images.crop_resize(clips[1, 2], box[0, 0], (9, 12)), atol=1e-4)
+
+
+def test_crop_resize_where_sizes_are_known_only_when_it_runs():
+    one = [tf.TensorSpec((None, None, None, 3), tf.uint8), tf.TensorSpec((4,))]
+    batch = [tf.TensorSpec((None, None, None, None, 3), tf.uint8), tf.TensorSpec((None, 4))]
+    crop_one, crop_batch = (
+        tf.function(lambda clip, box: images.crop_resize(clip, box, (10, 14)), input_signature=signature)
+        for signature in (one, batch)
+    )
+    box = np.float32([-3.0, 2.5, 17.0, 21.5])
+    for shape in [(2, 20, 15, 3), (1, 33, 9, 3)]:
+        clip = random_images(shape)
+        expected = slow_crop_resize(clip, box, (10, 14))
+        np.testing.assert_allclose(crop_one(clip, box), expected, atol=0.01)
+        np.testing.assert_allclose(crop_batch(clip[None], box[None])[0], expected, atol=0.01)
+        dataset = tf.data.Dataset.from_tensors((clip, box)).map(lambda c, b: images.crop_resize(c, b, (10, 14)))
+        np.testing.assert_allclose(next(iter(dataset)), expected, atol=0.01)

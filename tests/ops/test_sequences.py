@@ -10,8 +10,11 @@ GOLDEN_LENGTHS = (1, 5, 20, 47, 48, 60, 95, 96, 97, 150, 300)
 
 
 def slow_sample(length, num_frames, num_clips, seed, random_start=False):
-    """Uniform sampling with the calls of the legacy generator that the published indices come from."""
-    random = np.random.RandomState(seed)
+    """Uniform sampling with the calls of the legacy generator that the published indices come from.
+
+    `seed` may be a generator, which then goes on from where it is.
+    """
+    random = seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
     clips = []
     for clip in range(num_clips):
         random.random_sample()  # the published code draws a share of the sequence here, which always is all of it
@@ -189,6 +192,89 @@ def test_int64_lengths_from_a_dataset():
     clips = tf.data.Dataset.range(40, 200, 37).map(lambda length: sequences.sample_frames(length, 48, 10))
     for length, indices in zip(range(40, 200, 37), clips, strict=True):
         np.testing.assert_array_equal(indices, slow_sample(length, 48, 10, sequences.PUBLISHED_SEED))
+
+
+# ---------------------------------------- pictures and poses
+PAIR_LENGTHS = (6, 20, 40, 64, 120)
+
+
+@pytest.mark.parametrize("length", PAIR_LENGTHS)
+def test_golden_of_pictures_and_poses(golden, length):
+    case = golden("mm_uniform_sample")
+    assert tuple(case.config["num_frames"]) == PAIR_LENGTHS
+    words = sequences.published_words(8 + 32, seed=1)
+    for mode, options in (
+        ("test10", {"num_clips": 10}),
+        ("test1", {}),
+        ("train_s1", {"words": words, "random_start": True}),
+    ):
+        rgb, pose = sequences.sample_rgb_and_pose(length, 8, 32, aligned=False, **options)
+        case.check(f"output_rgb_{mode}_n{length}", np.ravel(rgb))
+        case.check(f"output_pose_{mode}_n{length}", np.ravel(pose))
+
+
+def pair_sampler(rgb_frames, pose_frames, num_clips=1, random_start=False, aligned=True):
+    count = sequences.num_words(rgb_frames + pose_frames, num_clips)
+
+    @tf.function(input_signature=[tf.TensorSpec((), tf.int32), tf.TensorSpec((count,), tf.int32)])
+    def sample(length, words):
+        return sequences.sample_rgb_and_pose(length, rgb_frames, pose_frames, num_clips, words, random_start, aligned)
+
+    return lambda length, words: [indices.numpy() for indices in sample(length, words)]
+
+
+@pytest.mark.parametrize("random_start", [False, True])
+@pytest.mark.parametrize("rgb_frames, pose_frames, num_clips", [(8, 32, 1), (6, 2, 3)])
+def test_poses_are_drawn_from_where_the_pictures_left_the_generator(rgb_frames, pose_frames, num_clips, random_start):
+    sample = pair_sampler(rgb_frames, pose_frames, num_clips, random_start, aligned=False)
+    for length in range(2, 3 * max(rgb_frames, pose_frames), 3):
+        words = sequences.published_words(rgb_frames + pose_frames, num_clips, seed=length)
+        random = np.random.RandomState(length)
+        for count, indices in zip((rgb_frames, pose_frames), sample(length, words), strict=True):
+            expected = slow_sample(length, count, num_clips, random, random_start)
+            np.testing.assert_array_equal(indices, expected, err_msg=f"{length} frames")
+
+
+@pytest.mark.parametrize("length", [8 * 3, 8 * 257, 32 * 3, 32 * 257])
+def test_words_last_for_pictures_and_poses(length):
+    sample = pair_sampler(8, 32, 10, aligned=False)
+    for seed in range(20):
+        random = np.random.RandomState(seed)
+        rgb, pose = sample(length, sequences.published_words(8 + 32, 10, seed))
+        np.testing.assert_array_equal(rgb, slow_sample(length, 8, 10, random))
+        np.testing.assert_array_equal(pose, slow_sample(length, 32, 10, random))
+
+
+@pytest.mark.parametrize("random_start", [False, True])
+@pytest.mark.parametrize("length", [1, 5, 31, 32, 50, 300])
+def test_on_one_clock_a_picture_is_the_frame_of_its_pose(length, random_start):
+    sample = pair_sampler(8, 32, 3, random_start)
+    words = random_words(8 + 32, 3, seed=length)
+    rgb, pose = sample(length, words)
+    assert rgb.shape == (3, 8) and pose.shape == (3, 32) and rgb.dtype == pose.dtype == np.int32
+    np.testing.assert_array_equal(pose, sequences.sample_frames(length, 32, 3, words, random_start))
+    for i in range(8):
+        np.testing.assert_array_equal(rgb[:, i], pose[:, i * 32 // 8])
+
+
+def test_on_one_clock_the_published_words_are_the_default():
+    rgb, pose = sequences.sample_rgb_and_pose(100, 16, 16)
+    np.testing.assert_array_equal(rgb, pose)
+    np.testing.assert_array_equal(pose, sequences.sample_frames(100, 16))
+
+
+@pytest.mark.parametrize("rgb_frames, pose_frames", [(12, 32), (32, 8)])
+def test_on_one_clock_the_rates_have_a_whole_ratio(rgb_frames, pose_frames):
+    with pytest.raises(ValueError, match=f"multiple of rgb_frames, got {pose_frames} and {rgb_frames}; change one"):
+        sequences.sample_rgb_and_pose(100, rgb_frames, pose_frames)
+
+
+def test_pictures_and_poses_inside_tf_data():
+    clips = tf.data.Dataset.range(5, 200, 13).map(lambda n: sequences.sample_rgb_and_pose(n, 8, 32, 2, aligned=False))
+    assert clips.element_spec == (tf.TensorSpec((2, 8), tf.int32), tf.TensorSpec((2, 32), tf.int32))
+    for length, (rgb, pose) in zip(range(5, 200, 13), clips, strict=True):
+        np.testing.assert_array_equal(rgb, slow_sample(length, 8, 2, sequences.PUBLISHED_SEED))
+        np.testing.assert_array_equal(pose, slow_sample(length, 32, 2, sequences.PUBLISHED_SEED))
 
 
 # ---------------------------------------- gaps

@@ -1,0 +1,578 @@
+"""The pipeline of video and skeleton together: encoded videos with keypoints to batches of clips of both.
+
+Every source yields the same element, that of `data.clips` with its video, and every step is a pure function of it:
+
+    {"video": the content of a file, MP4, AVI, MKV ..., "keypoints": [M, T, K, 2] pixels, "scores": [M, T, K],
+     "frame_size": [2] height and width that the keypoints refer to, "label": int, "name": str}
+
+In place of "video" it may have "path", a file to be read when its turn comes. T is the number of frames of the video,
+and keypoints of index t belong to its t-th frame in the order of presentation, whatever the frame rate does.
+
+Batches are ({"rgb": [B, L, h, w, 3] normalized, "keypoints": [B, M, L', K, 2] pixels of the pose volume, "scores":
+[B, M, L', K]}, labels [B]); for a network of one pathway the keys of the other are left out, and no video is decoded
+for keypoints alone. Frames and keypoints are cut out, resized and mirrored together. Videos stay encoded until their
+clip is made, and then only the frames are decoded that it has. `data.clips.convert` and `data.clips.mirrored_labels`
+serve here too.
+"""
+
+import os
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from kerapose.data import clips, frames, prepared, pyskl
+from kerapose.ops import clips as clip_ops
+from kerapose.ops import images as image_ops
+from kerapose.ops import sequences
+
+NotPreparedError = prepared.NotPreparedError
+CONTAINERS = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+RGB_ENDING = "_rgb"  # that NTU RGB+D has behind the names of its clips
+SHUFFLE_BUFFER = 1024  # videos; 1.5 GB of NTU RGB+D's
+ROUNDING_PX = 2  # that compression may add to a side or take from it: most codecs want even ones
+NUM_CROP_UNIFORMS = 22  # of `ops.boxes.random_crop_box`
+NUM_UNIFORMS = 1 + 3 + NUM_CROP_UNIFORMS  # mirror, colours, crop
+
+
+# ---------------------------------------- sources
+def from_arrays(videos, keypoints, labels, skeleton, scores=None, frame_sizes=None, names=None, num_classes=None):
+    """A dataset of videos whose keypoints are in memory.
+
+    Args:
+        videos: list of paths or of contents of files (bytes).
+        keypoints: list of [M, T, K, 2] (or [T, K, 2] for one person) arrays, pixels, x first; (0, 0) where missing.
+        labels: list of class indices.
+        skeleton: the `Skeleton` of the keypoints.
+        scores: list of [M, T, K] (or [T, K]) arrays. None: 1 where a keypoint is not (0, 0).
+        frame_sizes: list of (height, width) that the keypoints refer to, pixels, or one pair for all. None: the videos'
+            own.
+        names: list of clip names. None: their numbers.
+        num_classes: how many classes there are. None: not checked.
+
+    Returns:
+        A `tf.data.Dataset` of elements, with "path" if all videos are paths, else with "video".
+
+    Raises:
+        ValueError: naming the first clip that is not as described (see `check`).
+        FileNotFoundError: if there is no such video.
+
+    Example:
+        >>> dataset = from_arrays(["walk.mp4", "run.mp4"], [walk, run], labels=[0, 1], skeleton=skeletons.COCO)
+    """
+    if not len(videos) == len(keypoints) == len(labels):
+        raise ValueError(
+            f"Each video has its keypoints and one label, got {len(videos)} videos, {len(keypoints)} arrays of "
+            f"keypoints and {len(labels)} labels; match them."
+        )
+    by_path = all(isinstance(video, str | os.PathLike) for video in videos)
+    elements = []
+    for i, video in enumerate(videos):
+        name = str(i if names is None else names[i])
+        content = video if isinstance(video, bytes) else pathlib.Path(video).read_bytes()
+        size = frame_sizes if frame_sizes is None or np.ndim(frame_sizes) == 1 else frame_sizes[i]
+        size = _probe(content, name).frame_size if size is None else size
+        given = None if scores is None else scores[i]
+        element = clips.make_element(keypoints[i], skeleton, given, size, labels[i], name, num_classes)
+        _check_video(element, content)
+        elements.append(element | ({"path": os.fspath(video)} if by_path else {"video": content}))
+    return _from_elements(elements, range(len(elements)), skeleton, "path" if by_path else "video")
+
+
+def from_pyskl(folder, path, split, skeleton, num_classes=None):
+    """A dataset of one split of a PYSKL annotation file and a folder of videos.
+
+    The video of a clip is the file whose name, without its ending, is the clip's (`frame_dir`), or that with "_rgb"
+    behind it, as NTU RGB+D has it; it may lie in any folder below, unless the clip's name says in which.
+
+    Args:
+        folder: where the videos are.
+        path: of the annotation file, a pickle, which is read safely.
+        split: name of a split in it ("xsub_train").
+        skeleton: the `Skeleton` of its keypoints.
+        num_classes: how many classes there are. None: not checked.
+
+    Returns:
+        A `tf.data.Dataset` of elements, with "path". No video is opened yet: `check` does it.
+
+    Raises:
+        ValueError: if the file or a clip in it is not as described, if it has no such split, or if a clip has two
+            videos.
+        FileNotFoundError: if there is no such file or folder, or no video of some clip.
+
+    Example:
+        >>> dataset = from_pyskl("nturgb+d_rgb", "ntu60_hrnet.pkl", "xsub_train", skeletons.COCO, num_classes=60)
+    """
+    annotations = pyskl.read_annotations(path, skeleton, num_classes)
+    if split not in annotations.splits:
+        raise ValueError(f"{path} has the splits {', '.join(annotations.splits)}, got {split!r}; use one of them.")
+    names = annotations.splits[split]
+    elements = _Located(annotations.clips, _find_videos(folder, names))
+    return _from_elements(elements, names, skeleton, "path")
+
+
+def from_tfds(name, split, data_dir=None):
+    """A dataset of one split of a prepared TFDS dataset of videos, with its description.
+
+    Args:
+        name: of the dataset and its config ("puppets/videos", "penn_action").
+        split: name of the split.
+        data_dir: where `datasets/build.py` prepared it. None: TFDS's default folder.
+
+    Returns:
+        A `tf.data.Dataset` of elements, and the `tfds.core.DatasetInfo`.
+
+    Raises:
+        NotPreparedError: if the dataset is not prepared there.
+        ValueError: if it has no such split, or no videos.
+    """
+    dataset, info = clips.from_tfds(name, split, data_dir)
+    if "video" not in dataset.element_spec:
+        raise ValueError(f"A dataset of videos has them as `video`, {name} has none; use another or `data.clips`.")
+    return dataset, info
+
+
+# ---------------------------------------- checks
+def check(dataset, skeleton, num_classes):
+    """Reads a whole dataset once and raises on the first clip that a network could not be trained on.
+
+    Of each video the frames are counted, and the first one is decoded.
+
+    Args:
+        dataset: of elements.
+        skeleton: the `Skeleton` that its keypoints should have.
+        num_classes: how many classes there are.
+
+    Returns:
+        How many clips there are.
+
+    Raises:
+        ValueError: naming the clip: keypoints, scores or a label that `data.clips.check` refuses, nobody in any frame
+            among it; a video that cannot be read, that has another number of frames than the keypoints, or whose frames
+            are of another shape than theirs; or if there is no clip at all.
+    """
+    count = 0
+    for element in dataset.as_numpy_iterator():
+        name = element["name"].decode()
+        given = (element[key] for key in ("scores", "frame_size", "label"))
+        clips.make_element(element["keypoints"], skeleton, *given, name, num_classes)
+        content = element["video"] if "video" in element else _read_file(element["path"].decode(), name)
+        _check_video(element | {"name": name}, content)
+        count += 1
+    if count == 0:
+        raise ValueError("A dataset has at least one clip, got none; check the split and how it was prepared.")
+    return count
+
+
+def _check_video(element, content):
+    """Raises one sentence if a video is not that of the keypoints."""
+    name, length = element["name"], element["keypoints"].shape[1]
+    info = _probe(content, name)
+    if info.num_frames != length:
+        raise ValueError(
+            f"Keypoints are given for every frame of the video, got {length} of them and {info.num_frames} frames in "
+            f"clip {name}; give those of this very video, (0, 0) in frames without any."
+        )
+    sides, real = np.asarray(element["frame_size"], "float64"), np.asarray(info.frame_size, "float64")
+    least, most = (real - ROUNDING_PX) / sides, (real + ROUNDING_PX) / sides  # factors from one to the other
+    if least.max() > most.min():
+        raise ValueError(
+            f"Keypoints refer to a frame of the video's shape, got {int(sides[1])} x {int(sides[0])} pixels and "
+            f"{int(real[1])} x {int(real[0])} of the video in clip {name}; correct frame_size (height, width)."
+        )
+
+
+# ---------------------------------------- frames
+def decode(video, indices, name=""):
+    """Decodes some frames of a video, and of the others only what these need.
+
+    Args:
+        video: scalar string, the content of a file.
+        indices: [L] int32, frames in the order of presentation, counted from 0; in any order, any of them twice.
+        name: scalar string, what errors call the video.
+
+    Returns:
+        [L, H, W, 3] uint8, RGB.
+
+    Raises:
+        tf.errors.InvalidArgumentError: when run, naming the video, if it cannot be read or has no such frame.
+
+    Example:
+        >>> frames = decode(element["video"], [0, 10, 20], element["name"])
+    """
+
+    def read(video, indices, name):
+        video, name = (x.item() if isinstance(x, np.ndarray) else x for x in (video, name))  # arrays where eager
+        return _read_frames(video, indices, name.decode())
+
+    indices, name = tf.convert_to_tensor(indices, tf.int32), tf.convert_to_tensor(name)
+    # Declared stateless, which it is: tf.data would otherwise run one at a time where operations are deterministic.
+    decoded = tf.numpy_function(read, [video, indices, name], tf.uint8, stateful=False)
+    return tf.ensure_shape(decoded, (indices.shape[0], None, None, 3))
+
+
+def sampled(element, rgb_frames=None, pose_frames=None, num_clips=10, aligned=True):
+    """What `models.VideoRecognizer.recognize` takes of a video: the frames of its clips, and all keypoints.
+
+    A map for a dataset of elements, to be batched by one, since videos differ in length and size. The frames are whole
+    ones: 80 of them have half a gigabyte at 1920 x 1080 pixels, so do not prefetch many.
+
+    Args:
+        element: one element.
+        rgb_frames: pictures a clip, L. None: the network sees none, and "frames" is left out.
+        pose_frames: poses a clip, L'. None: the network sees none.
+        num_clips: clips a video, N.
+        aligned: see `ops.sequences.sample_rgb_and_pose`.
+
+    Returns:
+        {"frames": [N*L, H, W, 3] uint8, the clips one after the other, "keypoints": [M, T, K, 2] float32, "scores":
+        [M, T, K] float32, "frame_size": [2] int32}.
+
+    Example:
+        >>> inputs = dataset.map(lambda element: sampled(element, rgb_frames=8, pose_frames=32)).batch(1).prefetch(1)
+        >>> probabilities = [recognizer.recognize(**one)["fused"] for one in inputs]
+    """
+    rgb = None
+    if rgb_frames:
+        rgb, _ = _sample(tf.shape(element["keypoints"])[1], rgb_frames, pose_frames, num_clips, aligned)  # [N, L]
+        rgb = tf.reshape(rgb, (-1,))
+    return _clip(element, rgb) | {"frame_size": element["frame_size"]}
+
+
+def darkened(frames, seeds, light=0.05, noise_levels=4.0):
+    """Frames as if there had been little light: darker by a factor, with the noise of the sensor.
+
+    Args:
+        frames: [..., H, W, C] uint8.
+        seeds: [2] ints; the same seeds give the same noise.
+        light: what remains of the brightness.
+        noise_levels: standard deviation of the noise, in levels of 0 .. 255, of each pixel and colour for itself.
+
+    Returns:
+        [..., H, W, C] uint8.
+    """
+    frames = tf.convert_to_tensor(frames)
+    noise = tf.random.stateless_normal(tf.shape(frames), seeds, stddev=noise_levels)
+    dark = tf.saturate_cast(tf.round(tf.cast(frames, tf.float32) * light + noise), tf.uint8)
+    return tf.ensure_shape(dark, frames.shape)
+
+
+def missed(keypoints, scores, seeds, share=0.5, run_frames=8.0):
+    """Keypoints as if the detector had missed some: each joint is lost for whole runs of frames.
+
+    Args:
+        keypoints: [..., T, K, 2].
+        scores: [..., T, K].
+        seeds: [2] ints; the same seeds lose the same.
+        share: of the keypoints that are lost, on average.
+        run_frames: mean length of the runs in which it is decided anew whether a joint is lost, frames.
+
+    Returns:
+        keypoints and scores of the same shapes, (0, 0) and 0 where lost.
+    """
+    uniforms = tf.random.stateless_uniform(tf.concat([[2], tf.shape(scores)], axis=0), seeds)  # [2, ..., T, K]
+    run = tf.cumsum(tf.cast(uniforms[0] < 1.0 / run_frames, tf.int32), axis=-2)  # that a frame belongs to
+    run -= run[..., :1, :]
+    kept = ops.take_along_axis(uniforms[1], run, axis=-2) >= share
+    return tf.where(kept[..., None], keypoints, 0.0), tf.where(kept, scores, 0.0)
+
+
+# ---------------------------------------- batches
+def training(
+    dataset,
+    skeleton,
+    batch_size=16,
+    rgb_shape=(8, 224, 224, 3),
+    pose_shape=(32, 56, 56, 17),
+    seed=0,
+    first_step=0,
+    flip_probability=0.5,
+    flip_labels=None,
+    aligned=True,
+    use_scores=True,
+    normalization=None,
+    color_jitter=0.0,
+    missed_share=0.0,
+    shuffle_buffer=None,
+    **augmentation,
+):
+    """Endless shuffled batches of random clips.
+
+    The n-th batch is a function of the dataset, the arguments and n alone: with `first_step` a run that was cut short
+    goes on with the very batches that it would have had.
+
+    Args:
+        dataset: of elements.
+        skeleton: their `Skeleton`.
+        batch_size: clips a batch.
+        rgb_shape: (L, height, width, 3) of the pictures of a clip, frames and pixels. None: no pictures.
+        pose_shape: (L', height, width, K) of the heatmap volume that the keypoints are for. None: no keypoints; they
+            still say where the people are.
+        seed: of shuffling and augmentation.
+        first_step: how many batches to skip; they are not decoded, only counted.
+        flip_probability: of mirroring a clip.
+        flip_labels: [C] the class that each becomes in a mirror (`clips.mirrored_labels`). None: its own.
+        aligned: whether pictures and keypoints are sampled on one clock (`ops.sequences.sample_rgb_and_pose`), or each
+            for itself as published.
+        use_scores: whether a keypoint is drawn as high as its score, or all of a person's, missing ones too, with 1.
+        normalization: arguments of `ops.images.normalize` (mean, std, bgr). None: ImageNet's, RGB.
+        color_jitter: strength of `ops.images.jitter`, the same change in all frames; 0 in the published recipe.
+        missed_share: of the keypoints that are taken away (`missed`); 0 in the published recipe.
+        shuffle_buffer: clips to draw the next one from. None: all where no videos are in the elements, but their paths,
+            or none are needed; else 1024.
+        **augmentation: `padding`, `short_side_px`, `area_range`, `aspect_range` of `ops.clips.training_video_clip`.
+
+    Returns:
+        A `tf.data.Dataset` of batches.
+
+    Raises:
+        ValueError: if there is nothing to make clips of. A video that cannot be decoded raises when its turn comes:
+            `check` first.
+
+    Example:
+        >>> batches = training(dataset, skeletons.COCO, batch_size=12)
+        >>> model.fit(batches, steps_per_epoch=100)
+
+    Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
+    """
+    rgb_frames, pose_frames, sizes = _shapes(dataset, rgb_shape, pose_shape)
+    words = sequences.num_words((rgb_frames or 0) + (pose_frames or 0))
+
+    def augment(index, element):
+        draws = tf.random.stateless_uniform((words + 2,), [2 * seed, index], 0, 2**31 - 1, tf.int32)
+        uniforms = tf.random.stateless_uniform((NUM_UNIFORMS,), [2 * seed + 1, index])
+        flip, colors, crop_uniforms = uniforms[0] < flip_probability, uniforms[1:4], uniforms[4:]
+        length = tf.shape(element["keypoints"])[1]
+        sampled_frames = _sample(length, rgb_frames, pose_frames, 1, aligned, draws[2:], random_start=True)
+        rgb, pose = (indices[0] for indices in sampled_frames)
+        if missed_share:
+            keypoints, scores = missed(element["keypoints"], element["scores"], draws[:2], missed_share)
+            element = element | {"keypoints": keypoints, "scores": scores}
+        pictures, keypoints, scores = _taken(_clip(element, rgb if rgb_frames else None), pose, use_scores)
+        pictures, keypoints, scores = clip_ops.training_video_clip(
+            pictures,
+            keypoints,
+            scores,
+            element["frame_size"],
+            crop_uniforms,
+            flip,
+            skeleton.flip_permutation,
+            **sizes,
+            **augmentation,
+        )
+        if rgb_frames and color_jitter:
+            pictures = image_ops.jitter(pictures, colors, color_jitter)
+        label = element["label"]
+        if flip_labels is not None:
+            label = tf.where(flip, tf.gather(tf.constant(flip_labels, tf.int64), label), label)
+        return _network_inputs(pictures, keypoints, scores, pose_frames, normalization), label
+
+    dataset = dataset if rgb_frames else _without_videos(dataset).cache()
+    elements = _shuffled_endlessly(dataset, seed, first_step * batch_size, shuffle_buffer)
+    return _batched(elements.enumerate(first_step * batch_size).map(augment, tf.data.AUTOTUNE), batch_size)
+
+
+def evaluation(
+    dataset,
+    batch_size=16,
+    rgb_shape=(8, 256, 256, 3),
+    pose_shape=(32, 64, 64, 17),
+    aligned=True,
+    use_scores=True,
+    padding=0.25,
+    normalization=None,
+    degrade=None,
+):
+    """Batches of one deterministic clip a video, in order, the last one as small as it comes.
+
+    Args:
+        dataset: of elements.
+        batch_size: clips a batch.
+        rgb_shape: as in `training`, but for the size: the whole box of the people is seen, no random crop of it
+            (`ops.clips.whole_side`).
+        pose_shape: likewise.
+        aligned: as in `training`.
+        use_scores: as in `training`.
+        padding: of the compact box, as a fraction of its half size.
+        normalization: as in `training`.
+        degrade: what to do to each clip before: a function of {"frames": [L, H, W, 3] uint8, left out where there are
+            none, "keypoints": [M, T, K, 2], "scores": [M, T, K]} and seeds [2], which are the clip's own, that gives
+            such a dict. None: nothing.
+
+    Returns:
+        A `tf.data.Dataset` of batches.
+
+    Example:
+        >>> dark = evaluation(dataset, degrade=lambda c, seeds: c | {"frames": darkened(c["frames"], seeds)})
+    """
+    rgb_frames, pose_frames, sizes = _shapes(dataset, rgb_shape, pose_shape)
+
+    def prepare(element):
+        length = tf.shape(element["keypoints"])[1]
+        rgb, pose = (indices[0] for indices in _sample(length, rgb_frames, pose_frames, 1, aligned))
+        clip = _clip(element, rgb if rgb_frames else None)
+        if degrade is not None:
+            clip = clip | degrade(clip, [0, tf.strings.to_hash_bucket_fast(element["name"], 2**31 - 1)])
+        pictures, keypoints, scores = _taken(clip, pose, use_scores)
+        pictures, keypoints, scores = clip_ops.evaluation_video_clip(
+            pictures, keypoints, scores, element["frame_size"], padding=padding, **sizes
+        )
+        return _network_inputs(pictures, keypoints, scores, pose_frames, normalization), element["label"]
+
+    return _batched(dataset.map(prepare, tf.data.AUTOTUNE), batch_size)
+
+
+# ---------------------------------------- parts of both
+def _shapes(dataset, rgb_shape, pose_shape):
+    """L and L' (None where there is no such shape), and the sizes as arguments of `ops.clips`."""
+    if rgb_shape is None and pose_shape is None:
+        raise ValueError("A clip has pictures or keypoints, got neither rgb_shape nor pose_shape; give one.")
+    if rgb_shape is not None and (len(rgb_shape) != 4 or rgb_shape[3] != 3):
+        raise ValueError(f"rgb_shape must be (frames, height, width, 3), got {tuple(rgb_shape)}; correct it.")
+    if rgb_shape is not None and not {"video", "path"} & set(dataset.element_spec):
+        raise ValueError("Pictures need a video in each element, got none; use another dataset, or rgb_shape=None.")
+    num_keypoints = dataset.element_spec["keypoints"].shape[2]
+    if pose_shape is not None and (len(pose_shape) != 4 or num_keypoints not in (None, pose_shape[3])):
+        raise ValueError(
+            f"pose_shape must be (frames, height, width, keypoints), got {tuple(pose_shape)} and {num_keypoints} "
+            "keypoints in the dataset; correct it."
+        )
+    rgb_frames, *rgb_size = (rgb_shape or (None, *pose_shape[1:]))[:3]
+    pose_frames, *pose_size = (pose_shape or (None, *rgb_shape[1:]))[:3]
+    return rgb_frames, pose_frames, {"rgb_size": tuple(rgb_size), "pose_size": tuple(pose_size)}
+
+
+def _sample(length, rgb_frames, pose_frames, num_clips, aligned, words=None, random_start=False):
+    """Indices of frames [N, L] and [N, L'], the same ones where only one of the numbers is given.
+
+    So a network of pictures alone sees the box of the people in these.
+    """
+    if rgb_frames and pose_frames:
+        return sequences.sample_rgb_and_pose(
+            length, rgb_frames, pose_frames, num_clips, words, random_start, aligned=aligned
+        )
+    indices = sequences.sample_frames(length, rgb_frames or pose_frames, num_clips, words, random_start)
+    return indices, indices
+
+
+def _clip(element, rgb):
+    """{"frames": those of the indices [L], if there are any, "keypoints" and "scores" of all frames}."""
+    clip = {"keypoints": element["keypoints"], "scores": element["scores"]}
+    if rgb is not None:
+        video = element["video"] if "video" in element else tf.io.read_file(element["path"])
+        clip["frames"] = decode(video, rgb, element["name"])
+    return clip
+
+
+def _taken(clip, pose, use_scores):
+    """Frames, or None, and keypoints and scores of the indices [L']."""
+    scores = clip["scores"] if use_scores else clip_ops.full_scores(clip["scores"])
+    return clip.get("frames"), *clip_ops.take_frames(clip["keypoints"], scores, pose)
+
+
+def _network_inputs(pictures, keypoints, scores, pose_frames, normalization):
+    inputs = {"keypoints": keypoints, "scores": scores} if pose_frames else {}
+    if pictures is not None:
+        inputs["rgb"] = image_ops.normalize(pictures, **(normalization or {}))
+    return inputs
+
+
+def _without_videos(dataset):
+    return dataset.map(lambda element: {key: element[key] for key in element if key not in ("video", "path")})
+
+
+def _shuffled_endlessly(dataset, seed, first, buffer_size):
+    """All elements again and again, each time in another order, from the first one wanted on."""
+    count = int(dataset.cardinality())
+    if count == 0:
+        raise ValueError("A dataset has at least one clip, got none; check the split and how it was prepared.")
+    if buffer_size is None:
+        buffer_size = SHUFFLE_BUFFER if "video" in dataset.element_spec or count < 0 else count
+    whole_passes = first // count if count > 0 else 0  # unknown where a dataset was filtered: then all are read
+
+    def shuffled(epoch):
+        tf.random.set_seed(1)  # of this small graph only: the global seed would change the order
+        order_seed = tf.random.stateless_uniform((), [seed, epoch], 1, 2**31 - 1, tf.int64)
+        return dataset.shuffle(buffer_size, seed=order_seed, reshuffle_each_iteration=False)
+
+    # Shuffling anew by epoch number: `shuffle().repeat()` would go on where the iterator before it stopped.
+    return tf.data.Dataset.counter(whole_passes).flat_map(shuffled).skip(first - whole_passes * max(count, 0))
+
+
+def _batched(dataset, batch_size):
+    """Pads people with zeros (score 0) to the most in each batch."""
+    return dataset.padded_batch(batch_size).prefetch(1)  # 60 MB a batch of 12 at 8 x 224 x 224 already
+
+
+def _find_videos(folder, names):
+    """The path of the video of each clip, by name."""
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {folder}; give the one that holds the videos.")
+    by_stem = {}
+    for file in sorted(folder.rglob("*")):
+        if file.suffix.lower() in CONTAINERS:
+            for stem in {file.stem, file.stem.removesuffix(RGB_ENDING)}:
+                by_stem.setdefault(stem, []).append(file)
+    found = {}
+    for name in names:
+        *parents, stem = pathlib.PurePosixPath(name).parts
+        there = by_stem.get(stem, [])
+        found[name] = [file for file in there if list(file.parts[-1 - len(parents) : -1]) == parents]
+    lacking = [name for name, files in found.items() if not files]
+    if lacking:
+        raise FileNotFoundError(
+            f"{folder} must have a video of each of {len(found)} clips, it has none of {len(lacking)} ({lacking[0]}"
+            f"{', ...' if len(lacking) > 1 else ''}); add them, or take the clips out of the split."
+        )
+    twice = next((name for name, files in found.items() if len(files) > 1), None)
+    if twice is not None:
+        files = " and ".join(str(file.relative_to(folder)) for file in found[twice])
+        raise ValueError(f"{folder} must have one video of a clip, it has {files} of {twice}; take one away.")
+    return {name: file for name, (file,) in found.items()}
+
+
+class _Located:
+    """The clips of an annotation file, each with the path of its video."""
+
+    def __init__(self, elements, paths):
+        self._elements, self._paths = elements, paths
+
+    def __getitem__(self, name):
+        return self._elements[name] | {"path": str(self._paths[name])}
+
+
+def _from_elements(elements, keys, skeleton, source):
+    """A dataset of `elements[key]` for each key; an element is fetched when its turn comes."""
+    signature = {
+        source: tf.TensorSpec((), tf.string),
+        "keypoints": tf.TensorSpec((None, None, skeleton.num_keypoints, 2), tf.float32),
+        "scores": tf.TensorSpec((None, None, skeleton.num_keypoints), tf.float32),
+        "frame_size": tf.TensorSpec((2,), tf.int32),
+        "label": tf.TensorSpec((), tf.int64),
+        "name": tf.TensorSpec((), tf.string),
+    }
+    dataset = tf.data.Dataset.from_generator(lambda: (elements[key] for key in keys), output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(keys)))
+
+
+# ---------------------------------------- reading, with errors that name the clip
+def _probe(content, name):
+    return _named(name, frames.probe, content)
+
+
+def _read_file(path, name):
+    return _named(name, pathlib.Path(path).read_bytes)
+
+
+def _read_frames(content, indices, name):
+    return _named(name, frames.read, content, indices)
+
+
+def _named(name, function, *arguments):
+    """Calls a function and has its error name the clip."""
+    try:
+        return function(*arguments)
+    except (ValueError, IndexError, OSError) as error:
+        raise ValueError(f"Clip {name}: {error}") from error

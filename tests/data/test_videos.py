@@ -1,0 +1,607 @@
+"""The pipeline of video and skeleton: sources, bad input, pictures and keypoints that belong together."""
+
+import itertools
+import pickle
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from kerapose.data import frames, videos
+from kerapose.ops import sequences
+from kerapose.skeletons import COCO
+
+HEIGHT, WIDTH = 96, 128
+RGB, POSE = (4, 48, 48, 3), (8, 24, 24, 17)
+RAW = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}  # pixels come out as they are
+LENGTHS = (20, 9, 30, 3, 8, 1, 13)
+LEFT_EYE, RIGHT_EYE = 1, 2
+MIRRORED = [label + 7 for label in range(7)]  # so that labels tell which clips are mirrored
+
+
+def walk(seed=0, people=1, length=30):
+    """People of random shape who drift through the frame; their two eyes stay apart and away from all else."""
+    random = np.random.default_rng(seed)
+    keypoints = random.uniform((30, 50), (90, 85), (people, 1, 17, 2)) + random.normal(0, 0.3, (people, length, 17, 2))
+    drift = np.linspace(0, 20, length)[:, None]
+    keypoints[0, :, LEFT_EYE] = (40, 20) + drift * (1, 0.3)
+    keypoints[0, :, RIGHT_EYE] = (70, 25) + drift * (1, 0.3)
+    return keypoints.astype("float32")
+
+
+def picture(keypoints, t):
+    """A frame whose grey tells its index and whose dots are the eyes: red the left one, blue the right one."""
+    image = np.full((HEIGHT, WIDTH, 3), 40 + 4 * t, np.uint8)
+    for joint, color in ((LEFT_EYE, (255, 0, 0)), (RIGHT_EYE, (0, 0, 255))):
+        center = tuple(int(round(16 * float(x) - 8)) for x in keypoints[0, t, joint])  # 16ths of a pixel
+        cv2.circle(image, center, 16 * 4, color, -1, cv2.LINE_AA, 4)
+    return image
+
+
+def video_of(keypoints):
+    """A film of it that loses nothing to speak of."""
+    images = [picture(keypoints, t) for t in range(keypoints.shape[1])]
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 98, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    return frames.wrap_jpegs([cv2.imencode(".jpg", image[..., ::-1], quality)[1].tobytes() for image in images], 25)
+
+
+def make_arrays():
+    """Arguments of `from_arrays`: one class a clip; every third clip shows two people."""
+    keypoints = [walk(i, 1 + (i % 3 == 2), length) for i, length in enumerate(LENGTHS)]
+    scores = [np.random.default_rng(i).uniform(0.1, 1, k.shape[:3]).astype("float32") for i, k in enumerate(keypoints)]
+    contents = [video_of(k) for k in keypoints]
+    return {"videos": contents, "keypoints": keypoints, "scores": scores, "labels": list(range(len(LENGTHS)))}
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    return make_arrays()
+
+
+@pytest.fixture(scope="module")
+def dataset(arrays):
+    return videos.from_arrays(**arrays, skeleton=COCO)
+
+
+@pytest.fixture(scope="module")
+def evaluated(dataset):
+    return read(evaluation(dataset))
+
+
+def training(dataset, **changes):
+    options = {"batch_size": 4, "rgb_shape": RGB, "pose_shape": POSE, "seed": 3, "flip_labels": MIRRORED}
+    return videos.training(dataset, COCO, **options | changes)
+
+
+def evaluation(dataset, **changes):
+    options = {"batch_size": 4, "rgb_shape": RGB, "pose_shape": POSE, "normalization": RAW}
+    return videos.evaluation(dataset, **options | changes)
+
+
+def read(batches, count=None):
+    """The first batches as NumPy arrays: [(inputs, labels), ...]."""
+    return list((batches if count is None else batches.take(count)).as_numpy_iterator())
+
+
+def single(batches):
+    """The clips of some batches, one after the other: [(inputs, label), ...]."""
+    return [
+        ({key: value[i] for key, value in inputs.items()}, label)
+        for inputs, labels in batches
+        for i, label in enumerate(labels)
+    ]
+
+
+def assert_same(batches, expected):
+    assert len(batches) == len(expected)
+    for (inputs, labels), (wanted, wanted_labels) in zip(batches, expected, strict=True):
+        assert set(inputs) == set(wanted)
+        for key in inputs:
+            np.testing.assert_array_equal(inputs[key], wanted[key])
+        np.testing.assert_array_equal(labels, wanted_labels)
+
+
+# ---------------------------------------------------------------------------------------------------- sources
+def test_from_arrays_gives_the_arrays_back(arrays, dataset):
+    assert int(dataset.cardinality()) == len(LENGTHS)
+    for i, element in enumerate(dataset.as_numpy_iterator()):
+        assert element["video"] == arrays["videos"][i]
+        np.testing.assert_array_equal(element["keypoints"], arrays["keypoints"][i])
+        np.testing.assert_array_equal(element["scores"], arrays["scores"][i])
+        np.testing.assert_array_equal(element["frame_size"], [HEIGHT, WIDTH])  # read off the video
+        assert element["label"] == i and element["name"] == str(i).encode()
+
+
+@pytest.fixture(scope="module")
+def folder(arrays, tmp_path_factory):
+    """The first four videos as files, of which the last two are where and as NTU RGB+D has them."""
+    folder = tmp_path_factory.mktemp("videos")
+    (folder / "nturgb+d_rgb").mkdir()
+    for i, name in enumerate(["clip0.mkv", "clip1.MKV", "nturgb+d_rgb/clip2_rgb.mkv", "nturgb+d_rgb/clip3_rgb.mkv"]):
+        (folder / name).write_bytes(arrays["videos"][i])
+    (folder / "clip0.txt").write_text("not a video")
+    return folder
+
+
+def test_paths_are_read_when_their_turn_comes(arrays, dataset, folder):
+    paths = [folder / "clip0.mkv", str(folder / "clip1.MKV")]
+    given = {key: arrays[key][:2] for key in ("keypoints", "scores", "labels")}
+    by_path = videos.from_arrays(paths, **given, skeleton=COCO)
+    assert set(by_path.element_spec) == set(dataset.element_spec) - {"video"} | {"path"}
+    for element, path in zip(by_path.as_numpy_iterator(), paths, strict=True):
+        assert element["path"].decode() == str(path)
+        np.testing.assert_array_equal(element["frame_size"], [HEIGHT, WIDTH])
+
+
+def test_from_arrays_wants_a_label_for_each_video(arrays):
+    with pytest.raises(ValueError, match="got 7 videos, 7 arrays of keypoints and 1 labels; match them"):
+        videos.from_arrays(arrays["videos"], arrays["keypoints"], [0], COCO)
+
+
+def save_pyskl(path, arrays, names):
+    annotations = [
+        {
+            "frame_dir": name,
+            "label": i,
+            "img_shape": (HEIGHT, WIDTH),
+            "total_frames": arrays["keypoints"][i].shape[1],
+            "keypoint": arrays["keypoints"][i],
+            "keypoint_score": arrays["scores"][i],
+        }
+        for i, name in enumerate(names)
+    ]
+    splits = {"train": names[2:] + names[:1], "all": names}
+    path.write_bytes(pickle.dumps({"split": splits, "annotations": annotations}))
+    return path
+
+
+def test_from_pyskl_equals_from_arrays(tmp_path, arrays, dataset, folder, evaluated):
+    path = save_pyskl(tmp_path / "set.pkl", arrays, [f"clip{i}" for i in range(4)])
+    found = videos.from_pyskl(folder, path, "train", COCO, num_classes=4)
+    assert int(found.cardinality()) == 3
+    expected = list(dataset.as_numpy_iterator())
+    for element, i in zip(found.as_numpy_iterator(), (2, 3, 0), strict=True):
+        assert element["name"] == f"clip{i}".encode() and element["label"] == i
+        for key in ("keypoints", "scores", "frame_size"):
+            np.testing.assert_array_equal(element[key], expected[i][key])
+    assert videos.check(found, COCO, 4) == 3
+    for (clip, label), i in zip(single(read(evaluation(found))), (2, 3, 0), strict=True):
+        assert label == i
+        for key in clip:
+            np.testing.assert_array_equal(clip[key], single(evaluated)[i][0][key])
+
+
+def test_from_pyskl_names_what_is_missing_or_twice(tmp_path, arrays, folder):
+    path = save_pyskl(tmp_path / "set.pkl", arrays, ["clip0", "clip1", "other", "another"])
+    with pytest.raises(ValueError, match="has the splits train, all, got 'test'; use one of them"):
+        videos.from_pyskl(folder, path, "test", COCO)
+    with pytest.raises(FileNotFoundError, match=r"a video of each of 4 clips, it has none of 2 \(other, ...\); add"):
+        videos.from_pyskl(folder, path, "all", COCO)
+    with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; give the one that holds the videos"):
+        videos.from_pyskl(tmp_path / "nowhere", path, "all", COCO)
+    (tmp_path / "below").mkdir()
+    for name in ("clip0.mp4", "below/clip0_rgb.avi"):
+        (tmp_path / name).write_bytes(b"")
+    path = save_pyskl(tmp_path / "one.pkl", arrays, ["clip0"])
+    with pytest.raises(ValueError, match=r"it has below/clip0_rgb.avi and clip0.mp4 of clip0; take one away"):
+        videos.from_pyskl(tmp_path, path, "all", COCO)
+    path = save_pyskl(tmp_path / "placed.pkl", arrays, ["below/clip0"])  # a folder in a name says which
+    assert int(videos.from_pyskl(tmp_path, path, "all", COCO).cardinality()) == 1
+
+
+class Films(tfds.core.GeneratorBasedBuilder):
+    """The clips above with and without their videos."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name="whole"), tfds.core.BuilderConfig(name="mute")]
+
+    def _info(self):
+        features = {
+            "keypoints": tfds.features.Tensor(shape=(None, None, 17, 2), dtype=np.float32, encoding="zlib"),
+            "scores": tfds.features.Tensor(shape=(None, None, 17), dtype=np.float32, encoding="zlib"),
+            "frame_size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
+            "label": tfds.features.ClassLabel(num_classes=7),
+            "name": tfds.features.Text(),
+        }
+        if self.builder_config.name == "whole":
+            features["video"] = tfds.features.Scalar(np.object_)
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        keys = list(self.info.features)
+        for element in videos.from_arrays(**make_arrays(), skeleton=COCO).take(4).as_numpy_iterator():
+            yield element["name"].decode(), {key: element[key] for key in keys}
+
+
+def test_from_tfds_equals_from_arrays(tmp_path, dataset):
+    for config in ("whole", "mute"):
+        Films(data_dir=str(tmp_path), config=config).download_and_prepare()
+    stored, info = videos.from_tfds("films/whole", "train", str(tmp_path))
+    assert info.features["label"].num_classes == 7
+    assert videos.check(stored, COCO, 7) == 4
+    expected = list(dataset.as_numpy_iterator())
+    for element in stored.as_numpy_iterator():
+        for key, value in element.items():
+            np.testing.assert_array_equal(value, expected[element["label"]][key])
+    with pytest.raises(ValueError, match="films/mute has none; use another or `data.clips`"):
+        videos.from_tfds("films/mute", "train", str(tmp_path))
+    with pytest.raises(videos.NotPreparedError, match="nobodys_films is not prepared in .*; run: python"):
+        videos.from_tfds("nobodys_films", "train", str(tmp_path))
+
+
+# ---------------------------------------------------------------------------------------------------- bad input
+def bad_clips(good):
+    """Arguments of `from_arrays` for one clip each, and what is said of it."""
+    content, points = good["videos"][0], good["keypoints"][0]
+    nan = points.copy()
+    nan[0, 4, 3:5] = np.nan
+    sizes = {"frame_sizes": [(WIDTH, HEIGHT)]}
+    return {
+        "other length": (
+            content,
+            points[:, :19],
+            0,
+            {},
+            "every frame .* got 19 of them and 20 frames in clip bad; give",
+        ),
+        "other shape": (
+            content,
+            points,
+            0,
+            sizes,
+            "got 96 x 128 pixels and 128 x 96 of the video in clip bad; correct",
+        ),
+        "NaN": (content, nan, 0, {}, "finite, got 2 keypoints with NaN or infinity in clip bad"),
+        "nobody": (content, np.zeros_like(points), 0, {}, "got no score of 0.001 or more in clip bad"),
+        "label": (content, points, 3, {}, "0 to 2, got 3 in clip bad"),
+        "no video": (b"GIF89a, say", points, 0, {}, "Clip bad: "),
+        "truncated": (content[: len(content) // 2], points, 0, {}, "[Cc]lip bad"),
+        "empty": (b"", points, 0, {}, "Clip bad: "),
+    }
+
+
+@pytest.mark.parametrize(
+    "case", ["other length", "other shape", "NaN", "nobody", "label", "no video", "truncated", "empty"]
+)
+def test_bad_clips_are_refused_by_name(arrays, dataset, case):
+    content, points, label, others, message = bad_clips(arrays)[case]
+    with pytest.raises(ValueError, match=message) as from_arrays_error:
+        videos.from_arrays([content], [points], [label], COCO, names=["bad"], num_classes=3, **others)
+    bad = {
+        "video": content,
+        "keypoints": points,
+        "scores": np.any(points != 0, axis=-1).astype("float32"),
+        "frame_size": np.array(others.get("frame_sizes", [(HEIGHT, WIDTH)])[0], "int32"),
+        "label": np.int64(label),
+        "name": "bad",
+    }
+    good = next(dataset.as_numpy_iterator())
+    both = tf.data.Dataset.from_generator(lambda: iter([good, bad]), output_signature=dataset.element_spec)
+    with pytest.raises(ValueError, match=message) as check_error:
+        videos.check(both, COCO, 3)
+    assert str(check_error.value) == str(from_arrays_error.value)
+    assert str(check_error.value).count("\n") == 0
+
+
+def test_check_counts_and_wants_a_clip(dataset):
+    assert videos.check(dataset, COCO, 7) == 7
+    with pytest.raises(ValueError, match="at least one clip, got none; check the split"):
+        videos.check(dataset.take(0), COCO, 7)
+    with pytest.raises(ValueError, match="at least one clip, got none; check the split"):
+        training(dataset.take(0))
+
+
+@pytest.mark.parametrize(("height", "width", "fits"), [(48, 64, True), (50, 66, True), (48, 72, False)])
+def test_a_compressed_video_keeps_its_shape(arrays, height, width, fits):
+    images = np.full((5, height, width, 3), 90, np.uint8)
+    given = {"videos": [frames.encode(images, 25)], "keypoints": [arrays["keypoints"][0][:, :5]], "labels": [0]}
+    if fits:
+        videos.from_arrays(**given, skeleton=COCO, frame_sizes=(HEIGHT, WIDTH))
+    else:
+        with pytest.raises(ValueError, match="got 128 x 96 pixels and 72 x 48 of the video in clip 0"):
+            videos.from_arrays(**given, skeleton=COCO, frame_sizes=(HEIGHT, WIDTH))
+
+
+def test_a_video_that_fails_late_is_named(dataset):
+    cut = dataset.skip(2).map(lambda element: element | {"video": tf.strings.substr(element["video"], 0, 700)})
+    decoded = cut.map(lambda element: videos.decode(element["video"], [0], tf.strings.join(["clip", element["name"]])))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Clip clip2: "):
+        next(iter(decoded))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rgb_shape": None, "pose_shape": None}, "got neither rgb_shape nor pose_shape; give one"),
+        ({"rgb_shape": (4, 48, 48)}, r"rgb_shape must be \(frames, height, width, 3\), got \(4, 48, 48\)"),
+        ({"pose_shape": (8, 24, 24, 16)}, r"got \(8, 24, 24, 16\) and 17 keypoints in the dataset"),
+    ],
+)
+def test_wrong_shapes_are_refused(dataset, changes, message):
+    for batches in (training, evaluation):
+        with pytest.raises(ValueError, match=message):
+            batches(dataset, **changes)
+
+
+def test_pictures_need_videos(dataset):
+    mute = dataset.map(lambda element: {key: element[key] for key in element if key != "video"})
+    with pytest.raises(ValueError, match="need a video in each element, got none; use another dataset, or rgb_shape"):
+        evaluation(mute)
+
+
+# ---------------------------------------------------------------------------------------------------- training
+@pytest.fixture(scope="module")
+def pipeline(dataset):
+    return training(dataset)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(pipeline):
+    return read(pipeline, 14)  # 8 passes over 7 clips
+
+
+def test_batches_have_the_promised_shapes(uninterrupted):
+    for inputs, labels in uninterrupted:
+        people = 1 + max(label % 7 % 3 == 2 for label in labels)
+        shapes = {key: (value.shape, value.dtype) for key, value in inputs.items()}
+        assert shapes == {
+            "rgb": ((4, *RGB), np.float32),
+            "keypoints": ((4, people, 8, 17, 2), np.float32),
+            "scores": ((4, people, 8, 17), np.float32),
+        }
+        assert labels.shape == (4,) and labels.dtype == np.int64
+
+
+def test_a_seed_makes_the_batches(pipeline, uninterrupted):
+    tf.random.set_seed(99)  # somebody else's seed
+    assert_same(read(pipeline, 2), uninterrupted[:2])
+
+
+def test_every_clip_is_seen_once_a_pass(uninterrupted):
+    passes = np.concatenate([labels for _, labels in uninterrupted]).reshape(8, 7) % 7
+    np.testing.assert_array_equal(np.sort(passes), np.tile(np.arange(7), (8, 1)))
+    assert len(set(map(tuple, passes))) == 8
+    seen = [inputs["rgb"][i] for inputs, labels in uninterrupted for i in np.flatnonzero(labels % 7 == 2)]
+    assert all((a != b).any() for a, b in itertools.combinations(seen, 2))
+
+
+def test_a_run_that_was_cut_short_goes_on_with_its_batches(dataset, uninterrupted):
+    assert_same(read(training(dataset, first_step=4), 2), uninterrupted[4:6])  # in the third pass
+
+
+def test_decoding_stays_parallel_where_operations_are_deterministic():
+    # tf.data runs a map one element at a time there if it has an operation that counts as stateful.
+    graph = tf.function(videos.decode).get_concrete_function(tf.TensorSpec((), tf.string), tf.TensorSpec(4, tf.int32))
+    types = {operation.type for operation in graph.graph.get_operations()}
+    assert "PyFuncStateless" in types and not types & {"PyFunc", "EagerPyFunc"}
+
+
+def pixels(rgb):
+    """Normalized pictures as they were, 0 .. 255."""
+    return (rgb * [0.229, 0.224, 0.225] + [0.485, 0.456, 0.406]) * 255
+
+
+def dots(image):
+    """Where the centres of the red and the blue dot of a picture are, pixels; None where one is not wholly inside."""
+    red, green, blue = np.moveaxis(image, -1, 0)
+    for color in (red - np.maximum(green, blue), blue - np.maximum(red, green)):
+        weight = np.where(color > 60, color, 0.0)
+        rows, columns = np.indices(weight.shape) + 0.5
+        if weight[[0, -1]].any() or weight[:, [0, -1]].any() or not weight.any():
+            yield None
+        else:
+            yield np.array([(columns * weight).sum(), (rows * weight).sum()]) / weight.sum()
+
+
+def test_keypoints_lie_on_what_the_pictures_show(uninterrupted):
+    counts = [0, 0]
+    for clip, label in single(uninterrupted):
+        mirrored = int(label >= 7)
+        eyes = (RIGHT_EYE, LEFT_EYE) if mirrored else (LEFT_EYE, RIGHT_EYE)
+        for i, image in enumerate(pixels(clip["rgb"])):
+            keypoints = clip["keypoints"][0, 2 * i] * 2  # on one clock; the volume is half as large as the picture
+            for place, joint in zip(dots(image), eyes, strict=True):
+                if place is not None:
+                    np.testing.assert_allclose(place, keypoints[joint], atol=0.5)
+                    counts[mirrored] += 1
+    assert min(counts) > 30
+
+
+def shown(clip):
+    """The frames that the pictures of a clip are of, by their grey: [L]."""
+    return np.rint((np.median(pixels(clip["rgb"]), axis=(1, 2, 3)) - 40) / 4).astype(int)
+
+
+def test_pictures_are_on_the_clock_of_the_keypoints(dataset, uninterrupted):
+    for clip, label in single(uninterrupted):
+        drawn = shown(clip)
+        assert (drawn < LENGTHS[label % 7]).all()
+        if label % 7 == 4:  # of 8 frames each is drawn once as a keypoint
+            np.testing.assert_array_equal(drawn, [0, 2, 4, 6])
+    unaligned = single(read(training(dataset, aligned=False), 8))
+    drawn = np.array([shown(clip) for clip, label in unaligned if label % 7 == 4])
+    assert len(drawn) >= 4
+    assert (drawn // 2 == np.arange(4)).all()  # one of each segment of two
+    assert (drawn != np.arange(0, 8, 2)).any()
+
+
+def test_missed_keypoints_and_colours_are_augmentations(dataset, uninterrupted):
+    changed = read(training(dataset, missed_share=0.5, color_jitter=0.5), 4)
+    lost, ratios = [], []
+    for (inputs, labels), (others, other_labels) in zip(uninterrupted, changed, strict=False):
+        np.testing.assert_array_equal(labels, other_labels)
+        lost.append((others["scores"][:, 0] == 0).mean())
+        assert pixels(others["rgb"]).min() > -0.01 and pixels(others["rgb"]).max() < 255.01
+        means = [np.median(pixels(x["rgb"]), axis=(2, 3, 4)) for x in (inputs, others)]  # [B, L]
+        ratios.append(means[1] / means[0])
+    assert 0.35 < np.mean(lost) < 0.65
+    assert all((inputs["scores"][:, 0] > 0).all() for inputs, _ in uninterrupted)
+    ratios = np.concatenate(ratios)  # [clips, L]
+    assert ratios.min() < 0.8 and ratios.max() > 1.2
+    assert np.ptp(ratios, axis=1).max() < 0.1  # the same change in all pictures of a clip
+
+
+def test_keypoints_alone_need_no_video_and_resume_too(dataset):
+    unreadable = dataset.map(lambda element: element | {"video": tf.constant(b"no video")})
+    batches = read(training(unreadable, rgb_shape=None), 4)
+    assert set(batches[0][0]) == {"keypoints", "scores"}
+    assert_same(read(training(unreadable, rgb_shape=None, first_step=2), 2), batches[2:])
+
+
+# ---------------------------------------------------------------------------------------------------- evaluation
+def slow_clip(video, keypoints, indices, rgb_size, pose_size):
+    """Cut to the compact box by OpenCV; what lies beyond the frame is black."""
+    present = np.where(keypoints != 0, keypoints, np.nan)
+    low, high = np.nanmin(present, axis=(0, 1, 2)), np.nanmax(present, axis=(0, 1, 2))
+    centre, half = (low + high) / 2, ((high - low) / 2).max() * 1.25
+    corner, end = np.trunc(centre - half).astype(int), np.trunc(centre + half).astype(int)
+    pad = max(0, *-corner, *(end - frames.probe(video).frame_size[::-1]))
+    images = np.pad(frames.read(video, indices), ((0, 0), (pad, pad), (pad, pad), (0, 0))).astype("float32")
+    (left, top), (right, bottom) = corner + pad, end + pad
+    cut = [cv2.resize(image[top:bottom, left:right], rgb_size[::-1]) for image in images]
+    return np.stack(cut), np.where(keypoints != 0, (keypoints - corner) * pose_size[::-1] / (end - corner), 0)
+
+
+def test_evaluation_equals_a_slow_one(arrays, evaluated):
+    assert [len(labels) for _, labels in evaluated] == [4, 3]
+    for i, (clip, label) in enumerate(single(evaluated)):
+        assert label == i
+        pose = np.asarray(sequences.sample_frames(LENGTHS[i], 8))[0]
+        points = arrays["keypoints"][i][:, pose]
+        images, moved = slow_clip(arrays["videos"][i], points, pose[::2].tolist(), RGB[1:3], POSE[1:3])
+        np.testing.assert_allclose(clip["rgb"], images, atol=0.02)
+        people = len(points)
+        np.testing.assert_allclose(clip["keypoints"][:people], moved, atol=1e-4)
+        np.testing.assert_array_equal(clip["scores"][:people], arrays["scores"][i][:, pose])
+        assert (clip["scores"][people:] == 0).all()
+
+
+def test_keypoints_alone_are_those_of_the_joint_clips(dataset, evaluated):
+    alone = read(evaluation(dataset, rgb_shape=None, use_scores=False))
+    for (inputs, labels), (wanted, _) in zip(alone, evaluated, strict=True):
+        assert set(inputs) == {"keypoints", "scores"}
+        np.testing.assert_array_equal(inputs["keypoints"], wanted["keypoints"])
+        is_person = np.arange(2) <= (labels % 3 == 2)[:, None]  # [B, M]
+        np.testing.assert_array_equal(
+            inputs["scores"], np.broadcast_to(is_person[..., None, None], (len(labels), 2, 8, 17))
+        )
+
+
+def test_pictures_alone_show_the_people_of_their_own_frames_and_are_normalized_as_in_imagenet(arrays, dataset):
+    clips = single(read(evaluation(dataset, pose_shape=None, normalization=None)))
+    for i, (clip, _) in enumerate(clips):
+        assert set(clip) == {"rgb"}
+        drawn = np.asarray(sequences.sample_frames(LENGTHS[i], 4))[0]
+        points = arrays["keypoints"][i][:, drawn]
+        images, _ = slow_clip(arrays["videos"][i], points, drawn.tolist(), RGB[1:3], POSE[1:3])
+        np.testing.assert_allclose(pixels(clip["rgb"]), images, atol=0.02)
+
+
+def test_keypoints_are_scaled_to_a_compressed_video(arrays, evaluated):
+    small = [cv2.resize(picture(arrays["keypoints"][4], t), (64, 48), interpolation=cv2.INTER_AREA) for t in range(8)]
+    given = {"keypoints": arrays["keypoints"][4:5], "scores": arrays["scores"][4:5], "labels": [4]}
+    content = frames.encode(np.stack(small), 25)
+    compressed = videos.from_arrays([content], **given, skeleton=COCO, frame_sizes=(HEIGHT, WIDTH))
+    (clip, _), (other, _) = single(read(evaluation(compressed)))[0], single(evaluated)[4]
+    np.testing.assert_allclose(clip["keypoints"], other["keypoints"][:1], atol=0.7)  # boxes have whole pixels
+    np.testing.assert_allclose(clip["rgb"].mean(axis=(2, 3)), other["rgb"].mean(axis=(2, 3)), atol=8)
+
+
+def test_clips_can_be_degraded(dataset, evaluated):
+    def degrade(clip, seeds):
+        assert clip["keypoints"].shape[1] is None  # all frames
+        keypoints, scores = videos.missed(clip["keypoints"], clip["scores"], seeds, 0.5)
+        return {"frames": videos.darkened(clip["frames"], seeds, 0.1), "keypoints": keypoints, "scores": scores}
+
+    batches = evaluation(dataset, degrade=degrade)
+    degraded, again = single(read(batches)), single(read(batches))
+    np.testing.assert_array_equal(again[5][0]["rgb"], degraded[5][0]["rgb"])
+    for (clip, _), (plain, _) in zip(degraded, single(evaluated), strict=True):
+        assert 0.05 < clip["rgb"].mean() / plain["rgb"].mean() < 0.15
+    lost = [(clip["scores"][0] == 0).mean() for clip, _ in degraded]
+    assert 0.2 < np.mean(lost) < 0.8
+    assert len(set(lost)) > 3
+
+
+def test_real_videos_pass(shared_data):
+    paths = [shared_data("videos") / name for name in ("mmpose_demo.mp4", "demo_skeleton.mp4")]
+    keypoints = []
+    for path in paths:
+        info = frames.probe(path)
+        (height, width), random = info.frame_size, np.random.default_rng(0)
+        body = random.uniform((0.4 * width, 0.2 * height), (0.6 * width, 0.9 * height), (1, 1, 17, 2))
+        keypoints.append(np.tile(body, (1, info.num_frames, 1, 1)).astype("float32"))
+    dataset = videos.from_arrays(paths, keypoints, [0, 1], COCO)
+    for i, (clip, _) in enumerate(single(read(evaluation(dataset)))):
+        pose = np.asarray(sequences.sample_frames(keypoints[i].shape[1], 8))[0]
+        images, moved = slow_clip(paths[i], keypoints[i][:, pose], pose[::2].tolist(), RGB[1:3], POSE[1:3])
+        np.testing.assert_allclose(clip["rgb"], images, atol=0.05)
+        np.testing.assert_allclose(clip["keypoints"], moved, atol=1e-4)
+
+
+# ---------------------------------------------------------------------------------------------------- many clips
+@pytest.mark.parametrize("aligned", [True, False])
+def test_sampled_gives_the_frames_of_all_clips(arrays, dataset, aligned):
+    for i, element in enumerate(dataset.take(3)):
+        inputs = videos.sampled(element, 4, 8, num_clips=3, aligned=aligned)
+        rgb, _ = sequences.sample_rgb_and_pose(LENGTHS[i], 4, 8, 3, aligned=aligned)
+        expected = frames.read(arrays["videos"][i], np.asarray(rgb).ravel().tolist())
+        np.testing.assert_array_equal(inputs["frames"], expected)
+        np.testing.assert_array_equal(inputs["keypoints"], arrays["keypoints"][i])
+        np.testing.assert_array_equal(inputs["scores"], arrays["scores"][i])
+        np.testing.assert_array_equal(inputs["frame_size"], [HEIGHT, WIDTH])
+
+
+def test_sampled_for_one_pathway(dataset):
+    element = next(iter(dataset))
+    inputs = next(iter(dataset.map(lambda element: videos.sampled(element, rgb_frames=4, num_clips=2))))
+    expected = videos.decode(element["video"], sequences.sample_frames(LENGTHS[0], 4, 2)[0])
+    np.testing.assert_array_equal(inputs["frames"][:4], expected)
+    inputs = videos.sampled(element | {"video": b"no video"}, pose_frames=4, num_clips=2)
+    assert set(inputs) == {"keypoints", "scores", "frame_size"}
+
+
+# ---------------------------------------------------------------------------------------------------- degraded input
+def test_darkened_is_dark_noisy_and_repeatable():
+    bright = np.random.default_rng(0).integers(0, 256, (3, 50, 60, 3), dtype=np.uint8)
+    dark = videos.darkened(bright, [1, 2], light=0.2, noise_levels=3.0).numpy()
+    assert dark.dtype == np.uint8 and dark.shape == bright.shape
+    inside = bright > 80  # where noise cannot reach 0
+    noise = (dark - 0.2 * bright)[inside]
+    assert abs(noise.mean()) < 0.1
+    assert abs(noise.std() - 3.0) < 0.1
+    np.testing.assert_array_equal(videos.darkened(bright, [1, 2], 0.2, 3.0), dark)
+    assert (videos.darkened(bright, [1, 3], 0.2, 3.0).numpy() != dark).any()
+    np.testing.assert_array_equal(videos.darkened(bright, [0, 0], light=1.0, noise_levels=0.0), bright)
+    assert videos.darkened(np.full((9, 9, 3), 250, np.uint8), [0, 0], 1.0, 40.0).numpy().max() == 255  # does not wrap
+
+
+def test_missed_loses_whole_runs_of_a_share():
+    keypoints, scores = np.full((2, 200, 17, 2), 7.0, "float32"), np.full((2, 200, 17), 0.8, "float32")
+    for share in (0.2, 0.5):
+        points, left = (x.numpy() for x in videos.missed(keypoints, scores, [5, 6], share))
+        lost = left == 0
+        np.testing.assert_array_equal(points, np.where(lost[..., None], 0, keypoints))
+        np.testing.assert_array_equal(left, np.where(lost, 0, scores))
+        assert abs(lost.mean() - share) < 0.04
+        changes = (lost[:, 1:] != lost[:, :-1]).mean()
+        assert abs(changes - 2 * share * (1 - share) / 8) < 0.015  # decided anew every 8 frames
+        assert (lost[:, :, 0] != lost[:, :, 1]).any()
+        assert (lost[0] != lost[1]).any()
+    np.testing.assert_array_equal(videos.missed(keypoints, scores, [5, 6], 0.5)[1], left)
+    assert (videos.missed(keypoints, scores, [5, 7], 0.5)[1].numpy() != left).any()
+    for share, kept in ((0.0, 0.8), (1.0, 0.0)):
+        np.testing.assert_array_equal(videos.missed(keypoints, scores, [5, 6], share)[1], np.float32(kept))
+
+
+def test_missed_inside_a_graph():
+    specs = tf.TensorSpec((None, None, 17, 2)), tf.TensorSpec((None, None, 17)), tf.TensorSpec(2, tf.int32)
+    graph = tf.function(videos.missed, input_signature=specs)
+    given = walk(people=2), np.ones((2, 30, 17), "float32"), [1, 2]
+    for inside, outside in zip(graph(*given), videos.missed(*given), strict=True):
+        np.testing.assert_array_equal(inside, outside)

@@ -5,6 +5,8 @@
     python datasets/build.py jhmdb --manual_dir=DIR                 # DIR holds DD-Net's GT_*.pkl
     python datasets/build.py pyskl_clips/ntu60 --manual_dir=DIR     # DIR holds ntu60_hrnet.pkl
     python datasets/build.py pyskl_clips/custom --file=my.pkl --class_names=my.txt --skeleton=coco
+    python datasets/build.py rgb_pose_clips/ntu60 --manual_dir=DIR  # DIR holds ntu60_hrnet.pkl and the videos
+    python datasets/build.py penn_action --manual_dir=DIR           # DIR holds frames/ and labels/
     python datasets/build.py coco_keypoints/2017                    # downloads 20 GB
     python datasets/build.py coco_keypoints/mice --annotations=train:train.json,test:test.json --images=DIR
     python datasets/build.py mpii --manual_dir=DIR                  # DIR holds images/, train.json and valid.json
@@ -30,6 +32,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]  # the builders are packages of thi
 # The flags that describe files of one's own, by data set; the first of them is the one that makes it one's own.
 OWN_FILE_FLAGS = {
     "pyskl_clips": ("file", "num_classes", "class_names", "skeleton"),
+    "rgb_pose_clips": ("file", "num_classes", "class_names", "skeleton"),
     "coco_keypoints": ("annotations", "images", "category", "flip_pairs", "sigmas", "skip_corrupt"),
 }
 COUNTED = ("crowds", "people_without_keypoints", "boxes_without_area")
@@ -219,10 +222,11 @@ def define_flags():
     flags.DEFINE_string("data_dir", None, "Where data sets are kept; TFDS's own folder by default.")
     flags.DEFINE_string("manual_dir", None, "Where the files you downloaded are; DATA_DIR/downloads/manual by default.")
     flags.DEFINE_bool("overwrite", False, "Build again what is there; the old one goes once the new one is complete.")
-    flags.DEFINE_string("file", None, "pyskl_clips/custom: your annotation file.")
-    flags.DEFINE_integer("num_classes", None, "pyskl_clips/custom: how many classes it has.", lower_bound=1)
-    flags.DEFINE_string("class_names", None, "pyskl_clips/custom: a text file with one class name a line.")
-    flags.DEFINE_string("skeleton", None, "pyskl_clips/custom: its keypoint set, one of those in kerapose.skeletons.")
+    clips = "pyskl_clips/custom and rgb_pose_clips/custom: "
+    flags.DEFINE_string("file", None, clips + "your annotation file.")
+    flags.DEFINE_integer("num_classes", None, clips + "how many classes it has.", lower_bound=1)
+    flags.DEFINE_string("class_names", None, clips + "a text file with one class name a line.")
+    flags.DEFINE_string("skeleton", None, clips + "its keypoint set, one of those in kerapose.skeletons.")
     coco = "coco_keypoints/custom: "
     flags.DEFINE_string("annotations", None, coco + "your COCO keypoint files, as SPLIT:FILE,SPLIT:FILE.")
     flags.DEFINE_string("images", None, coco + "folder of the images, or SPLIT:DIR,...; each file's own by default.")

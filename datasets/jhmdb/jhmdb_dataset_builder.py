@@ -2,6 +2,7 @@
 
 import zipfile
 
+import clip_records
 import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
@@ -29,17 +30,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     )
 
     def _info(self):
-        figure = (None, None, JHMDB.num_keypoints)
         return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "keypoints": tfds.features.Tensor(shape=(*figure, 2), dtype=np.float32, encoding="zlib"),
-                    "scores": tfds.features.Tensor(shape=figure, dtype=np.float32, encoding="zlib"),
-                    "frame_size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
-                    "label": tfds.features.ClassLabel(names=CLASSES),
-                    "name": tfds.features.Text(),
-                }
-            ),
+            features=clip_records.features(JHMDB, CLASSES),
             supervised_keys=None,
             metadata=tfds.core.MetadataDict(skeleton=JHMDB.name),
         )

@@ -79,7 +79,7 @@ def draw_camera(rng, pelvis_m):
     middle = pelvis_m.mean(axis=0)
     ground_m = middle[:2] + distance * np.array([np.cos(azimuth), np.sin(azimuth)])
     position_m = np.append(ground_m, rng.uniform(0.5, 2.5))
-    followed = _smooth(pelvis_m, reach=8)
+    followed = smooth(pelvis_m, reach=8)
     target_m = middle + rng.uniform(0.3, 1.0) * (followed - middle)  # [T, 3]
     target_m = target_m + rng.normal(0, 0.12, size=3)
     roll = rng.normal(0, np.radians(2.0))
@@ -110,7 +110,7 @@ def share_in_frame(camera, points_m):
     return np.mean(in_frame(camera, points_px) & (depth > NEAREST_M))
 
 
-def _smooth(path, reach):
+def smooth(path, reach):
     """Averages a path [T, 3] over `reach` frames to each side, fewer at its ends."""
     summed = np.concatenate([np.zeros((1, path.shape[1])), np.cumsum(path, axis=0)])
     frames = np.arange(len(path))

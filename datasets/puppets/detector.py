@@ -30,7 +30,7 @@ SWAP_SHARE = 0.25  # of the clips
 LOST_IN_SIGHT, LOST_HIDDEN = -2.5, -1.7
 
 
-def detect(rng, view, points_m, height_m, fps):
+def detect(rng, view, points_m, height_m, fps, covered=False):
     """Makes noisy keypoints and scores of a person seen by a camera.
 
     Args:
@@ -39,6 +39,7 @@ def detect(rng, view, points_m, height_m, fps):
         points_m: float array [T, P, 3], metres, in the order of `body.POINTS`.
         height_m: the person's stature, metres.
         fps: frames a second.
+        covered: bool array [T, K], which keypoints something else than the body hides.
 
     Returns:
         float32 array [T, K, 2]: pixels, x first, and float32 array [T, K]: scores from 0 to 1, for K COCO keypoints. A
@@ -48,6 +49,7 @@ def detect(rng, view, points_m, height_m, fps):
     pixels_per_metre = view.focal_px / depth[:, :1]  # [T, 1], at the pelvis
     height_px = height_m * pixels_per_metre
     hidden = self_occlusion(points_px, depth, height_m, pixels_per_metre) | faces_away(points_m, view)  # [T, K]
+    hidden = hidden | covered
     quality = np.clip(rng.lognormal(0, 0.3), 0.5, 1.8)
     # COCO's sigma is in units of the square root of the area, which is near 0.45 of the height of a standing person.
     expected_px = 0.45 * np.array(COCO.sigmas) * height_px

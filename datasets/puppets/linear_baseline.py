@@ -1,7 +1,7 @@
 """What a linear classifier makes of the puppets: multinomial logistic regression on flattened coordinates.
 
     python datasets/build.py puppets
-    python datasets/puppets/linear_baseline.py
+    python datasets/puppets/linear_baseline.py                       # or --name=puppets/videos
 
 Each clip becomes 16 frames of keypoints, centred on the person and divided by the person's size, in one row of numbers.
 The weight decay that is best on the validation split is taken. It runs for half a minute and prints top-1 of each
@@ -13,6 +13,8 @@ import argparse
 import keras
 import numpy as np
 import tensorflow_datasets as tfds
+
+from kerapose.data import prepared
 
 FRAMES = 16
 WEIGHT_DECAYS = (1e-3, 1e-2, 3e-2, 1e-1)
@@ -36,25 +38,6 @@ def flatten(keypoints, scores, num_frames=FRAMES):
     centred = np.where(found[..., None], centred, 0)
     frames = np.linspace(0, len(keypoints) - 1, num_frames).round().astype(int)
     return centred[frames].ravel()
-
-
-def open_builder(data_dir=None):
-    """Finds the prepared data set.
-
-    Args:
-        data_dir: folder of the prepared data sets; TFDS's own when None.
-
-    Raises:
-        FileNotFoundError: when it is not prepared there.
-    """
-    try:
-        builder = tfds.builder("puppets/clips", data_dir=data_dir)
-        if builder.is_prepared():
-            return builder
-    except tfds.core.DatasetNotFoundError:
-        pass
-    where = data_dir or "TFDS's own data folder"
-    raise FileNotFoundError(f"puppets is not in {where}; build it with python datasets/build.py puppets.")
 
 
 def read_rows(builder, split):
@@ -90,9 +73,9 @@ def accuracy(model, rows, labels):
     return np.mean(np.argmax(model.predict(rows, batch_size=len(rows), verbose=0), axis=-1) == labels)
 
 
-def run(data_dir=None):
+def run(data_dir=None, name="puppets/clips"):
     """Fits on the training split with the weight decay that suits the validation split: top-1, 0 to 1, by split."""
-    builder = open_builder(data_dir)
+    builder = prepared.find(name, "train", data_dir)
     splits = {split: read_rows(builder, split) for split in ("train", "validation", "test")}
     num_classes = builder.info.features["label"].num_classes
     models = [fit(*splits["train"], num_classes, weight_decay) for weight_decay in WEIGHT_DECAYS]
@@ -103,7 +86,9 @@ def run(data_dir=None):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", help="folder of the prepared data sets; TFDS's own by default")
-    top1 = run(parser.parse_args().data_dir)
+    parser.add_argument("--name", default="puppets/clips", help="the data set and its config")
+    arguments = parser.parse_args()
+    top1 = run(arguments.data_dir, arguments.name)
     print("linear classifier, top-1: " + ", ".join(f"{split} {share:.1%}" for split, share in top1.items()))
 
 

@@ -1,14 +1,17 @@
-"""puppets: procedurally animated people, as a pose detector sees them in clips, in still images, and in 3D tracks."""
+"""puppets: procedurally animated people, as a pose detector sees them in clips, videos, still images, and 3D tracks."""
 
+import concurrent.futures
+import multiprocessing
+
+import clip_records
 import cv2
 import image_records
-import numpy as np
 import tensorflow_datasets as tfds
 import track_records
 
 from kerapose.skeletons import COCO, H36M
 
-from . import motions, scene, stills, tracks
+from . import motions, scene, stills, tracks, videos
 
 SEED = 2022
 # Performers by number: nobody appears in two splits.
@@ -25,6 +28,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     RELEASE_NOTES = {"1.0.0": "First release."}
     BUILDER_CONFIGS = [
         tfds.core.BuilderConfig(name="clips", description="Detected COCO keypoints of one action a clip."),
+        tfds.core.BuilderConfig(
+            name="videos", description="Videos of the clips' actions with detected COCO keypoints."
+        ),
         tfds.core.BuilderConfig(name="images", description="Still images of clothed people with COCO keypoints."),
         tfds.core.BuilderConfig(name="tracks", description="Takes before four cameras, with 3D poses of H36M joints."),
     ]
@@ -34,17 +40,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             return self._images_info()
         if self.builder_config.name == "tracks":
             return self._tracks_info()
-        figure = (None, None, COCO.num_keypoints)
+        with_video = self.builder_config.name == "videos"
         return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "keypoints": tfds.features.Tensor(shape=(*figure, 2), dtype=np.float32, encoding="zlib"),
-                    "scores": tfds.features.Tensor(shape=figure, dtype=np.float32, encoding="zlib"),
-                    "frame_size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
-                    "label": tfds.features.ClassLabel(names=list(motions.ACTIONS)),
-                    "name": tfds.features.Text(),
-                }
-            ),
+            features=clip_records.features(COCO, list(motions.ACTIONS), with_video),
             metadata=tfds.core.MetadataDict(skeleton=COCO.name),
         )
 
@@ -65,15 +63,21 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             return {split: self._generate_images(numbers, IMAGES[split]) for split, numbers in PERFORMERS.items()}
         if self.builder_config.name == "tracks":
             return {split: self._generate_tracks(numbers) for split, numbers in PERFORMERS.items()}
+        if self.builder_config.name == "videos":
+            return {split: self._generate_videos(numbers) for split, numbers in PERFORMERS.items()}
         return {split: self._generate_examples(numbers) for split, numbers in PERFORMERS.items()}
 
     def _generate_examples(self, numbers):
-        for number in numbers:
-            for action in motions.ACTIONS:
-                for take in range(TAKES):
-                    name = f"performer{number:03d}_{action}_{take}"
-                    clip = scene.make_clip(SEED, number, action, take)
-                    yield name, clip | {"label": action, "name": name}
+        for name, scene_of in takes(numbers):
+            yield name, scene.make_clip(SEED, *scene_of) | {"label": scene_of[1], "name": name}
+
+    def _generate_videos(self, numbers):
+        names, scenes = zip(*takes(numbers), strict=True)
+        # Filming takes minutes, so each core films. Processes are spawned: a fork of TensorFlow's threads may hang.
+        with concurrent.futures.ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+            clips = pool.map(videos.make_clip, [(SEED, *scene_of) for scene_of in scenes], chunksize=4)
+            for name, (_, action, _), clip in zip(names, scenes, clips, strict=True):
+                yield name, clip | {"label": action, "name": name}
 
     def _generate_images(self, numbers, count):
         for number in numbers:
@@ -99,6 +103,14 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             for take in range(TRACK_TAKES):
                 for record in tracks.make_tracks(SEED, number, take):
                     yield record["name"], record
+
+
+def takes(numbers):
+    """Yields each take of each action by some performers: its name and its (performer, action, take)."""
+    for number in numbers:
+        for action in motions.ACTIONS:
+            for take in range(TAKES):
+                yield f"performer{number:03d}_{action}_{take}", (number, action, take)
 
 
 def jpeg(image, quality):

@@ -13,6 +13,8 @@ from . import backgrounds, body, camera, canvas, looks, motions, render, scene
 KEYPOINTS = [body.POINTS.index(name) for name in COCO.keypoints]
 HEIGHTS = (224, 288)  # pixels, least and most
 LEAST_SEEN = 0.3  # of each person's outline; a picture with less is made again without what hides them
+MOST_GRAIN = 0.03  # deviation of the noise, of colours of 0 to 1
+GRAIN_DEVIATION = 104  # of what `draw_grain` gives, the sum of two bytes
 STREAM = 7  # apart from the parts of `scene`, so that neither changes the other
 
 
@@ -74,8 +76,13 @@ def _scene(seed, number, action, take):
 
 
 def _figure(one, frame, seed, number, take):
-    person, clothes = np.random.default_rng([seed, number, STREAM]), np.random.default_rng([seed, number, take, STREAM])
-    return render.Figure(one.points_m[frame], one.performer.height_m, looks.draw_looks(person, clothes))
+    clothes = np.random.default_rng([seed, number, take, STREAM])
+    return render.Figure(one.points_m[frame], one.performer.height_m, draw_looks(seed, number, clothes))
+
+
+def draw_looks(seed, number, clothes):
+    """The `looks.Looks` of a performer, always the same person, in clothes drawn from a generator."""
+    return looks.draw_looks(np.random.default_rng([seed, number, STREAM]), clothes)
 
 
 def frame_camera(rng, view, frame, points_m):
@@ -121,7 +128,7 @@ def paint(rng, people, view, things=True):
     )
     seen = [render.to_camera(view, 0, figure.points_m) for figure in people]
     for points_m in seen:
-        _shadow(rng, board, points_m, view)
+        cast_shadow(board, points_m, view, rng.uniform(0.2, 0.6))
     for place in sorted(range(len(people)), key=lambda place: -seen[place][0, 2]):  # the farthest first
         render.draw_person(board, people[place], seen[place], owner=place + 1)
     if things:
@@ -146,10 +153,9 @@ def floor_places(view):
     return np.stack([reach * (x * right[axis] + y * down[axis] + forward[axis]) for axis in (0, 1)], axis=-1)
 
 
-def _shadow(rng, board, points_m, view):
-    """Darkens the floor about the feet."""
+def cast_shadow(board, points_m, view, strength):
+    """Darkens the floor about the feet of a person [P, 3], camera axes, by a share of at most `strength`."""
     down = view.rotation[0] @ (0, 0, -1.0)
-    strength = rng.uniform(0.2, 0.6)
     shade = np.zeros(board.depth_m.shape, np.float32)
     for side in body.SIDES:
         heel, toe = (points_m[body.POINTS.index(f"{side}_{end}")] for end in ("heel", "toe"))
@@ -198,22 +204,62 @@ def put_thing(rng, board, view, figure):
             block(*spot[:2], height, (0.02, 1.5, 0.025))
 
 
-def develop(rng, color):
-    """Turns colours of 0 to 1 into a photograph: exposure, tint, vignette, blur and noise; uint8 [H, W, 3]."""
-    height, width = color.shape[:2]
+@dataclasses.dataclass(frozen=True)
+class Film:
+    """What makes a photograph of colours.
+
+    Attributes:
+        light: float32 array [H, W], the exposure, with a vignette.
+        tint: float32 array [3].
+        gamma: exponent of the colours.
+        blur_px: deviation of the blur, 0 for none.
+        grey: whether it is black and white.
+    """
+
+    light: np.ndarray
+    tint: np.ndarray
+    gamma: float
+    blur_px: float
+    grey: bool
+
+    def expose(self, color):
+        """Changes colours [H, W, 3], 0 to 1."""
+        color = cv2.pow(np.clip(color * self.light[..., None] * self.tint, 0, 1), self.gamma)
+        if self.blur_px > 0:
+            color = cv2.GaussianBlur(color, (0, 0), self.blur_px)
+        return np.repeat(color.mean(axis=-1, keepdims=True), 3, axis=-1) if self.grey else color
+
+
+def draw_film(rng, size):
+    """Draws the `Film` of a picture of a size: exposure, tint, vignette and blur."""
+    height, width = size
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     slope, edge = rng.normal(0, 0.1, size=2).tolist(), rng.uniform(0, 0.15)
     light = rng.uniform(0.65, 1.2) * (1 + slope[0] * x + slope[1] * y - edge * (x * x + y * y))
-    color = color * light[..., None] * rng.normal(1, 0.04, size=3).astype(np.float32)
-    color = cv2.pow(np.clip(color, 0, 1), rng.uniform(0.75, 1.25))
-    if rng.random() < 0.4:
-        color = cv2.GaussianBlur(color, (0, 0), rng.uniform(0.4, 1.2))
-    if rng.random() < 0.04:
-        color = np.repeat(color.mean(axis=-1, keepdims=True), 3, axis=-1)
-    # Bytes come much faster than normal numbers; the sum of two is bell-shaped enough, with a deviation of 104.
+    tint = rng.normal(1, 0.04, size=3).astype(np.float32)
+    gamma = rng.uniform(0.75, 1.25)
+    blur_px = rng.uniform(0.4, 1.2) if rng.random() < 0.4 else 0.0
+    return Film(light, tint, gamma, blur_px, grey=bool(rng.random() < 0.04))
+
+
+def draw_grain(rng, size):
+    """Draws the noise [H, W, 1] of a picture of a size, with a deviation of `GRAIN_DEVIATION`."""
+    height, width = size
+    # Bytes come much faster than normal numbers; the sum of two is bell-shaped enough.
     first, second = np.frombuffer(rng.bytes(2 * height * width), np.uint8).reshape(2, height, width, 1)
-    grain = rng.uniform(0, 0.03) / 104 * (first.astype(np.float32) + second - 255)
-    return cv2.convertScaleAbs(np.clip(color + grain, 0, 1), alpha=255)
+    return first.astype(np.float32) + second - 255
+
+
+def develop(rng, color):
+    """Turns colours of 0 to 1 into a photograph: exposure, tint, vignette, blur and noise; uint8 [H, W, 3]."""
+    size = color.shape[:2]
+    color = draw_film(rng, size).expose(color)
+    grain = draw_grain(rng, size)
+    return to_bytes(color + rng.uniform(0, MOST_GRAIN) / GRAIN_DEVIATION * grain)
+
+
+def to_bytes(color):
+    return cv2.convertScaleAbs(np.clip(color, 0, 1), alpha=255)
 
 
 # ---------------------------------------------------------------------------------------------------- the truth

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-import numpy as np
+import clip_records
 import tensorflow_datasets as tfds
 from etils import epath
 
@@ -124,18 +124,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _info(self):
         config = self.builder_config
-        classes = {"names": config.class_names} if config.class_names else {"num_classes": config.num_classes}
-        figure = (None, None, config.num_keypoints)
         return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "keypoints": tfds.features.Tensor(shape=(*figure, 2), dtype=np.float32, encoding="zlib"),
-                    "scores": tfds.features.Tensor(shape=figure, dtype=np.float32, encoding="zlib"),
-                    "frame_size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
-                    "label": tfds.features.ClassLabel(**classes),
-                    "name": tfds.features.Text(),
-                }
-            ),
+            features=clip_records.features(config.num_keypoints, config.class_names or config.num_classes),
             supervised_keys=None,
             metadata=tfds.core.MetadataDict(skeleton=config.skeleton),
         )

@@ -202,9 +202,11 @@ def test_matlab_files_are_read_as_scipy_writes_them(tmp_path, compressed):
         "long_name_of_an_array": np.arange(6, dtype=np.int64).reshape(2, 3),
         "none": np.zeros((0, 2)),
     }
-    others = {"words": np.array(["a", "bc"], object), "text": "head", "tree": {"leaf": 1.0}, "complex": np.ones(2) * 1j}
-    savemat(tmp_path / "a.mat", arrays | others, do_compression=compressed)
+    texts = {"text": "head", "umlaut": "Füße"}
+    others = {"words": np.array(["a", "bc"], object), "lines": ["ab", "cd"], "tree": {"leaf": 1.0}, "complex": [1j, 1j]}
+    savemat(tmp_path / "a.mat", arrays | texts | others, do_compression=compressed)
     read = mat5.read(tmp_path / "a.mat")
+    assert {name: read.pop(name) for name in texts} == texts
     assert set(read) == set(arrays)
     for name, array in arrays.items():
         np.testing.assert_array_equal(read[name], array)

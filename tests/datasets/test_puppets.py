@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from kerapose.data import prepared
 from kerapose.skeletons import COCO
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -348,10 +349,10 @@ def test_the_baseline_learns_what_is_linear():
 
 
 def test_the_baseline_reads_a_prepared_data_set_and_names_the_remedy_when_there_is_none(tmp_path, monkeypatch):
-    with pytest.raises(FileNotFoundError, match="build it with python datasets/build.py puppets"):
-        linear_baseline.open_builder(tmp_path)
+    with pytest.raises(prepared.NotPreparedError, match="run: python datasets/build.py puppets/clips"):
+        linear_baseline.run(tmp_path)
     monkeypatch.setattr(puppets, "PERFORMERS", FEW_PERFORMERS)
     puppets.Builder(data_dir=tmp_path).download_and_prepare()
-    rows, labels = linear_baseline.read_rows(linear_baseline.open_builder(tmp_path), "validation")
+    rows, labels = linear_baseline.read_rows(prepared.find("puppets/clips", "validation", tmp_path), "validation")
     assert rows.shape == (14, 16 * 17 * 2)
     assert sorted(labels) == list(range(14))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from kerapose.data.prepared import NotPreparedError, find
 from kerapose.skeletons import H36M, Skeleton
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -343,9 +344,9 @@ def test_a_centred_person_has_neither_place_nor_size():
 
 
 def test_the_linear_lifter_reads_a_prepared_data_set_and_names_the_remedy_when_there_is_none(prepared, tmp_path):
-    with pytest.raises(FileNotFoundError, match="build it with python datasets/build.py puppets/tracks"):
-        linear_lifter.open_builder(tmp_path)
-    keypoints, poses_m, actions = linear_lifter.read_frames(linear_lifter.open_builder(prepared), "train")
+    with pytest.raises(NotPreparedError, match="run: python datasets/build.py puppets/tracks"):
+        linear_lifter.run(tmp_path)
+    keypoints, poses_m, actions = linear_lifter.read_frames(find("puppets/tracks", "train", prepared), "train")
     assert keypoints.shape[1:] == (17, 2) and poses_m.shape == (len(keypoints), 17, 3)
     assert np.abs(keypoints).max() < 1.2
     np.testing.assert_array_equal(poses_m[:, 0], 0)

@@ -1,6 +1,6 @@
-"""Draws the pictures of README.md from the puppets data set.
+"""Draws the pictures of README.md from the puppets data sets.
 
-python datasets/build.py puppets && python docs/pictures.py
+python datasets/build.py puppets && python datasets/build.py puppets/videos && python docs/pictures.py
 """
 
 import pathlib
@@ -9,19 +9,33 @@ import cv2
 import numpy as np
 
 from kerapose import skeletons, visualize
-from kerapose.data import clips
+from kerapose.data import clips, videos
+from kerapose.data import frames as frame_data
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps
 
 FOLDER = pathlib.Path(__file__).parent
 SIZE = (64, 64)
+WIDTH = 1400
 ACTION = "kick"
 
 
 def main():
-    dataset, info = clips.from_tfds("puppets", "test")
-    label = info.features["label"].str2int(ACTION)
-    clip = next(clip for clip in dataset.as_numpy_iterator() if clip["label"] == label)
+    save("volumes.png", volumes())
+    save("video.png", video())
+
+
+def video():
+    """Frames of a rendered clip, one in which little is hidden, with the keypoints that a detector would see."""
+    clip = max(clips_of(*videos.from_tfds("puppets/videos", "test")), key=lambda clip: clip["scores"].mean())
+    frames = frame_data.read(clip["video"])
+    strip = visualize.video_strip(frames, clip["keypoints"], clip["scores"], skeletons.COCO, num_frames=8, cropped=True)
+    return of_width(strip)
+
+
+def volumes():
+    """A clip as skeletons, as joint heatmaps and as limb heatmaps, below each other."""
+    clip = next(clips_of(*clips.from_tfds("puppets", "test")))
     skeleton = skeletons.COCO
     strip = visualize.clip_strip(clip["keypoints"], clip["scores"], skeleton, clip["frame_size"], num_frames=8)
     keypoints, scores = clip_ops.evaluation_clips(clip["keypoints"], clip["scores"], clip["frame_size"], size=SIZE)
@@ -31,14 +45,23 @@ def main():
     limbs = visualize.volume_strip(
         np.asarray(heatmaps.limb_volume(keypoints, scores, skeleton.edges, *SIZE)), **overlay
     )
-    width = 1400
-    rows = [
-        cv2.resize(row, (width, round(row.shape[0] * width / row.shape[1])), interpolation=cv2.INTER_AREA)
-        for row in (strip, joints, limbs)
-    ]
-    gap = np.full((8, width, 3), 255, np.uint8)
-    picture = np.concatenate([rows[0], gap, rows[1], gap, rows[2]])
-    cv2.imwrite(str(FOLDER / "volumes.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    gap = np.full((8, WIDTH, 3), 255, np.uint8)
+    return np.concatenate([of_width(strip), gap, of_width(joints), gap, of_width(limbs)])
+
+
+def clips_of(dataset, info):
+    """Yields the clips of the action that is shown."""
+    label = info.features["label"].str2int(ACTION)
+    return (clip for clip in dataset.as_numpy_iterator() if clip["label"] == label)
+
+
+def of_width(row):
+    """A row of panels brought to the pictures' width."""
+    return cv2.resize(row, (WIDTH, round(row.shape[0] * WIDTH / row.shape[1])), interpolation=cv2.INTER_AREA)
+
+
+def save(name, picture):
+    cv2.imwrite(str(FOLDER / name), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
 
 if __name__ == "__main__":

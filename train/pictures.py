@@ -9,7 +9,8 @@ from kerapose.data import crops, tracks
 from kerapose.ops import boxes, heatmaps, images
 from train import common
 
-NUM_CLIPS = 4  # whose volumes are drawn when training begins
+NUM_CLIPS = 4  # that are drawn, when training begins or after each epoch
+SHOWN_FRAMES = 8  # of a clip of a video
 NUM_PEOPLE = 8  # whose poses are drawn after each epoch
 NUM_TRACKS = 4  # of which frames are lifted and drawn after each epoch
 TRACK_FRAMES = 81  # of each track that are lifted
@@ -82,10 +83,80 @@ class ClipBoard(TensorBoard):
             tf.summary.image(f"volumes/{i}_{self.class_names[int(labels[i])]}", strip[None])
 
     def draw(self):
-        answers = [(labels, answers_of(self.model, clips, len(labels)).argmax(-1)) for clips, labels in self.validation]
-        labels, predicted = (np.concatenate(parts) for parts in zip(*answers, strict=True))
-        matrix = metrics.confusion_matrix(labels, predicted, len(self.class_names))
-        tf.summary.image("confusion_matrix", _confusion_image(matrix, self.class_names)[None])
+        _write_confusion_matrix(self.model, self.validation, self.class_names)
+
+
+class VideoBoard(TensorBoard):
+    """Adds the frames of some clips with their skeletons, once, and the confusion matrix of every epoch.
+
+    The model is one of `train.video_clips`: of frames, of skeletons or of both.
+
+    Args:
+        folder: of the event files.
+        validation: batches of clips and labels, as `data.videos.evaluation` gives them.
+        skeleton: the `Skeleton` of the clips.
+        class_names: of the labels.
+    """
+
+    def __init__(self, folder, validation, skeleton, class_names):
+        super().__init__(folder)
+        self.validation = validation
+        self.skeleton = skeleton
+        self.class_names = class_names
+
+    def draw_once(self):
+        clips, labels = next(self.validation.as_numpy_iterator())
+        self.some = {name: value[:NUM_CLIPS] for name, value in clips.items()}, labels[:NUM_CLIPS]
+        for name, clip in self._named_clips():
+            tf.summary.image(f"clips/{name}", self._strip(clip)[None])
+
+    def draw(self):
+        _write_confusion_matrix(self.model, self.validation, self.class_names)
+
+    def _named_clips(self):
+        """Each clip of `some`, in the pixels of its frames or, without frames, of its volume, under a name."""
+        clips, labels = self.some
+        for i, label in enumerate(labels):
+            clip = {name: value[i] for name, value in clips.items()}
+            yield f"{i}_{self.class_names[int(label)]}", on_frames(clip, self._pose_size())
+
+    def _pose_size(self):
+        """Height and width of the volume that the keypoints are for."""
+        if "keypoints" not in self.some[0]:
+            return None
+        volume = self.model.get_layer("volume")
+        return volume.height, volume.width
+
+    def _strip(self, clip):
+        if "rgb" not in clip:
+            people = clip["keypoints"], clip["scores"]
+            return visualize.clip_strip(*people, self.skeleton, self._pose_size(), SHOWN_FRAMES)
+        nobody = np.zeros((0, len(clip["rgb"]), self.skeleton.num_keypoints, 2))
+        people = clip.get("keypoints", nobody), clip.get("scores")
+        return visualize.video_strip(clip["rgb"], *people, self.skeleton, SHOWN_FRAMES)
+
+
+class AttentionBoard(VideoBoard):
+    """Adds to `VideoBoard`, for every epoch, where the class tokens of a STARTransformer look in the same clips.
+
+    Args:
+        folder: of the event files.
+        validation: see `VideoBoard`.
+        skeleton: see `VideoBoard`.
+        class_names: see `VideoBoard`.
+    """
+
+    def draw(self):
+        super().draw()
+        clips, _ = self.some
+        volume = self.model.get_layer("volume")({name: clips[name] for name in ("keypoints", "scores")})
+        rgb = keras.ops.convert_to_tensor(clips["rgb"])  # Keras wants all of them so
+        maps = self.model.network.attention_maps({"rgb": rgb, "pose": volume})
+        grid, joints = (np.asarray(maps[name], "float32") for name in ("grid", "joints"))
+        for i, (name, clip) in enumerate(self._named_clips()):
+            people = clip["keypoints"], clip["scores"], self.skeleton
+            picture = visualize.draw_attention(clip["rgb"], grid[i], joints[i], *people, num_frames=SHOWN_FRAMES)
+            tf.summary.image(f"attention/{name}", picture[None])
 
 
 class PoseBoard(TensorBoard):
@@ -133,7 +204,29 @@ class LiftBoard(TensorBoard):
 
 def answers_of(model, batch, count):
     """What a model predicts of a batch of so many: under a distribution strategy each device answers to all of it."""
-    return model.predict_on_batch(batch)[:count]
+    return keras.tree.map_structure(lambda answer: answer[:count], model.predict_on_batch(batch))
+
+
+def on_frames(clip, pose_size):
+    """A clip of `data.videos` to be drawn: pixels as a picture has them, keypoints at its frames and in their pixels.
+
+    Args:
+        clip: {"rgb": [L, h, w, 3] normalized as ImageNet, "keypoints": [M, L', K, 2], "scores": [M, L', K]}, NumPy;
+            without "rgb" it is left as it is.
+        pose_size: height and width that the keypoints refer to; None where there are none.
+
+    Returns:
+        {"rgb": uint8 [L, h, w, 3], "keypoints": [M, L, K, 2], "scores": [M, L, K]}, the last two where they were.
+    """
+    if "rgb" not in clip:
+        return clip
+    shown = {"rgb": np.asarray(images.denormalize(clip["rgb"]))}
+    if pose_size is None:
+        return shown
+    count, (height, width) = len(shown["rgb"]), shown["rgb"].shape[1:3]
+    times = np.arange(count) * clip["keypoints"].shape[1] // count  # on one clock; else the nearest that is known
+    scale = np.array([width / pose_size[1], height / pose_size[0]])
+    return shown | {"keypoints": clip["keypoints"][:, times] * scale, "scores": clip["scores"][:, times]}
 
 
 def some_people(dataset, skeleton, **options):
@@ -227,6 +320,17 @@ def save_curves(path, history):
 def save_png(path, image):
     """Writes a picture, RGB uint8 [H, W, 3], as PNG."""
     common.write_whole(path, tf.io.encode_png(image).numpy())
+
+
+def _write_confusion_matrix(model, validation, class_names):
+    """Of a model's answers, or of their fusion where it gives several."""
+    known, predicted = [], []
+    for clips, labels in validation:
+        found = answers_of(model, clips, len(labels))
+        known.append(labels)
+        predicted.append((found["fused"] if isinstance(found, dict) else found).argmax(-1))
+    matrix = metrics.confusion_matrix(np.concatenate(known), np.concatenate(predicted), len(class_names))
+    tf.summary.image("confusion_matrix", _confusion_image(matrix, class_names)[None])
 
 
 def _middle(frames, count):

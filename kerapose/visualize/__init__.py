@@ -13,9 +13,11 @@ from kerapose.visualize.figures import confusion_matrix_figure, curves_figure, f
 from kerapose.visualize.images import compare_poses, contact_sheet, draw_heatmaps, draw_skeletons
 from kerapose.visualize.panels import BACKGROUND, GAP_PX
 from kerapose.visualize.poses_3d import AZIMUTH_DEG, ELEVATION_DEG, TRUTH_COLOR, draw_lift, draw_pose_3d, lift_strip
+from kerapose.visualize.videos import annotate_video, draw_attention, video_strip
 from kerapose.visualize.volumes import clip_strip, draw_volume, volume_strip
 
 __all__ = [
+    "annotate_video",
     "AZIMUTH_DEG",
     "BACKGROUND",
     "clip_strip",
@@ -23,6 +25,7 @@ __all__ = [
     "confusion_matrix_figure",
     "contact_sheet",
     "curves_figure",
+    "draw_attention",
     "draw_heatmaps",
     "draw_lift",
     "draw_pose_3d",
@@ -33,6 +36,7 @@ __all__ = [
     "GAP_PX",
     "lift_strip",
     "TRUTH_COLOR",
+    "video_strip",
     "volume_strip",
     "write_animation",
 ]

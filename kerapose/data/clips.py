@@ -16,11 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from kerapose import skeletons
-from kerapose.data import prepared, pyskl
+from kerapose.data import order, prepared, pyskl
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps, sequences
 
 NotPreparedError = prepared.NotPreparedError
+SHUFFLE_BUFFER = 10_000  # clips, where nobody knows how many there are
 SIDES = {"left": "right", "right": "left"}
 
 
@@ -259,7 +260,6 @@ def training(
         >>> batches = training(dataset, skeletons.COCO, batch_size=32)
         >>> model.fit(batches, steps_per_epoch=100)
     """
-    cardinality = int(dataset.cardinality())
     words = sequences.num_words(num_frames)
 
     def augment(index, element):
@@ -285,16 +285,9 @@ def training(
             label = tf.where(flip, tf.gather(tf.constant(flip_labels, tf.int64), label), label)
         return {"keypoints": keypoints, "scores": scores}, label
 
-    dataset = dataset.cache()
-
-    def shuffled(epoch):
-        tf.random.set_seed(1)  # of this small graph only: the global seed would change the order
-        order_seed = tf.random.stateless_uniform((), [seed, epoch], 1, 2**31 - 1, tf.int64)
-        buffer = cardinality if cardinality > 0 else 10_000
-        return dataset.shuffle(buffer, seed=order_seed, reshuffle_each_iteration=False)
-
-    # Shuffling anew by epoch number: `shuffle().repeat()` would go on where the iterator before it stopped.
-    elements = tf.data.Dataset.counter().flat_map(shuffled).enumerate().skip(first_step * batch_size)
+    dataset, first = dataset.cache(), first_step * batch_size
+    buffer_size = None if int(dataset.cardinality()) >= 0 else SHUFFLE_BUFFER
+    elements = order.shuffled_endlessly(dataset, seed, first, buffer_size).enumerate(first)
     return _batched(elements.map(augment, tf.data.AUTOTUNE), batch_size)
 
 

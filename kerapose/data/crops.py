@@ -23,7 +23,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 
-from kerapose.data import coco, prepared
+from kerapose.data import coco, order, prepared
 from kerapose.data import images as image_files
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import heatmaps as heatmap_ops
@@ -473,7 +473,9 @@ def training(
         )
         return _crops(people, matrices, image_size, finish, uniforms[:, -3:]), targets, weights
 
-    elements = _shuffled_endlessly(people, seed, first_step * batch_size, shuffle_buffer)
+    if shuffle_buffer is None and "image" in people.element_spec:
+        shuffle_buffer = SHUFFLE_BUFFER
+    elements = order.shuffled_endlessly(people, seed, first_step * batch_size, shuffle_buffer)
     batches = _batched(elements, batch_size, drop_remainder=True).enumerate(first_step)
     return batches.map(augment, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
@@ -591,21 +593,6 @@ def _random_placement(
         return box_ops.affine(centers, sizes, image_size, angles, flips, udp), flips
 
     return place
-
-
-def _shuffled_endlessly(dataset, seed, first, buffer_size):
-    """All elements again and again, each time in another order, from the first one wanted on."""
-    count = int(dataset.cardinality())
-    if buffer_size is None:
-        buffer_size = SHUFFLE_BUFFER if "image" in dataset.element_spec else count
-
-    def shuffled(epoch):
-        tf.random.set_seed(1)  # of this small graph only: the global seed would change the order
-        order_seed = tf.random.stateless_uniform((), [seed, epoch], 1, 2**31 - 1, tf.int64)
-        return dataset.shuffle(buffer_size, seed=order_seed, reshuffle_each_iteration=False)
-
-    # Shuffling anew by epoch number: `shuffle().repeat()` would go on where the iterator before it stopped.
-    return tf.data.Dataset.counter(first // count).flat_map(shuffled).skip(first % count)
 
 
 # ---------------------------------------- pixels

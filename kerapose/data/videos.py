@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from kerapose.data import clips, frames, prepared, pyskl
+from kerapose.data import clips, frames, order, prepared, pyskl
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import images as image_ops
 from kerapose.ops import sequences
@@ -369,7 +369,9 @@ def training(
         return _network_inputs(pictures, keypoints, scores, pose_frames, normalization), label
 
     dataset = dataset if rgb_frames else _without_videos(dataset).cache()
-    elements = _shuffled_endlessly(dataset, seed, first_step * batch_size, shuffle_buffer)
+    if shuffle_buffer is None and ("video" in dataset.element_spec or int(dataset.cardinality()) < 0):
+        shuffle_buffer = SHUFFLE_BUFFER
+    elements = order.shuffled_endlessly(dataset, seed, first_step * batch_size, shuffle_buffer)
     return _batched(elements.enumerate(first_step * batch_size).map(augment, tf.data.AUTOTUNE), batch_size)
 
 
@@ -480,24 +482,6 @@ def _network_inputs(pictures, keypoints, scores, pose_frames, normalization):
 
 def _without_videos(dataset):
     return dataset.map(lambda element: {key: element[key] for key in element if key not in ("video", "path")})
-
-
-def _shuffled_endlessly(dataset, seed, first, buffer_size):
-    """All elements again and again, each time in another order, from the first one wanted on."""
-    count = int(dataset.cardinality())
-    if count == 0:
-        raise ValueError("A dataset has at least one clip, got none; check the split and how it was prepared.")
-    if buffer_size is None:
-        buffer_size = SHUFFLE_BUFFER if "video" in dataset.element_spec or count < 0 else count
-    whole_passes = first // count if count > 0 else 0  # unknown where a dataset was filtered: then all are read
-
-    def shuffled(epoch):
-        tf.random.set_seed(1)  # of this small graph only: the global seed would change the order
-        order_seed = tf.random.stateless_uniform((), [seed, epoch], 1, 2**31 - 1, tf.int64)
-        return dataset.shuffle(buffer_size, seed=order_seed, reshuffle_each_iteration=False)
-
-    # Shuffling anew by epoch number: `shuffle().repeat()` would go on where the iterator before it stopped.
-    return tf.data.Dataset.counter(whole_passes).flat_map(shuffled).skip(first - whole_passes * max(count, 0))
 
 
 def _batched(dataset, batch_size):

@@ -4,7 +4,7 @@ The SavedModels need no Python of ours. Their signatures are what TensorFlow Ser
 for; each output has the requests' batch axis first, as the REST form of rows wants it. A request that cannot be
 answered fails with one sentence.
 
-Inputs and outputs of each are in the docstring of its module: `actions`, `poses` and `lifting`. `networks`
+Inputs and outputs of each are in the docstring of its module: `actions`, `videos`, `poses` and `lifting`. `networks`
 has networks alone.
 """
 
@@ -12,6 +12,7 @@ from kerapose.export.actions import saved_model
 from kerapose.export.lifting import lifter_saved_model, streaming_litert, streaming_saved_model
 from kerapose.export.networks import litert, onnx
 from kerapose.export.poses import pose_saved_model
+from kerapose.export.videos import video_saved_model
 
 __all__ = [
     "lifter_saved_model",
@@ -21,4 +22,5 @@ __all__ = [
     "saved_model",
     "streaming_litert",
     "streaming_saved_model",
+    "video_saved_model",
 ]

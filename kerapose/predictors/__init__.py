@@ -11,12 +11,15 @@ from kerapose.predictors.people import (
     read_boxes,
     read_image,
 )
+from kerapose.predictors.videos import Action, make_video_recognizer
 
 __all__ = [
+    "Action",
     "Keypoint",
     "Lifter",
     "make_estimator",
     "make_recognizer",
+    "make_video_recognizer",
     "PersonDetector",
     "Pose",
     "Pose3D",

@@ -1,0 +1,170 @@
+"""SavedModels from videos and keypoints to actions.
+
+`serving_default` of `video_saved_model` takes and gives
+
+| input | type | shape | |
+| --- | --- | --- | --- |
+| `frames` | uint8 | [B, T, H, W, 3] | RGB |
+| `keypoints` | float32 | [B, M, T, K, 2] | pixels of the frames, x first, (0, 0) where missing |
+| `scores` | float32 | [B, M, T, K] | 1 where they are not known, 0 for people who only pad the batch |
+
+| output | type | shape | |
+| --- | --- | --- | --- |
+| `probabilities` | float32 | [B, C] | in the order of the labels |
+| `classes` | string | [B, C] | their names, in the same order |
+| `top_class` | string | [B] | the name of the most probable one |
+
+`other_size` takes `frame_size`, int32 [B, 2], besides: height and width in pixels that the keypoints refer to, where
+they were found in the same video at another size. B, M, T, H and W are free; the videos of one request have the same
+number of frames, and are never padded. A network of volumes alone takes no frames: its only signature is
+`serving_default` with `keypoints`, `scores` and `frame_size`.
+"""
+
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from kerapose.export.actions import check_sequences
+from kerapose.export.archives import check_axes, first_false, require, unshaped, whole
+from kerapose.models.video_recognizer import MOST_BEYOND
+from kerapose.ops import heatmaps
+
+
+def video_saved_model(recognizer, path, class_names, num_keypoints, overwrite=False):
+    """Writes a SavedModel that takes videos with keypoints and gives class names and probabilities.
+
+    Args:
+        recognizer: a `VideoRecognizer`.
+        path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/videos/1").
+        class_names: [C] names in the order of the labels.
+        num_keypoints: K of the keypoints (`Skeleton.num_keypoints`).
+        overwrite: whether a SavedModel already there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if names, keypoints and recognizer do not fit together.
+        FileExistsError: if something is already there.
+
+    Example:
+        >>> export.video_saved_model(recognizer, "models/videos/1", class_names, skeletons.COCO.num_keypoints)
+        >>> served = tf.saved_model.load("models/videos/1").signatures["serving_default"]
+        >>> served(frames=frames, keypoints=k, scores=s)["top_class"]  # [1, 72, 1080, 1920, 3], [1, 2, 72, 17, 2]
+        [b'hug']
+    """
+    class_names = [str(name) for name in class_names]
+    _check_recognizer(recognizer, class_names, num_keypoints)
+    inputs = {
+        "frames": tf.TensorSpec((None, None, None, None, 3), tf.uint8, "frames"),
+        "keypoints": tf.TensorSpec((None, None, None, num_keypoints, 2), tf.float32, "keypoints"),
+        "scores": tf.TensorSpec((None, None, None, num_keypoints), tf.float32, "scores"),
+        "frame_size": tf.TensorSpec((None, 2), tf.int32, "frame_size"),
+    }
+    archive = keras.export.ExportArchive()
+    archive.track(recognizer.network)
+    with whole(path, overwrite) as part:
+        for name, (serve, taken) in _signatures(recognizer, class_names, inputs).items():
+            archive.add_endpoint(name, serve, [inputs[name] for name in taken])
+        archive.write_out(part, verbose=False)
+    return pathlib.Path(path)
+
+
+def _signatures(recognizer, class_names, specs):
+    """{name: (function, names of its inputs)}."""
+    names = tf.constant(class_names)  # [C]
+    taken = list(specs) if recognizer.rgb_shape else ["keypoints", "scores", "frame_size"]
+
+    # A function of its own: the network is in the file once, not once for each signature.
+    @tf.function(input_signature=[{name: specs[name] for name in taken}])
+    def find(inputs):
+        # One video is already a batch of frames for the network; more at once would only take more memory.
+        one = tf.TensorSpec(names.shape, tf.float32)
+        return tf.map_fn(_answer, inputs, parallel_iterations=1, fn_output_signature=one)  # [B, C]
+
+    def _answer(video):
+        return recognizer({name: value[None] for name, value in video.items()})[0]  # [C]
+
+    def serve(**inputs):
+        probabilities = find(_checked(inputs, specs))
+        return {
+            "probabilities": probabilities,
+            "classes": tf.broadcast_to(names, tf.shape(probabilities)),
+            "top_class": tf.gather(names, tf.argmax(probabilities, axis=-1)),
+        }
+
+    def of_frames(frames, keypoints, scores):
+        return serve(frames=frames, keypoints=keypoints, scores=scores)
+
+    def of_another_size(frames, keypoints, scores, frame_size):
+        return serve(frames=frames, keypoints=keypoints, scores=scores, frame_size=frame_size)
+
+    def of_keypoints(keypoints, scores, frame_size):
+        return serve(keypoints=keypoints, scores=scores, frame_size=frame_size)
+
+    if not recognizer.rgb_shape:
+        return {"serving_default": (of_keypoints, taken)}
+    return {"serving_default": (of_frames, taken[:-1]), "other_size": (of_another_size, taken)}
+
+
+def _checked(inputs, specs):
+    """The inputs with the frame size, behind assertions in the graph: each gives one sentence on a bad request."""
+    inputs = unshaped(inputs)
+    if "frames" in inputs:
+        inputs = check_axes(inputs, {"frames": ("B", "T", "H", "W", 3)})
+        shape = tf.shape(inputs["frames"])
+        inputs = require(
+            tf.logical_and(tf.equal(shape[4], 3), tf.reduce_all(shape[2:4] > 0)),
+            "frames must be RGB [B, T, H, W, 3], got {}; move the channels last.",
+            (shape,),
+            inputs,
+        )
+        if "frame_size" not in inputs:
+            inputs["frame_size"] = tf.broadcast_to(shape[2:4], (shape[0], 2))
+    inputs = check_axes(inputs, {"keypoints": ("B", "M", "T", specs["keypoints"].shape[3], 2)})
+    if "frames" in inputs:
+        inputs = _check_lengths(inputs)
+    inputs = _check_places(check_sequences(inputs, specs["keypoints"].shape[3]))
+    return {name: tf.ensure_shape(value, specs[name].shape) for name, value in inputs.items()}
+
+
+def _check_lengths(inputs):
+    frames, keypoints = tf.shape(inputs["frames"]), tf.shape(inputs["keypoints"])
+    return require(
+        tf.reduce_all(tf.equal(frames[:2], tf.gather(keypoints, [0, 2]))),
+        "keypoints must be given for every frame of every video, got {} videos of {} frames and keypoints of {} videos "
+        "of {} frames; give those of these very videos, (0, 0) in frames without any.",
+        (frames[0], frames[1], keypoints[0], keypoints[2]),
+        inputs,
+    )
+
+
+def _check_places(inputs):
+    keypoints, size = inputs["keypoints"], tf.cast(inputs["frame_size"], tf.float32)
+    limit = tf.reverse(size, [1])[:, None, None, None]  # [B, 1, 1, 1, 2], x first
+    seen = tf.logical_and(inputs["scores"] >= heatmaps.MIN_SCORE, tf.reduce_any(keypoints != 0.0, axis=-1))
+    outside = tf.reduce_any(tf.logical_or(keypoints < 0.0, keypoints > limit), axis=-1)
+    counts = [tf.math.count_nonzero(flags, (1, 2, 3)) for flags in (tf.logical_and(seen, outside), seen)]  # [B] each
+    within = tf.cast(counts[0], tf.float32) <= MOST_BEYOND * tf.cast(counts[1], tf.float32)
+    wrong = first_false(within)
+    return require(
+        tf.reduce_all(within),
+        "keypoints must lie in the frame, got {} of {} beyond height and width {} for video {}; give frame_size, the "
+        "size that they refer to, to the signature other_size.",
+        (tf.gather(counts[0], wrong), tf.gather(counts[1], wrong), tf.gather(inputs["frame_size"], wrong), wrong),
+        inputs,
+    )
+
+
+def _check_recognizer(recognizer, class_names, num_keypoints):
+    if recognizer.num_classes != len(class_names):
+        raise ValueError(
+            f"class_names must name each class of the network, got {len(class_names)} names for "
+            f"{recognizer.num_classes} classes; give the names of the data set that it was trained on."
+        )
+    if len(recognizer.flip_permutation) != num_keypoints:
+        raise ValueError(
+            f"num_keypoints must be that of the recognizer's skeleton, got {num_keypoints} where it needs "
+            f"{len(recognizer.flip_permutation)}; give Skeleton.num_keypoints."
+        )

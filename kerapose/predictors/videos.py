@@ -1,0 +1,184 @@
+"""From a video and its keypoints to named actions."""
+
+import os
+
+import keras
+import numpy as np
+
+from kerapose import models, skeletons
+from kerapose.data import clips, frames, videos
+from kerapose.models.video_recognizer import MOST_BEYOND
+from kerapose.ops import heatmaps
+from kerapose.predictors.actions import ScoredAction
+
+
+class Action:
+    """Names the action of a video with the keypoints of its people.
+
+    Only the frames that the clips have are decoded. The whole box round the people is seen, at the scale of the random
+    crops in training: of 224 pixels in training it has 256, as in the published test.
+
+    Args:
+        model: a network, any of RGBPoseConv3D, STARTransformer, and SlowOnly or MC3ResNet18 for one of the two kinds of
+            clip; or a `VideoRecognizer`, taken as it is; or the path of a .keras file of one of these.
+        classes: [C] names in the order of the labels.
+        skeleton: the `Skeleton` of the keypoints.
+        **options: `num_clips`, `flip_test`, `aligned`, `use_scores`, `sigma_px`, `padding`, `normalization` of
+            `models.VideoRecognizer` round a network, as in training.
+
+    Raises:
+        ValueError: if model, names and skeleton do not fit together.
+
+    Example:
+        >>> recognize = Action("runs/rgbpose/both/best.keras", class_names, num_clips=10)
+        >>> recognize("hug.mp4", keypoints, scores)  # [M, T, 17, 2] pixels, [M, T, 17], T frames in the file
+        [ScoredAction(name='hug', probability=0.97), ScoredAction(name='push', probability=0.02), ...]
+
+    Papers: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022; Ahn et al., "STAR-Transformer: A
+    Spatio-temporal Cross Attention Transformer for Human Action Recognition", WACV 2023.
+    """
+
+    def __init__(self, model, classes, skeleton=skeletons.COCO, **options):
+        self.skeleton = skeleton
+        self.class_names = [str(name) for name in classes]
+        self.recognizer = make_video_recognizer(model, skeleton, self.class_names, **options)
+        self._of_samples = _OfSamples(self.recognizer)
+
+    def __call__(self, video, keypoints, scores=None, frame_size=None, top=None):
+        """Recognizes one video.
+
+        Args:
+            video: the path of a file (MP4, AVI, MKV ...), its content as bytes, or RGB frames, uint8 [T, H, W, 3].
+            keypoints: [M, T, K, 2], or [T, K, 2] for one person, pixels, x first; (0, 0) where missing. Any M; T is the
+                number of frames of the video, in the order in which they are shown, whatever the frame rate does.
+            scores: [M, T, K] or [T, K]. None: 1 where a keypoint is not (0, 0).
+            frame_size: (height, width) that the keypoints refer to, pixels, of another size of the same video. None:
+                that of the video.
+            top: how many actions to name. None: all.
+
+        Returns:
+            A list of `ScoredAction`, (name, probability), the most probable first.
+
+        Raises:
+            ValueError: if video or keypoints are not as described or do not belong together, or show nobody.
+            FileNotFoundError: if there is no such file.
+        """
+        if top is not None and top < 1:
+            raise ValueError(f"top must be at least 1, got {top}; use 1 for the best action alone.")
+        probabilities = self.probabilities(video, keypoints, scores, frame_size)  # [C]
+        best = np.argsort(-probabilities, kind="stable")[:top]
+        return [ScoredAction(self.class_names[i], float(probabilities[i])) for i in best]
+
+    def probabilities(self, video, keypoints, scores=None, frame_size=None):
+        """The probability of every class, in the order of the labels: [C] float32; arguments as for a call."""
+        num_frames, size = _measure(video)
+        name = str(video) if isinstance(video, str | os.PathLike) else "0"
+        given = size if frame_size is None else frame_size
+        element = clips.make_element(keypoints, self.skeleton, scores, given, name=name)
+        _check(element, num_frames, size)
+        inputs = {name: element[name][None] for name in ("keypoints", "scores", "frame_size")}
+        rgb, _ = self.recognizer.samples(num_frames)  # [N, L]
+        if rgb.size:
+            inputs["frames"] = _read(video, rgb.ravel())[None]  # [1, N*L, H, W, 3]
+        return self._of_samples.predict_on_batch(inputs)[0]
+
+
+def make_video_recognizer(model, skeleton, class_names, **options):
+    """Puts round a network of clips what the published test puts round it: frames and keypoints in, probabilities out.
+
+    Args:
+        model: as for `Action`.
+        skeleton: the `Skeleton` of the keypoints.
+        class_names: [C] names in the order of the labels; those of a left and a right change places in a mirror.
+        **options: as for `Action`.
+
+    Returns:
+        A `VideoRecognizer`.
+
+    Raises:
+        ValueError: if model, skeleton and names do not fit together.
+
+    Example:
+        >>> recognizer = make_video_recognizer(network, skeletons.COCO, class_names, num_clips=10)
+    """
+    model = keras.models.load_model(model) if isinstance(model, str | os.PathLike) else model
+    if not isinstance(model, models.VideoRecognizer):
+        options["flip_labels"] = clips.mirrored_labels(class_names)
+        model = models.VideoRecognizer(model, skeleton.flip_permutation, **options).on_whole_box()
+    elif options:
+        raise ValueError(
+            f"A VideoRecognizer is taken as it is, got {', '.join(options)} besides; give its network to change them."
+        )
+    if len(model.flip_permutation) != skeleton.num_keypoints:
+        raise ValueError(
+            f"The skeleton must be that of the training, got {skeleton.name} with {skeleton.num_keypoints} keypoints "
+            f"where it had {len(model.flip_permutation)}; give that one."
+        )
+    if len(class_names) != model.num_classes:
+        raise ValueError(
+            f"classes must name each class of the network, got {len(class_names)} names for {model.num_classes} "
+            "classes; give the names of the data set that it was trained on."
+        )
+    return model
+
+
+class _OfSamples(keras.Model):
+    """A recognizer that is given only those frames that it looks at, compiled as Keras compiles a prediction."""
+
+    def __init__(self, recognizer):
+        super().__init__(name="of_samples")
+        self.recognizer = recognizer
+        self.autocast = False  # pixels are not rounded to bfloat16
+        self.built = True
+        self.jit_compile = False  # a new length or size of video would be a new compilation
+
+    def call(self, inputs):
+        return self.recognizer.recognize(**({"frames": None} | inputs))["fused"]
+
+
+def _measure(video):
+    """The number of frames of a video, and their height and width."""
+    if isinstance(video, str | os.PathLike | bytes):
+        info = frames.probe(video)
+        return info.num_frames, tuple(info.frame_size)
+    shape, kind = np.shape(video), getattr(video, "dtype", type(video).__name__)
+    if kind != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
+        raise ValueError(
+            f"A video must be a file, its content as bytes, or RGB frames, uint8 [T, H, W, 3], got {kind} "
+            f"{list(shape)}; convert it."
+        )
+    return shape[0], shape[1:3]
+
+
+def _read(video, indices):
+    """The frames of a video by index [L]: uint8 [L, H, W, 3]."""
+    if isinstance(video, str | os.PathLike | bytes):
+        return frames.read(video, indices)
+    return np.asarray(video)[indices]
+
+
+def _check(element, num_frames, size):
+    """Raises one sentence if keypoints are not those of a video of so many frames of a size (height, width)."""
+    keypoints, scores, given = (element[name] for name in ("keypoints", "scores", "frame_size"))
+    if keypoints.shape[1] != num_frames:
+        raise ValueError(
+            f"Keypoints are given for every frame of the video, got {keypoints.shape[1]} of them for {num_frames} "
+            "frames; give those of this very video, (0, 0) in frames without any."
+        )
+    least, most = (np.array([side + by for side in size]) / given for by in (-videos.ROUNDING_PX, videos.ROUNDING_PX))
+    if least.max() > most.min():
+        raise ValueError(
+            f"Keypoints refer to a frame of the video's shape, got {given[1]} x {given[0]} pixels for a video of "
+            f"{size[1]} x {size[0]}; correct frame_size (height, width)."
+        )
+    points = keypoints[(scores >= heatmaps.MIN_SCORE) & (keypoints != 0).any(axis=-1)]  # [P, 2]
+    if len(points) and np.abs(points).max() <= 1.0:
+        raise ValueError(
+            f"Keypoints are in pixels, got none above {np.abs(points).max():.2f}; multiply them by width and height."
+        )
+    beyond = np.mean(((points < 0) | (points > given[::-1])).any(axis=-1)) if len(points) else 0.0
+    if beyond > MOST_BEYOND:
+        raise ValueError(
+            f"Keypoints must lie in the frame of {given[1]} x {given[0]} pixels, got {beyond:.0%} beyond it; give "
+            "frame_size (height, width), the size that they refer to."
+        )

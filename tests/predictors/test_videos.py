@@ -1,0 +1,317 @@
+"""Videos in, named actions out: files of all kinds, and one sentence on what does not do."""
+
+import io
+import pathlib
+
+import av
+import keras
+import numpy as np
+import pytest
+
+from kerapose import models, predictors, skeletons
+from kerapose.data import frames as frame_data
+from kerapose.data import videos
+from kerapose.ops import heatmaps
+from kerapose.predictors import Action, ScoredAction
+
+COCO = skeletons.COCO
+NAMES = ["clap", "wave_left", "wave_right", "kick"]
+LENGTH, HEIGHT, WIDTH = 30, 48, 64
+
+
+def small_network(seed=0):
+    """As decided as a trained one."""
+    keras.utils.set_random_seed(seed)
+    small = {"rgb_filters": 4, "pose_filters": 4, "rgb_blocks": (1, 1, 1, 1), "pose_blocks": (1, 1, 1)}
+    network = models.RGBPoseConv3D(len(NAMES), (2, 28, 28, 3), (8, 7, 7, 17), **small)
+    for pathway in ("rgb", "pose"):
+        classifier = network.get_layer(f"fc_{pathway}")
+        classifier.kernel.assign(classifier.kernel * 20)
+    return network
+
+
+def moving_picture(length=LENGTH, height=HEIGHT, width=WIDTH, seed=0):
+    """Smooth colours that turn a little brighter from frame to frame: uint8 [T, H, W, 3]."""
+    corners = np.random.default_rng(seed).uniform(30, 150, (2, 2, 3))
+    y, x = np.linspace(0, 1, height)[:, None, None], np.linspace(0, 1, width)[:, None]
+    picture = (1 - y) * ((1 - x) * corners[0, 0] + x * corners[0, 1]) + y * (
+        (1 - x) * corners[1, 0] + x * corners[1, 1]
+    )
+    return np.round(picture + np.arange(length)[:, None, None, None] * (90 / length)).astype("uint8")
+
+
+def people(count=2, length=LENGTH, seed=0):
+    random = np.random.default_rng(seed)
+    keypoints = random.uniform(3, 15, (count, 1, 1, 2)) + random.uniform(0, 30, (count, length, 17, 2))
+    return keypoints.astype("float32"), random.uniform(0.2, 1.0, (count, length, 17)).astype("float32")
+
+
+def of_uneven_times(pictures):
+    """An MP4 file whose frames stand for one to nine ticks each, with frames that refer to later ones."""
+    file, ticks = io.BytesIO(), np.random.default_rng(0).integers(1, 10, len(pictures))
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=90, options={"bf": "2", "g": "12"})
+        stream.height, stream.width, stream.pix_fmt = *pictures.shape[1:3], "yuv420p"
+        for picture, pts in zip(pictures, 5 + np.cumsum(ticks), strict=True):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = int(pts)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return small_network()
+
+
+@pytest.fixture(scope="module")
+def recognize(network):
+    return Action(network, NAMES, num_clips=2)
+
+
+@pytest.fixture(scope="module")
+def video():
+    return frame_data.encode(moving_picture(), fps=25)
+
+
+# ---------------------------------------- right results
+def test_the_answer_is_that_of_the_recognizer_on_the_whole_box(network, recognize, video):
+    keypoints, scores = people()
+    options = {"num_clips": 2, "flip_labels": (0, 2, 1, 3)}
+    resized = network.resized((2, 32, 32, 3), (8, 8, 8, 17))
+    recognizer = models.VideoRecognizer(resized, COCO.flip_permutation, **options)
+    inputs = {"frames": frame_data.read(video)[None], "keypoints": keypoints[None], "scores": scores[None]}
+    expected = np.asarray(recognizer(inputs))[0]
+    np.testing.assert_allclose(recognize.probabilities(video, keypoints, scores), expected, rtol=1e-4, atol=1e-6)
+    assert np.ptp(expected) > 1e-2
+
+
+def test_the_clip_is_that_of_the_pipeline_of_validation(network, video):
+    keypoints, scores = people()
+    recognize = Action(network, NAMES)
+    dataset = videos.from_arrays([video], [keypoints], [0], COCO, [scores])
+    clip, _ = next(iter(videos.evaluation(dataset, 1, recognize.recognizer.rgb_shape, recognize.recognizer.pose_shape)))
+    volume = heatmaps.joint_volume(clip["keypoints"], clip["scores"], 8, 8, sigma_px=0.7)
+    logits = recognize.recognizer.network({"rgb": clip["rgb"], "pose": volume}, training=False)
+    expected = np.mean([keras.ops.softmax(one)[0] for one in logits.values()], axis=0)
+    np.testing.assert_allclose(recognize.probabilities(video, keypoints, scores), expected, rtol=1e-3, atol=1e-5)
+
+
+def test_actions_are_named_best_first(recognize, video):
+    keypoints, scores = people()
+    probabilities = recognize.probabilities(video, keypoints, scores)
+    actions = recognize(video, keypoints, scores)
+    assert [NAMES.index(name) for name, _ in actions] == list(np.argsort(-probabilities))
+    np.testing.assert_allclose([action.probability for action in actions], np.sort(probabilities)[::-1])
+    assert isinstance(actions[0], ScoredAction) and isinstance(actions[0].probability, float)
+    assert recognize(video, keypoints, scores, top=2) == actions[:2]
+
+
+def test_a_path_its_content_and_its_frames_are_one_video(recognize, video, tmp_path):
+    keypoints, scores = people()
+    (tmp_path / "hug.mp4").write_bytes(video)
+    expected = recognize(video, keypoints, scores)
+    for given in (tmp_path / "hug.mp4", str(tmp_path / "hug.mp4"), frame_data.read(video)):
+        assert recognize(given, keypoints, scores) == expected
+
+
+def test_only_the_frames_of_the_clips_are_decoded(recognize, video, monkeypatch):
+    asked, read = [], frame_data.read
+
+    def spied(source, indices=None):
+        asked.append(np.asarray(indices))
+        return read(source, indices)
+
+    monkeypatch.setattr(frame_data, "read", spied)
+    recognize(video, *people())
+    (indices,) = asked
+    np.testing.assert_array_equal(indices, recognize.recognizer.samples(LENGTH)[0].ravel())
+    assert len(indices) == 4  # 2 clips of 2 frames
+
+
+@pytest.mark.parametrize("length", [1, 11])
+def test_videos_shorter_than_a_clip_and_of_odd_lengths(recognize, length):
+    pictures = moving_picture(length)
+    keypoints, scores = people(length=length)
+    decoded = frame_data.encode(pictures, fps=25)
+    actions = recognize(decoded, keypoints, scores)
+    assert sum(action.probability for action in actions) == pytest.approx(1.0, abs=1e-5)
+    assert actions == recognize(frame_data.read(decoded), keypoints, scores)
+
+
+def test_frames_of_uneven_times_count_by_their_order(recognize):
+    pictures = moving_picture()
+    video = of_uneven_times(pictures)
+    keypoints, scores = people()
+    actual, expected = (recognize.probabilities(given, keypoints, scores) for given in (video, pictures))
+    backwards = recognize.probabilities(pictures[::-1], keypoints, scores)
+    assert np.abs(actual - expected).max() < 0.1 * np.abs(backwards - expected).max()  # compression is all
+
+
+def test_one_person_needs_no_people_axis_and_no_scores(recognize, video):
+    keypoints, _ = people(count=1)
+    keypoints[0, 3, 5] = 0.0
+    scores = np.ones(keypoints.shape[:3], "float32")
+    scores[0, 3, 5] = 0.0
+    assert recognize(video, keypoints[0]) == recognize(video, keypoints, scores)
+
+
+def test_keypoints_of_a_larger_copy_of_the_video(recognize, video):
+    keypoints, scores = people()
+    expected = recognize.probabilities(video, keypoints, scores)
+    larger = recognize.probabilities(video, keypoints * 2.5, scores, frame_size=(120, 160))
+    np.testing.assert_allclose(larger, expected, rtol=1e-3, atol=1e-5)
+    rounded = recognize.probabilities(video, keypoints * 2.5, scores, frame_size=(121, 160))  # as codecs round
+    np.testing.assert_allclose(rounded, expected, atol=0.05)
+
+
+def test_people_who_leave_the_picture_are_no_error(recognize, video):
+    keypoints, scores = people()
+    keypoints[0] += (WIDTH, 0)
+    assert len(recognize(video, keypoints, scores)) == 4
+
+
+def test_networks_recognizers_and_their_files(network, video, tmp_path):
+    keypoints, scores = people()
+    recognizer = models.VideoRecognizer(network, COCO.flip_permutation, sigma_px=1.5)
+    network.save(tmp_path / "network.keras")
+    recognizer.save(tmp_path / "recognizer.keras")
+    by_network = Action(network, NAMES)
+    assert by_network.recognizer.rgb_shape == (2, 32, 32, 3) and network.rgb_shape == (2, 28, 28, 3)
+    assert Action(tmp_path / "network.keras", NAMES)(video, keypoints, scores) == by_network(video, keypoints, scores)
+    taken = Action(recognizer, NAMES)
+    assert taken.recognizer is recognizer
+    assert Action(str(tmp_path / "recognizer.keras"), NAMES)(video, keypoints) == taken(video, keypoints)
+
+
+def test_options_reach_the_recognizer(network):
+    options = {"num_clips": 3, "flip_test": True, "use_scores": False, "sigma_px": 0.9, "padding": 0.1}
+    recognizer = Action(network, NAMES, aligned=False, normalization={"bgr": True}, **options).recognizer
+    assert {name: getattr(recognizer, name) for name in options} == options
+    assert recognizer.normalization == {"bgr": True} and not recognizer.aligned
+    assert recognizer.flip_labels == (0, 2, 1, 3)
+
+
+def test_a_network_of_keypoints_alone_decodes_nothing(video, monkeypatch):
+    pose = models.C3D(len(NAMES), (8, 28, 28, 17), base_filters=4, num_stages=3)
+    recognize = Action(pose, NAMES)
+    monkeypatch.setattr(frame_data, "read", None)
+    keypoints, scores = people()
+    inputs = {"keypoints": keypoints[None], "scores": scores[None], "frame_size": np.array([[HEIGHT, WIDTH]])}
+    expected = np.asarray(recognize.recognizer(inputs))[0]
+    np.testing.assert_allclose(recognize.probabilities(video, keypoints, scores), expected, rtol=1e-4)
+
+
+# ---------------------------------------- real videos
+@pytest.mark.parametrize(
+    ("name", "length", "size"), [("mmpose_demo", 5, (540, 960)), ("demo_skeleton", 72, (1080, 1920))]
+)
+def test_real_videos_go_through(recognize, shared_data, name, length, size):
+    path = shared_data("videos") / f"{name}.mp4"
+    random = np.random.default_rng(0)
+    keypoints = np.array(size[::-1]) * random.uniform(0.3, 0.7, (2, length, 17, 2))
+    actions = recognize(path, keypoints)
+    assert sum(probability for _, probability in actions) == pytest.approx(1.0, abs=1e-5)
+    halves = recognize(path, keypoints / 2, frame_size=(size[0] // 2, size[1] // 2))
+    np.testing.assert_allclose([p for _, p in sorted(halves)], [p for _, p in sorted(actions)], atol=1e-3)
+    with pytest.raises(ValueError, match=f"got {length - 1} of them for {length} frames"):
+        recognize(path, keypoints[:, 1:])
+
+
+# ---------------------------------------- bad input
+def with_value(array, index, value):
+    array = array.copy()
+    array[index] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda k, s: (k[:, 1:], s[:, 1:]), "every frame of the video, got 29 of them for 30 frames; give those of"),
+        (lambda k, s: (k[:, :0], s[:, :0]), "at least one person and one frame, got 2 people and 0 frames"),
+        (lambda k, s: (k[:0], s[:0]), "at least one person and one frame, got 0 people and 30 frames"),
+        (lambda k, s: (k, np.zeros_like(s)), "shows at least one keypoint, got no score of 0.001 or more"),
+        (lambda k, s: (np.zeros_like(k), None), "shows at least one keypoint"),
+        (lambda k, s: (with_value(k, (0, 2, 3, 1), np.nan), s), "are finite, got 1 keypoints with NaN or infinity"),
+        (lambda k, s: (k, with_value(s, (1, 2, 3), np.inf)), "scores are finite"),
+        (lambda k, s: (k[:, :, :15], s[:, :, :15]), "coco has 17 keypoints, got 15"),
+        (lambda k, s: (k, s[:1]), r"Scores are \(2, 30, 17\) here, got \(1, 30, 17\)"),
+        (lambda k, s: (k[0, 0], None), r"Keypoints are \[M, T, K, 2\], got \(17, 2\)"),
+        (lambda k, s: (k * 10, s), "must lie in the frame of 64 x 48 pixels, got 100% beyond it; give frame_size"),
+        (lambda k, s: (k / (WIDTH, HEIGHT), s), "Keypoints are in pixels, got none above 0...; multiply them by width"),
+    ],
+)
+def test_bad_keypoints_get_one_sentence(recognize, video, change, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        recognize(video, *change(*people()))
+    assert str(caught.value).count(". ") == 0 and str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("frame_size", "sentence"),
+    [
+        ((96, 160), "of the video's shape, got 160 x 96 pixels for a video of 64 x 48; correct frame_size"),
+        ((WIDTH, HEIGHT), "of the video's shape, got 48 x 64 pixels for a video of 64 x 48"),
+        ((12, 16), "must lie in the frame of 16 x 12 pixels, got .*% beyond it"),
+        ((0, 64), "frame_size is .height, width. in pixels, got .0, 64."),
+        ((64,), "frame_size is .height, width. in pixels, got .64."),
+    ],
+)
+def test_a_bad_frame_size_gets_one_sentence(recognize, video, frame_size, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        recognize(video, *people(), frame_size)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda video: video[: len(video) // 2], "whole"),
+        (lambda video: of_uneven_times(moving_picture())[:900], "whole"),
+        (lambda video: b"no video at all", "A video must be a file that FFmpeg reads"),
+        (lambda video: b"", "A video must be"),
+        (
+            lambda video: moving_picture().astype("float32"),
+            r"or RGB frames, uint8 \[T, H, W, 3\], got float32 \[30, 48",
+        ),
+        (lambda video: moving_picture()[0], r"uint8 \[T, H, W, 3\], got uint8 \[48, 64, 3\]; convert it"),
+        (lambda video: np.moveaxis(moving_picture(), -1, 1), r"got uint8 \[30, 3, 48, 64\]; convert it"),
+        (lambda video: moving_picture()[:0], r"got uint8 \[0, 48, 64, 3\]"),
+        (lambda video: None, r"or RGB frames, uint8 \[T, H, W, 3\], got NoneType"),
+    ],
+)
+def test_a_bad_video_gets_one_sentence(recognize, video, make, sentence):
+    with pytest.raises(ValueError, match=sentence) as caught:
+        recognize(make(video), *people())
+    assert str(caught.value).count(". ") == 0 and str(caught.value).endswith(".")
+
+
+def test_a_file_is_named(recognize, video, tmp_path):
+    (tmp_path / "hug.mp4").write_bytes(video[:-500])
+    with pytest.raises(ValueError, match="hug.mp4"):
+        recognize(tmp_path / "hug.mp4", *people())
+    with pytest.raises(FileNotFoundError, match="missing.mp4"):
+        recognize(tmp_path / "missing.mp4", *people())
+    (tmp_path / "whole.mp4").write_bytes(video)
+    with pytest.raises(ValueError, match="shows at least one keypoint, got no score .* in clip .*whole.mp4"):
+        recognize(pathlib.Path(tmp_path / "whole.mp4"), np.zeros((1, LENGTH, 17, 2)))
+
+
+def test_top_below_one_is_refused(recognize, video):
+    with pytest.raises(ValueError, match="top must be at least 1, got 0"):
+        recognize(video, *people(), top=0)
+
+
+def test_what_does_not_fit_together_is_refused(network):
+    with pytest.raises(ValueError, match="got 3 names for 4 classes; give the names"):
+        Action(network, NAMES[:3])
+    with pytest.raises(ValueError, match="one entry per channel of the volumes, got 15 for 17 channels"):
+        Action(network, NAMES, skeletons.JHMDB)
+    recognizer = models.VideoRecognizer(network, COCO.flip_permutation)
+    with pytest.raises(ValueError, match="got jhmdb with 15 keypoints where it had 17; give that one"):
+        predictors.make_video_recognizer(recognizer, skeletons.JHMDB, NAMES)
+    with pytest.raises(ValueError, match="taken as it is, got num_clips, padding besides; give its network"):
+        Action(recognizer, NAMES, num_clips=10, padding=0.1)
+    with pytest.raises(ValueError, match="The network must take .* use RGBPoseConv3D"):
+        Action(models.StackedHourglass(17, (64, 64, 3), num_stacks=1, filters=4), NAMES)

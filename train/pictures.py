@@ -122,10 +122,7 @@ class VideoBoard(TensorBoard):
 
     def _pose_size(self):
         """Height and width of the volume that the keypoints are for."""
-        if "keypoints" not in self.some[0]:
-            return None
-        volume = self.model.get_layer("volume")
-        return volume.height, volume.width
+        return self.model.pose_size
 
     def _strip(self, clip):
         if "rgb" not in clip:

@@ -224,6 +224,8 @@ def _read_packets(container, name, is_cut):
 
     cover = av.stream.Disposition.attached_pic
     stream = next((stream for stream in container.streams.video if not stream.disposition & cover), None)
+    if stream is None and is_cut:
+        raise ValueError(f"A video must be whole, got {name}, which ends before its first frame; get it again.")
     if stream is None:
         raise ValueError(f"A video must have moving pictures, got {name} without any; give another file.")
     if stream.codec_context is None:

@@ -65,7 +65,7 @@ class STARTransformer(Network):
     VARIANTS = {
         "star": {},
         "star_tiny": {
-            "rgb_shape": (8, 96, 96, 3),
+            "rgb_shape": (8, 80, 80, 3),
             "base_filters": 16,
             "width": 128,
             "num_heads": 4,
@@ -127,6 +127,37 @@ class STARTransformer(Network):
         self.patterns = tuple(patterns)
         self.base_filters = base_filters
         self.dropout = dropout
+
+    def start_from(self, backbone):
+        """Takes over what an MC3ResNet18 has learnt, but for its classifier, as training begins in the paper.
+
+        All or nothing.
+
+        Args:
+            backbone: an MC3ResNet18 of the same `base_filters`; `weights.load_backbone` reads a published file instead.
+
+        Returns:
+            The network itself.
+
+        Raises:
+            ValueError: if it has other layers or another width.
+
+        Example:
+            >>> STARTransformer(15).start_from(MC3ResNet18(15))
+        """
+        own = {layer.name: layer for layer in self.layers if layer.weights and not layer.name.startswith(self.HEAD)}
+        theirs = {layer.name: layer for layer in backbone.layers if layer.weights and layer.name != "fc"}
+        unlike = set(own) ^ set(theirs)
+        unlike |= {name for name in set(own) & set(theirs) if own[name].kernel.shape != theirs[name].kernel.shape}
+        if unlike:
+            raise ValueError(
+                "The backbone starts from an MC3ResNet18 of its own width, got a network that differs in "
+                f"{', '.join(sorted(unlike)[:4])}{' and others' if len(unlike) > 4 else ''}; give both the same "
+                "base_filters."
+            )
+        for name, layer in own.items():
+            layer.set_weights(theirs[name].get_weights())
+        return self
 
     def attention_maps(self, inputs):
         """How much the class tokens look at each place and at each joint, in the last full attention.

@@ -258,6 +258,14 @@ def test_an_mp4_file_cut_behind_its_index(pictures, tmp_path):
             frames.read(video[: ends[whole] - 1], [0])
 
 
+def test_an_mp4_file_cut_inside_its_index(pictures, tmp_path):
+    path = tmp_path / "clip.mp4"
+    write(pictures, file=str(path), movflags="faststart")
+    video = path.read_bytes()
+    with pytest.raises(ValueError, match="must be whole, got"):
+        frames.probe(video[: video.index(b"moov") + 60])
+
+
 @pytest.mark.parametrize("container_format, codec, total", [("avi", "mjpeg", " of 60"), ("matroska", "libx264", "")])
 def test_other_files_that_are_cut(pictures, container_format, codec, total):
     video = write(pictures, container_format, codec)

@@ -326,6 +326,20 @@ def test_star_starts_from_a_published_mc3(golden):
         weights.load_torch(network, case.state_dict)
 
 
+def test_star_starts_from_an_mc3_of_ours_or_takes_nothing_over():
+    network, backbone = star(), randomized(models.MC3ResNet18(9, (4, 32, 32, 3), base_filters=4), seed=4)
+    before = network.get_weights()
+    with pytest.raises(ValueError, match="an MC3ResNet18 of its own width, .* differs in .* and others; give both"):
+        network.start_from(models.MC3ResNet18(9, (4, 32, 32, 3), base_filters=8))
+    for weight, old in zip(network.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, old)
+    assert network.start_from(backbone) is network
+    clip = star_clip(network)
+    features = keras.Model(network.input, network.get_layer("layer4.1.conv2").output)(clip)
+    expected = keras.Model(backbone.input, backbone.get_layer("layer4.1.conv2").output)(clip["rgb"])
+    np.testing.assert_allclose(features, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     "changes, sentence",
     [

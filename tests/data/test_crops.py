@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from kerapose import skeletons
-from kerapose.data import crops
+from kerapose.data import crops, order
 from kerapose.ops import boxes, heatmaps
 from kerapose.ops import images as image_ops
 from kerapose.skeletons import COCO, MPII
@@ -29,7 +29,7 @@ STILL = {"flip_probability": 0.0, "scale_factor": 0.0, "rotation_probability": 0
 OTHER_PROCESS = """
 import hashlib, pathlib, pickle, sys
 import keras, tensorflow
-from kerapose.data import crops
+from kerapose.data import crops, order
 from kerapose.skeletons import COCO
 keras.utils.set_random_seed(0)
 tensorflow.config.experimental.enable_op_determinism()
@@ -646,12 +646,12 @@ def test_another_source_gives_the_same_batches(uninterrupted):
 
 def test_every_person_is_seen_once_a_pass_in_another_order(prepared, dataset):
     for source, buffer in ((dataset, None), (crops.from_tfds("pictures/own", "train", prepared)[0], 4)):
-        elements = crops._shuffled_endlessly(crops.trainable(source, COCO), 3, 0, buffer)
+        elements = order.shuffled_endlessly(crops.trainable(source, COCO), 3, 0, buffer)
         count = int(crops.trainable(source, COCO).cardinality())
         seen = [int(element["person_id"]) for element in elements.take(8 * count).as_numpy_iterator()]
         passes = np.reshape(seen, (8, count))
         assert all(sorted(one) == sorted(passes[0]) for one in passes) and len(set(map(tuple, passes))) == 8
-        later = crops._shuffled_endlessly(crops.trainable(source, COCO), 3, 3 * count + 2, buffer)
+        later = order.shuffled_endlessly(crops.trainable(source, COCO), 3, 3 * count + 2, buffer)
         rest = [int(element["person_id"]) for element in later.take(count).as_numpy_iterator()]
         assert rest == seen[3 * count + 2 : 4 * count + 2]
 

@@ -80,7 +80,7 @@ def test_elements(tmp_path, monkeypatch):
     with mock.patch.dict(motions.ACTIONS, FEW_ACTIONS, clear=True):
         builder = puppets.Builder(data_dir=tmp_path, config="videos")
         builder.download_and_prepare()
-        expected = videos.make_video(puppets.SEED, 0, "punch", 0)
+    expected = videos.make_video(puppets.SEED, 0, "punch", 0)  # as processes of their own film it, with all actions
     assert builder.info.metadata["skeleton"] == COCO.name
     clips = {clip["name"].decode(): clip for clip in tfds.as_numpy(builder.as_dataset(split="train"))}
     assert sorted(clips) == ["performer000_punch_0", "performer000_run_0"]

@@ -134,7 +134,8 @@ def test_a_network_that_starts_from_two_answers_as_they_do_and_then_learns_from_
         with tf.GradientTape() as tape:
             answers = network(clip, training=True)
             losses = [
-                keras.losses.sparse_categorical_crossentropy([0, 1], x, from_logits=True) for x in answers.values()
+                keras.losses.sparse_categorical_crossentropy(np.arange(2), logits, from_logits=True)
+                for logits in answers.values()
             ]
         gradients = tape.gradient(losses, network.trainable_variables)
         optimizer.apply(gradients, network.trainable_variables)

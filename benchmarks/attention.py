@@ -11,6 +11,9 @@ else by /proc (Linux only).
 Predicted: each matrix of scores has a quarter of the full one's entries, and scores are nearly all of the time and of
 the memory: so 4 times less for one of them, and 2 times for both. Backward somewhat less, since the gradients of
 queries, keys and values are of the same size for all.
+
+Got on two cores (AMD EPYC), float32, batch 4: forward 1.7 (zigzag) and 1.8 times (binary) in time, 2.0 times in memory,
+4.1 times for one of zigzag's two matrices; both ways 1.8 to 1.9 times in time, 1.8 in memory, 3.8 for one of the two.
 """
 
 import os

@@ -17,9 +17,9 @@ Predicted, from how many of the 150 frames are decoded (a sampled frame takes th
 many are converted (8): 3 times as many clips for h264_12, 1.3 times for h264_250, where only frames that no other
 refers to can be left out, and 10 times for mjpeg, where the rest of the work becomes the larger part.
 
-Got on two cores (AMD EPYC), 4 seconds each: 2.7 times (25 clips a second), 2.6 times (35) and 3.5 times (24). The
-conversion to RGB of frames that nobody asked for costs more than their decoding, hence h264_250; pictures of 67 kB are
-slow to be read and decoded even where only eight of them are, hence mjpeg.
+Got on two cores (AMD EPYC), 4 seconds each: 2.7 times (25 clips a second), 2.6 times (35) and 3.5 times (24). Why
+h264_250 gains so much and mjpeg so little was not looked into: in the one the conversion to RGB of frames that nobody
+asked for seems to cost more than their decoding, in the other pictures of 67 kB take their time even if they are eight.
 """
 
 import os

@@ -129,21 +129,28 @@ def layer_inputs(layer):
     return [tensor._keras_history for tensor in tensors]
 
 
-def torch_forward(network, bfloat16):
-    """A function of a NumPy batch [B, T, H, W, C] that runs the network in inference mode."""
+def torch_batch(x):
+    """[B, T, H, W, C] -> [B, C, T, H, W], channels last in memory."""
+    import torch
+
+    return torch.from_numpy(x.numpy()).permute(0, 4, 1, 2, 3)
+
+
+def torch_forward(network, bfloat16, to_torch=torch_batch):
+    """A function of a batch of ours, which `to_torch` translates, that runs the network in inference mode."""
     import torch
 
     network.eval()
 
     def run(x):
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            return network(_torch_batch(x)).float()
+            return network(to_torch(x)).float()
 
     return run
 
 
-def torch_step(network, bfloat16):
-    """The same in training mode: forward, backward, SGD with momentum."""
+def torch_step(network, bfloat16, to_torch=torch_batch):
+    """The same in training mode: forward, backward, SGD with momentum; the losses of several classifiers add up."""
     import torch
 
     network.train()
@@ -152,19 +159,15 @@ def torch_step(network, bfloat16):
     def run(x):
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            logits = network(_torch_batch(x))
-        loss = torch.nn.functional.cross_entropy(logits.float(), torch.zeros(len(x), dtype=torch.int64))
+            logits = network(to_torch(x)).float()  # [B, C], or [B, classifiers, C]
+        flat = logits.flatten(0, -2)
+        means = torch.nn.functional.cross_entropy(flat, torch.zeros(len(flat), dtype=torch.int64))
+        loss = means * (len(flat) // len(logits))
         loss.backward()
         optimizer.step()
         return loss.detach()
 
     return run
-
-
-def _torch_batch(x):
-    import torch
-
-    return torch.from_numpy(x.numpy()).permute(0, 4, 1, 2, 3)  # [B, C, T, H, W], channels last in memory
 
 
 def forward_of(network):

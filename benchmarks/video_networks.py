@@ -26,7 +26,7 @@ from unittest import mock
 import keras
 import tensorflow as tf
 from absl import app, flags
-from networks import layer_inputs, plain_conv_norm, seconds
+from networks import layer_inputs, plain_conv_norm, seconds, torch_batch, torch_forward, torch_step
 
 from kerapose import models
 from kerapose.layers import ConvNorm, FrameConvTransposeNorm, FramePool
@@ -126,44 +126,9 @@ def torch_network(network):
     return Graph().to(memory_format=torch.channels_last_3d)
 
 
-def torch_forward(network, bfloat16):
-    """A function of a batch of ours that runs the network in inference mode."""
-    import torch
-
-    network.eval()
-
-    def run(clips):
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            return network(torch_batch(clips)).float()
-
-    return run
-
-
-def torch_step(network, bfloat16):
-    """The same in training mode: forward, backward, SGD with momentum."""
-    import torch
-
-    network.train()
-    optimizer = torch.optim.SGD(network.parameters(), 0.0, momentum=0.9)
-
-    def run(clips):
-        optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            logits = network(torch_batch(clips)).float()  # [B, 2, num_classes]
-        labels = torch.zeros(logits.shape[0] * 2, dtype=torch.int64)
-        loss = 2 * torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.detach()
-
-    return run
-
-
-def torch_batch(clips):
-    """[B, T, H, W, C] -> [B, C, T, H, W], channels last in memory."""
-    import torch
-
-    return {name: torch.from_numpy(x.numpy()).permute(0, 4, 1, 2, 3) for name, x in clips.items()}
+def torch_batches(clips):
+    """Both clips of a batch as PyTorch takes them."""
+    return {name: torch_batch(x) for name, x in clips.items()}
 
 
 def forward_of(network):
@@ -200,7 +165,7 @@ def main(_):
                 for key, shape in ours.input_shape.items()
             }
             for label, make, make_torch in (("forward", forward_of, torch_forward), ("training", step_of, torch_step)):
-                theirs = make_torch(torch_one, bfloat16) if FLAGS.torch else None
+                theirs = make_torch(torch_one, bfloat16, torch_batches) if FLAGS.torch else None
                 runs = [make(ours), make(plain), theirs]
                 times = [None if t is None else t * 1e3 / FLAGS.batch for t in seconds(runs, clips, FLAGS.repeats)]
                 shown = [f"{times[0]:9.1f}"]

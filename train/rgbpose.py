@@ -8,12 +8,11 @@ shared, and gave 44, 90 and 92 % top-1 on performers never seen. README.md has o
 """
 
 import inspect
-import json
 import pathlib
 
 from absl import app, flags, logging
 
-from kerapose import export, metrics, models
+from kerapose import metrics, models
 from train import common, video_clips
 
 FLAGS = flags.FLAGS
@@ -130,13 +129,7 @@ def run(config):
         logging.info("Test, %s: %s", modality, video_clips.figures(labels, answers[modality]))
         video_clips.save_confusions(folder, labels, answers[modality], class_names)
     results = figures(labels, answers)
-    print(video_clips.table(results))
-    if config["export"]:
-        # A number is the version of a model to TensorFlow Serving, which serves the folder above it.
-        path = workdir / "saved_model" / "1"
-        export.video_saved_model(recognizer, path, class_names, skeleton.num_keypoints, overwrite=True)
-        logging.info("Wrote %s.", path)
-    common.write_whole(workdir / "metrics.json", json.dumps(results, indent=2).encode())
+    video_clips.finish(results, recognizer, skeleton, class_names, config, workdir)
     return results
 
 

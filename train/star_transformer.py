@@ -9,12 +9,11 @@ shared, and gave 55 and 54 % top-1 on performers never seen. README.md has other
 
 import functools
 import inspect
-import json
 import pathlib
 
 from absl import app, flags, logging
 
-from kerapose import export, models, weights
+from kerapose import models, weights
 from train import common, pictures, video_clips
 
 FLAGS = flags.FLAGS
@@ -108,13 +107,7 @@ def run(config):
     labels, answers = video_clips.test(recognizer, splits["test"], config)
     results["star"] = video_clips.figures(labels, answers)
     video_clips.save_confusions(workdir, labels, answers, class_names)
-    print(video_clips.table(results))
-    if config["export"]:
-        # A number is the version of a model to TensorFlow Serving, which serves the folder above it.
-        path = workdir / "saved_model" / "1"
-        export.video_saved_model(recognizer, path, class_names, skeleton.num_keypoints, overwrite=True)
-        logging.info("Wrote %s.", path)
-    common.write_whole(workdir / "metrics.json", json.dumps(results, indent=2).encode())
+    video_clips.finish(results, recognizer, skeleton, class_names, config, workdir)
     return results
 
 

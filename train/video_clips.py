@@ -1,14 +1,17 @@
 """What the training scripts of videos with skeletons share: flags, splits, training and testing of one network."""
 
+import json
+
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 from keras import ops
 
-from kerapose import metrics, models
+from kerapose import export, metrics, models
 from kerapose.data import clips, prepared, videos
 from kerapose.layers import HeatmapVolume
+from kerapose.models.video_recognizer import clip_shapes
 from kerapose.ops import clips as clip_ops
 from train import common, pictures
 
@@ -145,10 +148,8 @@ def load(config):
 # ---------------------------------------------------------------------------------------------------- training
 def shapes_of(network):
     """The shapes of the clips that a network sees: {"rgb": [L, H, W, 3], "pose": [L', h, w, K]}, or one of the two."""
-    shapes = network.input_shape
-    if not isinstance(shapes, dict):
-        shapes = {"rgb" if shapes[-1] == 3 else "pose": shapes}
-    return {modality: tuple(shapes[modality][1:]) for modality in ("rgb", "pose") if modality in shapes}
+    shapes = zip(("rgb", "pose"), clip_shapes(network), strict=True)
+    return {modality: shape for modality, shape in shapes if shape}
 
 
 def read_shapes(network, num_keypoints, config):
@@ -442,6 +443,26 @@ def degraded(dataset, recognizer, condition, config):
 def figures(labels, found):
     """The figures by condition of what `test` gives: top-1, top-5 and mean-class accuracy of the fusion."""
     return {condition: metrics.action_metrics(labels, answers["fused"]) for condition, answers in found.items()}
+
+
+def finish(results, recognizer, skeleton, class_names, config, workdir):
+    """Shows the figures, exports the recognizer if flags say so, and writes the figures last: they tell of an end.
+
+    Args:
+        results: figures by network and condition.
+        recognizer: the `VideoRecognizer` that was trained for.
+        skeleton: the `Skeleton` of the keypoints.
+        class_names: of the labels.
+        config: the configuration.
+        workdir: folder of the run.
+    """
+    print(table(results))
+    if config["export"]:
+        # A number is the version of a model to TensorFlow Serving, which serves the folder above it.
+        path = workdir / "saved_model" / "1"
+        export.video_saved_model(recognizer, path, class_names, skeleton.num_keypoints, overwrite=True)
+        logging.info("Wrote %s.", path)
+    common.write_whole(workdir / "metrics.json", json.dumps(results, indent=2).encode())
 
 
 def table(results):

@@ -1,6 +1,5 @@
 """Videos with detected keypoints: PYSKL's annotation files and the videos they are about; README.md tells more."""
 
-import collections
 import logging
 import pathlib
 
@@ -14,12 +13,7 @@ from kerapose import skeletons
 from kerapose.data import frames, pyskl
 
 CLASSES = "classes.txt"
-VIDEO_SUFFIXES = (
-    ".avi", ".mp4", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp",
-)  # fmt: skip
-NTU_ENDING = "_rgb"  # NTU RGB+D's videos have it after the name of the clip
 MOST_FRAMES_APART = 2  # that a video and its keypoints may be: some decoders count one frame more at the end
-ROUNDING_PX = 2  # that the sides of a video that was made smaller may be off: most codecs want even ones
 
 _log = logging.getLogger("kerapose.datasets.rgb_pose_clips")
 
@@ -157,17 +151,13 @@ def find_videos(folder, names):
         FileNotFoundError: when clips have no video.
         ValueError: when a clip has two.
     """
-    there = _videos_by_stem(folder)
-    videos = {}
-    for name in names:
-        *parents, stem = pathlib.PurePosixPath(name).parts
-        place = len(parents)
-        videos[name] = [path for path in there[stem] if not place or list(path.parts[-place - 1 : -1]) == parents]
+    videos = frames.find(folder, names)
     missing = [name for name, paths in videos.items() if not paths]
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of {len(names)} clips have no video in {folder} ({image_records.some(missing)}); put "
-            f"files of these names there, ending in {', '.join(VIDEO_SUFFIXES)}, or take the clips out of the splits."
+            f"files of these names there, ending in {', '.join(frames.CONTAINERS)}, or take the clips out of the "
+            "splits."
         )
     twice = [f"{name}: {paths[0]} and {paths[1]}" for name, paths in videos.items() if len(paths) > 1]
     if twice:
@@ -176,23 +166,6 @@ def find_videos(folder, names):
             "others out."
         )
     return {name: path for name, (path,) in videos.items()}
-
-
-def _videos_by_stem(folder):
-    """All videos in a folder, those below it and those that links lead to, by their names without endings."""
-    there, seen, waiting = collections.defaultdict(list), set(), collections.deque([folder])
-    while waiting:
-        here = waiting.popleft()
-        if here.resolve() in seen:  # a link that leads back
-            continue
-        seen.add(here.resolve())
-        for path in sorted(here.iterdir()):
-            if path.is_dir():
-                waiting.append(path)
-            elif path.suffix.lower() in VIDEO_SUFFIXES:
-                for stem in {path.stem, path.stem.removesuffix(NTU_ENDING)}:
-                    there[stem].append(path)
-    return there
 
 
 def fit(clip, about):
@@ -218,8 +191,8 @@ def fit(clip, about):
             f"a video and its keypoints must have the same frames, at most {MOST_FRAMES_APART} apart, got "
             f"{about.num_frames} and {num_poses}; take the video that was annotated."
         )
-    annotated, shown = clip["frame_size"], np.asarray(about.frame_size)
-    if ((shown - ROUNDING_PX) / annotated).max() > ((shown + ROUNDING_PX) / annotated).min():
+    annotated, shown = clip["frame_size"], about.frame_size
+    if not frames.same_shape(shown, annotated):
         raise ValueError(
             f"a video must have the aspect ratio of the annotated frames, {' x '.join(map(str, annotated))}, got "
             f"{' x '.join(map(str, shown))} (height x width); take the video that was annotated."

@@ -4,6 +4,7 @@ Frames are numbered from 0 in the order in which they are shown, however they ar
 frame t is the one that keypoints [:, t] belong to. Decoded are those that are asked for and those that they refer to.
 """
 
+import collections
 import contextlib
 import dataclasses
 import fractions
@@ -14,6 +15,9 @@ import pathlib
 
 import numpy as np
 
+CONTAINERS = (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+RGB_ENDING = "_rgb"  # that NTU RGB+D has behind the names of its clips
+ROUNDING_PX = 2  # that compression may add to a side or take from it: most codecs want even ones
 KEY_FRAME_EVERY = 12  # a random frame of a video then costs six on average, and the file is a little larger
 _RIFF, _MATROSKA, _MATROSKA_BODY, _MP4 = b"RIFF", b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"ftyp"
 _JPEG_FRAMES, _JPEG_SCAN, _JPEG_END = {0xC0, 0xC1, 0xC2}, 0xDA, b"\xff\xd9"  # markers: size, pixels, end
@@ -173,6 +177,47 @@ def wrap_jpegs(jpegs, fps):
             packet.pts = packet.dts = number
             container.mux(packet)
     return file.getvalue()
+
+
+def find(folder, names):
+    """Finds the video files of clips by the names of the clips.
+
+    Args:
+        folder: where the videos are, or folders with them; links are followed.
+        names: of the clips; a folder in a name is one that the video's folder must end in.
+
+    Returns:
+        dict: each name to a list of paths, of none, one or more files.
+    """
+    by_stem, found = _videos_by_stem(pathlib.Path(folder)), {}
+    for name in names:
+        *parents, stem = pathlib.PurePosixPath(name).parts
+        found[name] = [path for path in by_stem[stem] if list(path.parts[-1 - len(parents) : -1]) == parents]
+    return found
+
+
+def same_shape(video_size, frame_size):
+    """Whether frames of a size (height, width) may have become a video of another size, but for rounding."""
+    video, frame = np.asarray(video_size, "float64"), np.asarray(frame_size, "float64")
+    least, most = (video - ROUNDING_PX) / frame, (video + ROUNDING_PX) / frame  # factors from one to the other
+    return bool(least.max() <= most.min())
+
+
+def _videos_by_stem(folder):
+    """All videos in a folder, those below it and those that links lead to, by their names without endings."""
+    there, seen, waiting = collections.defaultdict(list), set(), collections.deque([folder])
+    while waiting:
+        here = waiting.popleft()
+        if here.resolve() in seen:  # a link that leads back
+            continue
+        seen.add(here.resolve())
+        for path in sorted(here.iterdir()):
+            if path.is_dir():
+                waiting.append(path)
+            elif path.suffix.lower() in CONTAINERS:
+                for stem in {path.stem, path.stem.removesuffix(RGB_ENDING)}:
+                    there[stem].append(path)
+    return there
 
 
 # ---------------------------------------- reading

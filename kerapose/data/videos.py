@@ -28,10 +28,7 @@ from kerapose.ops import images as image_ops
 from kerapose.ops import sequences
 
 NotPreparedError = prepared.NotPreparedError
-CONTAINERS = (".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
-RGB_ENDING = "_rgb"  # that NTU RGB+D has behind the names of its clips
 SHUFFLE_BUFFER = 1024  # videos; 1.5 GB of NTU RGB+D's
-ROUNDING_PX = 2  # that compression may add to a side or take from it: most codecs want even ones
 NUM_CROP_UNIFORMS = 22  # of `ops.boxes.random_crop_box`
 NUM_UNIFORMS = 1 + 3 + NUM_CROP_UNIFORMS  # mirror, colours, crop
 
@@ -174,9 +171,8 @@ def _check_video(element, content):
             f"Keypoints are given for every frame of the video, got {length} of them and {info.num_frames} frames in "
             f"clip {name}; give those of this very video, (0, 0) in frames without any."
         )
-    sides, real = np.asarray(element["frame_size"], "float64"), np.asarray(info.frame_size, "float64")
-    least, most = (real - ROUNDING_PX) / sides, (real + ROUNDING_PX) / sides  # factors from one to the other
-    if least.max() > most.min():
+    sides, real = element["frame_size"], info.frame_size
+    if not frames.same_shape(real, sides):
         raise ValueError(
             f"Keypoints refer to a frame of the video's shape, got {int(sides[1])} x {int(sides[0])} pixels and "
             f"{int(real[1])} x {int(real[0])} of the video in clip {name}; correct frame_size (height, width)."
@@ -494,16 +490,7 @@ def _find_videos(folder, names):
     folder = pathlib.Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {folder}; give the one that holds the videos.")
-    by_stem = {}
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in CONTAINERS:
-            for stem in {file.stem, file.stem.removesuffix(RGB_ENDING)}:
-                by_stem.setdefault(stem, []).append(file)
-    found = {}
-    for name in names:
-        *parents, stem = pathlib.PurePosixPath(name).parts
-        there = by_stem.get(stem, [])
-        found[name] = [file for file in there if list(file.parts[-1 - len(parents) : -1]) == parents]
+    found = frames.find(folder, names)
     lacking = [name for name, files in found.items() if not files]
     if lacking:
         raise FileNotFoundError(

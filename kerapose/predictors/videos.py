@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from kerapose import models, skeletons
-from kerapose.data import clips, frames, videos
+from kerapose.data import clips, frames
 from kerapose.models.video_recognizer import MOST_BEYOND
 from kerapose.ops import heatmaps
 from kerapose.predictors.actions import ScoredAction
@@ -165,8 +165,7 @@ def _check(element, num_frames, size):
             f"Keypoints are given for every frame of the video, got {keypoints.shape[1]} of them for {num_frames} "
             "frames; give those of this very video, (0, 0) in frames without any."
         )
-    least, most = (np.array([side + by for side in size]) / given for by in (-videos.ROUNDING_PX, videos.ROUNDING_PX))
-    if least.max() > most.min():
+    if not frames.same_shape(size, given):
         raise ValueError(
             f"Keypoints refer to a frame of the video's shape, got {given[1]} x {given[0]} pixels for a video of "
             f"{size[1]} x {size[0]}; correct frame_size (height, width)."

@@ -185,7 +185,7 @@ def test_from_pyskl_names_what_is_missing_or_twice(tmp_path, arrays, folder):
     for name in ("clip0.mp4", "below/clip0_rgb.avi"):
         (tmp_path / name).write_bytes(b"")
     path = save_pyskl(tmp_path / "one.pkl", arrays, ["clip0"])
-    with pytest.raises(ValueError, match=r"it has below/clip0_rgb.avi and clip0.mp4 of clip0; take one away"):
+    with pytest.raises(ValueError, match=r"it has clip0.mp4 and below/clip0_rgb.avi of clip0; take one away"):
         videos.from_pyskl(tmp_path, path, "all", COCO)
     path = save_pyskl(tmp_path / "placed.pkl", arrays, ["below/clip0"])  # a folder in a name says which
     assert int(videos.from_pyskl(tmp_path, path, "all", COCO).cardinality()) == 1

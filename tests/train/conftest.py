@@ -22,6 +22,7 @@ import tensorflow_datasets as tfds
 
 from kerapose.data import frames as video_frames
 from kerapose.skeletons import COCO
+from train import common
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -105,6 +106,27 @@ def killed_at():
 def two_devices():
     """The `prepare` of a run that sees the one processor as two devices, for `strategy="mirrored"`."""
     return TWO_DEVICES
+
+
+@pytest.fixture
+def computing_as_tests_do(monkeypatch):
+    """Lets a script run in this process without changing how other tests compute: it only sets the seed."""
+    monkeypatch.setattr(common, "set_up", lambda seed, precision: keras.utils.set_random_seed(seed))
+
+
+@pytest.fixture(scope="session")
+def video_config_of():
+    """A function that gives what a script of videos would be run with, to run it in this process.
+
+    It takes the work folder of a whole run, the TFDS folder, the new work folder, and changes.
+    """
+
+    def config_of(finished, data_dir, workdir, **changes):
+        shared = {"workdir": str(workdir), "data_dir": data_dir, "export": False, "check": False}
+        shared |= {"conditions": ["plain"], "num_clips": 1}
+        return json.loads((finished / "config.json").read_text()) | shared | changes
+
+    return config_of
 
 
 @pytest.fixture(scope="session")

@@ -158,9 +158,8 @@ def config_of(finished, data_dir, workdir, **changes):
 
 
 @pytest.fixture
-def run_here(monkeypatch):
-    """`lifter.run` in this process, without changing how other tests compute."""
-    monkeypatch.setattr(common, "set_up", lambda seed, precision: keras.utils.set_random_seed(seed))
+def run_here(computing_as_tests_do):
+    """`lifter.run` in this process."""
     return lifter.run
 
 

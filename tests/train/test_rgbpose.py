@@ -1,6 +1,6 @@
 """`python -m train.rgbpose`, from a few videos to a served model; killed and resumed; given wrong flags."""
 
-import json
+import functools
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ import tensorflow as tf
 from kerapose import models
 from kerapose.layers import ConvNorm
 from kerapose.models import slowonly
-from train import common, rgbpose, video_clips
+from train import rgbpose, video_clips
 
 EPOCHS = {"rgb": 8, "pose": 5, "both": 4}
 SHAPES = {"rgb": (4, 48, 48, 3), "pose": (16, 12, 12, 17)}
@@ -95,17 +95,15 @@ def finished(gestures_dir, tmp_path_factory, start):
 
 
 @pytest.fixture
-def run_here(monkeypatch):
-    """`rgbpose.run` in this process, without changing how other tests compute."""
-    monkeypatch.setattr(common, "set_up", lambda seed, precision: keras.utils.set_random_seed(seed))
+def run_here(computing_as_tests_do):
+    """`rgbpose.run` in this process."""
     return rgbpose.run
 
 
-def config_of(finished, data_dir, workdir, **changes):
-    """What the script would be run with, to run it here."""
-    shared = {"workdir": str(workdir), "data_dir": data_dir, "export": False, "check": False, "modality": "both"}
-    shared |= {"conditions": ["plain"], "num_clips": 1}
-    return json.loads((finished / "config.json").read_text()) | shared | changes
+@pytest.fixture(scope="module")
+def config_of(finished, gestures_dir, video_config_of):
+    """What the script would be run with, to run it here: a function of the work folder and of changes."""
+    return functools.partial(video_config_of, finished, gestures_dir, modality="both")
 
 
 # ---------------------------------------------------------------------------------------------------- a whole run
@@ -193,9 +191,9 @@ def test_a_killed_run_ends_as_the_whole_one(
 
 
 # ---------------------------------------------------------------------------------------------------- other flags
-def test_one_modality_goes_on_in_the_work_folder_of_another(finished, gestures_dir, tmp_path, run_here):
+def test_one_modality_goes_on_in_the_work_folder_of_another(tmp_path, run_here, config_of):
     """The modality is no part of the configuration; all else is. There need not be a validation split."""
-    config = config_of(finished, gestures_dir, tmp_path, pose_epochs=1, aligned=False, validation_split="")
+    config = config_of(tmp_path, pose_epochs=1, aligned=False, validation_split="")
     found = run_here(config | {"modality": "pose"})
     assert set(found) == {"pose"} and not (tmp_path / "rgb").exists()
     assert set(rgbpose.stages(config | {"modality": "rgb"})) == {"rgb"}
@@ -214,8 +212,8 @@ def test_frames_are_taught_by_the_keypoints_of_the_same_frames():
     assert not video_clips.reading(network, 17, config | {"keypoint_weight": 0.0})["aligned"]
 
 
-def test_from_scratch_needs_no_single_networks(finished, gestures_dir, tmp_path):
-    config = rgbpose.resolve(config_of(finished, gestures_dir, tmp_path, from_scratch=True))
+def test_from_scratch_needs_no_single_networks(tmp_path, config_of):
+    config = rgbpose.resolve(config_of(tmp_path, from_scratch=True))
     assert rgbpose.stages(config) == ("both",) and rgbpose.load_pretrained(config) == {}
 
 
@@ -265,10 +263,10 @@ def test_late_fusion_is_the_mean_of_the_single_networks():
 
 
 # ---------------------------------------------------------------------------------------------------- wrong flags
-def test_a_work_folder_of_another_configuration_is_left_alone(finished, gestures_dir, files, run_here):
+def test_a_work_folder_of_another_configuration_is_left_alone(finished, files, run_here, config_of):
     before = files(finished)
     with pytest.raises(ValueError, match="belongs to one configuration") as error:
-        run_here(config_of(finished, gestures_dir, finished, rgb_learning_rate=0.1))
+        run_here(config_of(finished, rgb_learning_rate=0.1))
     assert "rgb_learning_rate 0.02 there and 0.1 here; give another --workdir" in str(error.value)
     assert files(finished) == before
 
@@ -289,8 +287,8 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, gestures
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),
 )
-def test_a_mistaken_flag_takes_no_work_folder(finished, gestures_dir, tmp_path, run_here, changes, match):
+def test_a_mistaken_flag_takes_no_work_folder(tmp_path, run_here, changes, match, config_of):
     with pytest.raises((ValueError, FileNotFoundError), match=match) as error:
-        run_here(config_of(finished, gestures_dir, tmp_path / "run", **changes))
+        run_here(config_of(tmp_path / "run", **changes))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from kerapose import models, skeletons
-from train import common, topdown
+from train import topdown
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DOLL = skeletons.Skeleton(
@@ -182,9 +182,8 @@ def real_networks(monkeypatch):
 
 
 @pytest.fixture
-def run_here(real_networks, monkeypatch):
-    """`topdown.run` in this process, with the same network, and without changing how other tests compute."""
-    monkeypatch.setattr(common, "set_up", lambda seed, precision: keras.utils.set_random_seed(seed))
+def run_here(real_networks, computing_as_tests_do, monkeypatch):
+    """`topdown.run` in this process, with the same network."""
     monkeypatch.setitem(topdown.MODELS, "simple_baseline", FewLayers)
     return topdown.run
 

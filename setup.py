@@ -49,9 +49,11 @@ setup(
         "opencv-python-headless>=4.10,<6",
         "pillow>=10,<14",  # writes GIF
         "pycocotools>=2.0.10,<3",
+        "scipy>=1.14,<2",  # assigns people to their tracks
         "tensorboard>=2.20,<3",  # TensorFlow no longer brings it
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.10,<4.10",
+        "tqdm>=4.66,<5",
     ],
     extras_require={
         "detector": DETECTOR,

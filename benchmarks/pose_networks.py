@@ -26,13 +26,14 @@ from networks import layer_inputs, seconds
 import kerapose.layers
 from kerapose import models
 from kerapose.layers import BatchNorm, ConvNorm, ConvTransposeNorm, Upsample
-from kerapose.models import hrnet, simple_baseline, stacked_hourglass
+from kerapose.models import hrnet, lightweight_openpose, simple_baseline, stacked_hourglass
 
 FLAGS = flags.FLAGS
 NETWORKS = {
-    "resnet50": (models.SimpleBaseline, simple_baseline),
-    "w32": (models.HRNet, hrnet),
-    "hourglass2": (models.StackedHourglass, stacked_hourglass),
+    "resnet50": (models.SimpleBaseline, simple_baseline, {"num_joints": 17}),
+    "w32": (models.HRNet, hrnet, {"num_joints": 17}),
+    "hourglass2": (models.StackedHourglass, stacked_hourglass, {"num_joints": 17}),
+    "openpose": (models.LightweightOpenPose, lightweight_openpose, {"image_shape": (256, 456, 3)}),
 }
 
 
@@ -47,12 +48,27 @@ def plain_layers():
             x = kl.Add()([x, shortcut])
         return kl.Activation(activation)(x) if activation else x
 
-    def conv_norm(filters, kernel, stride=1, activation="relu", norm=True, use_bias=False, dtype=None, **_):
+    def conv_norm(
+        filters,
+        kernel_size,
+        strides=1,
+        activation="relu",
+        norm=True,
+        use_bias=False,
+        depthwise=False,
+        dilation=1,
+        dtype=None,
+        **_,
+    ):
         def apply(x, shortcut=None):
-            padding = "same" if stride == 1 else "valid"
-            if padding == "valid" and kernel[0] > 1:
-                x = kl.ZeroPadding2D(kernel[0] // 2)(x)
-            x = kl.Conv2D(filters, kernel, stride, padding, use_bias=use_bias, dtype=dtype)(x)
+            padding = "same" if strides == 1 else "valid"
+            if padding == "valid" and kernel_size[0] > 1:
+                x = kl.ZeroPadding2D(kernel_size[0] // 2)(x)
+            options = {"dilation_rate": dilation, "use_bias": use_bias, "dtype": dtype}
+            if depthwise:
+                x = kl.DepthwiseConv2D(kernel_size, strides, padding, **options)(x)
+            else:
+                x = kl.Conv2D(filters, kernel_size, strides, padding, **options)(x)
             return norm_and_activation(x, norm, activation, shortcut)
 
         return apply
@@ -70,9 +86,9 @@ def plain_layers():
 
 
 def build(name, plain=False):
-    cls, module = NETWORKS[name]
+    cls, module, arguments = NETWORKS[name]
     if not plain:
-        return cls.from_variant(name, 17)
+        return cls.from_variant(name, **arguments)
     patches = [
         mock.patch.object(place, layer, replacement)
         for layer, replacement in plain_layers().items()
@@ -82,7 +98,7 @@ def build(name, plain=False):
     for patch in patches:
         patch.start()
     try:
-        return cls.from_variant(name, 17)
+        return cls.from_variant(name, **arguments)
     finally:
         for patch in patches:
             patch.stop()
@@ -100,11 +116,12 @@ def torch_network(network):
             super().__init__()
             self.convolution = convolution
             self.norm = nn.BatchNorm2d(channels) if has_norm else nn.Identity()
-            self.relu = nn.ReLU(inplace=True) if layer.activation is keras.activations.relu else nn.Identity()
+            activations = {keras.activations.relu: nn.ReLU(inplace=True), keras.activations.elu: nn.ELU(inplace=True)}
+            self.activation = activations.get(layer.activation, nn.Identity())
 
         def forward(self, x, shortcut=None):
             x = self.norm(self.convolution(x))
-            return self.relu(x if shortcut is None else x + shortcut)
+            return self.activation(x if shortcut is None else x + shortcut)
 
     class Sum(nn.Module):
         def forward(self, *terms):
@@ -114,10 +131,15 @@ def torch_network(network):
         def forward(self, *heatmaps):
             return torch.stack(heatmaps, 1)
 
+    class Concatenate(nn.Module):
+        def forward(self, *maps):
+            return torch.cat(maps, 1)
+
     def convert(layer, channels):
         if isinstance(layer, ConvNorm):
-            padding = [k // 2 for k in layer.kernel_size]
-            options = {"stride": layer.strides, "padding": padding, "bias": layer.use_bias}
+            padding = [layer.dilation * (k // 2) for k in layer.kernel_size]
+            options = {"stride": layer.strides, "padding": padding, "bias": layer.use_bias, "dilation": layer.dilation}
+            options["groups"] = channels if layer.depthwise else 1
             convolution = nn.Conv2d(channels, layer.filters, layer.kernel_size, **options)
             return Block(convolution, layer.filters, layer, layer.norm)
         if isinstance(layer, ConvTransposeNorm):
@@ -133,6 +155,8 @@ def torch_network(network):
             return nn.Upsample(scale_factor=layer.factor, mode="nearest")
         if isinstance(layer, keras.layers.ReLU):
             return nn.ReLU(inplace=True)
+        if isinstance(layer, keras.layers.Concatenate):
+            return Concatenate()
         return Sum() if isinstance(layer, keras.layers.Add) else Stack()
 
     class Graph(nn.Module):
@@ -151,7 +175,8 @@ def torch_network(network):
             values = {network.operations[0].name: x}
             for (name, sources), part in zip(self.steps, self.parts, strict=True):
                 values[name] = part(*(values[source] for source in sources))
-            return values[name]
+            maps = [values[tensor._keras_history.operation.name] for tensor in network.outputs]
+            return torch.cat([part.reshape(-1) for part in maps]) if len(maps) > 1 else maps[0]
 
     return Graph().to(memory_format=torch.channels_last)
 
@@ -194,8 +219,15 @@ def torch_batch(x):
     return torch.from_numpy(x.numpy()).permute(0, 3, 1, 2)  # [B, C, H, W], channels last in memory
 
 
+def maps_of(network, x, training):
+    """What a network gives; the maps of all stages end to end, [N], where it gives a list of them."""
+    maps = network(x, training=training)
+    flat = [tf.reshape(part, (-1,)) for part in maps] if isinstance(maps, list) else [maps]
+    return tf.concat(flat, axis=0) if len(flat) > 1 else flat[0]
+
+
 def forward_of(network):
-    return tf.function(lambda x: network(x, training=False))
+    return tf.function(lambda x: maps_of(network, x, False))
 
 
 def step_of(network):
@@ -205,7 +237,7 @@ def step_of(network):
     @tf.function
     def step(x):
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(tf.square(network(x, training=True)))
+            loss = tf.reduce_mean(tf.square(maps_of(network, x, True)))
         optimizer.apply(tape.gradient(loss, network.trainable_variables))
         return loss
 

@@ -72,6 +72,8 @@ class ConvNorm(_Normalizing):
         depthwise: whether each channel has a filter of its own. Over frames the filter is applied as a sum of 2D
             depthwise convolutions over its temporal taps: a grouped `Conv3D` falls back to a path over 100 times slower
             on the CPU, and neither LiteRT nor ONNX takes it.
+        dilation: pixels from one tap of the kernel to the next, for a convolution over space with stride 1. The padding
+            grows with it: `dilation * (kernel - 1) // 2`.
         gamma_initializer: initializer of the batch norm's scale ("zeros" on the last norm of a residual branch).
         kernel_initializer: of the kernel. None: He's, by the fan-out.
         torch_names: what the convolution and the batch norm are called in the published checkpoint. None: the layer's
@@ -97,6 +99,7 @@ class ConvNorm(_Normalizing):
         norm=True,
         use_bias=False,
         depthwise=False,
+        dilation=1,
         gamma_initializer="ones",
         kernel_initializer=None,
         torch_names=None,
@@ -106,6 +109,12 @@ class ConvNorm(_Normalizing):
         self.filters = filters
         self.kernel_size = tuple(kernel_size)
         self.strides = (strides,) * len(self.kernel_size) if isinstance(strides, int) else tuple(strides)
+        if dilation != 1 and self.strides != (1, 1):
+            raise ValueError(
+                f"A dilated convolution is one over space with stride 1, got dilation={dilation} with strides "
+                f"{self.strides}; leave one of them 1."
+            )
+        self.dilation = dilation
         self.activation = keras.activations.get(activation)
         self.norm = norm
         self.use_bias = use_bias
@@ -153,7 +162,7 @@ class ConvNorm(_Normalizing):
         kernel = ops.cast(kernel, self.compute_dtype)
         if len(self.kernel_size) == 2:
             convolve = _depthwise_2d if self.depthwise else _convolve_2d
-            y = then(convolve(x, kernel, self.strides))  # [B, H', W', C']
+            y = then(convolve(x, kernel, self.strides, self.dilation))  # [B, H', W', C']
             return self.activation(y if shortcut is None else y + shortcut)
         shape = self.compute_output_shape(x.shape)
         y = then(_convolve_3d(x, kernel, self.strides, self.depthwise))
@@ -177,6 +186,7 @@ class ConvNorm(_Normalizing):
             "norm": self.norm,
             "use_bias": self.use_bias,
             "depthwise": self.depthwise,
+            "dilation": self.dilation,
             "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "torch_names": self.torch_names,
@@ -620,19 +630,23 @@ def _every_nth_frame(x, n):
     return ops.reshape(ops.split(groups, n, axis=-1)[0], (-1, groups.shape[1], *size))  # [B, T/n, H, W, C]
 
 
-def _convolve_2d(x, kernel, strides):
+# TensorFlow's own kernels differentiate a dilated convolution on the CPU only where oneDNN is on (on x86, unless it is
+# switched off). Keras's operations have them work on interleaved smaller pictures, which runs and trains everywhere.
+
+
+def _convolve_2d(x, kernel, strides, dilation=1):
     """A 2D convolution of [B, H, W, C] with symmetric padding."""
     if strides == (1, 1):
-        return ops.conv(x, kernel, padding="same")
+        return ops.conv(x, kernel, padding="same", dilation_rate=dilation)
     if tuple(kernel.shape[:2]) == (1, 1):
         return ops.conv(x, kernel, strides=strides, padding="valid")
     return ops.conv(pad_symmetric(x, kernel.shape[:2]), kernel, strides=strides, padding="valid")
 
 
-def _depthwise_2d(x, kernel, strides):
+def _depthwise_2d(x, kernel, strides, dilation=1):
     """A depthwise convolution of [B, H, W, C] with symmetric padding."""
     if strides == (1, 1):
-        return ops.depthwise_conv(x, kernel, padding="same")
+        return ops.depthwise_conv(x, kernel, padding="same", dilation_rate=dilation)
     return ops.depthwise_conv(pad_symmetric(x, kernel.shape[:2]), kernel, strides=strides, padding="valid")
 
 

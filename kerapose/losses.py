@@ -125,6 +125,52 @@ class JointsOHKM(_JointsLoss):
         return super().get_config() | {"top_k": self.top_k}
 
 
+@keras.saving.register_keras_serializable("kerapose")
+class FieldsL2(keras.losses.Loss):
+    """Half the summed squared error of a picture's heatmaps and part affinity fields, all stages together.
+
+    The sum is over cells, channels and stages, and its mean over the batch, as published: it grows with the size of the
+    maps. A mask multiplies the error before it is squared, so that a fractional one counts squared.
+
+    Args:
+        reduction: Keras's; the published one by default.
+        name: of the loss.
+
+    Inputs: fields [B, h, w, C], heatmaps and PAFs in one; predicted ones, [B, h, w, C] or [B, S, h, w, C] for all
+    stages (each learns the same); an optional mask [B, h, w, 1] or [B, h, w], 0 where the labels say nothing, as `fit`
+    passes the third of (x, y, mask).
+
+    Raises:
+        ValueError: if the shapes do not fit together.
+
+    Example:
+        >>> model.compile(optimizer="adam", loss=FieldsL2())
+        >>> model.fit(dataset)  # of (images [B, H, W, 3], fields [B, h, w, C], mask [B, h, w, 1])
+
+    Papers: Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017; Osokin,
+    "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", 2018.
+    """
+
+    def __init__(self, reduction="sum_over_batch_size", name="fields_l2"):
+        super().__init__(name=name, reduction=reduction, dtype="float32")  # bfloat16 cannot hold such a sum
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if sample_weight is None:
+            return super().__call__(y_true, y_pred)
+        # The mask has the cells' shape, not the batch's: it goes in with the fields, and Keras has none left to apply.
+        return super().__call__((y_true, ops.convert_to_tensor(sample_weight, dtype="float32")), y_pred)
+
+    def call(self, y_true, y_pred):
+        y_true, mask = y_true if isinstance(y_true, tuple) else (y_true, None)
+        _check_fields(y_true.shape, y_pred.shape)
+        stacked = len(y_pred.shape) == 5
+        error = y_pred - (ops.expand_dims(y_true, 1) if stacked else y_true)
+        if mask is not None:
+            mask = _one_per_cell(mask, y_true.shape)
+            error = error * (ops.expand_dims(mask, 1) if stacked else mask)
+        return 0.5 * ops.sum(ops.square(error), axis=tuple(range(1, len(error.shape))))  # [B]
+
+
 def _check_heatmaps(true, predicted):
     if len(true) != 4 or len(predicted) not in (4, 5):
         raise ValueError(
@@ -152,6 +198,27 @@ def _one_per_joint(weights, predicted):
             "give one weight per joint."
         )
     return ops.broadcast_to(weights, (ops.shape(predicted)[0], num_joints))
+
+
+def _check_fields(true, predicted):
+    if len(true) != 4 or len(predicted) not in (4, 5) or not _fit(true, (predicted[0], *predicted[-3:])):
+        raise ValueError(
+            "fields must be [B, h, w, C], predicted ones [B, h, w, C] or [B, S, h, w, C] alike, "
+            f"got {tuple(true)} and {tuple(predicted)}; check the network's stride and its channels."
+        )
+
+
+def _one_per_cell(mask, fields):
+    """A mask [B, h, w, 1] or [B, h, w] of fields of a shape [B, h, w, C] -> [B, h, w, 1]."""
+    given = tuple(mask.shape)
+    if len(given) == 3:
+        mask = ops.expand_dims(mask, -1)
+    if len(mask.shape) != 4 or not _fit(mask.shape, (*fields[:3], 1)):
+        raise ValueError(
+            f"mask must be [B, h, w, 1] or [B, h, w], one number per cell, got {given} for fields of {tuple(fields)}; "
+            "make it of the size of the network's maps."
+        )
+    return mask
 
 
 def _fit(first, second):

@@ -345,7 +345,9 @@ H36M = Skeleton(
 )
 
 # The 18 keypoints of OpenPose (Cao et al., CVPR 2017) in the order of Lightweight OpenPose (Osokin, 2018): COCO's and a
-# neck, which is defined as the middle of the shoulders. The limbs stand, and point, as its part affinity fields do.
+# neck, which is defined as the middle of the shoulders. The limbs stand and point as the channels of the part affinity
+# fields do in the published checkpoints, those from a shoulder to an ear among them. The sigmas are COCO's, with the
+# neck's equal to the shoulders', as in the published tracking.
 OPENPOSE = Skeleton(
     name="openpose",
     keypoints=(
@@ -355,10 +357,15 @@ OPENPOSE = Skeleton(
         "right_eye", "left_eye", "right_ear", "left_ear",
     ),
     edges=(
-        (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7),
         (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
-        (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
-        (2, 16), (5, 17),
+        (1, 2), (2, 3), (3, 4), (2, 16), (1, 5), (5, 6), (6, 7), (5, 17),
+        (1, 0), (0, 14), (0, 15), (14, 16), (15, 17),
+    ),
+    sigmas=(
+        0.026, 0.079,
+        0.079, 0.072, 0.062, 0.079, 0.072, 0.062,
+        0.107, 0.087, 0.089, 0.107, 0.087, 0.089,
+        0.025, 0.025, 0.035, 0.035,
     ),
 )
 

@@ -60,9 +60,10 @@ def load_torch(model, source):
     Args:
         model: a network of `kerapose.models`.
         source: a mapping of PyTorch state-dict names to arrays or tensors, or the path of a `.pth`, `.pt`, `.bin` or
-            `.safetensors` file. The first three are read with `weights_only=True`, so they can run no code; that needs
-            the extra `kerapose[torch]`. Wrappings ("module.", "backbone.", "cls_head.", "keypoint_head.", "head.", a
-            "state_dict" entry; for a lifter "model_pos" or, with one output joint, "model_traj") are stripped.
+            `.safetensors` file (".pth.tar" is a `.pth` too). The first three are read with `weights_only=True`, so they
+            can run no code; that needs the extra `kerapose[torch]`. Wrappings ("module.", "backbone.", "cls_head.",
+            "keypoint_head.", "head.", a "state_dict" entry; for a lifter "model_pos" or, with one output joint,
+            "model_traj") are stripped.
 
     Returns:
         The model.
@@ -77,7 +78,7 @@ def load_torch(model, source):
         >>> network = models.SlowOnly.from_variant("slowonly", num_classes=60)
         >>> weights.load_torch(network, "slowonly_r50_ntu60_xsub_joint.pth")
     """
-    outputs = "joints" if hasattr(model, "num_joints") else "classes"
+    outputs = next((name for name in ("joints", "heatmaps") if hasattr(model, f"num_{name}")), "classes")
     remedy = f"build the model with the variant, input channels and number of {outputs} that the file was trained with"
     return _load(model, _slots(model), _read(source, getattr(model, "torch_nestings", ())), remedy)
 
@@ -87,13 +88,14 @@ def load_backbone(model, source):
 
     All or nothing, as `load_torch`. What only the classifier has may be in the file and is left out: `fc` of a ResNet;
     of an HRNet `incre_modules`, `downsamp_modules`, `final_layer`, `classifier`, and the rows of the last fusion that
-    lead to coarser branches; `fc` of an MC3.
+    lead to coarser branches; `fc` of an MC3; `model.12`, `model.13` and `fc` of a MobileNet.
 
     Args:
-        model: SimpleBaseline, HRNet or STARTransformer.
-        source: as for `load_torch`, with the names of torchvision's ResNets and MC3 or of the published HRNets. Or, for
-            a SimpleBaseline of depth 50, 101 or 152, a ResNet of keras.applications, the model itself or an `.h5` file
-            of its weights. That one needs `stride_on_1x1=True`, and images normalized as it was trained:
+        model: SimpleBaseline, HRNet, LightweightOpenPose or STARTransformer.
+        source: as for `load_torch`, with the names of torchvision's ResNets and MC3, of the published HRNets or of the
+            MobileNet v1 that Lightweight OpenPose is trained from (marvis/pytorch-mobilenet). Or, for a SimpleBaseline
+            of depth 50, 101 or 152, a ResNet of keras.applications, the model itself or an `.h5` file of its weights.
+            That one needs `stride_on_1x1=True`, and images normalized as it was trained:
             `ops.images.normalize(images, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)`.
 
     Returns:
@@ -114,8 +116,8 @@ def load_backbone(model, source):
     head = getattr(model, "HEAD", ())
     if not head:
         raise ValueError(
-            f"load_backbone is for SimpleBaseline, HRNet and STARTransformer, got {type(model).__name__}, whose "
-            "networks are published as a whole; use load_torch."
+            "load_backbone is for SimpleBaseline, HRNet, LightweightOpenPose and STARTransformer, got "
+            f"{type(model).__name__}, whose networks are published as a whole; use load_torch."
         )
     applications = _read_applications(source)
     source = _read(source) if applications is None else _from_applications(model, applications)
@@ -126,11 +128,13 @@ def load_backbone(model, source):
 
 def _load(model, slots, source, remedy, not_in_pose=()):
     """Puts the arrays of `source` into the slots, all or none; `not_in_pose` are patterns of names to leave out."""
-    names = [name for name in source if not name.endswith(IGNORED_ENDINGS)]
-    state = {_strip(name): source[name] for name in names}
-    repeated = sorted(name for name, count in Counter(map(_strip, names)).items() if count > 1)
-    missing = sorted(set(slots) - set(state))
     unused = model.unused_torch_weights() if hasattr(model, "unused_torch_weights") else {}
+    names = [name for name in source if not name.endswith(IGNORED_ENDINGS)]
+    known = {*slots, *unused}
+    stripped = {name: _strip(name, known) for name in names}
+    state = {stripped[name]: source[name] for name in names}
+    repeated = sorted(name for name, count in Counter(stripped.values()).items() if count > 1)
+    missing = sorted(set(slots) - set(state))
     left_over = sorted(set(state) - set(slots) - set(unused))
     left_over = [name for name in left_over if not any(re.match(pattern, name) for pattern in not_in_pose)]
     arrays, misshapen = {}, []
@@ -201,12 +205,13 @@ def _as_is(array, variable):
     return array
 
 
-def _strip(name):
+def _strip(name, known):
+    """A name without its wrappings. A known name has none: the trunk of a LightweightOpenPose is really "model"."""
     stripped = None
     while stripped != name:  # files have them in any order: "module.backbone.", "model.module."
         stripped = name
         for wrapping in WRAPPINGS:
-            name = name.removeprefix(wrapping)
+            name = name if name in known else name.removeprefix(wrapping)
     return name
 
 
@@ -224,11 +229,12 @@ def _read(source, nestings=()):
 
 def _read_file(path):
     _existing(path)
-    if path.suffix not in (".pth", ".pt", ".bin", ".safetensors"):
+    suffix = Path(path.name.removesuffix(".tar")).suffix  # "mobilenet.pth.tar" is no archive, only called one
+    if suffix not in (".pth", ".pt", ".bin", ".safetensors"):
         raise ValueError(
             f"A checkpoint ends in .pth, .pt, .bin or .safetensors, got {path.name}; convert or rename it."
         )
-    load = _loader(path.suffix)
+    load = _loader(suffix)
     try:
         return load(path)
     except Exception as error:

@@ -35,11 +35,18 @@ POSE_NETWORKS = {
         {"num_joints": 16, "num_stacks": 1, "filters": 64, "increase": 32},
     ),
 }
+FIELD_NETWORKS = {"lwopenpose_1ref_128x160": ("LightweightOpenPose", {"num_refinements": 1})}
 TRAINED = {  # layers with a training step of their own, and the shape of what they are given
     "convolution": ("ConvNorm", {"filters": 6, "kernel_size": (3, 3, 3)}, (2, 4, 6, 5, 3)),
     "image_convolution": (
         "ConvNorm",
         {"filters": 6, "kernel_size": (3, 3), "strides": 2, "use_bias": True},
+        (2, 6, 5, 3),
+    ),
+    "dilated": ("ConvNorm", {"filters": 6, "kernel_size": (3, 3), "dilation": 2}, (2, 6, 5, 3)),
+    "dilated_depthwise": (
+        "ConvNorm",
+        {"filters": 3, "kernel_size": (3, 3), "dilation": 2, "depthwise": True},
         (2, 6, 5, 3),
     ),
     "frames_transposed": ("FrameConvTransposeNorm", {"filters": 6}, (2, 3, 6, 5, 4)),
@@ -94,6 +101,9 @@ for name, (cls, options) in plan["pose_networks"].items():
     images = inputs[f"{name}/input_image"]
     images = images if images.shape[-1] == 3 else np.moveaxis(images, 1, -1)
     predict(name, getattr(models, cls)(image_shape=images.shape[1:], **options), images)
+for name, (cls, options) in plan["field_networks"].items():
+    predict(name, getattr(models, cls)(**options), np.moveaxis(inputs[f"{name}/input_image"], 1, -1))
+    outputs |= {f"{name}/{i}": maps for i, maps in enumerate(outputs.pop(name))}
 
 video = {name: np.moveaxis(inputs[f"rgbpose_slim/input_{name}"], 1, -1) for name in ("imgs", "heatmap_imgs")}
 prefix = "rgbpose_slim/state/"
@@ -158,7 +168,7 @@ def inputs(golden):
         layer.build(shape)
         arrays[f"{name}/x"] = random.random(shape, "float32")
         arrays |= {f"{name}/weight_{i}": random.uniform(0.5, 1.5, w.shape) for i, w in enumerate(layer.weights)}
-    for name in (*NETWORKS, *POSE_NETWORKS):
+    for name in (*NETWORKS, *POSE_NETWORKS, *FIELD_NETWORKS):
         case = golden(name)
         given = "input_imgs" if name in NETWORKS else "input_image"
         arrays[f"{name}/{given}"] = case[given]
@@ -188,7 +198,8 @@ def outputs(inputs, tmp_path_factory):
     """What one process under JAX computes of everything."""
     folder = tmp_path_factory.mktemp("jax")
     np.savez(folder / "inputs.npz", **inputs)
-    plan = {"networks": NETWORKS, "pose_networks": POSE_NETWORKS, "trained": TRAINED, "lengths": LENGTHS, "star": STAR}
+    plan = {"networks": NETWORKS, "pose_networks": POSE_NETWORKS, "field_networks": FIELD_NETWORKS}
+    plan |= {"trained": TRAINED, "lengths": LENGTHS, "star": STAR}
     (folder / "plan.json").write_text(json.dumps(plan))
     backend = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)}
     process = subprocess.run(
@@ -223,6 +234,13 @@ def test_heatmaps_equal_those_of_the_published_network(golden, outputs, name):
     output = "output_stack0" if name.startswith("hourglass") else "output_heatmaps"
     maps = outputs[name][:, 0] if name.startswith("hourglass") else outputs[name]
     golden(name).check(output, np.moveaxis(maps, -1, 1))
+
+
+@pytest.mark.parametrize("name", FIELD_NETWORKS)
+def test_fields_equal_those_of_the_published_network_stage_by_stage(golden, outputs, name):
+    names = [f"output_stage{stage}_{field}" for stage in range(2) for field in ("heatmaps", "pafs")]
+    for i, output in enumerate(names):
+        golden(name).check(output, np.moveaxis(outputs[f"{name}/{i}"], -1, 1))
 
 
 def test_poses_equal_those_of_the_published_lifter_frame_by_frame_too(golden, outputs):

@@ -183,3 +183,101 @@ def test_more_joints_than_there_are_cannot_be_mined():
         losses.JointsOHKM(6)(maps, maps)
     with pytest.raises(ValueError, match="at least 1"):
         losses.JointsOHKM(0)
+
+
+# ---------------------------------------- fields
+def slow_fields(true, predicted, mask=None):
+    """One error for each picture, cell after cell: [B]."""
+    stacked = predicted if predicted.ndim == 5 else predicted[:, None]
+    sums = np.zeros(len(true))
+    for b, s, i, j in np.ndindex(*stacked.shape[:4]):
+        weight = 1.0 if mask is None else float(mask[b, i, j])
+        sums[b] += ((weight * (true[b, i, j].astype("float64") - stacked[b, s, i, j])) ** 2).sum()
+    return sums / 2
+
+
+def fields(stacks=None, shape=(3, 6, 5, 4), seed=0):
+    """True and predicted fields, and a mask [B, h, w] with fractions in it."""
+    random = np.random.default_rng(seed)
+    predicted = shape if stacks is None else (shape[0], stacks, *shape[1:])
+    mask = random.choice([0.0, 0.3, 1.0], shape[:3]).astype("float32")
+    return random.normal(size=shape).astype("float32"), random.normal(size=predicted).astype("float32"), mask
+
+
+def test_fields_l2_equals_the_published_one(golden):
+    case = golden("loss_openpose_a")
+    stages = [[channels_last(case[f"input_stage{s}_{kind}"]) for kind in ("heatmaps", "pafs")] for s in (0, 1)]
+    true = [channels_last(case[f"input_{kind}_target"]) for kind in ("heatmaps", "pafs")]
+    mask = channels_last(case["input_mask"])
+    for s, kind in np.ndindex(2, 2):
+        name = f"output_stage{s}_{('heatmaps', 'pafs')[kind]}_loss"
+        case.check(name, losses.FieldsL2()(true[kind], stages[s][kind], mask))
+    predicted = np.stack([np.concatenate(stage, axis=-1) for stage in stages], axis=1)  # [B, S, h, w, C]
+    case.check("output_total", losses.FieldsL2()(np.concatenate(true, axis=-1), predicted, mask))
+
+
+@pytest.mark.parametrize("stacks", [None, 1, 3])
+def test_fields_l2_equals_the_loop(stacks):
+    true, predicted, mask = fields(stacks)
+    assert float(losses.FieldsL2()(true, predicted)) == pytest.approx(slow_fields(true, predicted).mean(), rel=1e-5)
+    table = slow_fields(true, predicted, mask)
+    for given in (mask, mask[..., None]):
+        value, gradient = value_and_gradient(losses.FieldsL2(), true, predicted, given)
+        assert value == pytest.approx(table.mean(), rel=1e-5)
+        axes = (..., None) if stacks is None else (slice(None), None, ..., None)
+        difference = predicted - (true if stacks is None else true[:, None])
+        np.testing.assert_allclose(gradient, mask[axes] ** 2 * difference / len(true), rtol=1e-4, atol=1e-6)
+    each = losses.FieldsL2(reduction="none")(true, predicted, mask)
+    np.testing.assert_allclose(each, table, rtol=1e-5)
+
+
+def test_fields_l2_of_bfloat16_is_a_float32_sum():
+    true, predicted, mask = fields(2, (2, 24, 24, 6))
+    rounded = tf.cast(predicted, "bfloat16")
+    value = losses.FieldsL2()(true, rounded, mask)
+    assert value.dtype == "float32"
+    expected = slow_fields(true, tf.cast(rounded, "float32").numpy(), mask).mean()
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+
+
+def test_fields_l2_comes_back_from_its_configuration():
+    true, predicted, mask = fields(2)
+    loss = losses.FieldsL2(reduction="sum", name="both_fields")
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+    assert type(copy) is losses.FieldsL2 and copy.get_config() == loss.get_config() and copy.name == "both_fields"
+    assert float(copy(true, predicted, mask)) == float(loss(true, predicted, mask))
+
+
+@pytest.mark.parametrize("with_axis", [True, False])
+def test_fit_passes_the_mask_of_the_fields(with_axis):
+    true, _, mask = fields(shape=(6, 8, 8, 5))
+    pictures = np.random.default_rng(1).random((6, 8, 8, 3), "float32")
+    one_stage = network()
+    outputs = keras.ops.stack([one_stage.output, 0.5 * one_stage.output], axis=1)  # [B, 2, h, w, C]
+    model = keras.Model(one_stage.input, outputs)
+    model.compile(optimizer="adam", loss=losses.FieldsL2())
+    dataset = tf.data.Dataset.from_tensor_slices((pictures, true, mask[..., None] if with_axis else mask)).batch(3)
+    expected = slow_fields(true, model(pictures).numpy(), mask).mean()
+    assert model.evaluate(dataset, verbose=0) == pytest.approx(expected, rel=1e-5)
+    history = model.fit(dataset, epochs=3, verbose=0).history["loss"]
+    assert history[-1] < history[0]
+
+
+@pytest.mark.parametrize(
+    "true, predicted, mask, words",
+    [
+        ((2, 8, 6, 5), (2, 8, 6, 4), None, "alike, got"),
+        ((2, 8, 6, 5), (2, 3, 6, 8, 5), None, "alike, got"),
+        ((2, 3, 8, 6, 5), (2, 3, 8, 6, 5), None, "alike, got"),
+        ((2, 8, 6, 5), (2, 240), None, "alike, got"),
+        ((2, 8, 6, 5), (2, 8, 6, 5), (2, 8, 6, 5), r"one number per cell, got \(2, 8, 6, 5\)"),
+        ((2, 8, 6, 5), (2, 8, 6, 5), (2, 6, 8), "one number per cell"),
+        ((2, 8, 6, 5), (2, 8, 6, 5), (2,), "one number per cell"),
+        ((2, 8, 6, 5), (2, 8, 6, 5), (2, 8, 6, 1, 1), "one number per cell"),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused(true, predicted, mask, words):
+    with pytest.raises(ValueError, match=words):
+        losses.FieldsL2()(
+            np.zeros(true, "f4"), np.zeros(predicted, "f4"), None if mask is None else np.zeros(mask, "f4")
+        )

@@ -129,6 +129,14 @@ def test_coco_as_published():
     assert COCO.sigmas[COCO.index("left_hip")] == 0.107
 
 
+def test_openpose_as_published(golden):
+    assert OPENPOSE.edges == tuple(map(tuple, golden("openpose_target_a").config["limbs"]))
+    np.testing.assert_allclose(OPENPOSE.sigmas, golden("openpose_track_a").config["sigmas"], atol=1e-6)
+    sigmas = dict(zip(COCO.keypoints, COCO.sigmas, strict=True))
+    sigmas["neck"] = sigmas["left_shoulder"]
+    assert OPENPOSE.sigmas == tuple(sigmas[name] for name in OPENPOSE.keypoints)
+
+
 def test_sides_by_index_as_the_data_sets_give_them():
     sides = {
         H36M: ((4, 5, 6, 11, 12, 13), (1, 2, 3, 14, 15, 16)),
@@ -145,9 +153,9 @@ def test_sides_by_index_as_the_data_sets_give_them():
 
 
 def test_sigmas_are_the_same_left_and_right():
-    for skeleton in (COCO, MPII, JHMDB):
+    for skeleton in (COCO, MPII, JHMDB, OPENPOSE):
         assert all(skeleton.sigmas[left] == skeleton.sigmas[right] for left, right in skeleton.flip_pairs)
-    assert H36M.sigmas is OPENPOSE.sigmas is NTU.sigmas is None
+    assert H36M.sigmas is NTU.sigmas is None
 
 
 def test_parents_lead_to_the_first_keypoint_by_limbs():
@@ -432,6 +440,20 @@ def test_there_and_back():
     back, back_scores = convert(*there, OPENPOSE, COCO)
     np.testing.assert_array_equal(back, keypoints)
     np.testing.assert_array_equal(back_scores, scores)
+
+
+def test_coco_to_openpose_as_published(golden):
+    case = golden("openpose_target_a")
+    people, (width, height) = case["input_coco_keypoints"], case.config["image_size_wh"]
+    # Published visibility: 0 occluded, 1 visible, 2 absent, as is whatever lies at (0, 0) or outside. Here, as in
+    # COCO's files, 0 is absent and 2 visible, so that the least of two is what a neck between them has.
+    x, y, visibility = np.moveaxis(people, -1, 0)
+    absent = (visibility == 2) | ((x == 0) & (y == 0)) | (x < 0) | (x >= width) | (y < 0) | (y >= height)
+    scores = np.where(absent, 0, visibility + 1)
+    keypoints, converted = convert(people[..., :2], scores, COCO, OPENPOSE)
+    published = case["output_converted"]
+    np.testing.assert_array_equal(converted, np.where(published[..., 2] == 2, 0, published[..., 2] + 1))
+    np.testing.assert_allclose(keypoints, published[..., :2], **case.config["tolerance"])
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS, ids=PAIR_IDS)

@@ -97,7 +97,7 @@ def test_a_mapping_however_it_is_wrapped(wrap):
 
 
 @pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS)
-@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".pth.tar"])
 def test_a_torch_file(tmp_path, suffix, wrap):
     torch = pytest.importorskip("torch")
     model, state = small_c3d(), c3d_state()
@@ -329,7 +329,8 @@ def test_a_backbone_that_does_not_fit_is_refused_as_a_whole():
 @pytest.mark.parametrize("model", [small_c3d, small_hourglass])
 def test_a_network_without_a_backbone_of_its_own_is_refused(model):
     message = backbone_refusal(model(), imagenet_resnet18())
-    assert "for SimpleBaseline, HRNet and STARTransformer, got" in message and "use load_torch" in message
+    assert "for SimpleBaseline, HRNet, LightweightOpenPose and STARTransformer, got" in message
+    assert "use load_torch" in message
 
 
 def small_hrnet():
@@ -351,6 +352,65 @@ def test_a_published_hrnet_of_imagenet():
     assert not np.any(model.get_layer("final_layer").bias)
     del state["stage4.0.fuse_layers.2.3.0.weight"]
     assert "1 missing from the file: stage4.0.fuse_layers.2.3.0.weight;" in backbone_refusal(model, state)
+
+
+def mobilenet_shapes(width=1):
+    """The MobileNet v1 of marvis/pytorch-mobilenet, whose modules are "model" and "fc"."""
+    widths = [64, 128, 128, 256, 256, *[512] * 6, 1024, 1024]
+    shapes, inputs = conv_shapes("model.0.0", 3, 32 // width, 3, "model.0.1"), 32 // width
+    for index, outputs in enumerate((size // width for size in widths), start=1):
+        shapes |= conv_shapes(f"model.{index}.0", 1, inputs, 3, f"model.{index}.1")
+        shapes |= conv_shapes(f"model.{index}.3", inputs, outputs, 1, f"model.{index}.4")
+        inputs = outputs
+    return shapes | {"fc.weight": (1000, inputs), "fc.bias": (1000,)}
+
+
+def published_mobilenet(width=1):
+    """As the published file has it: trained in parallel on several devices, with PyTorch's counters."""
+    state = {f"module.{name}": array for name, array in random_state(mobilenet_shapes(width)).items()}
+    counters = {f"module.model.{index}.1.num_batches_tracked": np.array(7) for index in range(14)}
+    return {"epoch": 90, "arch": "mobilenet", "state_dict": state | counters, "best_prec1": 68.8}
+
+
+def small_openpose(**options):
+    return models.LightweightOpenPose(3, 4, num_refinements=1, filters=8, head_filters=8, trunk_width=0.25, **options)
+
+
+@pytest.mark.parametrize("kind", ["mapping", "mobilenet_sgd.pth.tar", "in the older format.pth.tar"])
+def test_a_mobilenet_of_imagenet(tmp_path, kind):
+    source, model = published_mobilenet(width=4), small_openpose()
+    state = {name.removeprefix("module."): array for name, array in source["state_dict"].items()}
+    head = [np.array(w) for layer in model.layers if not layer.name.startswith("model.") for w in layer.weights]
+    if kind != "mapping":
+        torch = pytest.importorskip("torch")
+        is_newer = "older" not in kind  # the file is of 2017, when PyTorch wrote no zip archives
+        torch.save(to_torch(source, torch), tmp_path / kind, _use_new_zipfile_serialization=is_newer)
+        source = tmp_path / kind
+    assert weights.load_backbone(model, source) is model
+    assert_conv_loaded(model.get_layer("model.0"), state, "model.0.0", "model.0.1")
+    for index in (1, 7, 11):
+        name = f"model.{index}"
+        assert_conv_loaded(model.get_layer(f"{name}.pointwise"), state, f"{name}.3", f"{name}.4")
+        depthwise = model.get_layer(f"{name}.depthwise")
+        np.testing.assert_array_equal(depthwise.kernel, np.transpose(state[f"{name}.0.weight"], (2, 3, 0, 1)))
+        np.testing.assert_array_equal(depthwise.moving_mean, state[f"{name}.1.running_mean"])
+        assert depthwise.strides == (1, 1) or index == 1
+    rest = [np.array(w) for layer in model.layers if not layer.name.startswith("model.") for w in layer.weights]
+    for before, after in zip(head, rest, strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_mobilenet_that_does_not_fit_is_refused_as_a_whole():
+    message = backbone_refusal(small_openpose(), published_mobilenet(width=2))
+    assert "misshapen: model.0.0.weight (16, 3, 3, 3)" in message and "missing" not in message
+    assert "the depth or width of the file" in message
+    source = published_mobilenet(width=4)["state_dict"]
+    del source["module.model.11.3.weight"]
+    source["module.model.14.0.weight"] = np.zeros(3)
+    message = backbone_refusal(small_openpose(), source)
+    assert "1 missing from the file: model.11.3.weight;" in message and "1 left over: 14.0.weight;" in message
+    message = backbone_refusal(small_openpose(), own_state(small_openpose()))
+    assert "left over: cpm.align.0.bias, cpm.align.0.weight, " in message and "is for load_torch" in message
 
 
 # ---------------------------------------- ResNets of keras.applications
@@ -535,7 +595,7 @@ def test_a_file_that_holds_no_mapping_is_refused(tmp_path):
     assert "maps names to arrays, got a list; save its state dict" in refusal(small_c3d(), path)
 
 
-@pytest.mark.parametrize("name", ["weights.h5", "weights.ckpt", "weights"])
+@pytest.mark.parametrize("name", ["weights.h5", "weights.ckpt", "weights.tar", "weights"])
 def test_another_kind_of_file_is_refused(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"weights")

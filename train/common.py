@@ -206,6 +206,43 @@ class SGDL2(keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable("kerapose")
+class AdamL2(keras.optimizers.Adam):
+    """Adam with PyTorch's groups of weights: weight decay added to the gradient, and a learning rate for each group.
+
+    Args:
+        l2: {path of a variable: its published weight decay}; others have none.
+        rates: {path of a variable: factor of the learning rate}; others have 1.
+
+    Raises:
+        ValueError: in `build`, if a path is not that of a variable to be trained.
+
+    Example:
+        >>> optimizer = AdamL2(4e-5, l2={"conv/kernel": 5e-4}, rates={"conv/bias": 2.0})
+    """
+
+    def __init__(self, learning_rate=0.001, l2=None, rates=None, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.l2 = dict(l2 or {})
+        self.rates = dict(rates or {})
+
+    def build(self, variables):
+        paths = [variable.path for variable in variables]
+        strangers = sorted((set(self.l2) | set(self.rates)) - set(paths))
+        if strangers:
+            raise ValueError(f"l2 and rates are of variables to be trained, {strangers[0]} is none; correct the path.")
+        self._of_index = [(self.l2.get(path, 0.0), self.rates.get(path, 1.0)) for path in paths]
+        super().build(variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        l2, rate = self._of_index[self._get_variable_index(variable)]
+        decayed = gradient + keras.ops.cast(variable, gradient.dtype) * l2
+        super().update_step(decayed, variable, learning_rate * rate)
+
+    def get_config(self):
+        return super().get_config() | {"l2": self.l2, "rates": self.rates}
+
+
+@keras.saving.register_keras_serializable("kerapose")
 class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A learning rate that is multiplied by a factor at some steps, after an optional linear rise from 0.
 

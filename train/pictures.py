@@ -6,12 +6,15 @@ import tensorflow as tf
 
 from kerapose import metrics, visualize
 from kerapose.data import crops, tracks
+from kerapose.data import people as people_data
 from kerapose.ops import boxes, heatmaps, images
 from train import common
 
 NUM_CLIPS = 4  # that are drawn, when training begins or after each epoch
 SHOWN_FRAMES = 8  # of a clip of a video
 NUM_PEOPLE = 8  # whose poses are drawn after each epoch
+NUM_IMAGES = 6  # of which the fields are drawn after each epoch, or the people at the end
+FIELDS_HEIGHT = 256  # of each picture of the former, pixels
 NUM_TRACKS = 4  # of which frames are lifted and drawn after each epoch
 TRACK_FRAMES = 81  # of each track that are lifted
 STRIP_FRAMES = 4  # of those that are drawn
@@ -178,6 +181,28 @@ class PoseBoard(TensorBoard):
         tf.summary.image("truth_found_heatmaps", poses(self.people, maps, **self.options)[None])
 
 
+class FieldBoard(TensorBoard):
+    """Adds, for every epoch, the true fields of some images beside those found by the last stage of a network.
+
+    The model gives fields [B, S, h, w, K + 1 + 2 * E], those of all stages.
+
+    Args:
+        folder: of the event files.
+        batch: what `some_fields` gives.
+        skeleton: the `Skeleton` of the fields.
+    """
+
+    def __init__(self, folder, batch, skeleton):
+        super().__init__(folder)
+        self.batch = batch
+        self.skeleton = skeleton
+
+    def draw(self):
+        pixels, truth, _ = self.batch
+        found = answers_of(self.model, pixels, len(pixels))[:, -1]  # [B, h, w, C]
+        tf.summary.image("true_fields_found_fields", fields(pixels, truth, found, self.skeleton)[None])
+
+
 class LiftBoard(TensorBoard):
     """Adds, for every epoch, some frames in 2D with the poses found and the true ones in 3D below them.
 
@@ -256,6 +281,68 @@ def poses(people, maps, skeleton, codec, normalization):
         min_score=LEAST_SCORE,
         aligned_corners=codec == "udp",
     )
+
+
+def some_fields(dataset, skeleton, **options):
+    """A batch of images from all over a dataset, as `people.validation` with these options gives it, in NumPy."""
+    samples = people_data.trainable(dataset, skeleton)
+    count = int(samples.cardinality())
+    options = options | {"batch_size": min(NUM_IMAGES, count)}
+    chosen = samples.shard(max(1, count // NUM_IMAGES), 0)
+    return next(people_data.validation(chosen, skeleton, **options).as_numpy_iterator())
+
+
+def fields(pixels, truth, found, skeleton):
+    """Draws true heatmaps and limbs of images beside those found: RGB uint8 [H, W, 3].
+
+    Args:
+        pixels: [B, H, W, 3], as `data.people` gives them to a network.
+        truth: [B, h, w, K + 1 + 2 * E] fields, heatmaps first.
+        found: [B, h, w, K + 1 + 2 * E], likewise.
+        skeleton: the `Skeleton` of the fields.
+    """
+    shown = np.asarray(images.denormalize(pixels, **people_data.NORMALIZATION))
+    count = skeleton.num_keypoints + 1
+    pairs = [
+        visualize.draw_fields(image, maps[i][..., :count], maps[i][..., count:], skeleton, panel_height=FIELDS_HEIGHT)
+        for i, image in enumerate(shown)
+        for maps in (truth, found)
+    ]
+    return visualize.contact_sheet(pairs, columns=2)
+
+
+def some_images(dataset):
+    """Images from all over a dataset of `data.people` with what is known of the people in them, in NumPy: a list."""
+    count = len(people_data.image_ids(dataset))
+    chosen = dataset.shard(max(1, count // NUM_IMAGES), 0).take(NUM_IMAGES)
+
+    def decode(element):
+        return {name: element[name] for name in ("keypoints", "visibility")} | {"image": crops.decoded(element)}
+
+    return list(chosen.map(decode).as_numpy_iterator())
+
+
+def people_found(shown, estimator, found_skeleton, skeleton):
+    """Draws the true people of images, those found, and the fields that they were found by: RGB uint8 [H, W, 3].
+
+    Args:
+        shown: what `some_images` gives.
+        estimator: a `BottomUpEstimator`.
+        found_skeleton: the `Skeleton` that it finds.
+        skeleton: that of the images.
+    """
+    strips = []
+    for element in shown:
+        image = element["image"]
+        found = {name: np.asarray(value) for name, value in estimator(image).items()}
+        heatmaps, pafs, matrix = (np.asarray(part) for part in estimator.fields(image))
+        people = [
+            visualize.draw_skeletons(image, element["keypoints"], element["visibility"] > 0, skeleton, 0.5),
+            visualize.draw_skeletons(image, found["keypoints"], found["scores"] > 0, found_skeleton, 0.5),
+        ]
+        maps = visualize.draw_fields(image, heatmaps, pafs, found_skeleton, matrix)
+        strips.append(visualize.contact_sheet([visualize.contact_sheet(people, columns=2), maps], columns=2))
+    return visualize.contact_sheet(strips, columns=1)
 
 
 def some_tracks(known):

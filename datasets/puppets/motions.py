@@ -487,6 +487,31 @@ def other(side):
     return "left" if side == "right" else "right"
 
 
+def join(first, second, fps):
+    """Leads from one motion into the next: their angles are blended over a while, the longer the more they differ."""
+    ends, starts = (
+        np.array([motion.angles[name][frame] for name in body.ANGLES if name != "yaw"])
+        for motion, frame in ((first, -1), (second, 0))
+    )
+    seconds = np.clip(np.abs(ends - starts).max() / 2.5, 0.3, 1.0)
+    # Both ends of a motion are blended, so neither takes more than 40 % of it.
+    overlap = min(round(seconds * fps), int(0.4 * len(second.bearing)), int(0.4 * len(first.bearing)))
+    share = ease(np.arange(1, overlap + 1) / (overlap + 1))
+
+    def blend(before, after):
+        shared = before[-overlap:] + share * (after[:overlap] - before[-overlap:])
+        return np.concatenate([before[:-overlap], shared, after[overlap:]])
+
+    # People go on in the direction in which they look.
+    shift = np.mean(first.angles["yaw"][-overlap:] - second.angles["yaw"][:overlap])
+    ahead = second.angles | {"yaw": second.angles["yaw"] + shift}
+    return Motion(
+        {name: blend(first.angles[name], ahead[name]) for name in body.ANGLES},
+        blend(first.bearing, second.bearing),
+        blend(first.flight_m, second.flight_m),
+    )
+
+
 # ------------------------------------------------------------------------------------------------------------- time
 
 

@@ -379,6 +379,25 @@ def seen(board, keypoints_px, depth_m, names, height_m, owner):
     return np.where(inside, 1 + in_sight, 0).astype(np.int32)
 
 
+def uncovered(board, points_m, owner):
+    """Tells which points of a person are in the picture with nothing but the person's own body in front.
+
+    Args:
+        board: the canvas when all is drawn.
+        points_m: float array [K, 3], camera axes.
+        owner: the person's number.
+
+    Returns:
+        bool array [K].
+    """
+    height, width = board.depth_m.shape
+    column, row = np.round(board.project(points_m)[0]).astype(int).T
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    column, row = np.clip(column, 0, width - 1), np.clip(row, 0, height - 1)
+    foreign = (board.owner[row, column] != owner) & (board.owner[row, column] != 0)
+    return inside & ~(foreign & (board.depth_m[row, column] < points_m[:, 2]))
+
+
 # ---------------------------------------------------------------------------------------------------- things
 def draw_box(board, center_m, half_m, turn, color, owner=-1):
     """Draws a cuboid whose faces are parallel to the columns of `turn` [3, 3], camera axes."""

@@ -13,6 +13,7 @@ from . import backgrounds, body, camera, canvas, looks, motions, render, scene
 KEYPOINTS = [body.POINTS.index(name) for name in COCO.keypoints]
 HEIGHTS = (224, 288)  # pixels, least and most
 LEAST_SEEN = 0.3  # of each person's outline; a picture with less is made again without what hides them
+LEAST_KEYPOINTS = 4  # in the picture, likewise
 MOST_GRAIN = 0.03  # deviation of the noise, of colours of 0 to 1
 GRAIN_DEVIATION = 104  # of what `draw_grain` gives, the sum of two bytes
 STREAM = 7  # apart from the parts of `scene`, so that neither changes the other
@@ -55,14 +56,14 @@ def gather(rng, seed, number, index, performers, alone=False):
     """
     actions = list(motions.ACTIONS)
     action, take = actions[index % len(actions)], index // len(actions)
-    one = _scene(seed, number, action, take)
+    one = known_scene(seed, number, action, take)
     frame = rng.integers(len(one.points_m))
     people = [_figure(one, frame, seed, number, take)]
     view = frame_camera(rng, one.view, frame, one.points_m[frame])
     others = [other for other in performers if other != number]
     for _ in range(rng.choice(3, p=(0.45, 0.35, 0.2)) if others else 0):
         other, action = looks.pick(rng, others), looks.pick(rng, actions)
-        beside = _scene(seed, other, action, 0)
+        beside = known_scene(seed, other, action, 0)
         figure = _figure(beside, rng.integers(len(beside.points_m)), seed, other, 0)
         figure = stand_by(rng, figure, people, view)
         if figure is not None and not alone:
@@ -71,7 +72,8 @@ def gather(rng, seed, number, index, performers, alone=False):
 
 
 @functools.lru_cache(maxsize=2048)
-def _scene(seed, number, action, take):
+def known_scene(seed, number, action, take):
+    """As `scene.make_scene`, which many pictures of one data set ask for the same."""
     return scene.make_scene(seed, number, action, take)
 
 
@@ -121,16 +123,28 @@ def stand_by(rng, figure, people, view, tries=8, least_m=0.5):
 
 
 # ---------------------------------------------------------------------------------------------------- the picture
-def paint(rng, people, view, things=True):
-    """Draws the background, the people and the things about them; gives the `canvas.Canvas`."""
+def paint(rng, people, view, things=True, crowd=()):
+    """Draws the background, the people and the things about them.
+
+    Args:
+        rng: NumPy random generator.
+        people: list of `render.Figure`; the owners on the canvas are 1 and so on, in their order.
+        view: the `camera.Camera`, of one frame.
+        things: whether something may stand before them.
+        crowd: more of them, who share the owner after that of the last of the people.
+
+    Returns:
+        The `canvas.Canvas`.
+    """
     board = canvas.Canvas(
         backgrounds.draw(rng, view.frame_size, floor_places(view)), view.focal_px, view.center_px, draw_light(rng)
     )
-    seen = [render.to_camera(view, 0, figure.points_m) for figure in people]
+    everybody = [*people, *crowd]
+    seen = [render.to_camera(view, 0, figure.points_m) for figure in everybody]
     for points_m in seen:
         cast_shadow(board, points_m, view, rng.uniform(0.2, 0.6))
-    for place in sorted(range(len(people)), key=lambda place: -seen[place][0, 2]):  # the farthest first
-        render.draw_person(board, people[place], seen[place], owner=place + 1)
+    for place in sorted(range(len(everybody)), key=lambda place: -seen[place][0, 2]):  # the farthest first
+        render.draw_person(board, everybody[place], seen[place], owner=min(place, len(people)) + 1)
     if things:
         for _ in range(rng.choice(3, p=(0.5, 0.35, 0.15))):
             put_thing(rng, board, view, people[rng.integers(len(people))])
@@ -262,33 +276,65 @@ def to_bytes(color):
     return cv2.convertScaleAbs(np.clip(color, 0, 1), alpha=255)
 
 
+def jpeg(image, quality):
+    """Encodes RGB uint8 [H, W, 3]."""
+    return cv2.imencode(".jpg", image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, quality))[1].tobytes()
+
+
 # ---------------------------------------------------------------------------------------------------- the truth
 def tell(board, figure, view, owner):
-    """Gives the truth about a person.
+    """Gives the truth about a person as `measure` does, but None when too little of the person is seen."""
+    person = measure(board, figure, view, owner)
+    return person if person is not None and is_seen(board, person, owner) else None
+
+
+def is_seen(board, person, owner):
+    """Tells whether enough is seen of a person that `measure` has measured."""
+    outline = np.count_nonzero(board.outlines[owner])
+    return bool(person["area"] >= LEAST_SEEN * outline and np.count_nonzero(person["visibility"]) >= LEAST_KEYPOINTS)
+
+
+def measure(board, figure, view, owner):
+    """Gives the truth about a person, however little of the person is seen.
+
+    Args:
+        board: the `canvas.Canvas` when all is drawn.
+        figure: the `render.Figure`.
+        view: the `camera.Camera`, of one frame.
+        owner: the person's number on the canvas.
 
     Returns:
         dict: "keypoints" float32 [K, 2], pixels, x first; "visibility" int32 [K], see `render.seen`; "box" float32 [4],
         the first and last column and row that the person covers, as if nothing hid it: left, top, right, bottom; "area"
         in pixels of what is seen of the person; "head_size" in pixels, 0.6 of the diagonal of the head's box. None
-        when too little of the person is seen.
+        when the person would not be in the picture even alone.
     """
-    outline = board.outlines.get(owner)
-    area = np.count_nonzero(board.owner == owner)
-    if outline is None or area < LEAST_SEEN * np.count_nonzero(outline):
+    box = outline_box(board, owner)
+    if box is None:
         return None
     points_m = render.to_camera(view, 0, figure.points_m)
     keypoints_px, _ = board.project(points_m[KEYPOINTS])
     visibility = render.seen(board, keypoints_px, points_m[KEYPOINTS, 2], COCO.keypoints, figure.height_m, owner)
-    if np.count_nonzero(visibility) < 4:
-        return None
-    rows, columns = np.flatnonzero(outline.any(axis=1)), np.flatnonzero(outline.any(axis=0))
     head, axes = render.skull(points_m, figure.height_m)
     _, scale = board.project(head)
     half = np.sqrt((axes[:2] ** 2).sum(axis=1)) * scale
     return {
         "keypoints": np.where(visibility[:, None] > 0, keypoints_px, 0).astype(np.float32),
         "visibility": visibility,
-        "box": np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float32),
-        "area": float(area),
+        "box": box,
+        "area": float(np.count_nonzero(board.owner == owner)),
         "head_size": float(0.6 * 2 * np.hypot(*half)),
     }
+
+
+def outline_box(board, owner):
+    """The first and last column and row that an owner covers, as if nothing were in front; None for none.
+
+    Returns:
+        float32 array [4], left, top, right, bottom, or None.
+    """
+    outline = board.outlines.get(owner)
+    if outline is None or not outline.any():
+        return None
+    rows, columns = np.flatnonzero(outline.any(axis=1)), np.flatnonzero(outline.any(axis=0))
+    return np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float32)

@@ -169,7 +169,7 @@ def perform(performer, rng, fps, action):
         following = motions.ACTIONS[name](performer, rng, fps)
         if name in ("walk", "run"):
             steer(following, rng, fps)
-        motion = following if motion is None else join(motion, following, fps)
+        motion = following if motion is None else motions.join(motion, following, fps)
         if len(motion.bearing) >= num_frames:
             break
     points_m = body.place(motion.angles, performer.lengths, motion.bearing, motion.flight_m)[:num_frames]
@@ -196,31 +196,6 @@ def steer(motion, rng, fps):
     stepping = np.convolve(np.pad(2 * np.abs(motion.bearing - 0.5), len(window), mode="edge"), window, mode="same")
     stepping = np.clip(stepping[len(window) : -len(window)] / window.sum(), 0, 1)
     motion.angles["yaw"] = motion.angles["yaw"] + rate * np.cumsum(stepping) / fps
-
-
-def join(first, second, fps):
-    """Leads from one motion into the next: their angles are blended over a while, the longer the more they differ."""
-    ends, starts = (
-        np.array([motion.angles[name][frame] for name in body.ANGLES if name != "yaw"])
-        for motion, frame in ((first, -1), (second, 0))
-    )
-    seconds = np.clip(np.abs(ends - starts).max() / 2.5, 0.3, 1.0)
-    # Both ends of a motion are blended, so neither takes more than 40 % of it.
-    overlap = min(round(seconds * fps), int(0.4 * len(second.bearing)), int(0.4 * len(first.bearing)))
-    share = motions.ease(np.arange(1, overlap + 1) / (overlap + 1))
-
-    def blend(before, after):
-        shared = before[-overlap:] + share * (after[:overlap] - before[-overlap:])
-        return np.concatenate([before[:-overlap], shared, after[overlap:]])
-
-    # People go on in the direction in which they look.
-    shift = np.mean(first.angles["yaw"][-overlap:] - second.angles["yaw"][:overlap])
-    ahead = second.angles | {"yaw": second.angles["yaw"] + shift}
-    return motions.Motion(
-        {name: blend(first.angles[name], ahead[name]) for name in body.ANGLES},
-        blend(first.bearing, second.bearing),
-        blend(first.flight_m, second.flight_m),
-    )
 
 
 # -------------------------------------------------------------------------------------------------------- the cameras

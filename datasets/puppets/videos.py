@@ -51,13 +51,14 @@ def make_video(seed, number, action, take):
 
 
 def make_clip(arguments):
-    """The clip as it is kept: `make_video` of its arguments, a tuple, with the frames encoded.
+    """The clip as it is kept: `make_video` of its arguments, a tuple, as `encoded` gives it."""
+    return encoded(make_video(*arguments))
 
-    Returns:
-        dict: "video", the bytes of an MP4 file, and all of `make_video` but "frames" and "fps".
-    """
-    clip = make_video(*arguments)
-    return clip | {"video": encoding.encode(clip.pop("frames"), clip.pop("fps"))}
+
+def encoded(clip):
+    """Gives a clip with "video", the bytes of an MP4 file, in place of "frames" and "fps"."""
+    kept = {key: value for key, value in clip.items() if key not in ("frames", "fps")}
+    return kept | {"video": encoding.encode(clip["frames"], clip["fps"])}
 
 
 # -------------------------------------------------------------------------------------------------------- the camera
@@ -144,14 +145,30 @@ def film(rng, view, figures):
         uint8 array [T, H, W, 3], RGB, and bool array [T, K], which keypoints a thing hides.
     """
     stage = set_stage(rng, view, figures)
-    exposure, grain = stills.draw_film(rng, view.frame_size), rng.uniform(0, stills.MOST_GRAIN) / stills.GRAIN_DEVIATION
     frames, covered = [], []
-    for frame, figure in enumerate(figures):
-        board = paint(stage, dataclasses.replace(view, rotation=view.rotation[frame : frame + 1]), figure)
-        color = exposure.expose(board.color) + grain * stills.draw_grain(rng, view.frame_size)
-        frames.append(stills.to_bytes(color))
-        covered.append(_covered(board, render.to_camera(view, frame, figure.points_m[detector.KEYPOINTS])))
+    for frame, (picture, board) in enumerate(shoot(rng, stage, view, [(figure,) for figure in figures])):
+        frames.append(picture)
+        covered.append(_covered(board, render.to_camera(view, frame, figures[frame].points_m[detector.KEYPOINTS])))
     return np.stack(frames), np.stack(covered)
+
+
+def shoot(rng, stage, view, casts):
+    """Films people on a stage, frame by frame.
+
+    Args:
+        rng: NumPy random generator.
+        stage: the `Stage`.
+        view: the `camera.Camera` of T frames.
+        casts: T sequences of `render.Figure`, who is there in each frame.
+
+    Yields:
+        uint8 array [H, W, 3], RGB, and the frame's `canvas.Canvas`, on which the people are the owners 1 and so on.
+    """
+    exposure, grain = stills.draw_film(rng, view.frame_size), rng.uniform(0, stills.MOST_GRAIN) / stills.GRAIN_DEVIATION
+    for frame, cast in enumerate(casts):
+        board = paint(stage, dataclasses.replace(view, rotation=view.rotation[frame : frame + 1]), *cast)
+        color = exposure.expose(board.color) + grain * stills.draw_grain(rng, view.frame_size)
+        yield stills.to_bytes(color), board
 
 
 def set_stage(rng, view, figures):
@@ -169,8 +186,8 @@ def set_stage(rng, view, figures):
     )
 
 
-def paint(stage, view, figure):
-    """Draws one frame: a `canvas.Canvas` of a person on a stage before a camera of one frame."""
+def paint(stage, view, *figures):
+    """Draws one frame: a `canvas.Canvas` of people, owners 1 and so on, on a stage before a camera of one frame."""
     height, width = view.frame_size
     light = dataclasses.replace(stage.light, direction=view.rotation[0] @ stage.light.direction)
     board = canvas.Canvas(
@@ -185,9 +202,11 @@ def paint(stage, view, figure):
         view.center_px,
         light,
     )
-    points_m = render.to_camera(view, 0, figure.points_m)
-    stills.cast_shadow(board, points_m, view, stage.shadow)
-    render.draw_person(board, figure, points_m, owner=1)
+    seen = [render.to_camera(view, 0, figure.points_m) for figure in figures]
+    for points_m in seen:
+        stills.cast_shadow(board, points_m, view, stage.shadow)
+    for place in sorted(range(len(figures)), key=lambda place: -seen[place][0, 2]):  # the farthest first
+        render.draw_person(board, figures[place], seen[place], owner=place + 1)
     if stage.thing is not None:  # the same one each time, for it stands still
         stills.put_thing(np.random.default_rng(stage.thing), board, view, stage.middle)
     return board

@@ -1,4 +1,4 @@
-"""COCO keypoint files: annotated people and detected boxes, as arrays."""
+"""COCO keypoint files: images, annotated people and detected boxes, as arrays."""
 
 import json
 import pathlib
@@ -21,6 +21,25 @@ def read_people(annotation_file, skeleton=None, category=None):
     Returns:
         {"keypoints" [N, K, 2], "visibility" [N, K], "box" [N, 4] left, top, right, bottom, "area", "is_crowd",
         "image_id", "person_id", "name" [N]}, pixels, and the `Skeleton`. Who has no area has that of the box.
+
+    Raises:
+        ValueError: if the file is not as described, naming the annotation.
+    """
+    _, people, skeleton = read_images(annotation_file, skeleton, category)
+    return people, skeleton
+
+
+def read_images(annotation_file, skeleton=None, category=None):
+    """Reads all images of a file, those without people too, and the people of one category.
+
+    Args:
+        annotation_file: see `read_people`, as all that follow.
+        skeleton: see `read_people`.
+        category: see `read_people`.
+
+    Returns:
+        {"image_id", "name", "count" of people: [I]} in the order of the file, the people as `read_people` gives them,
+        and the `Skeleton`.
 
     Raises:
         ValueError: if the file is not as described, naming the annotation.
@@ -53,7 +72,16 @@ def read_people(annotation_file, skeleton=None, category=None):
         "image_id": np.array([a["image_id"] for a in people], "int64"),
         "person_id": np.array([a["id"] for a in people], "int64"),
     }
-    return _by_image(fields, content["images"], annotation_file), skeleton
+    people = _by_image(fields, content["images"], annotation_file)
+    ids, counts = np.unique(people["image_id"], return_counts=True)
+    counts = dict(zip(ids.tolist(), counts.tolist(), strict=True))
+    listed = {int(image["id"]): str(image["file_name"]) for image in content["images"]}
+    images = {
+        "image_id": np.array(list(listed), "int64"),
+        "name": np.array(list(listed.values()), object),
+        "count": np.array([counts.get(image_id, 0) for image_id in listed], "int64"),
+    }
+    return images, people, skeleton
 
 
 def read_detections(detection_file, annotation_file, skeleton=None, category=None, min_score=0.0):

@@ -67,13 +67,8 @@ def from_tfds(name, split, data_dir=None):
     Example:
         >>> dataset, skeleton = from_tfds("puppets/images", "train")
     """
-    builder = prepared.find(name, split, data_dir)
-    metadata = builder.info.metadata or {}
-    if "people" not in builder.info.features or "skeleton" not in metadata:
-        raise ValueError(f"{name} must hold images with people and say their skeleton, it does not; use another.")
-    decoders = {"image": tfds.decode.SkipDecoding()}
-    records = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
-    return records.flat_map(_people_of_record), prepared.skeleton_of(metadata["skeleton"])
+    records, skeleton = read_records(name, split, data_dir)
+    return records.flat_map(_people_of_record), skeleton
 
 
 def from_coco(annotation_file, image_dir, skeleton=None, category=None, detections=None, min_score=0.0):
@@ -98,16 +93,14 @@ def from_coco(annotation_file, image_dir, skeleton=None, category=None, detectio
     Example:
         >>> dataset, skeleton = from_coco("person_keypoints_val2017.json", "val2017")
     """
-    image_dir = pathlib.Path(image_dir)
-    if not image_dir.is_dir():
-        raise FileNotFoundError(f"image_dir must be a folder, got {image_dir}; give the one that holds the images.")
+    image_dir = image_folder(image_dir)
     if detections is None:
         fields, skeleton = coco.read_people(annotation_file, skeleton, category)
     else:
         fields, skeleton = coco.read_detections(detections, annotation_file, skeleton, category, min_score)
     fields["path"] = np.array([str(image_dir / name) for name in fields["name"]], object)
     fields["head_size"] = np.zeros(len(fields["path"]))
-    return tf.data.Dataset.from_tensor_slices(_as_tensors(fields, skeleton)), skeleton
+    return tf.data.Dataset.from_tensor_slices(as_tensors(fields, skeleton)), skeleton
 
 
 def from_arrays(
@@ -157,9 +150,9 @@ def from_arrays(
         visibility = None
     if image_ids is None:
         firsts = {}
-        keys = [str(image) if isinstance(image, str | pathlib.Path) else id(image) for image in images]
+        keys = [str(image) if is_path(image) else id(image) for image in images]
         image_ids = [firsts.setdefault(key, i) for i, key in enumerate(keys)]
-    is_path = count > 0 and isinstance(images[0], str | pathlib.Path)
+    are_paths = count > 0 and is_path(images[0])
     fields = {
         "keypoints": keypoints,
         "visibility": 2 * np.any(keypoints != 0, axis=-1) if visibility is None else visibility,
@@ -169,10 +162,29 @@ def from_arrays(
         "is_crowd": np.zeros(count, bool) if is_crowd is None else is_crowd,
         "image_id": image_ids,
         "person_id": np.arange(count) if person_ids is None else person_ids,
-        "name": [str(n) for n in (names if names is not None else images if is_path else image_ids)],
+        "name": [str(n) for n in (names if names is not None else images if are_paths else image_ids)],
     }
-    people = tf.data.Dataset.from_tensor_slices(_as_tensors(fields, skeleton, count))
-    return tf.data.Dataset.zip(people, _shared_images(images)).map(lambda person, image: person | image)
+    people = tf.data.Dataset.from_tensor_slices(as_tensors(fields, skeleton, count))
+    return tf.data.Dataset.zip(people, shared_images(images)).map(lambda person, image: person | image)
+
+
+def read_records(name, split, data_dir=None):
+    """The records of a prepared TFDS dataset of images, their files not decoded, and its skeleton: see `from_tfds`."""
+    builder = prepared.find(name, split, data_dir)
+    metadata = builder.info.metadata or {}
+    if "people" not in builder.info.features or "skeleton" not in metadata:
+        raise ValueError(f"{name} must hold images with people and say their skeleton, it does not; use another.")
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    records = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
+    return records, prepared.skeleton_of(metadata["skeleton"])
+
+
+def image_folder(path):
+    """The folder of the images of a COCO file, as a `Path`."""
+    path = pathlib.Path(path)
+    if not path.is_dir():
+        raise FileNotFoundError(f"image_dir must be a folder, got {path}; give the one that holds the images.")
+    return path
 
 
 def _people_of_record(record):
@@ -187,7 +199,7 @@ def _people_of_record(record):
     return tf.data.Dataset.range(tf.shape(people["id"], tf.int64)[0]).map(person)
 
 
-def _as_tensors(fields, skeleton, count=None):
+def as_tensors(fields, skeleton, count=None):
     """Arrays of N people in the types and shapes of elements."""
     count = len(fields["box"]) if count is None else count
     shapes = {"keypoints": (skeleton.num_keypoints, 2), "visibility": (skeleton.num_keypoints,), "box": (4,)}
@@ -207,7 +219,7 @@ def _as_tensors(fields, skeleton, count=None):
     return tensors
 
 
-def _shared_images(images):
+def shared_images(images):
     """A dataset of what images are read from; an object that comes again is not copied."""
     made = {}
     for image in images:
@@ -223,8 +235,12 @@ def _shared_images(images):
     return tf.data.experimental.from_list([made[id(image)] for image in images])
 
 
+def is_path(image):
+    return isinstance(image, str | pathlib.Path)
+
+
 def _image_fields(image):
-    if isinstance(image, str | pathlib.Path):
+    if is_path(image):
         return {"path": str(image)}
     if isinstance(image, bytes):
         return {"image": tf.constant(image)}
@@ -277,17 +293,17 @@ def trainable(dataset, skeleton):
     if dataset in _trainable_datasets:
         return dataset
     people = annotations(dataset, skeleton)
-    _raise_unsound(_unsound(people), people["name"])
+    raise_unsound(unsound(people), people["name"])
     reasons = _untrainable(people)
     keep = ~np.any(list(reasons.values()), axis=0)
     if not keep.any():
         raise ValueError(
-            f"A dataset has at least one person to learn from, got {len(keep)} people, {_counted(reasons)}; check the "
+            f"A dataset has at least one person to learn from, got {len(keep)} people, {counted(reasons)}; check the "
             "split and its annotations."
         )
     if not keep.all():
-        logging.info("%d of %d people are left out of training: %s.", (~keep).sum(), len(keep), _counted(reasons))
-    dataset = _kept(dataset, keep)
+        logging.info("%d of %d people are left out of training: %s.", (~keep).sum(), len(keep), counted(reasons))
+    dataset = kept(dataset, keep)
     _trainable_datasets.add(dataset)
     return dataset
 
@@ -306,8 +322,8 @@ def annotations(dataset, skeleton):
     Raises:
         ValueError: if the dataset is empty or has other keypoints than the skeleton.
     """
-    _check_keypoints(dataset, skeleton)
-    batches = list(dataset.map(_without_image).batch(1024).as_numpy_iterator())
+    check_keypoints(dataset, skeleton)
+    batches = list(dataset.map(without_image).batch(1024).as_numpy_iterator())
     if not batches:
         raise ValueError("A dataset has at least one person, got none; check the split and how it was prepared.")
     people = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
@@ -337,18 +353,16 @@ def check(dataset, skeleton):
         ...     dataset = skip(dataset, error.names)
     """
     people = annotations(dataset, skeleton)
-    problems = _unsound(people)
+    problems = unsound(people)
     _, firsts = np.unique(people["image_id"], return_index=True)
     is_first = np.zeros(len(people["box"]), bool)
     is_first[firsts] = True
-    sizes = dict(zip(people["image_id"][is_first].tolist(), _image_sizes(dataset, is_first), strict=True))
+    sizes = dict(zip(people["image_id"][is_first].tolist(), image_sizes(dataset, is_first), strict=True))
     sizes = np.array([sizes[image_id] for image_id in people["image_id"].tolist()])  # [N, 2], 0 where unreadable
     unreadable = sizes[:, 0] == 0
-    left, top, right, bottom = people["box"].T
-    outside = (left > sizes[:, 1] - 0.5) | (top > sizes[:, 0] - 0.5) | (right < -0.5) | (bottom < -0.5)
     learnt = ~np.any(list(_untrainable(people).values()), axis=0)
-    problems["with a box outside of the image"] = outside & learnt & ~unreadable
-    _raise_unsound(problems, people["name"], people["name"][is_first & unreadable])
+    problems["with a box outside of the image"] = is_outside(people["box"], sizes) & learnt & ~unreadable
+    raise_unsound(problems, people["name"], people["name"][is_first & unreadable])
     if not learnt.any():
         trainable(dataset, skeleton)  # which says why
     return len(learnt)
@@ -368,13 +382,9 @@ def skip(dataset, names):
         ValueError: naming those that the dataset does not have.
     """
     names = {str(name) for name in names}
-    present = [name.decode() for name in dataset.map(lambda element: element["name"]).as_numpy_iterator()]
-    strangers = sorted(names - set(present))
-    if strangers:
-        raise ValueError(f"Images to skip are in the dataset, {coco.some(strangers)} are not; correct the names.")
-    keep = np.array([name not in names for name in present], bool)
+    keep = has_no_name_of(dataset, names)
     logging.info("%d people in %d images are left out, as asked.", (~keep).sum(), len(names))
-    return _kept(dataset, keep)
+    return kept(dataset, keep)
 
 
 # ---------------------------------------- batches
@@ -443,7 +453,7 @@ def training(
     """
     people = trainable(dataset, skeleton)
     image_size, heatmap_size = _sizes(image_size, heatmap_size)
-    finish = _finisher(normalization, color_jitter)
+    finish = finisher(normalization, color_jitter)
     place = _random_placement(
         skeleton,
         image_size,
@@ -471,12 +481,13 @@ def training(
         matrices, targets, weights = prepare(
             people["box"], people["keypoints"], people["visibility"], uniforms, normals
         )
-        return _crops(people, matrices, image_size, finish, uniforms[:, -3:]), targets, weights
+        crops, _ = cut(people, matrices, image_size)
+        return finish(crops, uniforms[:, -3:]), targets, weights
 
     if shuffle_buffer is None and "image" in people.element_spec:
         shuffle_buffer = SHUFFLE_BUFFER
     elements = order.shuffled_endlessly(people, seed, first_step * batch_size, shuffle_buffer)
-    batches = _batched(elements, batch_size, drop_remainder=True).enumerate(first_step)
+    batches = with_handles(elements).batch(batch_size, drop_remainder=True).enumerate(first_step)
     return batches.map(augment, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
@@ -547,17 +558,18 @@ def evaluation(
         >>> for batch in evaluation(dataset, skeleton):
         ...     keypoints, scores = estimator.from_crops(batch["crop"], batch["matrix"])
     """
-    _check_keypoints(dataset, skeleton)
+    check_keypoints(dataset, skeleton)
     image_size, _ = _sizes(image_size, image_size)
-    finish = _finisher(normalization, 0.0)
+    finish = finisher(normalization, 0.0)
 
     def prepare(people):
         regions = box_ops.crop_region(people["box"], image_size[1] / image_size[0], box_padding)
         matrices = box_ops.affine(*regions, image_size, udp=udp)
-        crops = _crops(people, matrices, image_size, finish, tf.zeros((tf.shape(matrices)[0], 3)))
-        return _without_image(people) | {"crop": crops, "matrix": matrices}
+        crops, _ = cut(people, matrices, image_size)
+        crops = finish(crops, tf.zeros((tf.shape(matrices)[0], 3)))
+        return without_image(people) | {"crop": crops, "matrix": matrices}
 
-    return _batched(dataset, batch_size).map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return with_handles(dataset).batch(batch_size).map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def _random_placement(
@@ -596,50 +608,57 @@ def _random_placement(
 
 
 # ---------------------------------------- pixels
-def _batched(dataset, batch_size, drop_remainder=False):
-    """Batches of elements; [B] handles stand for images that are in memory as pixels, so that these are not copied."""
+def with_handles(dataset):
+    """Elements that can be batched: handles stand for images that are in memory as pixels, which are not copied."""
 
     def wrap(element):
         empty = tf.raw_ops.EmptyTensorList(element_shape=PIXEL_SHAPE, max_num_elements=1, element_dtype=tf.uint8)
         return element | {"pixels": tf.raw_ops.TensorListPushBack(input_handle=empty, tensor=element["pixels"])}
 
-    dataset = dataset.map(wrap) if "pixels" in dataset.element_spec else dataset
-    return dataset.batch(batch_size, drop_remainder)
+    return dataset.map(wrap) if "pixels" in dataset.element_spec else dataset
 
 
-def _crops(people, matrices, image_size, finish, uniforms):
-    """Cuts a batch of people out of their images: [B, 2, 3] -> [B, H, W, 3] float32.
+def cut(batch, matrices, image_size):
+    """Cuts one crop out of each image of a batch of elements; those in a row who share an image share its decoding.
 
-    People in a row who share an image share its decoding.
+    Args:
+        batch: elements, of which only the images count.
+        matrices: [B, 2, 3], from pixels of the image to pixels of the crop.
+        image_size: (height, width) of the crops.
+
+    Returns:
+        crops [B, H, W, 3] float32, 0 .. 255, black outside of the image, and sizes [B, 2] int32 of the images.
     """
     count = tf.shape(matrices)[0]
-    if "pixels" in people:
+    if "pixels" in batch:
         shared = tf.zeros(count, tf.bool)
     else:
-        hashes = tf.strings.to_hash_bucket_fast(people["path" if "path" in people else "image"], 2**63 - 1)
+        hashes = tf.strings.to_hash_bucket_fast(batch["path" if "path" in batch else "image"], 2**63 - 1)
         shared = tf.concat([[False], hashes[1:] == hashes[:-1]], axis=0)
 
-    def step(i, image, crops):
-        image = tf.cond(shared[i], lambda: image, lambda: _image_of(people, i))
-        return i + 1, image, crops.write(i, image_files.crop(image, matrices[i], image_size))
+    def step(i, image, crops, sizes):
+        image = tf.cond(shared[i], lambda: image, lambda: _image_of(batch, i))
+        crops = crops.write(i, image_files.crop(image, matrices[i], image_size))
+        return i + 1, image, crops, sizes.write(i, tf.shape(image)[:2])
 
     crops = tf.TensorArray(tf.float32, count, element_shape=(*image_size, 3))
-    start = (0, tf.zeros((0, 0, 3), tf.uint8), crops)
-    invariants = (tf.TensorShape(()), tf.TensorShape((None, None, 3)), tf.TensorShape(None))
-    *_, crops = tf.while_loop(lambda i, *_: i < count, step, start, invariants)
-    return finish(tf.ensure_shape(crops.stack(), (matrices.shape[0], *image_size, 3)), uniforms)
+    start = (0, tf.zeros((0, 0, 3), tf.uint8), crops, tf.TensorArray(tf.int32, count, element_shape=(2,)))
+    invariants = (tf.TensorShape(()), tf.TensorShape((None, None, 3)), tf.TensorShape(None), tf.TensorShape(None))
+    *_, crops, sizes = tf.while_loop(lambda i, *_: i < count, step, start, invariants)
+    crops = tf.ensure_shape(crops.stack(), (matrices.shape[0], *image_size, 3))
+    return crops, tf.ensure_shape(sizes.stack(), (matrices.shape[0], 2))
 
 
-def _image_of(people, i):
-    """The image of the i-th of a batch of people."""
-    if "pixels" in people:
+def _image_of(batch, i):
+    """The image of the i-th of a batch of elements."""
+    if "pixels" in batch:
         return tf.raw_ops.TensorListGetItem(
-            input_handle=people["pixels"][i], index=0, element_shape=PIXEL_SHAPE, element_dtype=tf.uint8
+            input_handle=batch["pixels"][i], index=0, element_shape=PIXEL_SHAPE, element_dtype=tf.uint8
         )
-    return decoded({key: people[key][i] for key in ("image", "path") if key in people})
+    return decoded({key: batch[key][i] for key in ("image", "path") if key in batch})
 
 
-def _finisher(normalization, color_jitter):
+def finisher(normalization, color_jitter):
     """A function of crops [B, H, W, 3] and random numbers [B, 3] that gives what the network sees."""
     normalization = dict(normalization or {})
 
@@ -668,12 +687,12 @@ def _sizes(image_size, heatmap_size):
 
 
 # ---------------------------------------- checks
-def _without_image(element):
+def without_image(element):
     return {key: value for key, value in element.items() if key not in IMAGE_FIELDS}
 
 
-def _check_keypoints(dataset, skeleton):
-    given = dataset.element_spec["keypoints"].shape
+def check_keypoints(dataset, skeleton):
+    given = dataset.element_spec["keypoints"].shape[-2:]
     if not given.is_compatible_with((skeleton.num_keypoints, 2)):
         raise ValueError(
             f"{skeleton.name} has {skeleton.num_keypoints} keypoints, got {list(given)} in the dataset; give the "
@@ -681,18 +700,27 @@ def _check_keypoints(dataset, skeleton):
         )
 
 
-def _kept(dataset, keep):
+def has_no_name_of(dataset, names):
+    """Whether the image of each element has none of a set of names, each of which some image must have: [N] bool."""
+    present = [name.decode() for name in dataset.map(lambda element: element["name"]).as_numpy_iterator()]
+    strangers = sorted(names - set(present))
+    if strangers:
+        raise ValueError(f"Images to skip are in the dataset, {coco.some(strangers)} are not; correct the names.")
+    return np.array([name not in names for name in present], bool)
+
+
+def kept(dataset, keep):
     """The elements of a dataset for which an array [N] is true, and how many these are."""
     if not keep.all():
         dataset = tf.data.Dataset.zip(dataset, tf.data.Dataset.from_tensor_slices(keep))
-        dataset = dataset.filter(lambda _, kept: kept).map(lambda element, _: element)
+        dataset = dataset.filter(lambda _, is_kept: is_kept).map(lambda element, _: element)
     return dataset.apply(tf.data.experimental.assert_cardinality(int(keep.sum())))
 
 
-def _image_sizes(dataset, wanted):
+def image_sizes(dataset, wanted):
     """Height and width of the image of each element for which an array [N] is true, (0, 0) where it cannot be read."""
     sizes, count = [], wanted.sum()
-    iterator = iter(_kept(dataset, wanted).map(lambda element: tf.shape(decoded(element))[:2], tf.data.AUTOTUNE))
+    iterator = iter(kept(dataset, wanted).map(lambda element: tf.shape(decoded(element))[:2], tf.data.AUTOTUNE))
     while len(sizes) < count:
         try:
             sizes.append(next(iterator).numpy())
@@ -711,7 +739,7 @@ def _untrainable(people):
     }
 
 
-def _unsound(people):
+def unsound(people):
     """What is wrong with annotations: {complaint: [N] bool}."""
     finite = np.isfinite(people["keypoints"]).all(axis=(1, 2))
     box, area = people["box"], people["area"]
@@ -725,7 +753,13 @@ def _unsound(people):
         }
 
 
-def _raise_unsound(problems, names, unreadable=()):
+def is_outside(box, sizes):
+    """Whether boxes [N, 4] share nothing with images of (height, width) [N, 2]: [N] bool."""
+    left, top, right, bottom = box.T
+    return (left > sizes[:, 1] - 0.5) | (top > sizes[:, 0] - 0.5) | (right < -0.5) | (bottom < -0.5)
+
+
+def raise_unsound(problems, names, unreadable=()):
     """Raises one error on all that is wrong, if there is something."""
     complaints = [f"{len(unreadable)} images cannot be decoded ({coco.some(unreadable)})"] if len(unreadable) else []
     bad = list(unreadable)
@@ -741,6 +775,6 @@ def _raise_unsound(problems, names, unreadable=()):
         )
 
 
-def _counted(reasons):
+def counted(reasons):
     """Why people are left out, and how many; somebody may be left out for two reasons."""
     return ", ".join(f"{wrong.sum()} {reason}" for reason, wrong in reasons.items() if wrong.any())

@@ -96,6 +96,34 @@ def read(source, indices=None):
         return frames
 
 
+def iterate(source, num_frames=None):
+    """Decodes the frames of a video one after another, of which one at a time is in memory beside the encoded file.
+
+    Args:
+        source: path of a video file, or its content as bytes.
+        num_frames: how many to give, from the first on. None: all.
+
+    Yields:
+        [H, W, 3] uint8 RGB each, turned as `read` does.
+
+    Raises:
+        ValueError: if this is not a video, or not a whole one, or when a frame comes that cannot be decoded.
+        FileNotFoundError: if there is no such file.
+
+    Example:
+        >>> brightness = [frame.mean() for frame in iterate("hug.mp4")]
+    """
+    with _opened(source) as video:
+        count = video.num_frames if num_frames is None else min(num_frames, video.num_frames)
+        for expected, (number, picture) in enumerate(_decoded(video, range(count))):
+            if number != expected:  # it was passed over, and comes late if at all
+                raise ValueError(
+                    f"Frames of a video must be whole, got frame {expected} of {video.name} that cannot be decoded; "
+                    "get or encode it again, or end before it."
+                )
+            yield np.ascontiguousarray(picture)
+
+
 def encode(frames, fps, crf=20, key_frame_every=KEY_FRAME_EVERY):
     """Encodes frames as H.264 in an MP4 file, which browsers play.
 

@@ -4,13 +4,14 @@ The SavedModels need no Python of ours. Their signatures are what TensorFlow Ser
 for; each output has the requests' batch axis first, as the REST form of rows wants it. A request that cannot be
 answered fails with one sentence.
 
-Inputs and outputs of each are in the docstring of its module: `actions`, `videos`, `poses` and `lifting`. `networks`
-has networks alone.
+Inputs and outputs of each are in the docstring of its module: `actions`, `videos`, `poses`, `people` and `lifting`.
+`networks` has networks alone.
 """
 
 from kerapose.export.actions import saved_model
 from kerapose.export.lifting import lifter_saved_model, streaming_litert, streaming_saved_model
 from kerapose.export.networks import litert, onnx
+from kerapose.export.people import people_saved_model
 from kerapose.export.poses import pose_saved_model
 from kerapose.export.videos import video_saved_model
 
@@ -18,6 +19,7 @@ __all__ = [
     "lifter_saved_model",
     "litert",
     "onnx",
+    "people_saved_model",
     "pose_saved_model",
     "saved_model",
     "streaming_litert",

@@ -24,10 +24,8 @@ import pathlib
 import keras
 import tensorflow as tf
 
-from kerapose.data import images
-from kerapose.export.archives import check_axes, first_false_or_zero, require, unshaped, whole
-
-JPEG_END, PNG_END = b"\xff\xd9", b"IEND"  # there may be more behind them
+from kerapose.export.archives import first_false_or_zero, require, whole
+from kerapose.export.encoded import check_images, decoded
 
 
 def pose_saved_model(estimator, path, keypoint_names, overwrite=False):
@@ -82,7 +80,7 @@ def _pose_functions(estimator, keypoint_names):
     find = tf.function(estimator.from_crops, [tf.TensorSpec(shape, tf.float32) for shape in shapes])
 
     def cut(request):
-        image = _decoded(request["image_bytes"], request["index"])
+        image = decoded(request["image_bytes"], request["index"])
         if "boxes" in request:
             boxes = _boxes_in_image(request, tf.shape(image))
             boxes = tf.boolean_mask(boxes, tf.logical_not(_is_padding(boxes)))
@@ -124,47 +122,12 @@ def _is_padding(boxes):
     return tf.reduce_all(tf.equal(boxes, boxes[..., :1]), axis=-1)
 
 
-def _decoded(encoded, index):
-    """The pixels of an encoded image: scalar -> uint8 [H, W, 3]. The sentences are here to name the image."""
-    length = tf.strings.length(encoded)
-    is_jpeg, is_png = (
-        tf.equal(tf.strings.substr(encoded, 0, len(signature)), signature)
-        for signature in (images.JPEG_SIGNATURE, images.PNG_SIGNATURE)
-    )
-    inputs = require(
-        tf.logical_or(is_jpeg, is_png),
-        "image_bytes must be JPEG or PNG files, got {} bytes of something else for image {}; in REST give each as "
-        "b64, base64 of the file.",
-        (length, index),
-        {"encoded": encoded},
-    )
-    data = tf.io.decode_raw(inputs["encoded"], tf.uint8)  # [bytes]
-    ends = tf.cond(is_jpeg, lambda: _contains(data, JPEG_END), lambda: _contains(data, PNG_END))
-    inputs = require(
-        ends,
-        "image_bytes must be whole files, got {} bytes without an end for image {}; send it anew.",
-        (length, index),
-        inputs,
-    )
-    return images.decode(inputs["encoded"])
-
-
-def _contains(data, pattern):
-    """Whether bytes [N] contain a pattern."""
-    places = tf.size(data) - len(pattern) + 1
-    matches = [tf.equal(data[offset : offset + places], byte) for offset, byte in enumerate(pattern)]
-    return tf.reduce_any(tf.reduce_all(matches, axis=0))
-
-
 def _checked_images(inputs):
     """The images and boxes, if there are any, behind assertions: each gives one sentence on a wrong request."""
     signature = {name: value.shape for name, value in inputs.items()}
-    axes = {name: ("B", "N", 4) if name == "boxes" else ("B",) for name in inputs}
-    inputs = check_axes(unshaped(inputs), axes)
-    count = tf.size(inputs["image_bytes"])
-    inputs = require(count > 0, "A request must have at least one image, got {}; leave it out.", (count,), inputs)
+    inputs = check_images(inputs, **({"boxes": ("B", "N", 4)} if "boxes" in inputs else {}))
     if "boxes" in inputs:
-        inputs = _check_boxes(inputs, count)
+        inputs = _check_boxes(inputs, tf.size(inputs["image_bytes"]))
     return {name: tf.ensure_shape(value, signature[name]) for name, value in inputs.items()}
 
 

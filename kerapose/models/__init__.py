@@ -1,10 +1,12 @@
 """The networks: one paper, one file, channels last, in keras.ops; and what is built around them."""
 
 from kerapose.models.action_recognizer import ActionRecognizer
+from kerapose.models.bottom_up_estimator import BottomUpEstimator
 from kerapose.models.c3d import C3D
 from kerapose.models.distiller import Distiller
 from kerapose.models.hrnet import HRNet
 from kerapose.models.lift_trainer import LiftTrainer
+from kerapose.models.lightweight_openpose import LightweightOpenPose
 from kerapose.models.mc3_resnet18 import MC3ResNet18
 from kerapose.models.pose_estimator import PoseEstimator
 from kerapose.models.rgbpose_conv3d import RGBPoseConv3D
@@ -20,10 +22,12 @@ from kerapose.models.x3d import X3D
 
 __all__ = [
     "ActionRecognizer",
+    "BottomUpEstimator",
     "C3D",
     "Distiller",
     "HRNet",
     "LiftTrainer",
+    "LightweightOpenPose",
     "MC3ResNet18",
     "PoseEstimator",
     "RGBPoseConv3D",

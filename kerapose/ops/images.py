@@ -109,6 +109,93 @@ def crop_resize(frames, box, size):
     return result
 
 
+def resize_cubic(maps, size):
+    """Brings maps to a size by cubic interpolation, as `cv2.resize` with `INTER_CUBIC`.
+
+    Centres of pixels lie at half coordinates, the border is repeated, and a smaller size is not smoothed beforehand.
+    The kernel is that of Keys with a = -0.75, where TensorFlow and Keras have -0.5.
+
+    Args:
+        maps: [..., h, w, C], of any numeric type.
+        size: (H, W) of the result; whole numbers, or scalars that are known only when the graph runs.
+
+    Returns:
+        [..., H, W, C] float32; values may lie beyond those of `maps`, as cubic ones do.
+
+    Example:
+        >>> resize_cubic(heatmaps, (128, 228)).shape  # heatmaps: [32, 57, 19]
+        (128, 228, 19)
+
+    Paper: Keys, "Cubic Convolution Interpolation for Digital Image Processing", TASSP 1981.
+    """
+    maps = ops.convert_to_tensor(maps)
+    if len(maps.shape) < 3:
+        raise ValueError(f"maps must be [..., h, w, C], got {tuple(maps.shape)}; give a single map an axis of one.")
+    maps = ops.cast(maps, "float32")
+    *batch, height, width, channels = ops.shape(maps)
+    # The width first, while there are few rows; then the height, with all columns and channels in one product.
+    maps = ops.matmul(_cubic_matrix(width, size[1]), maps)  # [..., h, W, C]
+    maps = ops.reshape(maps, (*batch, height, size[1] * channels))
+    maps = ops.matmul(_cubic_matrix(height, size[0]), maps)  # [..., H, W * C]
+    return ops.reshape(maps, (*batch, size[0], size[1], channels))
+
+
+def pad_to_stride(image, stride=8, value=0.0, min_width=0):
+    """Pads a picture to whole multiples of a network's stride, the smaller half of it on the left and on top.
+
+    Args:
+        image: [..., H, W, C], of any numeric type.
+        stride: pixels.
+        value: of the padding, in the units of the picture.
+        min_width: pixels that the result has at least. The published Lightweight OpenPose gives the height, so that an
+            upright picture becomes a square.
+
+    Returns:
+        The padded picture [..., H', W', C], of the type of `image`; and (top, left), how many rows and columns come
+        before the picture, to subtract from what is found in it.
+
+    Raises:
+        ValueError: if `stride` is below 1.
+
+    Example:
+        >>> padded, (top, left) = pad_to_stride(np.zeros((256, 457, 3)), stride=8)
+        >>> padded.shape, (top, left)
+        ((256, 464, 3), (0, 3))
+    """
+    if stride < 1:
+        raise ValueError(f"stride must be at least 1 pixel, got {stride}; Lightweight OpenPose has 8.")
+    image = ops.convert_to_tensor(image)
+    height, width = ops.shape(image)[-3:-1]
+    known = isinstance(width, int) and isinstance(min_width, int)
+    wanted = max(width, min_width) if known else ops.maximum(width, min_width)
+    rows, columns = -height % stride, wanted + -wanted % stride - width
+    top, left = rows // 2, columns // 2
+    pads = [[0, 0]] * (len(image.shape) - 3) + [[top, rows - top], [left, columns - left], [0, 0]]
+    return ops.pad(image, pads, constant_values=value), (top, left)
+
+
+def _cubic_matrix(length, new_length):
+    """What each of `new_length` new pixels takes of each of `length` old ones: [new_length, length] float32."""
+    # New pixel i lies at (i + 0.5) * length / new_length - 0.5, here split into whole numbers without rounding.
+    doubled = (2 * ops.arange(new_length, dtype="int32") + 1) * length - new_length
+    lower = ops.floor_divide(doubled, 2 * new_length)  # [new_length]
+    fraction = ops.cast(doubled - lower * (2 * new_length), "float32") / ops.cast(2 * new_length, "float32")
+    old = ops.arange(length, dtype="int32")
+    matrix = 0.0
+    for tap in (-1, 0, 1, 2):
+        weight = _keys(ops.abs(fraction - tap))
+        hit = ops.clip(lower + tap, 0, length - 1)[:, None] == old  # [new_length, length], the border repeated
+        matrix = matrix + ops.where(hit, weight[:, None], 0.0)
+    return matrix
+
+
+def _keys(distance, a=-0.75):
+    """The kernel of Keys at distances of 0 to 2 pixels."""
+    near = ((a + 2.0) * distance - (a + 3.0)) * distance * distance + 1.0
+    far = ((a * distance - 5.0 * a) * distance + 8.0 * a) * distance - 4.0 * a
+    return ops.where(distance <= 1.0, near, far)
+
+
 def _taps(start, end, count, length):
     """The two pixels along an axis that each of `count` new ones is made of: two pairs of indices and weights."""
     step = (end - start) / count  # [...], negative where mirrored

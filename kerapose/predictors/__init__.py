@@ -1,6 +1,7 @@
 """Raw input to named output: an image in, named keypoints out; keypoints in, actions or poses in space out."""
 
 from kerapose.predictors.actions import ScoredAction, SkeletonAction, make_recognizer
+from kerapose.predictors.bottom_up import BottomUpPose
 from kerapose.predictors.lifting import Lifter, Pose3D
 from kerapose.predictors.people import (
     Keypoint,
@@ -15,6 +16,7 @@ from kerapose.predictors.videos import Action, make_video_recognizer
 
 __all__ = [
     "Action",
+    "BottomUpPose",
     "Keypoint",
     "Lifter",
     "make_estimator",

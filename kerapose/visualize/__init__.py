@@ -1,4 +1,4 @@
-"""Pictures: skeletons and heatmaps on images, clips, heatmap volumes, 3D poses, confusion matrices, training curves.
+"""Pictures: skeletons, heatmaps, fields on images, clips, heatmap volumes, 3D poses, confusion matrices, curves.
 
 Pictures are RGB uint8 arrays `[H, W, 3]`, figures are matplotlib Figures; `figure_to_image` turns one into the other.
 Nothing here touches matplotlib's global state, so the functions work in any thread and without a display.
@@ -8,11 +8,21 @@ Example:
     >>> picture = visualize.clip_strip(keypoints, scores, skeletons.COCO, frame_size=(240, 320))
 """
 
-from kerapose.visualize.animations import write_animation
+from kerapose.visualize.animations import write_animation, write_mp4
+from kerapose.visualize.fields import draw_fields
 from kerapose.visualize.figures import confusion_matrix_figure, curves_figure, figure_to_image
+from kerapose.visualize.identities import draw_identities, identity_colors
 from kerapose.visualize.images import compare_poses, contact_sheet, draw_heatmaps, draw_skeletons
 from kerapose.visualize.panels import BACKGROUND, GAP_PX
-from kerapose.visualize.poses_3d import AZIMUTH_DEG, ELEVATION_DEG, TRUTH_COLOR, draw_lift, draw_pose_3d, lift_strip
+from kerapose.visualize.poses_3d import (
+    AZIMUTH_DEG,
+    ELEVATION_DEG,
+    TRUTH_COLOR,
+    draw_lift,
+    draw_pose_3d,
+    lift_strip,
+    people_panels,
+)
 from kerapose.visualize.videos import annotate_video, draw_attention, video_strip
 from kerapose.visualize.volumes import clip_strip, draw_volume, volume_strip
 
@@ -26,7 +36,9 @@ __all__ = [
     "contact_sheet",
     "curves_figure",
     "draw_attention",
+    "draw_fields",
     "draw_heatmaps",
+    "draw_identities",
     "draw_lift",
     "draw_pose_3d",
     "draw_skeletons",
@@ -34,9 +46,12 @@ __all__ = [
     "ELEVATION_DEG",
     "figure_to_image",
     "GAP_PX",
+    "identity_colors",
     "lift_strip",
+    "people_panels",
     "TRUTH_COLOR",
     "video_strip",
     "volume_strip",
     "write_animation",
+    "write_mp4",
 ]

@@ -101,12 +101,54 @@ def _gif(pictures, count, fps, colors):
     return buffer.getvalue()
 
 
+def write_mp4(path: str | pathlib.Path, pictures: collections.abc.Iterable[np.ndarray], fps: float = 30.0) -> int:
+    """Writes pictures as an MP4 (H.264), each one when it comes, so that a video of any length needs little memory.
+
+    Until the last picture the file has another name, and where anything goes wrong before, none is left behind.
+
+    Args:
+        path: of the file, ending in .mp4; its folder is made if need be. A file that is there is replaced.
+        pictures: RGB uint8 `[H, W, 3]` of one size, anything that gives one after another.
+        fps: frames a second.
+
+    Returns:
+        The number of frames in the file.
+
+    Raises:
+        ValueError: when there is no picture, a shape, `fps` or the ending of the path does not fit.
+
+    Example:
+        >>> write_mp4("walk.mp4", (draw_identities(*frame) for frame in frames), fps=25)
+        243
+    """
+    path, counted = pathlib.Path(path), [0]
+    if path.suffix.lower() != ".mp4":
+        raise ValueError(f"path must end in .mp4, got {str(path)!r}.")
+    if not 0 < fps < np.inf:
+        raise ValueError(f"fps must be a positive number of frames a second, got {fps}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            _encode(file, _of_one_size(pictures, counted), fps)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return counted[0]
+
+
 def encode_mp4(pictures, fps):
     """Pictures as H.264 in an MP4 that browsers play."""
+    buffer = io.BytesIO()
+    _encode(buffer, pictures, fps)
+    return buffer.getvalue()
+
+
+def _encode(file, pictures, fps):
+    """Writes pictures as H.264 in an MP4 into an open file."""
     import av  # late, since it brings the whole of FFmpeg with it
 
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format="mp4") as container:
+    with av.open(file, "w", format="mp4") as container:
         rate = fractions.Fraction(fps).limit_denominator(1001)
         stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
         stream.pix_fmt = "yuv420p"
@@ -117,7 +159,27 @@ def encode_mp4(pictures, fps):
                 stream.height, stream.width = picture.shape[:2]
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
         container.mux(stream.encode())
-    return buffer.getvalue()
+
+
+def _of_one_size(pictures, counted):
+    """Passes the pictures on, if they are as they should be, and counts them in the list `counted`."""
+    size = None
+    for picture in pictures:
+        picture = np.asarray(picture)
+        if picture.ndim != 3 or picture.shape[-1] != 3 or picture.dtype != np.uint8:
+            raise ValueError(
+                f"pictures must be RGB uint8 [H, W, 3], got {picture.dtype} {picture.shape}; convert them."
+            )
+        size = size or picture.shape
+        if picture.shape != size:
+            raise ValueError(
+                f"all pictures must have the size of the first, {size}, got {picture.shape} at {counted[0]}; resize "
+                "them."
+            )
+        counted[0] += 1
+        yield picture
+    if not counted[0]:
+        raise ValueError("a video must have at least one picture, got none; give some.")
 
 
 def with_bar(pictures, count):

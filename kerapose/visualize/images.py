@@ -30,6 +30,7 @@ def draw_skeletons(
     line_width: int | None = None,
     boxes: np.ndarray | None = None,
     labels: list[str] | None = None,
+    colors: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draws people on an image: limbs, and joints over them; if given, their boxes and a label for each.
 
@@ -46,6 +47,7 @@ def draw_skeletons(
         boxes: `[M, 4]` left, top, right, bottom in pixels, or None for none.
         labels: M short texts (a name, a score), each written at the head of its box, or of its person where there are
             no boxes; None for none. OpenCV's font has ASCII only.
+        colors: `[M, 3]` RGB, one for all of a person; None for those of the skeleton's joints and limbs.
 
     Returns:
         RGB uint8 `[H, W, 3]`.
@@ -59,20 +61,23 @@ def draw_skeletons(
     image = checked_image(image)
     keypoints, shown = checked_people(keypoints, scores, skeleton, min_score, rank=3)
     boxes = _checked_boxes(boxes, len(keypoints))
+    own_colors = _checked_colors(colors, len(keypoints))
     width = line_width or max(1, round(np.sqrt(image.shape[0] * image.shape[1]) / 200))
     for box in [] if boxes is None else boxes:
         start, end = fixed_point(box[:2]), fixed_point(box[2:])
         cv2.rectangle(image, start.tolist(), end.tolist(), BOX_COLOR, max(1, width // 2), cv2.LINE_AA, SUBPIXEL_BITS)
     points = fixed_point(np.where(shown[..., None], keypoints, 0))  # [M, K, 2]
-    for person, visible in zip(points, shown, strict=True):
-        for (a, b), color in zip(skeleton.edges, skeleton.edge_colors, strict=True):
+    for person, visible, own in zip(points, shown, own_colors, strict=True):
+        edge_colors = skeleton.edge_colors if own is None else [own] * skeleton.num_edges
+        joint_colors = skeleton.colors if own is None else [own] * skeleton.num_keypoints
+        for (a, b), color in zip(skeleton.edges, edge_colors, strict=True):
             if visible[a] and visible[b]:
                 start, end = person[a].tolist(), person[b].tolist()
                 cv2.line(image, start, end, color, width, cv2.LINE_AA, SUBPIXEL_BITS)
         radius = round(1.4 * width * 2**SUBPIXEL_BITS)
         for joint in np.flatnonzero(visible):
             center = person[joint].tolist()
-            cv2.circle(image, center, radius, skeleton.colors[joint], cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)
+            cv2.circle(image, center, radius, joint_colors[joint], cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)
     if labels is not None:
         _write_labels(image, labels, keypoints, shown, boxes)
     return image
@@ -285,3 +290,12 @@ def _checked_boxes(boxes, count):
     if boxes.shape != (count, 4) or not np.isfinite(boxes).all():
         raise ValueError(f"boxes must be finite [{count}, 4], one per person, got {boxes.shape}; leave out the others.")
     return boxes
+
+
+def _checked_colors(colors, count):
+    """A colour for each person, as OpenCV takes it; None where it is the skeleton's."""
+    if colors is None:
+        return [None] * count
+    if np.shape(colors) != (count, 3):
+        raise ValueError(f"colors must be [{count}, 3] RGB, one per person, got {np.shape(colors)}; give one for each.")
+    return np.asarray(colors).tolist()

@@ -7,9 +7,11 @@ import cv2
 import numpy as np
 
 from kerapose.skeletons import Skeleton
+from kerapose.visualize.identities import identity_colors
 from kerapose.visualize.images import contact_sheet, draw_skeletons
 from kerapose.visualize.panels import (
     BACKGROUND,
+    GAP_PX,
     MARGIN,
     SUBPIXEL_BITS,
     captioned,
@@ -159,6 +161,93 @@ def lift_strip(
     above = [captioned(_centered(flat, width), frame) for frame, (flat, _, _) in zip(shown, drawn, strict=True)]
     below = [captioned(_centered(solid, width), caption) for _, solid, caption in drawn]
     return contact_sheet([side_by_side(above), side_by_side(below)], columns=1)
+
+
+def people_panels(
+    ids: list[np.ndarray],
+    poses_m: list[np.ndarray],
+    skeleton: Skeleton,
+    height: int = 320,
+    most: int = 9,
+) -> collections.abc.Iterator[np.ndarray]:
+    """Draws lifted people with identities over time, each on a stage of the person's own, the stages in a square.
+
+    A stage shows a person in the colour of the identity, whose number stands below, seen as by `draw_pose_3d`. It keeps
+    its viewpoint and scale. People who are never there at the same time may share one.
+
+    Args:
+        ids: T times `[N]` whole numbers, who is in each frame.
+        poses_m: T times `[N, J, 3]` metres, x right, y down, z forward, of these people; NaN for who has no pose.
+        skeleton: the set the poses are in.
+        height: of the picture, pixels.
+        most: stages at most; of those who would need another, the ones that are seen longest are drawn.
+
+    Yields:
+        RGB uint8 `[height, W, 3]`, T times.
+
+    Raises:
+        ValueError: when a shape does not fit.
+
+    Example:
+        >>> panels = people_panels([[0], [0, 1]], [poses_m[:1], poses_m], H36M)  # [2, 17, 3]
+        >>> next(panels).shape
+        (320, 158, 3)
+    """
+    tracks = _tracks_by_identity(ids, poses_m, skeleton)
+    groups = _groups_that_share(tracks, most)
+    rows = max(1, int(np.ceil(np.sqrt(len(groups)))))
+    columns = max(1, -(-len(groups) // rows))
+    size = max(32, (height - (rows - 1) * GAP_PX) // rows)
+    blank = np.full((size, size, 3), BACKGROUND, np.uint8)
+    stages, looks = [], {}
+    for place, group in enumerate(groups):
+        poses = np.concatenate([tracks[identity][1] for identity in group])[None]  # [1, T, J, 3]
+        stages.append(_set_up_stage(poses, None, "camera", AZIMUTH_DEG, ELEVATION_DEG, size))
+        for identity in group:
+            color = tuple(identity_colors([identity])[0].tolist())
+            looks[identity] = place, dataclasses.replace(skeleton, colors=(color,) * skeleton.num_keypoints)
+    for people, poses in zip(ids, poses_m, strict=True):
+        panels = [stage.ground.copy() for stage in stages] or [blank]
+        for identity, pose in zip(np.asarray(people).tolist(), np.asarray(poses, np.float64), strict=True):
+            if identity in looks and np.isfinite(pose).any():
+                place, look = looks[identity]
+                panel, _ = _stage_panel(stages[place], pose[None], None, look)
+                panels[place] = captioned(panel, identity)
+        sheet = contact_sheet(panels, columns)
+        whole = np.full((height, sheet.shape[1], 3), BACKGROUND, np.uint8)
+        whole[: sheet.shape[0]] = sheet[:height]
+        yield whole
+
+
+def _tracks_by_identity(ids, poses_m, skeleton):
+    """{identity: (its frames, its poses [T, J, 3])}, of those who have a pose in some frame."""
+    found = {}
+    for frame, (people, poses) in enumerate(zip(ids, poses_m, strict=True)):
+        if np.shape(poses) != (len(people), skeleton.num_keypoints, 3):
+            raise ValueError(
+                f"poses_m of {skeleton.name} must be [{len(people)}, {skeleton.num_keypoints}, 3] for {len(people)} "
+                f"people, got {np.shape(poses)} in frame {frame}; check the skeleton."
+            )
+        for identity, pose in zip(np.asarray(people).tolist(), np.asarray(poses, np.float64), strict=True):
+            if np.isfinite(pose).any():
+                frames, track = found.setdefault(identity, ([], []))
+                frames.append(frame)
+                track.append(pose)
+    return {identity: (frames, np.stack(track)) for identity, (frames, track) in found.items()}
+
+
+def _groups_that_share(tracks, most):
+    """Lists of identities, of which no two are there at the same time; those seen longest find a place first."""
+    groups = []
+    for identity in sorted(tracks, key=lambda one: (-len(tracks[one][0]), one)):
+        first, last = tracks[identity][0][0], tracks[identity][0][-1]
+        times = ([tracks[other][0] for other in group] for group in groups)
+        free = [all(last < frames[0] or frames[-1] < first for frames in others) for others in times]
+        if any(free):
+            groups[free.index(True)].append(identity)
+        elif len(groups) < most:
+            groups.append([identity])
+    return sorted(groups, key=min)
 
 
 @dataclasses.dataclass(frozen=True)

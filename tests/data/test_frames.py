@@ -102,6 +102,8 @@ def test_every_form_of_video(pictures, form):
     assert numbers(whole) == list(range(COUNT))
     for indices in draws():
         np.testing.assert_array_equal(frames.read(video, indices), whole[indices], err_msg=str(indices))
+    np.testing.assert_array_equal(list(frames.iterate(video)), whole)
+    np.testing.assert_array_equal(list(frames.iterate(video, 5)), whole[:5])
 
 
 @pytest.mark.parametrize("container_format", ["mp4", "matroska"])
@@ -288,6 +290,10 @@ def test_a_damaged_frame_is_named(pictures, container_format, codec):
     video = video[:position] + bytes(size) + video[position + size :]
     with pytest.raises(ValueError, match="must be whole, got frame 12 of the video that cannot be decoded"):
         frames.read(video, [11, 12, 40])
+    given = []
+    with pytest.raises(ValueError, match="must be whole, got frame 12 of the video that cannot be decoded"):
+        given.extend(frames.iterate(video))
+    assert numbers(np.array(given)) == list(range(len(given)))
 
 
 @pytest.mark.parametrize("index", [-1, COUNT])

@@ -136,7 +136,7 @@ def test_pictures_have_company_and_hidden_joints(pictures):
 
 def test_the_same_arguments_make_the_same_picture_and_others_make_another():
     first = stills.make_still(SEED, 2, 4, range(6))
-    stills._scene.cache_clear()
+    stills.known_scene.cache_clear()
     again = stills.make_still(SEED, 2, 4, range(6))
     np.testing.assert_array_equal(first["image"], again["image"])
     assert len(first["people"]) == len(again["people"])

@@ -169,7 +169,7 @@ def test_joined_motions_keep_both_ends_and_face_on():
     performer = performers.make_performer(SEED, 0)
     first, second = (motions.ACTIONS[name](performer, np.random.default_rng(1), 25) for name in ("walk", "sit_down"))
     first.angles["yaw"] = first.angles["yaw"] + 2.0
-    joined = tracks.join(first, second, 25)
+    joined = motions.join(first, second, 25)
     overlap = len(first.bearing) + len(second.bearing) - len(joined.bearing)
     assert 7 <= overlap <= 25
     for name in body.ANGLES:

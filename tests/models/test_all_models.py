@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from kerapose import models
-from kerapose.models import simple_baseline, stacked_hourglass
+from kerapose.models import lightweight_openpose, simple_baseline, stacked_hourglass
 from kerapose.models.network import Network
 
 # Every argument of every network, none at its default.
@@ -74,6 +74,15 @@ NETWORK_ARGUMENTS = {
         "filters": 8,
         "increase": 4,
     },
+    models.LightweightOpenPose: {
+        "num_heatmaps": 5,
+        "num_pafs": 8,
+        "image_shape": (44, 56, 3),
+        "num_refinements": 2,
+        "filters": 6,
+        "trunk_width": 0.125,
+        "head_filters": 4,
+    },
     models.RGBPoseConv3D: {
         "num_classes": 7,
         "rgb_shape": (2, 32, 48, 3),
@@ -130,6 +139,20 @@ def estimator_arguments():
         "normalization": {"mean": [0.4, 0.5, 0.6], "bgr": True},
         "decoding": {"blur_kernel": 7},
         "max_batch": 2,
+    }
+
+
+def bottom_up_arguments():
+    return {
+        "network": models.LightweightOpenPose(4, 6, num_refinements=0, filters=6, trunk_width=0.125, head_filters=4),
+        "edges": ((0, 1), (1, 2), (0, 2)),
+        "height": 64,
+        "stride": 16,
+        "upsample": 2,
+        "max_people": 3,
+        "max_peaks": 5,
+        "normalization": {"mean": [0.4, 0.5, 0.6], "bgr": False},
+        "decoding": {"threshold": 0.2, "radius": 3},
     }
 
 
@@ -201,6 +224,7 @@ BUILT_AROUND = {
     models.ActionRecognizer: recognizer_arguments,
     models.VideoRecognizer: video_recognizer_arguments,
     models.PoseEstimator: estimator_arguments,
+    models.BottomUpEstimator: bottom_up_arguments,
     models.Distiller: distiller_arguments,
     models.TrackLifter: track_lifter_arguments,
     models.StreamingLifter: stream_arguments,
@@ -215,6 +239,7 @@ PUBLISHED_PARAMETERS = {
     (models.SimpleBaseline, "resnet152"): 686,
     (models.HRNet, "w32"): 285,
     (models.HRNet, "w48"): 636,
+    (models.LightweightOpenPose, "openpose"): 41,
     (models.TemporalLifter, "27_frames"): 86,
     (models.TemporalLifter, "81_frames"): 128,
     (models.TemporalLifter, "243_frames"): 170,
@@ -227,9 +252,11 @@ VARIANTS = [(model, variant) for model in NETWORKS for variant in model.VARIANTS
 
 @pytest.fixture(autouse=True)
 def shallow(request, monkeypatch):
-    """Fewer blocks in a ResNet-101 and one level in an hourglass, since each block takes its time in each test."""
+    """Fewer blocks here and there and one level in an hourglass, since each block takes its time in each test."""
     if "variant" not in request.fixturenames:
         monkeypatch.setattr(stacked_hourglass, "DEPTH", 1)
+        monkeypatch.setattr(lightweight_openpose, "TRUNK", lightweight_openpose.TRUNK[3:8])
+        monkeypatch.setattr(lightweight_openpose, "REFINEMENT_BLOCKS", 1)
         monkeypatch.setitem(simple_baseline.RESNETS, 101, ((1, 1, 2, 1), True))
 
 
@@ -274,6 +301,8 @@ def input_of(model):
         return random.random((2, *shapes[1:]), "float32")
     if model is models.Distiller:
         return random.random((2, 64, 64, 3), "float32")
+    if model is models.BottomUpEstimator:
+        return random.integers(0, 256, (80, 100, 3)).astype("uint8")
     if model is models.PoseEstimator:
         boxes = np.array([[10, 5, 60, 90], [30, 20, 80, 70], [0, 0, 100, 80]], "float32")
         return {"image": random.integers(0, 256, (80, 100, 3)).astype("uint8"), "boxes": boxes}
@@ -289,6 +318,8 @@ def outputs_of(model, inputs):
     """All outputs as one list of arrays."""
     if isinstance(model, models.StreamingLifter):
         model.reset()
+    if isinstance(model, models.BottomUpEstimator):  # there may be nobody in noise
+        return [np.asarray(output) for output in model.fields(inputs)]
     return [np.asarray(output) for output in keras.tree.flatten(model(inputs))]
 
 
@@ -389,14 +420,15 @@ def assert_fits(array, shape):
 # ---------------------------------------- variants
 @pytest.mark.parametrize("model, variant", VARIANTS, ids=names)
 def test_a_variant_changes_what_its_table_says(model, variant):
-    first = next(iter(parameters_of(model)))  # num_classes or num_joints
+    first = next(iter(parameters_of(model)))  # num_classes, num_joints or num_heatmaps
     axis = -2 if model is models.TemporalLifter else -1
     network = model.from_variant(variant, **{first: 17})
     config = network.get_config()
     for name, parameter in parameters_of(model).items():
         expected = 17 if name == first else model.VARIANTS[variant].get(name, parameter.default)
         assert config[name] == expected, name
-    for output in keras.tree.flatten(network.output):
+    outputs = keras.tree.flatten(network.output)
+    for output in outputs[::2] if model is models.LightweightOpenPose else outputs:  # between them its fields
         assert output.shape[0] is None and output.shape[axis] == 17
     if (model, variant) in PUBLISHED_PARAMETERS:
         count = sum(np.prod(variable.shape) for variable in network.trainable_variables)

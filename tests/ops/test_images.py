@@ -1,5 +1,7 @@
 """Pixel operations against plain NumPy in float64."""
 
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -212,3 +214,131 @@ def test_crop_resize_where_sizes_are_known_only_when_it_runs():
         np.testing.assert_allclose(crop_batch(clip[None], box[None])[0], expected, atol=0.01)
         dataset = tf.data.Dataset.from_tensors((clip, box)).map(lambda c, b: images.crop_resize(c, b, (10, 14)))
         np.testing.assert_allclose(next(iter(dataset)), expected, atol=0.01)
+
+
+# ---------------------------------------- maps
+def slow_resize_cubic(maps, size):
+    """One value after the other: sixteen pixels round each position, those beyond the border taken from the border."""
+
+    def kernel(distance):
+        if distance <= 1:
+            return 1.25 * distance**3 - 2.25 * distance**2 + 1
+        return -0.75 * (distance**3 - 5 * distance**2 + 8 * distance - 4)
+
+    def taps(place, count, length):
+        position = (place + 0.5) * length / count - 0.5
+        first = math.floor(position) - 1
+        return [(min(max(i, 0), length - 1), kernel(abs(position - i))) for i in range(first, first + 4)]
+
+    height, width, channels = maps.shape
+    result = np.zeros((*size, channels))
+    for i, j in np.ndindex(*size):
+        for row, row_weight in taps(i, size[0], height):
+            for column, column_weight in taps(j, size[1], width):
+                result[i, j] += row_weight * column_weight * maps[row, column]
+    return result
+
+
+CUBIC_SIZES = [
+    ((7, 9), (28, 36)),
+    ((5, 4), (13, 6)),
+    ((6, 5), (6, 5)),
+    ((9, 12), (4, 5)),
+    ((1, 1), (3, 2)),
+    ((2, 3), (1, 1)),
+]
+
+
+@pytest.mark.parametrize("factor", [4, 8])
+def test_resize_cubic_equals_the_published_upsampling(golden, factor):
+    case = golden("openpose_resize_a")
+    maps = case["input_map"]
+    case.check(f"output_x{factor}", images.resize_cubic(maps, [factor * count for count in maps.shape[:2]]))
+
+
+@pytest.mark.parametrize("old, new", CUBIC_SIZES)
+def test_resize_cubic_equals_the_loop_and_opencv(old, new):
+    maps = np.random.default_rng(0).normal(size=(*old, 3)).astype("float32")
+    resized = images.resize_cubic(maps, new)
+    assert resized.dtype == np.float32
+    np.testing.assert_allclose(resized, slow_resize_cubic(maps, new), atol=1e-5)
+    expected = cv2.resize(maps, new[::-1], interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_allclose(resized, expected, atol=1e-4)
+
+
+def test_resize_cubic_of_other_types_and_many_maps():
+    pictures = random_images((2, 3, 6, 5, 1))
+    resized = np.asarray(images.resize_cubic(pictures, (11, 8)))
+    assert resized.shape == (2, 3, 11, 8, 1)
+    for place in np.ndindex(2, 3):
+        np.testing.assert_allclose(resized[place], slow_resize_cubic(pictures[place], (11, 8)), atol=1e-3)
+    rounded = tf.cast(np.random.default_rng(0).random((6, 5, 2), "float32"), "bfloat16")
+    expected = slow_resize_cubic(tf.cast(rounded, "float32").numpy(), (11, 8))
+    np.testing.assert_allclose(images.resize_cubic(rounded, (11, 8)), expected, atol=1e-5)
+
+
+def test_resize_cubic_where_sizes_are_known_only_when_it_runs():
+    signature = [tf.TensorSpec((None, None, None, 2)), tf.TensorSpec((2,), tf.int32)]
+    any_size = tf.function(lambda maps, size: images.resize_cubic(maps, (size[0], size[1])), input_signature=signature)
+    four_times = tf.function(lambda maps: images.resize_cubic(maps, (4 * tf.shape(maps)[1], 20)), signature[:1])
+    for (height, width), new in CUBIC_SIZES[:4]:
+        maps = np.random.default_rng(1).normal(size=(2, height, width, 2)).astype("float32")
+        expected = [slow_resize_cubic(each, new) for each in maps]
+        np.testing.assert_allclose(any_size(maps, new), expected, atol=1e-5)
+        expected = [slow_resize_cubic(each, (4 * height, 20)) for each in maps]
+        np.testing.assert_allclose(four_times(maps), expected, atol=1e-5)
+    dataset = tf.data.Dataset.from_tensors(maps).map(lambda x: images.resize_cubic(x, (10, 7)))
+    assert dataset.element_spec.shape == (2, 10, 7, 2)
+    np.testing.assert_allclose(next(iter(dataset)), [slow_resize_cubic(each, (10, 7)) for each in maps], atol=1e-5)
+
+
+def test_maps_without_channels_are_refused():
+    with pytest.raises(ValueError, match=r"\[..., h, w, C\], got \(5, 6\)"):
+        images.resize_cubic(np.zeros((5, 6)), (10, 12))
+
+
+# ---------------------------------------- padding
+def test_pads_equal_the_published_ones(golden):
+    case = golden("openpose_resize_a")
+    for (height, width), expected in zip(case["input_pad_sizes"].tolist(), case["output_pads"], strict=True):
+        padded, (top, left) = images.pad_to_stride(np.zeros((height, width, 1)), 8, min_width=height)
+        bottom, right = padded.shape[0] - height - top, padded.shape[1] - width - left
+        np.testing.assert_array_equal([*padded.shape[:2], top, left, bottom, right], expected)
+
+
+def test_the_published_pixels_are_blue_first_from_minus_a_half_to_a_half(golden):
+    case = golden("openpose_resize_a")
+    red_first = case["input_image"][..., ::-1]
+    case.check("output_normalized", images.normalize(red_first, [128 / 255] * 3, [256 / 255] * 3, bgr=True))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize(
+    "shape, stride, padded_shape", [((5, 13), 8, (8, 16)), ((8, 16), 8, (8, 16)), ((1, 7), 4, (4, 8))]
+)
+def test_the_picture_lies_in_its_padding(dtype, shape, stride, padded_shape):
+    picture = random_images((2, *shape, 3), dtype)
+    padded, (top, left) = images.pad_to_stride(picture, stride, 128)
+    padded = np.asarray(padded)
+    assert padded.dtype == dtype and padded.shape == (2, *padded_shape, 3)
+    inside = np.zeros(padded_shape, bool)
+    inside[top : top + shape[0], left : left + shape[1]] = True
+    np.testing.assert_array_equal(padded[:, inside].reshape(picture.shape), picture)
+    assert (padded[:, ~inside] == 128).all()
+    assert 0 <= padded_shape[0] - shape[0] - 2 * top <= 1 and 0 <= padded_shape[1] - shape[1] - 2 * left <= 1
+
+
+def test_padding_where_sizes_are_known_only_when_it_runs():
+    pictures = [random_images((h, w, 3)) for h, w in [(5, 13), (16, 9), (1, 1)]]
+    signature = tf.TensorSpec((None, None, 3), tf.uint8)
+    dataset = tf.data.Dataset.from_generator(lambda: pictures, output_signature=signature)
+    dataset = dataset.map(lambda picture: images.pad_to_stride(picture, 8, 7, min_width=tf.shape(picture)[0]))
+    for picture, (padded, offset) in zip(pictures, dataset, strict=True):
+        expected, expected_offset = images.pad_to_stride(picture, 8, 7, min_width=len(picture))
+        np.testing.assert_array_equal(padded, expected)
+        assert tuple(map(int, offset)) == expected_offset
+
+
+def test_no_stride_below_one():
+    with pytest.raises(ValueError, match="at least 1 pixel, got 0"):
+        images.pad_to_stride(np.zeros((5, 6, 3)), 0)

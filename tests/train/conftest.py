@@ -20,6 +20,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from kerapose import skeletons
 from kerapose.data import frames as video_frames
 from kerapose.skeletons import COCO
 from train import common
@@ -274,3 +275,101 @@ def gestures_dir(tmp_path_factory):
 def gesture_videos():
     """The videos of the test split of `gestures_dir`, as they were drawn: frames, keypoints and label of each."""
     return [(*draw_gesture(number % 3, number), number % 3) for number in range(200, 200 + COUNTS["test"])]
+
+
+# ---------------------------------------------------------------------------------------------------- groups
+DOLL = skeletons.Skeleton(
+    "doll",
+    ("nose", "left_hand", "right_hand", "left_foot", "right_foot"),
+    edges=((0, 1), (0, 2), (0, 3), (0, 4)),
+    sigmas=(0.1,) * 5,
+)
+DOLL_COLORS = np.array([[250, 240, 60], [240, 60, 60], [60, 240, 90], [60, 90, 250], [230, 60, 230]])
+DOLL_SHAPE = np.array([[0, -0.6], [-0.8, 0], [0.8, 0], [-0.5, 0.8], [0.5, 0.8]])
+GROUP_COUNTS = {"train": 24, "validation": 6, "test": 6}  # images
+
+
+def draw_group(number):
+    """An image of up to three dolls, of joints of five colours; the last of some is a crowd: a record of TFDS."""
+    random = np.random.default_rng(number)
+    count = number % 4
+    width = 60 * max(count, 1)
+    image = random.uniform(0, 60, (80, width, 3))
+    rows, columns = np.mgrid[:80, :width]
+    moved = DOLL_SHAPE + random.uniform(-0.15, 0.15, (count, 5, 2))
+    keypoints = 27 * moved + np.stack([60 * np.arange(count) + 30, np.full(count, 40)], axis=-1)[:, None]  # [M, 5, 2]
+    for points in keypoints:
+        for (x, y), color in zip(points, DOLL_COLORS, strict=True):
+            image[(rows - y) ** 2 + (columns - x) ** 2 < 36] = color
+    is_crowd = np.zeros(count, bool)
+    is_crowd[2:] = number % 8 == 3
+    visibility = np.full((count, 5), 2) * ~is_crowd[:, None]
+    boxes = np.concatenate([keypoints.min(axis=1) - 6, keypoints.max(axis=1) + 6], axis=-1).reshape(count, 4)
+    return {
+        "image": image.astype("uint8"),
+        "image_id": number,
+        "name": f"{number}.png",
+        "people": {
+            "keypoints": np.where(visibility[..., None] > 0, keypoints, 0).astype("float32"),
+            "visibility": visibility.astype("int32"),
+            "box": boxes.astype("float32"),
+            "area": np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1).astype("float32"),
+            "head_size": np.zeros(count, "float32"),
+            "is_crowd": is_crowd,
+            "id": 10 * number + np.arange(count),
+        },
+    }
+
+
+class Groups(tfds.core.GeneratorBasedBuilder):
+    """A data set of such images."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    pkg_dir_path = ROOT  # that of a builder in a package of its own
+
+    def _info(self):
+        person = {
+            "keypoints": tfds.features.Tensor(shape=(5, 2), dtype=np.float32),
+            "visibility": tfds.features.Tensor(shape=(5,), dtype=np.int32),
+            "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
+            "area": np.float32,
+            "head_size": np.float32,
+            "is_crowd": np.bool_,
+            "id": np.int64,
+        }
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "image_id": np.int64,
+            "name": tfds.features.Text(),
+            "people": tfds.features.Sequence(person),
+        }
+        metadata = tfds.core.MetadataDict({"skeleton": DOLL.to_dict()})
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), metadata=metadata)
+
+    def _split_generators(self, dl_manager):
+        starts = {"train": 0, "validation": 100, "test": 200}
+        return {split: self._generate_examples(starts[split], count) for split, count in GROUP_COUNTS.items()}
+
+    def _generate_examples(self, start, count):
+        for number in range(start, start + count):
+            yield number, draw_group(number)
+
+
+@pytest.fixture(scope="session")
+def doll():
+    """The skeleton of the people of `groups_dir`."""
+    return DOLL
+
+
+@pytest.fixture(scope="session")
+def groups_dir(tmp_path_factory):
+    """A TFDS folder with the data set "groups": 24 + 6 + 6 images of none to three dolls, some with a crowd."""
+    folder = tmp_path_factory.mktemp("groups")
+    Groups(data_dir=str(folder)).download_and_prepare()
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def groups_tested():
+    """The test split of `groups_dir`, as it was drawn: records of TFDS."""
+    return [draw_group(number) for number in range(200, 200 + GROUP_COUNTS["test"])]

@@ -52,6 +52,52 @@ def test_sgd_round_trip():
     assert again.l2 == 3e-4
 
 
+# ---------------------------------------------------------------------------------------------------- Adam
+def pytorch_adam(weights, gradients, lr, groups, betas=(0.9, 0.999), epsilon=1e-8):
+    """torch.optim.Adam.step with a weight decay and a learning rate for each weight, in NumPy."""
+    weights = [w.astype("float64") for w in weights]
+    means, squares = ([np.zeros_like(w) for w in weights] for _ in range(2))
+    for count, step in enumerate(gradients, start=1):
+        for i, (gradient, (decay, factor)) in enumerate(zip(step, groups, strict=True)):
+            gradient = gradient + decay * weights[i]
+            means[i] = betas[0] * means[i] + (1 - betas[0]) * gradient
+            squares[i] = betas[1] * squares[i] + (1 - betas[1]) * gradient**2
+            root = np.sqrt(squares[i] / (1 - betas[1] ** count)) + epsilon
+            weights[i] = weights[i] - lr * factor * means[i] / (1 - betas[0] ** count) / root
+    return weights
+
+
+def test_adam_is_pytorchs_with_groups_of_weights():
+    random = np.random.default_rng(0)
+    shapes = [(3, 4), (5,), (4, 2)]
+    weights = [random.normal(0, 1, shape).astype("float32") for shape in shapes]
+    gradients = [[random.normal(0, 1, shape).astype("float32") for shape in shapes] for _ in range(6)]
+    variables = [keras.Variable(weight, name=f"weight{i}") for i, weight in enumerate(weights)]
+    paths = [variable.path for variable in variables]
+    schedule = common.StepDecay(0.1, [])
+    optimizer = common.AdamL2(schedule, l2={paths[0]: 0.3}, rates={paths[0]: 4.0, paths[1]: 2.0}, epsilon=1e-8)
+    optimizer.build(variables)
+    for step in gradients:
+        optimizer.apply([keras.ops.convert_to_tensor(gradient) for gradient in step], variables)
+    groups = [(0.3, 4.0), (0.0, 2.0), (0.0, 1.0)]
+    found = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    for value, weight in zip(found, pytorch_adam(weights, gradients, 0.1, groups), strict=True):
+        np.testing.assert_allclose(value, weight, atol=5e-5)
+    for i, other in enumerate([(0.0, 4.0), (0.0, 1.0), (0.3, 1.0)]):  # each group counts
+        changed = groups[:i] + [other] + groups[i + 1 :]
+        apart = np.abs(found[i] - pytorch_adam(weights, gradients, 0.1, changed)[i])
+        assert apart.max() > 0.01
+
+
+def test_adam_round_trip_and_refusal():
+    optimizer = common.AdamL2(0.1, l2={"conv/kernel": 5e-4}, rates={"conv/bias": 2.0})
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert isinstance(again, common.AdamL2) and again.get_config() == optimizer.get_config()
+    assert again.l2 == {"conv/kernel": 5e-4} and again.rates == {"conv/bias": 2.0}
+    with pytest.raises(ValueError, match="l2 and rates are of variables to be trained, conv/bias is none; correct"):
+        again.build([keras.Variable(np.zeros(3))])
+
+
 # ---------------------------------------------------------------------------------------------------- schedules
 @pytest.mark.parametrize("warmup_steps", [0, 4])
 def test_step_decay_is_pytorchs_multi_step(warmup_steps):

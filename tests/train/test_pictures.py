@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from kerapose.data import tracks
+from kerapose.data import people, tracks
 from kerapose.layers import HeatmapVolume
 from kerapose.ops import images
 from kerapose.skeletons import H36M, Skeleton
@@ -162,3 +162,41 @@ def test_attention_is_drawn_after_every_epoch_over_the_frames(tmp_path, events):
     left, right = (picture[40, :240] for picture in noted["attention/0_kick"])
     assert coloured(left[:60]).all() and not coloured(left[200:]).any()
     assert coloured(right[200:]).all() and not coloured(right[:20]).any()
+
+
+# ---------------------------------------- fields
+def make_groups(count=13):
+    """Grey images of a stick each, whose number is in its pixels."""
+    keypoints = np.array([[(20, 20), (50, 20), (20, 60)]], "float32")
+    boxes = np.array([(15, 15, 55, 65)], "float32")
+    shown = [np.full((80, 90, 3), 40 + 10 * number, "uint8") for number in range(count)]
+    return people.from_arrays(shown, [{"keypoints": keypoints, "box": boxes}] * count, STICK)
+
+
+def test_fields_are_shown_of_images_from_all_over_the_set_beside_what_was_found(tmp_path, events):
+    batch = pictures.some_fields(make_groups(), STICK, image_size=(64, 64), batch_size=50, sigma_px=4.0)
+    pixels, truth, mask = batch
+    assert pixels.shape == (6, 64, 64, 3) and truth.shape == (6, 8, 8, 4 + 4) and mask.shape == (6, 8, 8, 1)
+    shades = np.asarray(images.denormalize(pixels, **people.NORMALIZATION))[:, 32, 32, 0]
+    np.testing.assert_array_equal(shades, 40 + 20 * np.arange(6))  # every second one
+    inputs = keras.Input((64, 64, 3))
+    stage = layers.Conv2D(8, 8, 8, kernel_initializer="zeros")
+    model = keras.Model(inputs, keras.ops.stack([stage(inputs), 0 * stage(inputs) + 0.5], axis=1))
+    model.compile("sgd")
+    run_board(pictures.FieldBoard(tmp_path, batch, STICK), model)
+    steps, noted = events(tmp_path)
+    assert steps["true_fields_found_fields"] == [0, 1]
+    picture = noted["true_fields_found_fields"][0]
+    found = np.full_like(truth, 0.5)  # of the last stage
+    np.testing.assert_array_equal(picture, pictures.fields(pixels, truth, found, STICK))
+    assert picture.shape == (6 * 256 + 5 * 4, 4 * 256 + 3 * 4, 3)
+    assert coloured(picture[:, :512]).any() and (picture[:, :516] != picture[:, 520:]).any()
+
+
+def test_a_small_set_is_shown_as_a_whole():
+    pixels, _, mask = pictures.some_fields(make_groups(2), STICK, image_size=(64, 64), sigma_px=4.0)
+    assert len(pixels) == 2 and mask.any(axis=(1, 2, 3)).all()
+    assert len(pictures.some_images(make_groups(2))) == 2
+    shown = pictures.some_images(make_groups())
+    assert [int(element["image"][0, 0, 0]) for element in shown] == [40, 60, 80, 100, 120, 140]
+    assert shown[0]["keypoints"].shape == (1, 3, 2) and shown[0]["visibility"].all()

@@ -140,6 +140,7 @@ def test_leaves_a_model_that_answers_as_it_was_tested(finished, gesture_videos, 
 
 
 # ---------------------------------------------------------------------------------------------------- resuming
+@pytest.mark.slow  # a minute and a half; test_rgbpose.py kills a run of the same loop
 def test_a_killed_run_ends_as_the_whole_one(
     finished, gestures_dir, tmp_path, start, state, same_weights, metrics_of, killed_at
 ):
@@ -160,6 +161,7 @@ def test_a_killed_run_ends_as_the_whole_one(
 
 
 # ---------------------------------------------------------------------------------------------------- other flags
+@pytest.mark.slow  # half a minute
 def test_the_ablation_has_full_attention_alone_and_starts_from_a_trained_network(
     finished, tmp_path, run_here, config_of
 ):

@@ -1,0 +1,50 @@
+"""What exports of images share: encoded images in a request, checked with one sentence each, and their pixels."""
+
+import tensorflow as tf
+
+from kerapose.data import images
+from kerapose.export.archives import check_axes, require, unshaped
+
+JPEG_END, PNG_END = b"\xff\xd9", b"IEND"  # there may be more behind them
+
+
+def check_images(inputs, **axes):
+    """The inputs of a request, without their static shapes, behind assertions: there are images, all have their axes.
+
+    `inputs` has `image_bytes`, encoded images [B], and others whose axes are given by their names, as for `check_axes`.
+    """
+    inputs = check_axes(unshaped(inputs), {"image_bytes": ("B",)} | axes)
+    count = tf.size(inputs["image_bytes"])
+    return require(count > 0, "A request must have at least one image, got {}; leave it out.", (count,), inputs)
+
+
+def decoded(encoded, index):
+    """The pixels of an encoded image: scalar -> uint8 [H, W, 3]. The sentences are here to name the image."""
+    length = tf.strings.length(encoded)
+    is_jpeg, is_png = (
+        tf.equal(tf.strings.substr(encoded, 0, len(signature)), signature)
+        for signature in (images.JPEG_SIGNATURE, images.PNG_SIGNATURE)
+    )
+    inputs = require(
+        tf.logical_or(is_jpeg, is_png),
+        "image_bytes must be JPEG or PNG files, got {} bytes of something else for image {}; in REST give each as "
+        "b64, base64 of the file.",
+        (length, index),
+        {"encoded": encoded},
+    )
+    data = tf.io.decode_raw(inputs["encoded"], tf.uint8)  # [bytes]
+    ends = tf.cond(is_jpeg, lambda: _contains(data, JPEG_END), lambda: _contains(data, PNG_END))
+    inputs = require(
+        ends,
+        "image_bytes must be whole files, got {} bytes without an end for image {}; send it anew.",
+        (length, index),
+        inputs,
+    )
+    return images.decode(inputs["encoded"])
+
+
+def _contains(data, pattern):
+    """Whether bytes [N] contain a pattern."""
+    places = tf.size(data) - len(pattern) + 1
+    matches = [tf.equal(data[offset : offset + places], byte) for offset, byte in enumerate(pattern)]
+    return tf.reduce_any(tf.reduce_all(matches, axis=0))

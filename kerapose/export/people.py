@@ -1,0 +1,97 @@
+"""SavedModels from images to everybody in them.
+
+`serving_default` of `people_saved_model` takes and gives
+
+| input | type | shape | |
+| --- | --- | --- | --- |
+| `image_bytes` | string | [B] | JPEG or PNG files, each of a size of its own; turned upright as the camera noted |
+
+| output | type | shape | |
+| --- | --- | --- | --- |
+| `keypoints` | float32 | [B, P, K, 2] | pixels of the upright image, x first; 0 where missing and for padding |
+| `scores` | float32 | [B, P, K] | 0 where missing and for padding |
+| `person_scores` | float32 | [B, P] | the surest person first; 0 for padding |
+| `count` | int32 | [B] | how many of the P are people, 0 where there is nobody |
+| `num_found` | int32 | [B] | how many people were found; of more than P the surest are given |
+| `overflow` | bool | [B] | whether people, or peaks that they are made of, were left out for the estimator's bounds |
+| `keypoint_names` | string | [B, K] | |
+
+P is the estimator's `max_people`; B is free. The images go through the network one after the other, since each has a
+size of its own. In REST an image is {"b64": "..."}: {"instances": [{"image_bytes": {"b64": "..."}}]}.
+"""
+
+import pathlib
+
+import keras
+import tensorflow as tf
+
+from kerapose.export.archives import whole
+from kerapose.export.encoded import check_images, decoded
+
+
+def people_saved_model(estimator, path, keypoint_names, overwrite=False):
+    """Writes a SavedModel that takes encoded images and gives the keypoints of everybody in each.
+
+    All that `predictors.BottomUpPose` does is inside: decoding, resizing, normalizing, the network, the grouping and
+    the way back to pixels of the image.
+
+    Args:
+        estimator: a `BottomUpEstimator`.
+        path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/people/1").
+        keypoint_names: [K] names (`Skeleton.keypoints`).
+        overwrite: whether a SavedModel already there is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if names and estimator do not fit together.
+        FileExistsError: if something is already there.
+
+    Example:
+        >>> export.people_saved_model(predictor.estimator, "models/people/1", skeletons.OPENPOSE.keypoints)
+        >>> served = tf.saved_model.load("models/people/1").signatures["serving_default"]
+        >>> found = served(image_bytes=tf.constant([jpeg]))
+        >>> found["keypoints"].shape, found["count"].numpy()
+        ([1, 20, 18, 2], [3])
+    """
+    keypoint_names = [str(name) for name in keypoint_names]
+    if len(keypoint_names) != estimator.num_keypoints:
+        raise ValueError(
+            f"keypoint_names must name each keypoint of the network, got {len(keypoint_names)} names for "
+            f"{estimator.num_keypoints} keypoints; give the keypoints of the skeleton it was trained with."
+        )
+    encoded = tf.TensorSpec((None,), tf.string, "image_bytes")
+    archive = keras.export.ExportArchive()
+    archive.track(estimator.network)
+    with whole(path, overwrite) as part:
+        archive.add_endpoint("serving_default", _people_function(estimator, keypoint_names), [encoded])
+        archive.write_out(part, verbose=False)
+    return pathlib.Path(path)
+
+
+def _people_function(estimator, keypoint_names):
+    """image_bytes [B] to the outputs by name."""
+    names = tf.constant(keypoint_names)  # [K]
+    most, num_keypoints = estimator.max_people, len(keypoint_names)
+    specs = {
+        "keypoints": tf.TensorSpec((most, num_keypoints, 2), tf.float32),
+        "scores": tf.TensorSpec((most, num_keypoints), tf.float32),
+        "person_scores": tf.TensorSpec((most,), tf.float32),
+        "count": tf.TensorSpec((), tf.int32),
+        "num_found": tf.TensorSpec((), tf.int32),
+        "overflow": tf.TensorSpec((), tf.bool),
+    }
+
+    def find(request):
+        found = estimator(decoded(request["image_bytes"], request["index"]))
+        return {name: tf.ensure_shape(found[name], spec.shape) for name, spec in specs.items()}
+
+    def serve(image_bytes):
+        encoded = tf.ensure_shape(check_images({"image_bytes": image_bytes})["image_bytes"], (None,))
+        requests = {"image_bytes": encoded, "index": tf.range(tf.size(encoded))}
+        # An image after the other: more at once would only take more memory.
+        found = tf.map_fn(find, requests, parallel_iterations=1, fn_output_signature=specs)
+        return found | {"keypoint_names": tf.broadcast_to(names, (tf.size(encoded), num_keypoints))}
+
+    return serve

@@ -1,0 +1,215 @@
+"""The whole way from an image of any size to every person in it: one pass of a network, its fields, their grouping."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerapose.ops import boxes as box_ops
+from kerapose.ops import grouping
+from kerapose.ops import images as image_ops
+
+# Pixels minus 128, divided by 256, blue first, as the published training and test have it.
+NORMALIZATION = {"mean": [128 / 255] * 3, "std": [256 / 255] * 3, "bgr": True}
+WIDEST = 8  # times as wide as high: what is wider is brought to this width, and not to `height`
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class BottomUpEstimator(keras.Model):
+    """Finds the keypoints of everybody in an image, without boxes, as Lightweight OpenPose is used.
+
+    The image is brought to the height that the network is to see, bilinearly and without antialiasing, as in the
+    published demonstration, and padded with mean grey to whole cells. The network sees it once. Heatmaps and part
+    affinity fields (PAFs) of its last stage are enlarged, peaks of the heatmaps are joined to people along the PAFs,
+    and their places are moved back to the pixels of the image. It is what is tested, what predicts, what is exported.
+
+    Args:
+        network: a network of images [B, H, W, 3] of any size that gives [heatmaps, PAFs, heatmaps, PAFs, ...] stage by
+            stage, [B, h, w, K + 1] with the background last and [B, h, w, 2 * E]: LightweightOpenPose.
+        edges: E limbs, pairs of keypoint indices, in the order of the PAFs (`Skeleton.edges`).
+        height: pixels that an image is high for the network, larger or smaller than it was; an image more than 8 times
+            as wide as high is made 8 times as wide as this instead. None: each image as it is.
+        stride: pixels of the network's input to one of its maps.
+        upsample: how many times the maps are enlarged before peaks are looked for, a whole number.
+        max_people: the most people that are given, the surest.
+        max_peaks: the most keypoints of one kind that are looked at, the surest.
+        normalization: arguments of `ops.images.normalize` (mean, std, bgr), as in training. None: the published ones.
+        decoding: further arguments of `ops.grouping.group` (threshold, radius and others). None: its own.
+
+    Input: image [H, W, 3] RGB 0 .. 255, any type, any H and W. Output: a dict of `keypoints` [P, K, 2] in pixels of the
+    image, x first, (0, 0) where missing; `scores` [P, K], 0 where missing; `person_scores` [P]; `num_keypoints` [P];
+    `count`, how many of the P = max_people are people, the surest first, all behind them zeros; `num_found`, how many
+    there were before that bound; `overflow`, whether anything was left out for either bound.
+
+    Raises:
+        ValueError: if the network is of another kind, or does not fit the limbs.
+
+    Example:
+        >>> estimator = BottomUpEstimator(models.LightweightOpenPose(), skeletons.OPENPOSE.edges)
+        >>> found = estimator(image)
+        >>> found["keypoints"][: found["count"]].shape
+        (3, 18, 2)
+
+    Paper: Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", 2018; Cao et al., "Realtime
+    Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017.
+    """
+
+    def __init__(
+        self,
+        network,
+        edges,
+        height=256,
+        stride=8,
+        upsample=4,
+        max_people=20,
+        max_peaks=32,
+        normalization=None,
+        decoding=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.network = network
+        self.edges = tuple((int(a), int(b)) for a, b in edges)
+        self.height = height
+        self.stride = stride
+        self.upsample = upsample
+        self.max_people = max_people
+        self.max_peaks = max_peaks
+        self.normalization = _plain(NORMALIZATION if normalization is None else normalization)
+        self.decoding = _plain({} if decoding is None else decoding)
+        self._check()
+        self.autocast = False  # pixels are not rounded to bfloat16
+        self.built = True  # nothing has weights but the network
+
+    @property
+    def num_keypoints(self):
+        """K: one less than the network's heatmaps, of which the last is the background."""
+        return self.network.output_shape[-2][-1] - 1
+
+    def call(self, image):
+        heatmaps, pafs, matrix = self.fields(image)
+        bounds = {"max_people": self.max_people, "max_peaks": self.max_peaks}
+        found = grouping.group(heatmaps, pafs, self.edges, **bounds, **self.decoding)
+        keypoints = box_ops.transform_points(found["keypoints"], matrix)
+        return found | {"keypoints": ops.where(found["scores"][..., None] > 0.0, keypoints, 0.0)}
+
+    def fields(self, image, published=False):
+        """What the network sees in an image: the maps that people are grouped from, and the way back to the image.
+
+        Args:
+            image: [H, W, 3] RGB, 0 .. 255, any type.
+            published: whether to follow the published demonstration where it differs: it pads what is higher than wide
+                to a square, and its way back leaves out that a pixel of a map stands for the middle of its pixels of
+                the image.
+
+        Returns:
+            Heatmaps [h, w, K], without the background, and PAFs [h, w, 2 * E], both enlarged, float32; and the matrix
+            [2, 3] from pixels of these maps to pixels of the image (`ops.boxes.transform_points`).
+
+        Example:
+            >>> heatmaps, pafs, matrix = estimator.fields(image)
+            >>> found = grouping.group_numpy(heatmaps, pafs, estimator.edges)
+            >>> keypoints = boxes.transform_points(found["keypoints"], matrix)
+        """
+        resized, scale = self._resized(ops.convert_to_tensor(image))
+        pixels = image_ops.normalize(resized, **self.normalization)
+        min_width = ops.shape(pixels)[0] if published else 0
+        padded, (top, left) = image_ops.pad_to_stride(pixels, self.stride, min_width=min_width)  # 0 is mean grey
+        maps = self.network(padded[None], training=False)[-2:]
+        heatmaps, pafs = (ops.cast(part[0], "float32") for part in maps)  # [h, w, K + 1], [h, w, 2*E]
+        height, width = ops.shape(heatmaps)[:2]
+        maps = ops.concatenate([heatmaps[..., :-1], pafs], axis=-1)  # [h, w, K + 2*E]
+        maps = image_ops.resize_cubic(maps, (height * self.upsample, width * self.upsample))
+
+        cell = self.stride / self.upsample  # pixels of the padded image to one of the enlarged maps
+        corner = ops.cast(ops.stack([left, top]), "float32")
+        # A pixel of the maps is the middle of its cell, half a cell from its edge, and one of the image likewise.
+        offset = -corner / scale if published else (0.5 * cell - corner) / scale - 0.5
+        matrix = ops.concatenate([ops.eye(2) * (cell / scale), offset[:, None]], axis=1)
+        return maps[..., : self.num_keypoints], maps[..., self.num_keypoints :], matrix
+
+    def _resized(self, image):
+        """[H, W, 3] -> [h, w, 3] float32, and how many of its pixels make one of the image, on both axes alike."""
+        if self.height is None:
+            return ops.cast(image, "float32"), 1.0
+        height, width = ops.shape(image)[:2]
+        reach = _larger(height, -(-width // WIDEST))  # what becomes `self.height`
+        scale = self.height / ops.cast(reach, "float32")
+        for axis, side in enumerate((height, width)):
+            image = _resample(image, axis, _larger(_rounded(side * self.height, reach), 1), scale)
+        return image, scale
+
+    def _check(self):
+        """Refuses what does not fit together."""
+        stages, given = self.network.output_shape, self.network.input_shape
+        pairs = isinstance(stages, list | tuple) and len(stages) > 0 and len(stages) % 2 == 0
+        if not pairs or any(not isinstance(shape, list | tuple) or len(shape) != 4 for shape in stages):
+            raise ValueError(
+                "The network must give heatmaps [B, h, w, K + 1] and PAFs [B, h, w, 2 * E], stage by stage, got "
+                f"{stages}; use LightweightOpenPose."
+            )
+        if not isinstance(given, tuple) or len(given) != 4 or given[1:] != (None, None, 3):
+            raise ValueError(
+                f"The network must take images of any size, (None, None, None, 3), got {given}; build it with "
+                "image_shape=(None, None, 3) and give it the weights of this one."
+            )
+        num_pafs = stages[-1][-1]
+        if num_pafs != 2 * len(self.edges):
+            raise ValueError(
+                f"edges must have a limb for every two PAFs of the network, got {len(self.edges)} for {num_pafs}; use "
+                "those of the skeleton it was trained with."
+            )
+        grouping.limb_tree(self.edges, self.num_keypoints)  # refuses limbs that make no person
+        for name in ("height", "stride", "upsample", "max_people", "max_peaks"):
+            value = getattr(self, name)
+            if not (name == "height" and value is None) and (value != int(value) or value < 1):
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value}; see its default.")
+
+    def get_config(self):
+        return {
+            "name": self.name,
+            "network": keras.saving.serialize_keras_object(self.network),
+            "edges": self.edges,
+            "height": self.height,
+            "stride": self.stride,
+            "upsample": self.upsample,
+            "max_people": self.max_people,
+            "max_peaks": self.max_peaks,
+            "normalization": self.normalization,
+            "decoding": self.decoding,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        network = keras.saving.deserialize_keras_object(config.pop("network"))
+        return cls(network, **config)
+
+
+def _resample(image, axis, count, scale):
+    """Brings an axis to `count` pixels, each `1 / scale` pixels from the next; bilinear, the border repeated."""
+    last = ops.shape(image)[axis] - 1
+    positions = (ops.cast(ops.arange(count), "float32") + 0.5) / scale - 0.5
+    lower = ops.floor(positions)
+    fraction = ops.reshape(positions - lower, (-1, 1, 1) if axis == 0 else (-1, 1))
+    lower = ops.cast(lower, "int32")
+    # Taken first and cast then: of a large image this moves the fewest bytes.
+    near, far = (ops.take(image, ops.clip(index, 0, last), axis=axis) for index in (lower, lower + 1))
+    near, far = ops.cast(near, "float32"), ops.cast(far, "float32")
+    return near + (far - near) * fraction
+
+
+def _rounded(dividend, divisor):
+    """The quotient of two whole numbers, rounded, halves to the even one, as OpenCV rounds sizes; exact in a graph."""
+    doubled = 2 * dividend + divisor
+    up, rest = doubled // (2 * divisor), doubled % (2 * divisor)
+    no_half = (rest + 2 * divisor - 1) // (2 * divisor)  # 0 where the quotient ends in a half, or 1
+    return up - up % 2 * (1 - no_half)
+
+
+def _larger(first, second):
+    """Of two sizes, which are plain numbers where they are known."""
+    return max(first, second) if isinstance(first, int) and isinstance(second, int) else ops.maximum(first, second)
+
+
+def _plain(arguments):
+    """Keyword arguments as a configuration keeps them: arrays and tuples become lists of plain numbers."""
+    return {name: np.asarray(value).tolist() for name, value in arguments.items()}

@@ -1,0 +1,168 @@
+"""Lightweight OpenPose: heatmaps and part affinity fields of all people at once, stage by stage."""
+
+import keras
+from keras import layers
+
+from kerapose.layers import ConvNorm, heatmap_head
+from kerapose.models.network import Network
+
+# MobileNet v1 up to its last block at stride 16, here at stride 8: (filters, stride, dilation) of each block. Where the
+# classifier halves the picture a fourth time, the next depthwise convolution skips every second pixel instead, so that
+# it sees what it saw in ImageNet.
+STEM_FILTERS = 32
+TRUNK = (
+    *((64, 1, 1), (128, 2, 1), (128, 1, 1), (256, 2, 1), (256, 1, 1)),
+    *((512, 1, 1), (512, 1, 2), (512, 1, 1), (512, 1, 1), (512, 1, 1), (512, 1, 1)),
+)
+REFINEMENT_BLOCKS = 5
+
+# Kernels begin with He's variance, the layer's default, also where no norm follows. The reference leaves them as
+# PyTorch draws them, at a sixth of that: what passes ten such layers is nearly gone, and the heads begin blind.
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class LightweightOpenPose(Network):
+    """A dilated MobileNet, an initial stage of fields, and refinement stages that see the fields before them.
+
+    Args:
+        num_heatmaps: one for each keypoint and one for the background, the last.
+        num_pafs: channels of the part affinity fields, x and y of each limb.
+        image_shape: (H, W, 3), of any size; H and W may be None.
+        num_refinements: number of refinement stages, from 0.
+        filters: channels of what the stages share and of the refinement stages.
+        trunk_width: factor on the channels of the MobileNet, which are rounded to multiples of 8.
+        head_filters: channels of the hidden layer before the first heatmaps and fields.
+
+    Input: [B, H, W, 3], normalized as `(pixel - 128) / 256`, BGR, in published checkpoints. Output: a list
+    [heatmaps_0, pafs_0, heatmaps_1, pafs_1, ...], stage by stage, the last two count: heatmaps
+    [B, ceil(H/8), ceil(W/8), num_heatmaps] and fields [B, ceil(H/8), ceil(W/8), num_pafs], float32 under any precision
+    policy.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+
+    Example:
+        >>> network = LightweightOpenPose()
+        >>> [output.shape for output in network(np.zeros((1, 256, 456, 3)))[-2:]]
+        [(1, 32, 57, 19), (1, 32, 57, 38)]
+
+    Papers: Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", 2018; Cao et al.,
+    "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017; Howard et al., "MobileNets", 2017.
+    """
+
+    # By the arguments that differ from the defaults. "tiny" is ours, for two cores.
+    VARIANTS = {
+        "openpose": {},
+        "openpose3": {"num_refinements": 3},
+        "openpose_tiny": {"trunk_width": 0.5, "filters": 64, "head_filters": 128},
+    }
+
+    HEAD = ("cpm", "initial_stage", "refinement_stages")
+    NOT_IN_POSE = (r"1[23]\.", r"fc\.")  # the MobileNet's blocks at stride 32 and its classifier
+
+    stride = 8  # image pixels from one cell of the maps to the next
+
+    def __init__(
+        self,
+        num_heatmaps=19,
+        num_pafs=38,
+        image_shape=(None, None, 3),
+        num_refinements=1,
+        filters=128,
+        trunk_width=1.0,
+        head_filters=512,
+        **kwargs,
+    ):
+        check_arguments(num_heatmaps, num_pafs, num_refinements, filters, trunk_width, head_filters)
+        inputs = keras.Input(image_shape)
+        features = align(mobilenet(inputs, trunk_width), filters)  # [B, H/8, W/8, filters]
+        fields = initial_stage(features, num_heatmaps, num_pafs, filters, head_filters)
+        for index in range(num_refinements):
+            name = f"refinement_stages.{index}"
+            x = layers.Concatenate(name=f"{name}.concatenate")([features, *fields[-2:]])
+            fields += refinement_stage(x, num_heatmaps, num_pafs, filters, name)
+        super().__init__(inputs, fields, **kwargs)
+        self.num_heatmaps = num_heatmaps
+        self.num_pafs = num_pafs
+        self.image_shape = tuple(image_shape)
+        self.num_refinements = num_refinements
+        self.filters = filters
+        self.trunk_width = trunk_width
+        self.head_filters = head_filters
+
+    @property
+    def num_stages(self):
+        """How many pairs of heatmaps and fields there are."""
+        return 1 + self.num_refinements
+
+
+def mobilenet(x, width):
+    """The convolutional part of a MobileNet without its last two blocks: [B, H, W, 3] -> [B, H/8, W/8, 512 * width]."""
+    x = conv(x, scaled(STEM_FILTERS, width), 3, "model.0", norm=True, strides=2, use_bias=False)  # [B, H/2, W/2, C]
+    for index, (filters, stride, dilation) in enumerate(TRUNK, start=1):
+        name = f"model.{index}"
+        options = {"depthwise": True, "dilation": dilation, "torch_names": (f"{name}.0", f"{name}.1")}
+        x = ConvNorm(x.shape[-1], (3, 3), stride, name=f"{name}.depthwise", **options)(x)
+        names = (f"{name}.3", f"{name}.4")
+        x = ConvNorm(scaled(filters, width), (1, 1), name=f"{name}.pointwise", torch_names=names)(x)
+    return x
+
+
+def scaled(filters, width):
+    return max(8, 8 * int(filters * width / 8 + 0.5))
+
+
+def align(x, filters):
+    """The trunk's features in fewer channels, and with a wider view: [B, h, w, C] -> [B, h, w, filters]."""
+    shortcut = x = conv(x, filters, 1, "cpm.align")
+    options = {"activation": "elu", "norm": False}
+    for index in range(3):
+        name = f"cpm.trunk.{index}"
+        depthwise = options | {"depthwise": True, "torch_names": (f"{name}.0", None)}
+        x = ConvNorm(filters, (3, 3), name=f"{name}.depthwise", **depthwise)(x)
+        x = ConvNorm(filters, (1, 1), name=f"{name}.pointwise", torch_names=(f"{name}.2", None), **options)(x)
+    return conv(layers.Add(name="cpm.add")([shortcut, x]), filters, 3, "cpm.conv")
+
+
+def initial_stage(x, num_heatmaps, num_pafs, filters, head_filters):
+    """Features [B, h, w, filters] -> heatmaps [B, h, w, num_heatmaps], fields [B, h, w, num_pafs]."""
+    for index in range(3):
+        x = conv(x, filters, 3, f"initial_stage.trunk.{index}")
+    return heads(x, num_heatmaps, num_pafs, head_filters, "initial_stage")
+
+
+def refinement_stage(x, num_heatmaps, num_pafs, filters, name):
+    """Features and fields [B, h, w, C] -> heatmaps [B, h, w, num_heatmaps], fields [B, h, w, num_pafs]."""
+    for index in range(REFINEMENT_BLOCKS):
+        block = f"{name}.trunk.{index}"
+        shortcut = conv(x, filters, 1, f"{block}.initial")
+        x = conv(shortcut, filters, 3, f"{block}.trunk.0", norm=True)
+        x = conv(x, filters, 3, f"{block}.trunk.1", norm=True, dilation=2)
+        x = layers.Add(name=f"{block}.add")([shortcut, x])
+    return heads(x, num_heatmaps, num_pafs, filters, name)
+
+
+def heads(x, num_heatmaps, num_pafs, hidden, name):
+    """The two ends of a stage, each with a hidden layer of its own."""
+    outputs = (("heatmaps", num_heatmaps), ("pafs", num_pafs))
+    return [
+        heatmap_head(conv(x, hidden, 1, f"{name}.{field}.0"), channels, 1, f"{name}.{field}.1.0")
+        for field, channels in outputs
+    ]
+
+
+def conv(x, filters, kernel, name, norm=False, use_bias=True, **options):
+    """A convolution with a bias, batch norm where the reference has one, and ReLU."""
+    options |= {"norm": norm, "use_bias": use_bias, "torch_names": (f"{name}.0", f"{name}.1")}
+    return ConvNorm(filters, (kernel, kernel), name=name, **options)(x)
+
+
+def check_arguments(num_heatmaps, num_pafs, num_refinements, filters, trunk_width, head_filters):
+    least = {"num_heatmaps": (num_heatmaps, 1, 19), "num_pafs": (num_pafs, 1, 38)}
+    least |= {"filters": (filters, 1, 128), "head_filters": (head_filters, 1, 512)}
+    least |= {"num_refinements": (num_refinements, 0, 1)}
+    for name, (value, smallest, published) in least.items():
+        if value < smallest:
+            raise ValueError(f"{name} must be at least {smallest}, got {value}; use {published}, as published.")
+    if not trunk_width > 0:
+        raise ValueError(f"trunk_width must be above 0, got {trunk_width}; use 1.0, as published.")

@@ -1,0 +1,112 @@
+"""From an image to everybody in it, without boxes."""
+
+import keras
+import numpy as np
+from absl import logging
+
+from kerapose import models, skeletons
+from kerapose.ops import boxes, grouping
+from kerapose.predictors.people import Pose, read_image
+
+
+class BottomUpPose:
+    """Finds the keypoints of everybody in an image at once, as Lightweight OpenPose does.
+
+    Args:
+        model: LightweightOpenPose or another network of heatmaps and part affinity fields; or a whole
+            `models.BottomUpEstimator`, which then takes no options.
+        skeleton: the `Skeleton` that it was trained on: its keypoints, and its limbs in their order.
+        published: whether to follow the published demonstration: its grouping, accidents included, in whole cells, and
+            its way back to the image, which forgets that pixels have a middle. It is slower, and has no bounds.
+        **options: `height`, `stride`, `upsample`, `max_people`, `max_peaks`, `normalization`, `decoding` of
+            `models.BottomUpEstimator`.
+
+    Raises:
+        ValueError: if model, skeleton and options do not fit together.
+
+    Example:
+        >>> find = BottomUpPose(network, skeletons.OPENPOSE)
+        >>> poses = find("street.jpg")
+        >>> len(poses), poses[0]["nose"]
+        (3, Keypoint(x=440.1, y=170.6, score=0.97))
+
+    Paper: Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", 2018.
+    """
+
+    def __init__(self, model, skeleton, published=False, **options):
+        self.skeleton = skeleton
+        self.published = published
+        self.estimator = _make_estimator(model, skeleton, **options)
+
+    def __call__(self, image):
+        """Finds everybody in an image.
+
+        Args:
+            image: RGB uint8 [H, W, 3]; grey, RGBA and uint16 are converted. Or an encoded JPEG or PNG: its path, or its
+                bytes. It is turned upright as the camera noted.
+
+        Returns:
+            A list of `Pose`, the surest person first, empty where there is nobody. A keypoint that was not found is at
+            (0, 0) with the score 0; the box is the least one round those that were found. More people or keypoints than
+            the bounds allow are left out with a warning.
+
+        Raises:
+            ValueError: if an image is not as described.
+        """
+        image = read_image(image)
+        if self.published:
+            found = self._found_as_published(image)
+        else:
+            found = self.estimator.predict_on_batch(image)
+            if found["overflow"]:
+                logging.warning(
+                    "There is more in an image than the bounds allow: %d people were found, at most %d are given, made "
+                    "of at most %d keypoints of a kind; raise max_people or max_peaks for all.",
+                    found["num_found"],
+                    self.estimator.max_people,
+                    self.estimator.max_peaks,
+                )
+        return [
+            Pose(keypoints, scores, self.skeleton.keypoints, _box_round(keypoints[scores > 0]))
+            for keypoints, scores in list(zip(found["keypoints"], found["scores"], strict=True))[: found["count"]]
+        ]
+
+    def _found_as_published(self, image):
+        """[H, W, 3] -> {"keypoints": [M, K, 2], "scores": [M, K], "count": M}, the surest person first."""
+        *maps, matrix = (keras.ops.convert_to_numpy(part) for part in self.estimator.fields(image, published=True))
+        edges = self.estimator.edges
+        limb_order = grouping.PUBLISHED_LIMB_ORDER if edges == skeletons.OPENPOSE.edges else None
+        found = grouping.group_numpy(*maps, edges, published=True, limb_order=limb_order, **self.estimator.decoding)
+        order = np.argsort(-found["person_scores"], kind="stable")
+        keypoints, scores = found["keypoints"][order], found["scores"][order].astype("float32")
+        moved = keras.ops.convert_to_numpy(boxes.transform_points(keypoints, matrix))
+        keypoints = np.where(scores[..., None] > 0, moved, 0).astype("float32")
+        return {"keypoints": keypoints, "scores": scores, "count": len(scores)}
+
+
+def _make_estimator(model, skeleton, **options):
+    given = isinstance(model, models.BottomUpEstimator)
+    if given and options:
+        raise ValueError(
+            f"A BottomUpEstimator has its own options, got {', '.join(options)}; give its network instead."
+        )
+    shapes = model.network.output_shape if given else model.output_shape
+    wanted = skeleton.num_keypoints + 1, 2 * skeleton.num_edges
+    if isinstance(shapes, list) and tuple(shape[-1] for shape in shapes[-2:]) != wanted:
+        raise ValueError(
+            f"A network for {skeleton.name} gives {wanted[0]} heatmaps and {wanted[1]} PAFs, got one of "
+            f"{shapes[-2][-1]} and {shapes[-1][-1]}; give the skeleton that it was trained with."
+        )
+    estimator = model if given else models.BottomUpEstimator(model, skeleton.edges, **options)
+    if estimator.edges != skeleton.edges:
+        raise ValueError(
+            f"The estimator must have the limbs of {skeleton.name} in their order, got {estimator.edges}; give the "
+            "skeleton that it was trained with."
+        )
+    estimator.jit_compile = False  # each new size of image would be a new compilation
+    return estimator
+
+
+def _box_round(points):
+    """The least box [4] round points [N, 2]: left, top, right, bottom."""
+    return np.concatenate([points.min(axis=0), points.max(axis=0)])

@@ -1,0 +1,316 @@
+"""People through time: who is who from frame to frame, and keypoints without their tremble."""
+
+import dataclasses
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from kerapose import metrics
+
+SHARED_KEYPOINTS = 3  # two poses are compared by at least so many: a wrist on a wrist says little
+DEFAULT_SIGMA = 0.079  # of each keypoint of a set without published ones; that of a shoulder
+NARROWEST = 1 / 3  # of a box, its shorter side over its longer: keypoints of a person from the side lie on a line
+SPEED_SHARE = 0.5  # of the newest displacement in the speed of a person; the rest is the speed before
+PUBLISHED_SIMILARITY = 0.5  # a keypoint counts as the same where it is more similar than this
+
+
+class OneEuro:
+    """Smooths values over time: strongly where they hardly change, so that they do not tremble, and little where they
+    change fast, so that they do not lag.
+
+    A low-pass filter whose cutoff grows with the speed, which is smoothed itself. The first value passes unchanged. A
+    value that was not found for n frames comes back as after one step of n frames.
+
+    Args:
+        fps: frames a second.
+        min_cutoff: of a value that stands still, Hz; the lower, the smoother.
+        beta: by how much the cutoff grows, Hz for each unit of value a second; the higher, the less lag.
+        derivative_cutoff: of the filter of the speed, Hz.
+        restart: whether a value that comes back after a gap starts anew, as in the published pose tracking.
+
+    Raises:
+        ValueError: if a rate or a cutoff is not above 0, or beta is below 0.
+
+    Example:
+        >>> smooth = OneEuro(fps=25)
+        >>> [smooth(keypoints, found) for keypoints, found in frames]  # [K, 2], [K] each
+
+    Paper: Casiez, Roussel and Vogel, "1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in
+    Interactive Systems", CHI 2012.
+    """
+
+    def __init__(self, fps, min_cutoff=1.0, beta=0.05, derivative_cutoff=1.0, restart=False):
+        for name, value in (("fps", fps), ("min_cutoff", min_cutoff), ("derivative_cutoff", derivative_cutoff)):
+            if not 0 < value < np.inf:
+                raise ValueError(f"{name} must be above 0 and finite, got {value}; 30 frames a second, 1 Hz are usual.")
+        if not 0 <= beta < np.inf:
+            raise ValueError(f"beta must be at least 0 and finite, got {beta}; 0 smooths fast values as slow ones.")
+        self.fps = fps
+        self.min_cutoff = min_cutoff
+        self.beta = beta
+        self.derivative_cutoff = derivative_cutoff
+        self.restart = restart
+        self._last = None  # the values as they came, smoothed, and their speeds; None before the first call
+
+    def __call__(self, values, found=None):
+        """Takes the values of the next frame.
+
+        Args:
+            values: of any shape, the same in each call.
+            found: bools of the shape of the values or of its first axes, [K] for [K, 2]. None: all that are finite.
+
+        Returns:
+            The smoothed values, of the same shape and type (integers become float64); what was not found is unchanged.
+
+        Raises:
+            ValueError: if a shape does not fit.
+        """
+        values = np.asarray(values)
+        values = values if np.issubdtype(values.dtype, np.floating) else values.astype("float64")
+        found = _spread(found, values.shape) & np.isfinite(values)
+        if self._last is None:
+            self._last, self._smoothed, self._speeds = (np.zeros(values.shape) for _ in range(3))
+            self._missed = np.full(values.shape, np.inf)  # frames since a value was found
+        if values.shape != self._last.shape:
+            raise ValueError(
+                f"values must keep the shape of the first frame, {self._last.shape}, got {values.shape}; make a filter "
+                "for each person."
+            )
+        steps = self._missed + 1
+        if self.restart:
+            steps[steps > 1] = np.inf
+        rates = self.fps / steps  # 0 for a first value, which so passes unchanged and has no speed
+        current = np.where(found, values, 0).astype("float64")
+        speeds = _mixed(self._speeds, (current - self._last) * rates, _share(self.derivative_cutoff, rates))
+        cutoffs = self.min_cutoff + self.beta * np.abs(speeds)
+        smoothed = _mixed(self._smoothed, current, _share(cutoffs, rates))
+        self._last = np.where(found, current, self._last)
+        self._speeds = np.where(found, speeds, self._speeds)
+        self._smoothed = np.where(found, smoothed, self._smoothed)
+        self._missed = np.where(found, 0, self._missed + 1)
+        return np.where(found, smoothed, values).astype(values.dtype)
+
+
+@dataclasses.dataclass(eq=False)
+class _Track:
+    """One identity: where its keypoints are expected, if they are known."""
+
+    identity: int
+    keypoints: np.ndarray  # [K, 2]
+    missed: np.ndarray  # [K] frames since each keypoint was found; infinite before it ever was
+    smoother: OneEuro
+    speed: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(2))  # px a frame
+
+
+class Tracker:
+    """Gives the people of each frame of a video identities that stay, and smooths their keypoints.
+
+    New poses are compared by object keypoint similarity with where each identity's keypoints are expected, and matched
+    so that the sum of similarities is greatest. A keypoint is expected where it was last found, moved on at the speed
+    of its person, as long as it was not missing for too long: so somebody who is half hidden, or not seen for a while,
+    keeps the identity. Identities count up from 0 and are never given twice.
+
+    The package `trackers` is not used: it compares boxes, which says less of people who overlap than their keypoints
+    do, and requires opencv-python, which must not be installed beside the opencv-python-headless that this package
+    needs.
+
+    Args:
+        skeleton: the `Skeleton` of the keypoints. Where it has no sigmas, all keypoints count alike.
+        fps: frames a second; the published demonstration takes 15 for any video.
+        published: whether identities and coordinates are those of the published code: only the frame before is looked
+            at, a pose takes the identity with which it has most keypoints in common (at least 3), the most confident
+            pose first, and coordinates are cut to integers, smoothed ones too.
+        smooth: whether keypoints are smoothed by a `OneEuro`, a person each.
+        max_missing: frames in a row that a person or a keypoint may be missing and is still expected. None: those of a
+            second.
+        min_similarity: the least similarity of a match, 0 to 1.
+        min_score: a keypoint counts as found where its score is above it.
+
+    Raises:
+        ValueError: if a number is not as described.
+
+    Example:
+        >>> track = Tracker(skeletons.OPENPOSE, fps=25)
+        >>> for keypoints, scores, person_scores in frames:  # [N, 18, 2], [N, 18], [N] each
+        ...     ids, keypoints = track(keypoints, scores, person_scores)
+
+    Papers: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018 (similarity of poses);
+    Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", ICPRAM 2019 (published code).
+    """
+
+    def __init__(
+        self,
+        skeleton,
+        fps=30.0,
+        published=False,
+        smooth=True,
+        max_missing=None,
+        min_similarity=0.1,
+        min_score=0.0,
+    ):
+        OneEuro(fps)  # refuses a wrong rate now, not at the first person
+        self.skeleton = skeleton
+        self.fps = fps
+        self.published = published
+        self.smooth = smooth
+        self.max_missing = max(1, round(fps)) if max_missing is None else max_missing
+        self.min_similarity = min_similarity
+        self.min_score = min_score
+        if self.max_missing < 0:
+            raise ValueError(f"max_missing must be at least 0 frames, got {max_missing}; 0 forgets at once.")
+        if not 0 <= min_similarity <= 1:
+            raise ValueError(f"min_similarity must be 0 to 1, got {min_similarity}; 0.1 is usual.")
+        self._sigmas = skeleton.sigmas or (DEFAULT_SIGMA,) * skeleton.num_keypoints
+        self._tracks = []
+        self._next_identity = 0
+
+    def __call__(self, keypoints, scores, person_scores=None):
+        """Takes the people of the next frame.
+
+        Args:
+            keypoints: [N, K, 2] px, x first, any N, 0 too.
+            scores: [N, K], 0 where a keypoint is missing; what is not finite is missing, too.
+            person_scores: [N]; only the published rule looks at them. None: the sums of the scores.
+
+        Returns:
+            Identities [N] int64, and keypoints [N, K, 2] in the order in which they came: smoothed, but for those that
+            are missing, which are unchanged; int32 with `published`.
+
+        Raises:
+            ValueError: if the shapes do not fit together.
+        """
+        keypoints, scores, person_scores = self._checked(keypoints, scores, person_scores)
+        found = np.isfinite(keypoints).all(axis=-1) & (scores > self.min_score)  # [N, K]
+        if self.published:
+            keypoints = np.where(found[..., None], keypoints, -1).astype("int32")
+            order = np.argsort(-person_scores, kind="stable")
+            matches = self._matches_as_published(keypoints, found, order)
+        else:
+            order = range(len(keypoints))
+            matches = self._matches(keypoints, found)
+        seen = [None] * len(keypoints)
+        for person in order:
+            track = matches.get(person) or self._new_track()
+            seen[person], keypoints[person] = self._updated(track, keypoints[person], found[person])
+        self._tracks = seen if self.published else seen + self._still_awaited(matches)
+        return np.array([track.identity for track in seen], "int64"), keypoints
+
+    # ---------------------------------------- matching
+    def _matches(self, keypoints, found):
+        """{person: the track that it goes on}, the assignment with the greatest sum of similarities."""
+        tracks, count = self._tracks, len(keypoints)
+        if not tracks or not count:
+            return {}
+        before = np.stack([track.keypoints + track.speed for track in tracks])  # [P, K, 2]
+        known = np.stack([track.missed <= self.max_missing for track in tracks])
+        both = np.concatenate([known, found])  # [P + N, K]
+        points = np.where(both[..., None], np.concatenate([before, keypoints]), 0)
+        areas = [_area(*pose) for pose in zip(points, both, strict=True)]
+        similarities = metrics.oks_between(points, areas, self._sigmas, both, score_threshold=0.5)
+        similarities = similarities[: len(tracks), len(tracks) :]  # [P, N]
+        shared = known.astype(int) @ found.T.astype(int)  # [P, N] keypoints that both have
+        enough = min(SHARED_KEYPOINTS, keypoints.shape[1])
+        similarities[(shared < enough) | (similarities < self.min_similarity)] = 0
+        pairs = zip(*linear_sum_assignment(similarities, maximize=True), strict=True)
+        return {person: tracks[row] for row, person in pairs if similarities[row, person] > 0}
+
+    def _matches_as_published(self, keypoints, found, order):
+        """As `_matches`: person by person, each takes the free track with most keypoints at the same place."""
+        matches, free = {}, list(self._tracks)
+        variances = (2 * np.array(self._sigmas)) ** 2
+        areas = [_counted_area(*pose) for pose in zip(keypoints, found, strict=True)]
+        for person in order:
+            counts = []
+            for track in free:
+                squares = np.square(keypoints[person].astype("int64") - track.keypoints).sum(axis=-1)  # [K]
+                known = track.missed == 0
+                area = max(areas[person], _counted_area(track.keypoints, known)) + np.spacing(1)
+                similar = np.exp(-squares / (2 * area * variances)) > PUBLISHED_SIMILARITY
+                counts.append(np.count_nonzero(similar & found[person] & known))
+            if counts and max(counts) >= SHARED_KEYPOINTS:
+                matches[person] = free.pop(int(np.argmax(counts)))  # the first of equals
+        return matches
+
+    # ---------------------------------------- tracks
+    def _new_track(self):
+        count = self.skeleton.num_keypoints
+        smoother = OneEuro(self.fps, restart=self.published)
+        self._next_identity += 1
+        return _Track(self._next_identity - 1, np.zeros((count, 2)), np.full(count, np.inf), smoother)
+
+    def _updated(self, track, keypoints, found):
+        """The track with a pose [K, 2], [K] added, and the pose as the caller is given it."""
+        shown = keypoints
+        if self.smooth:
+            shown = track.smoother(keypoints, found).astype(keypoints.dtype)  # int32 is cut off
+        if self.published:
+            track.keypoints, track.missed = shown, np.where(found, 0, np.inf)
+            return track, shown
+        common = found & (track.missed <= self.max_missing)
+        if common.any():  # all moved on at the old speed, so what is left is how much that is wrong
+            error = (keypoints - track.keypoints)[common] - track.speed
+            track.speed = track.speed + SPEED_SHARE * np.median(error / (track.missed[common, None] + 1), axis=0)
+        track.keypoints = np.where(found[:, None], keypoints, track.keypoints + track.speed)
+        track.missed = np.where(found, 0, track.missed + 1)
+        return track, shown
+
+    def _still_awaited(self, matches):
+        """Tracks that nobody goes on in this frame and that are not given up yet, moved on at their speed."""
+        gone_on = {track.identity for track in matches.values()}
+        awaited = [track for track in self._tracks if track.identity not in gone_on]
+        for track in awaited:
+            track.keypoints, track.missed = track.keypoints + track.speed, track.missed + 1
+        return [track for track in awaited if track.missed.min() <= self.max_missing]
+
+    def _checked(self, keypoints, scores, person_scores):
+        count = self.skeleton.num_keypoints
+        keypoints, scores = np.asarray(keypoints), np.asarray(scores)
+        keypoints = keypoints.reshape(0, count, 2) if keypoints.size == 0 else keypoints
+        scores = scores.reshape(0, count) if scores.size == 0 else scores
+        if keypoints.ndim != 3 or keypoints.shape[1:] != (count, 2) or scores.shape != keypoints.shape[:2]:
+            raise ValueError(
+                f"keypoints of {self.skeleton.name} must be [N, {count}, 2] and scores [N, {count}], got "
+                f"{keypoints.shape} and {scores.shape}; give those of one frame."
+            )
+        if person_scores is None:
+            person_scores = scores.sum(axis=-1)
+        person_scores = np.asarray(person_scores, "float64")
+        if person_scores.shape != (len(keypoints),):
+            raise ValueError(
+                f"person_scores must be [{len(keypoints)}], one per person, got {person_scores.shape}; None takes the "
+                "sums of the keypoints' scores."
+            )
+        is_float = np.issubdtype(keypoints.dtype, np.floating)
+        return keypoints.astype(keypoints.dtype if is_float else "float64"), scores, person_scores
+
+
+def _area(keypoints, found):
+    """Of the box round the found keypoints, which is not narrower than a body, px^2."""
+    if not found.any():
+        return 0.0
+    width, height = np.ptp(keypoints[found], axis=0)
+    return float(max(width, NARROWEST * height) * max(height, NARROWEST * width))
+
+
+def _counted_area(keypoints, found):
+    """Of the box of whole pixels round the found keypoints, both of its edges counted, px^2."""
+    return int(np.prod(np.ptp(keypoints[found], axis=0) + 1)) if found.any() else 0
+
+
+def _share(cutoffs, rates):
+    """Of the new value in a low-pass filter."""
+    return 1 / (1 + rates / (2 * np.pi * cutoffs))
+
+
+def _mixed(old, new, share):
+    return share * new + (1 - share) * old
+
+
+def _spread(found, shape):
+    """Bools of the first axes of a shape, for all of it."""
+    found = np.ones(shape, bool) if found is None else np.asarray(found, bool)
+    if found.shape != shape[: found.ndim]:
+        raise ValueError(
+            f"found must be of the values' shape {shape} or of its first axes, got {found.shape}; give one per value."
+        )
+    return np.broadcast_to(found.reshape(found.shape + (1,) * (len(shape) - found.ndim)), shape)

@@ -1,0 +1,478 @@
+"""The command that draws people and writes them down, by what lies in its files."""
+
+import functools
+import json
+import os
+import re
+import signal
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from kerapose import models, predict, predictors, visualize
+from kerapose.data import frames
+from kerapose.skeletons import COCO, H36M, OPENPOSE
+
+HEIGHTS = {"nose": 6, "eye": 3, "ear": 5, "shoulder": 18, "elbow": 30, "wrist": 40, "hip": 45, "knee": 65, "ankle": 85}
+SIDES = {"left": 6, "right": -6}
+
+
+def body(x, y=10.0):
+    return np.array([(SIDES.get(n.split("_")[0], 0), HEIGHTS[n.split("_")[-1]]) for n in COCO.keypoints]) + (x, y)
+
+
+class Walkers:
+    """In place of a predictor: two people who walk towards each other, the second from frame 2 on.
+
+    With `until`, what is to happen at that frame happens.
+    """
+
+    skeleton = COCO
+
+    def __init__(self, happens=None, until=None):
+        self.calls, self.happens, self.until = 0, happens, until
+
+    def __call__(self, image):
+        frame, self.calls = self.calls, self.calls + 1
+        if frame == self.until:
+            self.happens()
+        people = [self.pose(30 + 2 * frame, 0.9)]
+        return people[::-1] if frame < 2 else [self.pose(130 - 2 * frame, 0.8), *people]
+
+    def pose(self, x, score):
+        keypoints, scores = body(x).astype("float32"), np.full(17, score, "float32")
+        keypoints[3], scores[3] = 0, 0  # an ear that is never found
+        box = np.array([x - 6, 10, x + 6, 95], "float32")
+        return predictors.Pose(keypoints, scores, COCO.keypoints, box)
+
+
+def textured(count=8, height=112, width=160):
+    """Frames [T, H, W, 3] that drift, of a smooth texture."""
+    random = np.random.default_rng(0)
+    coarse = random.integers(40, 120, (height // 8 + count, width // 8, 3)).astype("uint8")
+    large = cv2.resize(coarse, (width, 8 * len(coarse)), interpolation=cv2.INTER_CUBIC)
+    return np.stack([large[2 * t : 2 * t + height] for t in range(count)])
+
+
+@pytest.fixture
+def video(tmp_path):
+    path = tmp_path / "walk.mp4"
+    path.write_bytes(frames.encode(textured(), fps=12.5))
+    return path
+
+
+@pytest.fixture
+def walk(monkeypatch, tmp_path):
+    """A function that runs the command on a source with `Walkers` and gives the content of the output's folder."""
+
+    def walk(source, *options, find=None):
+        find = find or Walkers()
+        monkeypatch.setattr(predict, "_make_predictor", lambda arguments: (find, 0.0))
+        arguments = [str(source), "--model", "none", "--output", str(tmp_path / "out"), *options]
+        written = predict.run(predict.make_parser().parse_args(arguments))
+        assert all(path.is_file() for path in written)
+        return written
+
+    return walk
+
+
+def saved(model, path):
+    model.save(path)
+    return str(path)
+
+
+def left_in(folder):
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+@pytest.fixture(scope="module")
+def lifter(tmp_path_factory):
+    network = models.TemporalLifter(filter_widths=(3,), channels=8, dropout=0.0)
+    return saved(network, tmp_path_factory.mktemp("lifter") / "lifter.keras")
+
+
+@pytest.fixture(scope="module")
+def top_down(tmp_path_factory):
+    network = models.SimpleBaseline(
+        17, image_shape=(64, 64, 3), depth=18, deconv_filters=(8, 8, 8), name="simple_baseline"
+    )
+    return saved(network, tmp_path_factory.mktemp("top_down") / "network.keras")
+
+
+@pytest.fixture(scope="module")
+def bottom_up(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    network = models.LightweightOpenPose.from_variant("openpose_tiny")
+    for weight in network.trainable_weights:  # a fresh network gives maps without peaks
+        if weight.path.endswith("kernel"):
+            weight.assign(1.5 * weight)
+    return saved(network, tmp_path_factory.mktemp("bottom_up") / "network.keras")
+
+
+# ---------------------------------------- videos
+def test_a_video_becomes_a_video_and_a_json_file_with_identities(walk, video, tmp_path, capsys):
+    written = walk(video, "--trail", "4")
+    assert [path.name for path in written] == left_in(tmp_path / "out")[::-1] == ["walk.mp4", "walk.json"]
+    content = json.loads(written[1].read_text())
+    assert {key: content[key] for key in ("source", "frame_size")} == {"source": str(video), "frame_size": [112, 160]}
+    assert content["fps"] == pytest.approx(12.5)
+    assert content["skeleton"] == {
+        "name": "coco",
+        "keypoints": list(COCO.keypoints),
+        "edges": [list(edge) for edge in COCO.edges],
+    }
+    assert "pose_skeleton" not in content
+    assert [one["frame"] for one in content["frames"]] == list(range(8))
+    assert [[person["id"] for person in one["people"]] for one in content["frames"]] == [[0]] * 2 + [[1, 0]] * 6
+    person = content["frames"][0]["people"][0]
+    assert person.keys() == {"id", "score", "box", "keypoints"}
+    assert person["box"] == [24, 10, 36, 95]
+    assert person["score"] == pytest.approx(0.9 * 16 / 17, abs=1e-4)
+    assert np.array(person["keypoints"]).shape == (17, 3)
+    assert person["keypoints"][3] == [0, 0, 0]
+    assert person["keypoints"][0] == [30, 16, 0.9]
+    assert "8/8" in capsys.readouterr().err
+    info = frames.probe(written[0])
+    assert (info.num_frames, info.frame_size) == (8, (112, 160))
+    assert info.fps == pytest.approx(12.5)
+
+
+def test_the_picture_shows_the_people_that_the_json_file_has(walk, video):
+    drawn, notes = walk(video)
+    pictures, plain = frames.read(drawn), frames.read(video)
+    for frame, one in enumerate(json.loads(notes.read_text())["frames"]):
+        changed = np.abs(pictures[frame].astype(int) - plain[frame]).max(axis=-1) > 60
+        for person in one["people"]:
+            color = visualize.identity_colors([person["id"]])[0].astype(int)
+            x, y, _ = np.array(person["keypoints"][COCO.index("left_knee")]).round().astype(int)
+            assert np.abs(pictures[frame, y, x] - color).max() < 90  # chroma has half the size
+        assert changed[:, 145:].sum() == 0
+
+
+def test_keypoints_are_smoothed_unless_raw_ones_are_wanted(walk, video):
+    content = [json.loads(walk(video, *options)[1].read_text()) for options in ((), ("--raw",))]
+    smooth, raw = (one["frames"][5]["people"][1]["keypoints"][0][0] for one in content)
+    assert raw == 40
+    assert 30 < smooth < 39.9
+
+
+def test_max_frames_ends_a_video(walk, video):
+    find = Walkers()
+    drawn, notes = walk(video, "--max_frames", "3", find=find)
+    assert frames.probe(drawn).num_frames == len(json.loads(notes.read_text())["frames"]) == find.calls == 3
+
+
+def test_a_video_is_never_whole_in_memory(walk, tmp_path, monkeypatch):
+    path = tmp_path / "long.mp4"
+    path.write_bytes(frames.encode(textured(60), fps=30))
+    decoded, before = [], frames.iterate
+
+    def counted(*arguments):
+        for picture in before(*arguments):
+            decoded.append(len(find.waiting))
+            find.waiting.append(picture)
+            yield picture
+
+    class Draining(Walkers):
+        waiting = []
+
+        def __call__(self, image):
+            self.waiting.pop()
+            return super().__call__(image)
+
+    find = Draining()
+    monkeypatch.setattr(frames, "iterate", counted)
+    walk(path, find=find)
+    assert decoded == [0] * 60
+
+
+# ---------------------------------------- images
+def test_images_and_folders_of_images_become_pictures_of_their_own(walk, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("nothing")
+    for name, picture in zip(("b.jpg", "a.png", "c.JPEG"), textured(3), strict=True):
+        cv2.imwrite(str(folder / name), picture[..., ::-1])
+    written = walk(folder, find=Walkers())
+    assert left_in(tmp_path / "out") == ["a.json", "a.png", "b.json", "b.png", "c.json", "c.png"]
+    assert [path.name for path in written[::2]] == ["a.png", "b.png", "c.png"]
+    content = json.loads((tmp_path / "out" / "c.json").read_text())
+    assert content["fps"] is None
+    assert content["source"] == str(folder / "c.JPEG")
+    assert [person["id"] for person in content["frames"][0]["people"]] == [0, 1]  # of this image, not of the one before
+    picture = predictors.read_image(tmp_path / "out" / "a.png")
+    original = predictors.read_image(folder / "a.png")
+    assert picture.shape == original.shape
+    np.testing.assert_array_equal(picture[:, 100:], original[:, 100:])
+    assert (picture[:, :60] != original[:, :60]).any()
+    assert [path.name for path in walk(folder / "b.jpg")] == ["b.png", "b.json"]
+
+
+# ---------------------------------------- poses in space
+def test_each_person_is_lifted_and_stands_beside_the_picture(walk, video, lifter):
+    drawn, notes = walk(video, "--lifter", lifter)
+    content = json.loads(notes.read_text())
+    assert content["pose_skeleton"]["name"] == "h36m"
+    people = [person for one in content["frames"] for person in one["people"]]
+    poses = np.array([person["pose_3d"] for person in people])
+    assert poses.shape == (14, 17, 3)
+    np.testing.assert_array_equal(poses[:, 0], 0)
+    info, pictures = frames.probe(drawn), frames.read(drawn)
+    assert (info.num_frames, info.frame_size[0]) == (8, 112)
+    assert info.frame_size[1] == 160 + 4 + 54  # two stages below each other
+    assert np.abs(pictures[0, :, 160:164].astype(int) - 255).max() < 40
+    # The whole track of a person is lifted, not a frame for itself.
+    lift = predictors.Lifter(keras.models.load_model(lifter), COCO)
+    one = np.array([[p["keypoints"] for p in one["people"] if p["id"] == 1][0] for one in content["frames"][2:]])
+    expected = lift(one[..., :2], (112, 160), one[..., 2]).poses_m
+    found = [p["pose_3d"] for one in content["frames"][2:] for p in one["people"] if p["id"] == 1]
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_an_image_is_lifted_too(walk, tmp_path, lifter):
+    cv2.imwrite(str(tmp_path / "one.png"), textured(1)[0])
+    picture, notes = walk(tmp_path / "one.png", "--lifter", lifter)
+    assert np.array(json.loads(notes.read_text())["frames"][0]["people"][0]["pose_3d"]).shape == (17, 3)
+    assert predictors.read_image(picture).shape == (112, 160 + 4 + 112, 3)
+
+
+def test_who_shows_too_little_has_no_pose_in_space(walk, video, lifter):
+    class Half(Walkers):
+        def pose(self, x, score):
+            pose = super().pose(x, score)
+            if score == 0.8:
+                pose.scores[11:] = 0
+            return pose
+
+    _, notes = walk(video, "--lifter", lifter, find=Half())
+    poses = {}
+    for one in json.loads(notes.read_text())["frames"]:
+        for person in one["people"]:
+            poses.setdefault(person["id"], []).append(person["pose_3d"])
+    assert poses[1] == [None] * 6
+    assert np.array(poses[0]).shape == (8, 17, 3)
+
+
+# ---------------------------------------- endings
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_keeps_what_was_done_so_far(walk, video):
+    before = signal.getsignal(signal.SIGINT)
+    drawn, notes = walk(video, find=Walkers(interrupt, until=4))
+    assert frames.probe(drawn).num_frames == len(json.loads(notes.read_text())["frames"]) == 5
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_ends_a_folder_after_the_image(walk, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(4):
+        cv2.imwrite(str(folder / f"{number}.png"), textured(1)[0])
+    walk(folder, find=Walkers(interrupt, until=1))
+    assert left_in(tmp_path / "out") == ["0.json", "0.png", "1.json", "1.png"]
+
+
+def fail():
+    raise RuntimeError("out of order")
+
+
+def interrupt_twice():
+    interrupt()
+    interrupt()
+
+
+@pytest.mark.parametrize(("happens", "error"), [(fail, RuntimeError), (interrupt_twice, KeyboardInterrupt)])
+@pytest.mark.parametrize("lifted", [False, True])
+def test_errors_and_a_second_ctrl_c_leave_what_was_there(walk, video, tmp_path, lifter, happens, error, lifted):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "walk.mp4").write_text("before")
+    with pytest.raises(error):
+        walk(video, *(["--lifter", lifter] if lifted else []), find=Walkers(happens, until=4))
+    assert left_in(tmp_path / "out") == ["walk.mp4"]
+    assert (tmp_path / "out" / "walk.mp4").read_text() == "before"
+
+
+# ---------------------------------------- cameras
+class Camera:
+    """In place of `cv2.VideoCapture`: seven pictures, blue first; 0 is the only camera."""
+
+    def __init__(self, number):
+        self.number, self.left, self.released = number, [*textured(7)[..., ::-1]], False
+        Camera.last = self
+
+    def isOpened(self):
+        return self.number == 0
+
+    def get(self, _):
+        return 20.0
+
+    def read(self):
+        return (True, self.left.pop(0)) if self.left else (False, None)
+
+    def release(self):
+        self.released = True
+
+
+def test_a_camera_is_followed_until_it_ends_or_is_enough(walk, monkeypatch, tmp_path):
+    monkeypatch.setattr(predict.cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(predict, "TRIAL_FRAMES", 2)
+    find = Walkers()
+    drawn, notes = walk("camera:0", find=find)
+    content = json.loads(notes.read_text())
+    assert (drawn.name, notes.name) == ("camera_0.mp4", "camera_0.json")
+    assert content["source"] == "camera:0"
+    assert 0 < content["fps"] <= 20
+    assert len(content["frames"]) == frames.probe(drawn).num_frames == 4  # the first three are for its speed
+    assert Camera.last.released
+    plain = textured(7)[3]
+    assert np.abs(frames.read(drawn)[0, :, 140:].astype(int) - plain[:, 140:]).mean() < 12  # red is red
+    assert len(json.loads(walk("camera:0", "--max_frames", "2")[1].read_text())["frames"]) == 2
+    with pytest.raises(ValueError, match="camera:1 must be a camera that OpenCV can read, got no picture; check its"):
+        walk("camera:1")
+
+
+def test_without_a_camera_one_sentence_says_so(walk):
+    with pytest.raises(ValueError, match="camera:97 must be a camera"):
+        walk("camera:97")
+
+
+# ---------------------------------------- networks
+@pytest.fixture
+def made(monkeypatch):
+    """The predictors that the command has made."""
+    made, before = [], predict._make_predictor
+
+    def make(arguments):
+        find, min_score = before(arguments)
+        made.append(find)
+        return find, min_score
+
+    monkeypatch.setattr(predict, "_make_predictor", make)
+    return made
+
+
+def test_top_down_networks_take_each_frame_for_one_person(video, top_down, tmp_path, capsys, made):
+    options = ["--model", top_down, "--output", str(tmp_path / "out"), "--min_score", "-10", "--max_frames", "3"]
+    predict.main([str(video), *options])
+    assert capsys.readouterr().out.split() == [str(tmp_path / "out" / name) for name in ("walk.mp4", "walk.json")]
+    content = json.loads((tmp_path / "out" / "walk.json").read_text())
+    assert content["skeleton"]["name"] == "coco"
+    assert [[person["id"] for person in one["people"]] for one in content["frames"]] == [[0]] * 3
+    assert content["frames"][0]["people"][0]["box"] == [0, 0, 160, 112]
+    (find,) = made
+    assert isinstance(find, predictors.TopDownPose)
+    (pose,) = find(frames.read(video, [0])[0])
+    found = np.array(content["frames"][0]["people"][0]["keypoints"])
+    np.testing.assert_allclose(found[:, :2], pose.keypoints, atol=0.01)
+
+
+def test_bottom_up_networks_find_everybody_in_real_videos(shared_data, bottom_up, tmp_path, made):
+    source = shared_data("videos") / "mmpose_demo.mp4"
+    arguments = [str(source), "--model", bottom_up, "--output", str(tmp_path), "--height", "128"]
+    drawn, notes = predict.run(predict.make_parser().parse_args(arguments))
+    content = json.loads(notes.read_text())
+    assert content["skeleton"]["name"] == "openpose"
+    assert content["fps"] == 5
+    assert frames.probe(drawn).num_frames == len(content["frames"]) == 5
+    assert frames.probe(drawn).frame_size == (540, 960)
+    (find,) = made
+    assert isinstance(find, predictors.BottomUpPose)
+    assert find.estimator.height == 128
+    poses = find(frames.read(source, [0])[0])
+    assert len(content["frames"][0]["people"]) == len(poses) > 0
+    for person, pose in zip(content["frames"][0]["people"], poses, strict=True):
+        np.testing.assert_allclose(np.array(person["keypoints"])[:, :2], pose.keypoints, atol=0.01)
+
+
+def test_published_checkpoints_are_loaded(golden, video, tmp_path):
+    torch = pytest.importorskip("torch")
+    case = golden("lwopenpose_1ref_128x160")
+    state = {name: torch.from_numpy(weight) for name, weight in case.state_dict.items()}
+    torch.save({"state_dict": state}, tmp_path / "published.pth")
+    arguments = predict.make_parser().parse_args([str(video), "--model", str(tmp_path / "published.pth")])
+    find, min_score = predict._make_predictor(arguments)
+    assert isinstance(find, predictors.BottomUpPose)
+    assert find.skeleton == OPENPOSE
+    assert find.estimator.network.num_refinements == 1
+    assert min_score == 0
+    state.popitem()
+    torch.save({"state_dict": state}, tmp_path / "published.pth")
+    with pytest.raises(ValueError, match="missing"):
+        predict._make_predictor(arguments)
+
+
+def test_options_of_a_network_come_from_its_kind(top_down, tmp_path):
+    def options(*given):
+        return predict.make_parser().parse_args(["walk.mp4", "--model", top_down, *given])
+
+    find, min_score = predict._make_predictor(options("--codec", "udp"))
+    assert (find.estimator.codec, min_score) == ("udp", 0.3)
+    assert predict._make_predictor(options("--min_score", "0.1"))[1] == 0.1
+    (tmp_path / "own.json").write_text(json.dumps(COCO.to_dict() | {"name": "own"}))
+    assert predict._make_predictor(options("--skeleton", str(tmp_path / "own.json")))[0].skeleton.name == "own"
+    network = models.StackedHourglass(17, image_shape=(64, 64, 3), num_stacks=1, filters=16)
+    assert predict._reading(network, None) == {"codec": "hourglass", "normalization": {"mean": [0] * 3, "std": [1] * 3}}
+    estimator = predictors.make_estimator(keras.models.load_model(top_down), COCO, codec="dark")
+    assert predict._reading(estimator, None) == {}
+
+
+# ---------------------------------------- refusals
+def refusal(capsys, *arguments):
+    """What the command says when it ends with an error."""
+    with pytest.raises(SystemExit) as ended:
+        predict.main([str(argument) for argument in arguments])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    return error.strip().split("\n")[-1]
+
+
+def test_what_cannot_be_read_is_refused_in_one_sentence(capsys, tmp_path, video, top_down, lifter):
+    said = refusal(capsys, tmp_path / "no.mp4", "--model", top_down)
+    assert said.startswith("kerapose.predict: SOURCE must be a video, an image, a folder of images or camera:0, got ")
+    (tmp_path / "empty").mkdir()
+    assert "A folder must have images" in refusal(capsys, tmp_path / "empty", "--model", top_down)
+    (tmp_path / "text.mp4").write_text("not a video")
+    out = "--output", tmp_path / "out"
+    assert "must be a file that FFmpeg reads" in refusal(capsys, tmp_path / "text.mp4", "--model", top_down, *out)
+    (tmp_path / "no_frames.mp4").write_bytes(b"")
+    assert "A video must" in refusal(capsys, tmp_path / "no_frames.mp4", "--model", top_down, *out)
+    (tmp_path / "text.png").write_text("not an image")
+    assert "must be a whole JPEG or PNG file" in refusal(capsys, tmp_path / "text.png", "--model", top_down, *out)
+    for name in ("a.png", "a.jpg"):
+        cv2.imwrite(str(tmp_path / "empty" / name), textured(1)[0])
+    assert "names of their own, got two called a" in refusal(capsys, tmp_path / "empty", "--model", top_down)
+    said = refusal(capsys, video, "--model", top_down, "--output", tmp_path)
+    assert "--output must be another folder than the source's" in said
+    assert left_in(tmp_path / "out") == []
+
+
+def test_networks_that_do_not_fit_are_refused_in_one_sentence(
+    capsys, tmp_path, monkeypatch, video, top_down, lifter, bottom_up
+):
+    monkeypatch.setattr(predict.keras.models, "load_model", functools.cache(keras.models.load_model))
+    (tmp_path / "text.keras").write_text("not a network")
+    (tmp_path / "set.json").write_text('{"name": "own"}')
+    for options, message in [
+        (("--model", tmp_path / "no.keras"), "--model must be a file of a network, got no file"),
+        (("--model", tmp_path / "text.keras"), "which Keras does not load"),
+        (("--model", lifter), "got TemporalLifter in .*; a lifter goes with --lifter"),
+        (("--model", top_down, "--height", 128), "--height is for LightweightOpenPose, got it for another network"),
+        (("--model", bottom_up, "--codec", "udp"), "--codec is for top-down networks, got it for another"),
+        (("--model", top_down, "--skeleton", "openpose"), "A network for openpose gives 18 keypoints, got one of 17"),
+        (("--model", top_down, "--codec", "bird"), "codec must be one of"),
+        (("--model", top_down, "--skeleton", "bird"), "A skeleton must be one of coco"),
+        (("--model", top_down, "--skeleton", tmp_path / "set.json"), "must be as Skeleton.to_dict"),
+        (("--model", top_down, "--lifter", top_down), "--lifter must be a TemporalLifter or a TrackLifter, got Simple"),
+        (("--model", top_down, "--lifter", tmp_path / "no.keras"), "--lifter must be a file of a network, got no file"),
+        (("--model", top_down, "--trail", -1), "--trail must be at least 0 frames, got -1"),
+        (("--model", top_down, "--max_frames", 0), "--max_frames must be at least 1, got 0"),
+    ]:
+        said = refusal(capsys, video, *options, "--output", tmp_path / "out")
+        assert re.search(message, said), said
+    assert left_in(tmp_path / "out") == []
+    assert H36M.name == predict.make_parser().parse_args(["a", "--model", "b"]).pose_skeleton

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from kerapose import layers, models
-from kerapose.ops import alignment, boxes, heatmaps, sequences
-from kerapose.skeletons import COCO
+from kerapose.ops import alignment, boxes, grouping, heatmaps, images, pafs, sequences
+from kerapose.skeletons import COCO, OPENPOSE
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -79,7 +79,8 @@ import keras
 import numpy as np
 
 from kerapose import layers, models, skeletons, weights
-from kerapose.ops import alignment, boxes, cameras, heatmaps, sequences
+from kerapose.ops import alignment, boxes, cameras, grouping, heatmaps, pafs, sequences
+from kerapose.ops import images as image_ops
 
 assert keras.backend.backend() == "jax"
 folder = pathlib.Path(sys.argv[1])
@@ -141,6 +142,13 @@ for length in plan["lengths"]:
 outputs["box"] = boxes.compact_box(keypoints, (48, 64))
 outputs["crop"] = boxes.random_crop_box((64, 80), (0.56, 1.0), (0.75, 4 / 3), inputs["uniforms"])
 
+people, edges = inputs["people"], skeletons.OPENPOSE.edges
+outputs["heatmaps"] = pafs.encode_heatmaps(people, None, (20, 23))
+outputs["fields"] = pafs.encode(people, None, edges, (20, 23))
+enlarged = [image_ops.resize_cubic(outputs[name], (80, 92)) for name in ("heatmaps", "fields")]
+outputs |= {"enlarged": enlarged[0]}
+outputs |= {f"found/{name}": value for name, value in grouping.group(enlarged[0][..., :-1], enlarged[1], edges).items()}
+
 for name, (cls, options, shape) in plan["trained"].items():
     layer = getattr(layers, cls)(**options)
     layer.build(shape)
@@ -162,6 +170,7 @@ def inputs(golden):
         "keypoints": people["input_keypoint"],
         "scores": people["input_keypoint_score"],
         "uniforms": random.random(22, "float32"),
+        "people": golden("openpose_target_a")["input_people"][..., :2].astype("float32"),
     }
     for name, (cls, options, shape) in TRAINED.items():
         layer = getattr(layers, cls)(**options)
@@ -207,7 +216,7 @@ def outputs(inputs, tmp_path_factory):
         env=os.environ | backend,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert process.returncode == 0, process.stderr
     with np.load(folder / "outputs.npz") as file:
@@ -275,6 +284,23 @@ def test_boxes(inputs, outputs):
     np.testing.assert_array_equal(outputs["box"], boxes.compact_box(inputs["keypoints"], (48, 64)))
     crop = boxes.random_crop_box((64, 80), (0.56, 1.0), (0.75, 4 / 3), inputs["uniforms"])
     np.testing.assert_array_equal(outputs["crop"], crop)
+
+
+def test_fields_and_the_people_in_them(inputs, outputs):
+    expected = (
+        pafs.encode_heatmaps(inputs["people"], None, (20, 23)),
+        pafs.encode(inputs["people"], None, OPENPOSE.edges, (20, 23)),
+    )
+    for name, maps in zip(("heatmaps", "fields"), expected, strict=True):
+        np.testing.assert_allclose(outputs[name], maps, atol=1e-5)
+    heatmaps_large, fields_large = (images.resize_cubic(maps, (80, 92)) for maps in expected)
+    np.testing.assert_allclose(outputs["enlarged"], heatmaps_large, atol=1e-5)
+    found = grouping.group(heatmaps_large[..., :-1], fields_large, OPENPOSE.edges)
+    assert found["count"] == outputs["found/count"] > 1
+    for name in ("keypoints", "scores", "person_scores"):
+        np.testing.assert_allclose(
+            outputs[f"found/{name}"], found[name], rtol=1e-3, atol=1e-3
+        )  # a sample may round over
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -301,7 +301,7 @@ def fields(pixels, truth, found, skeleton):
         found: [B, h, w, K + 1 + 2 * E], likewise.
         skeleton: the `Skeleton` of the fields.
     """
-    shown = np.asarray(images.denormalize(pixels, **people_data.NORMALIZATION))
+    shown = np.asarray(images.denormalize(pixels, **images.OPENPOSE_NORMALIZATION))
     count = skeleton.num_keypoints + 1
     pairs = [
         visualize.draw_fields(image, maps[i][..., :count], maps[i][..., count:], skeleton, panel_height=FIELDS_HEIGHT)

@@ -27,11 +27,11 @@ from absl import logging
 from kerapose import skeletons
 from kerapose.data import coco, crops, order
 from kerapose.ops import boxes as box_ops
+from kerapose.ops import images as image_ops
 from kerapose.ops import pafs
 
 NotPreparedError = crops.NotPreparedError
 BadDataError = crops.BadDataError
-NORMALIZATION = {"mean": (128 / 255,) * 3, "std": (256 / 255,) * 3, "bgr": True}  # (x - 128) / 256, as published
 GREY = 128.0  # what lies outside of an image, 0 .. 255
 # What the published preparation of COCO asks of a main person: labelled keypoints, of a small skeleton half as many as
 # it has; pixels^2; distance to an earlier one, as a fraction of that one's width.
@@ -421,7 +421,7 @@ def training(
         rotation_degrees: greatest angle to either side, evenly distributed.
         shift_px: how far the main person may be from the middle, along each axis, evenly distributed.
         color_jitter: strength of `ops.images.jitter`; 0 in the published recipe.
-        normalization: arguments of `ops.images.normalize` (mean, std, bgr). None: `NORMALIZATION`, as published.
+        normalization: arguments of `ops.images.normalize` (mean, std, bgr). None: `ops.images.OPENPOSE_NORMALIZATION`.
         shuffle_buffer: samples to draw the next one from. None: all where images are not in elements but in files, or
             in memory as arrays anyway; else 4096.
 
@@ -442,7 +442,7 @@ def training(
     """
     image_size = _size(image_size, stride)
     fields = _fields(skeleton, target or skeleton, image_size, sigma_px, stride, thickness, published)
-    finish = crops.finisher(NORMALIZATION if normalization is None else normalization, color_jitter)
+    finish = crops.finisher(image_ops.OPENPOSE_NORMALIZATION if normalization is None else normalization, color_jitter)
     samples = trainable(dataset, skeleton)
     turn = np.float32(np.radians(rotation_degrees))
 
@@ -502,7 +502,7 @@ def validation(
     """
     image_size = _size(image_size, stride)
     fields = _fields(skeleton, target or skeleton, image_size, sigma_px, stride, thickness, published)
-    finish = crops.finisher(NORMALIZATION if normalization is None else normalization, 0.0)
+    finish = crops.finisher(image_ops.OPENPOSE_NORMALIZATION if normalization is None else normalization, 0.0)
     samples = trainable(dataset, skeleton)
 
     def prepare(batch):

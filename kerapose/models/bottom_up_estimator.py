@@ -8,8 +8,6 @@ from kerapose.ops import boxes as box_ops
 from kerapose.ops import grouping
 from kerapose.ops import images as image_ops
 
-# Pixels minus 128, divided by 256, blue first, as the published training and test have it.
-NORMALIZATION = {"mean": [128 / 255] * 3, "std": [256 / 255] * 3, "bgr": True}
 WIDEST = 8  # times as wide as high: what is wider is brought to this width, and not to `height`
 
 
@@ -32,7 +30,8 @@ class BottomUpEstimator(keras.Model):
         upsample: how many times the maps are enlarged before peaks are looked for, a whole number.
         max_people: the most people that are given, the surest.
         max_peaks: the most keypoints of one kind that are looked at, the surest.
-        normalization: arguments of `ops.images.normalize` (mean, std, bgr), as in training. None: the published ones.
+        normalization: arguments of `ops.images.normalize` (mean, std, bgr), as in training. None:
+            `ops.images.OPENPOSE_NORMALIZATION`.
         decoding: further arguments of `ops.grouping.group` (threshold, radius and others). None: its own.
 
     Input: image [H, W, 3] RGB 0 .. 255, any type, any H and W. Output: a dict of `keypoints` [P, K, 2] in pixels of the
@@ -74,7 +73,7 @@ class BottomUpEstimator(keras.Model):
         self.upsample = upsample
         self.max_people = max_people
         self.max_peaks = max_peaks
-        self.normalization = _plain(NORMALIZATION if normalization is None else normalization)
+        self.normalization = _plain(image_ops.OPENPOSE_NORMALIZATION if normalization is None else normalization)
         self.decoding = _plain({} if decoding is None else decoding)
         self._check()
         self.autocast = False  # pixels are not rounded to bfloat16

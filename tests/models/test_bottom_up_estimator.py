@@ -14,7 +14,6 @@ import pytest
 import tensorflow as tf
 
 from kerapose import models
-from kerapose.data import people as people_data
 from kerapose.ops import boxes, grouping
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -266,14 +265,6 @@ def test_an_image_is_normalized_as_published_and_padded_with_mean_grey():
     other = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)}
     maps, _, _ = models.BottomUpEstimator(echoing_network(), EDGES, None, upsample=1, normalization=other).fields(image)
     np.testing.assert_allclose(maps[2:53, 1:71], (image / 255 - other["mean"]) / other["std"], atol=1e-5)
-
-
-def test_the_normalization_is_that_of_training_unless_given():
-    def as_arrays(arguments):
-        return {name: np.asarray(value).tolist() for name, value in arguments.items()}
-
-    normalization = models.BottomUpEstimator(echoing_network(), EDGES).normalization
-    assert normalization == as_arrays(people_data.NORMALIZATION)
 
 
 @pytest.mark.parametrize("published", [False, True])

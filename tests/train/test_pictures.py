@@ -177,7 +177,7 @@ def test_fields_are_shown_of_images_from_all_over_the_set_beside_what_was_found(
     batch = pictures.some_fields(make_groups(), STICK, image_size=(64, 64), batch_size=50, sigma_px=4.0)
     pixels, truth, mask = batch
     assert pixels.shape == (6, 64, 64, 3) and truth.shape == (6, 8, 8, 4 + 4) and mask.shape == (6, 8, 8, 1)
-    shades = np.asarray(images.denormalize(pixels, **people.NORMALIZATION))[:, 32, 32, 0]
+    shades = np.asarray(images.denormalize(pixels, **images.OPENPOSE_NORMALIZATION))[:, 32, 32, 0]
     np.testing.assert_array_equal(shades, 40 + 20 * np.arange(6))  # every second one
     inputs = keras.Input((64, 64, 3))
     stage = layers.Conv2D(8, 8, 8, kernel_initializer="zeros")

@@ -2,8 +2,8 @@
 
     python -m train.openpose
 
-makes the puppets/groups dataset, trains a small Lightweight OpenPose on it for 8 epochs and tests it: 20 to 25 minutes on
-two cores, AP 0.15 and AP50 0.40 on people never seen. README.md has other commands.
+makes the puppets/groups dataset, trains a small Lightweight OpenPose on it for 8 epochs and tests it: 20 to 25 minutes
+on two cores, AP 0.15 and AP50 0.40 on people never seen. README.md has other commands.
 """
 
 import functools

@@ -304,9 +304,9 @@ def start_from(network, path):
     return new
 
 
-def make_model(config, target, phase, start, steps):
+def make_model(config, target, phase, start, steps, strategy):
     """The network of a phase in a compiled model that gives its stages as one tensor, [B, S, h, w, K + 1 + 2 * E]."""
-    with common.make_strategy(config["strategy"]).scope():
+    with strategy.scope():
         network = make_network(config, target, phase["refinements"], start)
         inputs = keras.Input((config["image_size"], config["image_size"], 3))
         fields = network(inputs)
@@ -364,7 +364,7 @@ def prepare(splits, skeleton, target, config):
 
     Returns:
         {"training": function of the number of steps done that gives the batches from there on, "steps": of an epoch,
-        "validation": batches, or None, "shown": a batch to draw}.
+        "validation": batches, or None, "shown": a batch to draw, "strategy": how it is spread over devices}.
     """
     size = config["image_size"]
     shared = {"target": target, "image_size": (size, size)} | {key: config[key] for key in ("batch_size", "sigma_px")}
@@ -376,6 +376,7 @@ def prepare(splits, skeleton, target, config):
         "steps": -(-int(splits["train"].cardinality()) // config["batch_size"]),
         "validation": validation,
         "shown": pictures.some_fields(splits["validation"] or splits["test"], skeleton, **shared),
+        "strategy": common.make_strategy(config["strategy"]),  # one: two would mix up what their devices exchange
     }
 
 
@@ -392,7 +393,7 @@ def train(number, start, data, target, config, workdir):
     """
     phase, folder = config["phases"][number], workdir / f"phase{number + 1}"
     keras.utils.set_random_seed(config["seed"] + number)  # new weights do not depend on what was done before them
-    model = make_model(config, target, phase, start, data["steps"])
+    model = make_model(config, target, phase, start, data["steps"], data["strategy"])
     resume = common.Resume(folder, "val_loss" if data["validation"] else None, least=True)
     done = resume.restore(model)
     if done < phase["epochs"]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from kerapose import models, skeletons
 from kerapose.data import people
-from train import openpose
+from train import common, openpose
 
 EPOCHS = 5  # of each phase
 PHASES = [{"refinements": count, "epochs": 1, "learning_rate": 1e-3, "decay_epochs": []} for count in (0, 1)]
@@ -21,8 +21,11 @@ FLAGS = {
     "batch_size": 4,
     "epochs": EPOCHS,
     "learning_rate": 0.003,
+    "schedule": "cosine",
     "warmup_epochs": 0,
     "l2": 1e-5,
+    "bias_rate": 2,
+    "refinement_rate": 1,
     "image_size": 64,
     "sigma_px": 4,
     "smallest_scale": 0.9,
@@ -299,8 +302,9 @@ def test_weights_learn_and_decay_as_published(doll):
 
 
 def test_the_stages_are_trained_together(doll, few_fields):
-    config = small_config(image_size=64)
-    model = openpose.make_model(config, doll, {**config["phases"][0], "refinements": 2}, None, steps=10)
+    config = small_config(image_size=64, bias_rate=2.0, refinement_rate=3.0)
+    phase = config["phases"][0] | {"refinements": 2}
+    model = openpose.make_model(config, doll, phase, None, steps=10, strategy=common.make_strategy("none"))
     pixels = np.random.default_rng(0).normal(0, 0.3, (2, 64, 64, 3)).astype("float32")
     for layer in model.network.layers:  # the last ones begin with zeros
         layer.set_weights([weight + 0.01 for weight in layer.get_weights()])
@@ -308,7 +312,7 @@ def test_the_stages_are_trained_together(doll, few_fields):
     assert stages.shape == (2, 3, 8, 8, 6 + 8) and (stages[:, 0] != stages[:, 1]).any()
     last = [np.asarray(part) for part in model.network(pixels)[-2:]]
     np.testing.assert_allclose(stages[:, -1], np.concatenate(last, axis=-1), rtol=1e-3)
-    assert model.optimizer.rates["refinement_stages.1.pafs/bias"] == 2.0 and model.optimizer.epsilon == 1e-8
+    assert model.optimizer.rates["refinement_stages.1.pafs/bias"] == 6.0 and model.optimizer.epsilon == 1e-8
 
 
 def test_only_new_stages_and_layers_of_other_keypoints_are_new(doll, tmp_path, few_fields):

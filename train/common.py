@@ -79,6 +79,38 @@ def load_split(name, split, data_dir, read=clips.from_tfds):
     return read(name, split, data_dir)
 
 
+def load_images(config, pipeline):
+    """Reads and checks the splits of a dataset of images, and leaves out what is not to be used.
+
+    Args:
+        config: dict of "dataset", "data_dir", "skip", "check", and "train_split", "validation_split" (empty: none) and
+            "test_split".
+        pipeline: `data.crops` or `data.people`.
+
+    Returns:
+        {"train": what can be learnt from, "validation": elements or None, "test": elements}, and their `Skeleton`.
+
+    Raises:
+        ValueError: if the dataset cannot be trained on, or has no image that is to be skipped.
+    """
+    splits, left_out = {"validation": None}, set()
+    for role in ("train", "validation", "test"):
+        name, split = config["dataset"], config[f"{role}_split"]
+        if role == "validation" and not split:
+            continue
+        elements, skeleton = load_split(name, split, config["data_dir"], pipeline.from_tfds)
+        if config["skip"]:
+            present = set(config["skip"]) & set(pipeline.annotations(elements, skeleton)["name"])
+            elements, left_out = pipeline.skip(elements, present), left_out | present
+        if config["check"]:
+            logging.info("%s: %d people of %s, split %s.", role, pipeline.check(elements, skeleton), name, split)
+        splits[role] = pipeline.trainable(elements, skeleton) if role == "train" else elements
+    strangers = sorted(set(config["skip"]) - left_out)
+    if strangers:
+        raise ValueError(f"--skip names an image of {config['dataset']}, {strangers[0]} is none; correct the name.")
+    return splits, skeleton
+
+
 def open_workdir(workdir, config):
     """Makes the work folder, or checks that the run found there has the same configuration.
 

@@ -141,7 +141,7 @@ def run(config):
         What `<workdir>/metrics.json` holds.
     """
     config = resolve(config)
-    splits, skeleton = load(config)  # before a folder is taken: a flag may be mistaken
+    splits, skeleton = common.load_images(config, people)  # before a folder is taken: a flag may be mistaken
     target = choose_skeleton(config["skeleton"], skeleton)
     common.set_up(config["seed"], config["precision"])
     make_estimator(make_network(config, target, config["phases"][0]["refinements"]), target, config)
@@ -206,26 +206,6 @@ def make_phase(planned, given):
             f"Each of --decay_epochs is less than the {phase['epochs']} of --epochs, got {late[0]}; leave it out."
         )
     return phase
-
-
-def load(config):
-    """Reads and checks the splits: {"train": samples, "validation", "test": datasets of images} and their skeleton."""
-    splits, left_out = {"validation": None}, set()
-    for role in ("train", "validation", "test"):
-        name, split = config["dataset"], config[f"{role}_split"]
-        if role == "validation" and not split:
-            continue
-        images, skeleton = common.load_split(name, split, config["data_dir"], people.from_tfds)
-        if config["skip"]:
-            present = set(config["skip"]) & set(people.annotations(images, skeleton)["name"])
-            images, left_out = people.skip(images, present), left_out | present
-        if config["check"]:
-            logging.info("%s: %d people of %s, split %s.", role, people.check(images, skeleton), name, split)
-        splits[role] = people.trainable(images, skeleton) if role == "train" else images
-    strangers = sorted(set(config["skip"]) - left_out)
-    if strangers:
-        raise ValueError(f"--skip names an image of {config['dataset']}, {strangers[0]} is none; correct the name.")
-    return splits, skeleton
 
 
 def choose_skeleton(name, skeleton):

@@ -165,7 +165,7 @@ def run(config):
         What `<workdir>/metrics.json` holds.
     """
     config = resolve(config)
-    splits, skeleton = load(config)  # before a folder is taken: a flag may be mistaken
+    splits, skeleton = common.load_images(config, crops)  # before a folder is taken: a flag may be mistaken
     detected = load_detections(config, splits["test"], skeleton)
     common.set_up(config["seed"], config["precision"])
     steps = -(-int(splits["train"].cardinality()) // config["batch_size"])
@@ -217,26 +217,6 @@ def image_shape(model, variant):
         raise ValueError(f"--model={model} has the variants {known}, got {variant!r}; use one of them.")
     default = inspect.signature(cls).parameters["image_shape"].default
     return cls.VARIANTS[variant].get("image_shape", default)
-
-
-def load(config):
-    """Reads and checks the splits: {"train": dataset of people, ...} and their skeleton."""
-    splits, left_out = {"validation": None}, set()
-    for role in ("train", "validation", "test"):
-        name, split = config["dataset"], config[f"{role}_split"]
-        if role == "validation" and not split:
-            continue
-        people, skeleton = common.load_split(name, split, config["data_dir"], crops.from_tfds)
-        if config["skip"]:
-            present = set(config["skip"]) & set(crops.annotations(people, skeleton)["name"])
-            people, left_out = crops.skip(people, present), left_out | present
-        if config["check"]:
-            logging.info("%s: %d people of %s, split %s.", role, crops.check(people, skeleton), name, split)
-        splits[role] = crops.trainable(people, skeleton) if role == "train" else people
-    strangers = sorted(set(config["skip"]) - left_out)
-    if strangers:
-        raise ValueError(f"--skip names an image of {config['dataset']}, {strangers[0]} is none; correct the name.")
-    return splits, skeleton
 
 
 def load_detections(config, people, skeleton):

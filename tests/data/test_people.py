@@ -226,7 +226,7 @@ def test_from_coco_refuses_what_is_malformed(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------------- TFDS
-class Groups(tfds.core.GeneratorBasedBuilder):
+class Gatherings(tfds.core.GeneratorBasedBuilder):
     """The people above, one record an image; another config is never prepared."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -269,8 +269,8 @@ class Groups(tfds.core.GeneratorBasedBuilder):
 
 
 def test_from_tfds_equals_from_arrays(tmp_path, dataset):
-    Groups(data_dir=str(tmp_path), config="four").download_and_prepare()
-    found, skeleton = people.from_tfds("groups/four", "train", str(tmp_path))
+    Gatherings(data_dir=str(tmp_path), config="four").download_and_prepare()
+    found, skeleton = people.from_tfds("gatherings/four", "train", str(tmp_path))
     assert skeleton is COCO and int(found.cardinality()) == 4
     expected = {element["image_id"]: element for element in dataset.as_numpy_iterator()}
     for element in found.as_numpy_iterator():
@@ -280,8 +280,8 @@ def test_from_tfds_equals_from_arrays(tmp_path, dataset):
         assert element["image"].startswith(b"\x89PNG")  # which is not decoded before its batch
         np.testing.assert_array_equal(crops.decoded(element), wanted["pixels"])
     assert not expected and int(people.trainable(found, COCO).cardinality()) == len(MAINS)
-    with pytest.raises(people.NotPreparedError, match="groups/others is not prepared in .* run: python datasets/"):
-        people.from_tfds("groups/others", "train", str(tmp_path))
+    with pytest.raises(people.NotPreparedError, match="gatherings/others is not prepared in .* run: python datasets/"):
+        people.from_tfds("gatherings/others", "train", str(tmp_path))
 
 
 # ---------------------------------------------------------------------------------------------------- samples

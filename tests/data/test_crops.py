@@ -625,6 +625,7 @@ def test_a_run_that_was_cut_short_goes_on_with_its_batches(dataset, uninterrupte
     assert_same(read(training(dataset, first_step=7), 3), uninterrupted[7:])  # in the middle of the third pass
 
 
+@pytest.mark.slow  # a process of its own; test_clips.py has the same of its sister
 def test_a_fresh_process_goes_on_with_the_batches(uninterrupted, tmp_path):
     file = tmp_path / "arrays"
     file.write_bytes(pickle.dumps(people()))

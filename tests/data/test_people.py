@@ -460,7 +460,7 @@ def test_a_run_that_was_cut_short_goes_on_with_its_batches(uninterrupted):
     assert_same(read(training(dataset, normalization=None, first_step=3), 2), uninterrupted[3:])
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # a quarter of a minute; test_clips.py has the same of its sister
 def test_a_fresh_process_goes_on_with_the_batches(uninterrupted, tmp_path):
     file = tmp_path / "arrays"
     file.write_bytes(pickle.dumps(arrays()))

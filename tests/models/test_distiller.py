@@ -274,6 +274,7 @@ def output_of(program, **environment):
     return json.loads(process.stdout)
 
 
+@pytest.mark.slow  # a quarter of a minute, most of which is waiting
 def test_mirrored_over_two_devices():
     expected = distiller(network(1), network(2), alpha=0.3).evaluate(batches(8), verbose=0, return_dict=True)
     for before, history in output_of(MIRRORED):

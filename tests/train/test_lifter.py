@@ -312,6 +312,7 @@ def test_a_run_of_few_labels_is_resumed_where_it_was(finished, data_dir, tmp_pat
             tf.nest.map_structure(np.testing.assert_array_equal, batch, expected)
 
 
+@pytest.mark.slow  # a quarter of a minute
 def test_a_causal_lifter_of_chunks_is_trained_in_its_dilated_form(finished, data_dir, tmp_path, run_here, state):
     flags = {"causal": True, "chunk_length": 4, "validation_split": "", "trajectory": True, "flip": False}
     found = run_here(config_of(finished, data_dir, tmp_path, flip_test=False, **flags))
@@ -335,6 +336,7 @@ def test_starts_from_a_trained_lifter(finished, data_dir):
             np.testing.assert_array_equal(weight, trained)
 
 
+@pytest.mark.slow  # a quarter of a minute
 def test_cameras_drawn_at_random_and_bodies_of_other_sizes(finished, data_dir, tmp_path, run_here):
     flags = {"view_share": 0.5, "body_spread": 0.05, "limb_degrees": 5.0, "epochs": 3}
     found = run_here(config_of(finished, data_dir, tmp_path, **flags))

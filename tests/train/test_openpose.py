@@ -235,6 +235,7 @@ def check_same(workdir, finished, state, same_weights, metrics_of):
     assert metrics_of(workdir) == metrics_of(finished)
 
 
+@pytest.mark.slow  # half a minute
 def test_a_run_cut_short_in_a_phase_ends_as_the_whole_one(
     finished, groups_dir, tmp_path, start, state, same_weights, metrics_of
 ):

@@ -136,6 +136,7 @@ def test_leaves_a_model_that_answers(finished):
 
 
 # ---------------------------------------------------------------------------------------------------- resuming
+@pytest.mark.slow  # a minute; what it keeps is kept as in test_topdown.py and test_lifter.py
 def test_a_killed_run_ends_as_the_whole_one(
     finished, data_dir, tmp_path, start, state, files, same_weights, metrics_of, killed_at
 ):

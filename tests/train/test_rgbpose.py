@@ -169,6 +169,7 @@ def test_leaves_a_model_that_answers_as_it_was_tested(finished, gesture_videos, 
 
 
 # ---------------------------------------------------------------------------------------------------- resuming
+@pytest.mark.slow  # a minute; what it keeps is kept as in test_topdown.py and test_lifter.py
 def test_a_killed_run_ends_as_the_whole_one(
     finished, gestures_dir, tmp_path, start, state, same_weights, metrics_of, killed_at
 ):

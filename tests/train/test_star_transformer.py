@@ -140,7 +140,7 @@ def test_leaves_a_model_that_answers_as_it_was_tested(finished, gesture_videos, 
 
 
 # ---------------------------------------------------------------------------------------------------- resuming
-@pytest.mark.slow  # a minute and a half; test_rgbpose.py kills a run of the same loop
+@pytest.mark.slow  # a minute and a half; see test_rgbpose.py, which has the same loop
 def test_a_killed_run_ends_as_the_whole_one(
     finished, gestures_dir, tmp_path, start, state, same_weights, metrics_of, killed_at
 ):

@@ -281,6 +281,7 @@ def test_a_finished_run_is_only_tested_again(finished, data_dir, tmp_path, run_h
 
 
 # ---------------------------------------------------------------------------------------------------- other flags
+@pytest.mark.slow  # a quarter of a minute; tests/models/test_distiller.py has the learning itself
 def test_a_teacher_is_learnt_from(finished, data_dir, tmp_path, run_here, state):
     """By a student of two stacks, each of which is supervised."""
     teacher = str(finished / "best.keras")

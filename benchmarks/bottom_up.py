@@ -10,7 +10,13 @@ the network's, which are added to them once they are as small as rounding. Both 
 its pixels, in a graph, in turn, in one process.
 
 Predicted: bottom-up grows by less than a tenth from 1 to 20 people, top-down is slower from 2 people on and in
-proportion to their number.
+proportion to their number. Got, on 2 free virtual cores with bfloat16 vectors but no AMX, milliseconds an image:
+
+    people               1      5      20
+    float32  bottom-up   96     92     90      top-down   43    154    569   (0.44, 1.7, 6.3 times)
+    bfloat16 bottom-up   62     60     60      top-down   31     92    328   (0.50, 1.6, 5.4 times)
+
+So 11 and 16 images a second, whoever is in them; top-down is slower from 3 people on.
 """
 
 import os

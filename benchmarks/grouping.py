@@ -8,13 +8,13 @@ opponents are `group_numpy`, one joint, limb and person after the other, and the
 All are checked to find every person, and the graph to find what NumPy finds to the last bit; then they run in turn in
 one process on 2 threads.
 
-Predicted: the graph takes less than 30 ms for 20 people, and is never slower than NumPy. Measured, least of 100 runs on
-2 virtual cores that several other programs shared:
+Predicted: the graph takes less than 30 ms for 20 people, and is never slower than NumPy. Measured, least of 30 runs on
+2 free virtual cores:
 
-    people   NumPy     published   graph     NumPy / graph
-         1    5.9 ms    5.6 ms      9.8 ms   0.6
-         5    8.2 ms    5.9 ms     10.4 ms   0.8
-        20   38 ms     35 ms       13.4 ms   2.9
+    people   NumPy     published   graph    NumPy / graph
+         1    5.6 ms    4.8 ms     7.1 ms   0.8
+         5    7.4 ms    5.5 ms     7.2 ms   1.0
+        20   18.2 ms   12.6 ms     8.6 ms   2.1
 
 One or two people are little work for NumPy, which looks only at the few cells that are peaks. The graph takes most of
 its time to find them: it has to pass over all 525,312 values of the heatmaps a dozen times, one operation after the

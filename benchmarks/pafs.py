@@ -9,18 +9,17 @@ TensorFlow graph and as one compiled by XLA. All draw by the same rule, are chec
 process on 2 threads. "fields" are part affinity fields by our own rule, for which a loop has to count people as well;
 "published" are those by the published rule, where the last person has a cell, which a loop does for nothing.
 
-Predicted, of loops by the published rule: XLA 10 times faster than "cells" and twice as fast as "windows". Measured in
-processor time on one thread, since the machine was busy, least of 5 runs, milliseconds a picture:
+Predicted, of loops by the published rule: XLA 10 times faster than "cells" and twice as fast as "windows". Measured,
+least of 10 runs on 2 free virtual cores, milliseconds a picture:
 
     people                  1                      5                      20
-    heatmaps   cells 0.50, XLA 0.05   cells 2.10, XLA 0.18   cells 7.0, XLA 0.45   (10, 12, 15 times)
-    fields     cells 0.58, XLA 0.17   cells 0.91, XLA 0.31   cells 3.2, XLA 0.76   (3.5, 3.0, 4.3 times)
-    published  cells 0.18, XLA 0.31   cells 0.53, XLA 0.53   cells 2.1, XLA 1.73   (0.6, 1.0, 1.2 times)
+    heatmaps   cells 0.45, XLA 0.05   cells 1.71, XLA 0.12   cells 6.5, XLA 0.30   (10, 15, 22 times)
+    fields     cells 0.50, XLA 0.10   cells 0.85, XLA 0.25   cells 3.0, XLA 0.60   (4.9, 3.4, 5.0 times)
+    published  cells 0.15, XLA 0.21   cells 0.50, XLA 0.34   cells 1.9, XLA 1.05   (0.7, 1.5, 1.8 times)
 
-Against "windows": 8 to 11, 4 to 8 and 1 to 2 times. This script, by the clock and beside other work, gave 15 to 33,
-3 to 12 and 0.9 to 1.1 times "cells". The prediction holds for heatmaps alone. A loop visits only the few dozen cells
-round a limb, where ours asks all 2116, so the loop is as quick by the published rule; ours also has to find the last
-person there.
+Against "windows": 8 to 15, 6 to 10 and 1 to 3 times. The prediction holds for heatmaps alone. A loop visits only the few
+dozen cells round a limb, where ours asks all 2116, so by the published rule the two are close; ours also has to find the
+last person there.
 """
 
 import os

@@ -17,9 +17,9 @@ least of 10 runs on 2 free virtual cores, milliseconds a picture:
     fields     cells 0.50, XLA 0.10   cells 0.85, XLA 0.25   cells 3.0, XLA 0.60   (4.9, 3.4, 5.0 times)
     published  cells 0.15, XLA 0.21   cells 0.50, XLA 0.34   cells 1.9, XLA 1.05   (0.7, 1.5, 1.8 times)
 
-Against "windows": 8 to 15, 6 to 10 and 1 to 3 times. The prediction holds for heatmaps alone. A loop visits only the few
-dozen cells round a limb, where ours asks all 2116, so by the published rule the two are close; ours also has to find the
-last person there.
+Against "windows": 8 to 15, 6 to 10 and 1 to 3 times. The prediction holds for heatmaps alone. A loop visits only the
+few dozen cells round a limb, where ours asks all 2116, so by the published rule the two are close; ours also has to
+find the last person there.
 """
 
 import os

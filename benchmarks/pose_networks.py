@@ -12,10 +12,10 @@ training about even with plain Keras in float32 and 1.5 times in bfloat16, where
 Got, on 2 cores with bfloat16 vectors but no AMX, batches of 2, partly beside other work: SimpleBaseline-50 as fast as
 plain Keras in float32 (forward 0.99, training 1.08), 1.05 and 1.64 times in bfloat16; HRNet-W32 0.95 and 1.01 times in
 float32, 1.28 times (forward) in bfloat16; 1.07 to 1.26 times PyTorch where nothing disturbed it. Hourglass-2 forward
-1.01 times plain and 1.57 times PyTorch in float32. Lightweight OpenPose at 256 x 456, undisturbed: forward 1.13 times plain and 1.11 times
-PyTorch in float32, 1.23 and 1.01 times in bfloat16; training 1.13 and 1.23, 1.37 and 1.23 times. What is not listed was
-not measured undisturbed. Folding norms gains
-little here: a plain graph's norm is fused into the convolution by TensorFlow's own optimizer as well.
+1.01 times plain and 1.57 times PyTorch in float32. Lightweight OpenPose at 256 x 456, undisturbed: forward 1.13 times
+plain and 1.11 times PyTorch in float32, 1.23 and 1.01 times in bfloat16; training 1.13 and 1.23, 1.37 and 1.23 times.
+What is not listed was not measured undisturbed. Folding norms gains little here: a plain graph's norm is fused into the
+convolution by TensorFlow's own optimizer as well.
 """
 
 from unittest import mock

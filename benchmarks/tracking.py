@@ -24,8 +24,8 @@ besides. Got, in 1126 frames, for true poses and for those of the network that t
     boxes              171      9437         671      1059
     people found      3087                  1957  (of 3432)
 
-Of the published switches on true poses 314 follow a frame in which the person was missing, of ours 15, and 9 of these an
-absence of more than the second for which an identity is kept. With people expected where they were, not moved on at
+Of the published switches on true poses 314 follow a frame in which the person was missing, of ours 15, and 9 of these
+an absence of more than the second for which an identity is kept. With people expected where they were, not moved on at
 their speed, ours had 48. The rule was chosen on these videos. What the network finds comes and goes, in parts, and with
 people where there are none: a better network is worth more there than a better tracker.
 """

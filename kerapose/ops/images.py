@@ -135,11 +135,14 @@ def resize_cubic(maps, size):
         raise ValueError(f"maps must be [..., h, w, C], got {tuple(maps.shape)}; give a single map an axis of one.")
     maps = ops.cast(maps, "float32")
     *batch, height, width, channels = ops.shape(maps)
+    # What differs from the first cell is enlarged: a level map stays level to the last bit, without peaks of rounding.
+    first = maps[..., :1, :1, :]
+    maps = maps - first
     # The width first, while there are few rows; then the height, with all columns and channels in one product.
     maps = ops.matmul(_cubic_matrix(width, size[1]), maps)  # [..., h, W, C]
     maps = ops.reshape(maps, (*batch, height, size[1] * channels))
     maps = ops.matmul(_cubic_matrix(height, size[0]), maps)  # [..., H, W * C]
-    return ops.reshape(maps, (*batch, size[0], size[1], channels))
+    return ops.reshape(maps, (*batch, size[0], size[1], channels)) + first
 
 
 def pad_to_stride(image, stride=8, value=0.0, min_width=0):

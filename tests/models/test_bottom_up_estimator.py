@@ -214,6 +214,13 @@ def test_one_keypoint_is_nobody():
     assert found["count"] == 0 and not np.any(found["keypoints"])
 
 
+@pytest.mark.parametrize("grey", [60, 101, 255])
+def test_maps_of_one_level_are_nobody(grey):
+    """Not even where fields join anything: enlarging makes no peaks of rounding."""
+    estimator = models.BottomUpEstimator(seeing_network(), EDGES, None, normalization=PLAIN)
+    assert estimator(np.full((96, 120, 3), grey, "uint8"))["num_found"] == 0  # whole cells: no padding
+
+
 def test_a_missing_keypoint_is_at_zero():
     network, size = seeing_network(), (150, 281)
     edges = ((0, 1), (0, 2), (1, 3))  # and a fourth, of a colour that does not exist

@@ -266,6 +266,12 @@ def test_resize_cubic_equals_the_loop_and_opencv(old, new):
     np.testing.assert_allclose(resized, expected, atol=1e-4)
 
 
+def test_resize_cubic_leaves_level_maps_level():
+    levels = np.float32([0.1, 1 / 3, 0.7, 1e-3, 12.345])
+    resized = images.resize_cubic(np.broadcast_to(levels, (2, 9, 7, 5)), (36, 28))
+    np.testing.assert_array_equal(resized, np.broadcast_to(levels, (2, 36, 28, 5)))
+
+
 def test_resize_cubic_of_other_types_and_many_maps():
     pictures = random_images((2, 3, 6, 5, 1))
     resized = np.asarray(images.resize_cubic(pictures, (11, 8)))

@@ -306,6 +306,47 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         return {name: getattr(self, name) for name in names}
 
 
+def set_decay_epochs(config, recipe, given):
+    """Epochs done when the learning rate falls: those that were given, else the recipe's in proportion to the epochs.
+
+    Args:
+        config: dict with "epochs" and "decay_epochs".
+        recipe: dict with those that the recipe has.
+        given: the flags that were given.
+
+    Returns:
+        The configuration with "decay_epochs".
+
+    Raises:
+        ValueError: if one that was given comes when all is done.
+    """
+    if "decay_epochs" not in given:
+        share = config["epochs"] / recipe["epochs"]
+        return config | {"decay_epochs": [max(1, round(epoch * share)) for epoch in recipe["decay_epochs"]]}
+    late = [epoch for epoch in config["decay_epochs"] if epoch >= config["epochs"]]
+    if late:
+        raise ValueError(
+            f"Each of --decay_epochs is less than the {config['epochs']} of --epochs, got {late[0]}; leave it out."
+        )
+    return config
+
+
+def make_schedule(config, steps, factor):
+    """The learning rate by step, of `steps` an epoch: after a rise half a cosine, or a fall by a factor at some epochs.
+
+    Args:
+        config: dict of "learning_rate", "epochs", "warmup_epochs", "decay_epochs", and "schedule": "cosine", "step",
+            or another, by which it stays.
+        steps: of an epoch.
+        factor: by which it falls.
+    """
+    warmup = round(config["warmup_epochs"] * steps)
+    if config["schedule"] == "cosine":
+        return cosine_decay(config["learning_rate"], config["epochs"] * steps, warmup)
+    falls = config["decay_epochs"] if config["schedule"] == "step" else []
+    return StepDecay(config["learning_rate"], [epoch * steps for epoch in falls], factor, warmup)
+
+
 def cosine_decay(peak, total_steps, warmup_steps):
     """The learning rate of half a cosine from a peak to 0, after a linear rise from 0."""
     return keras.optimizers.schedules.CosineDecay(

@@ -189,23 +189,11 @@ def resolve(config):
     phases, done = [], 0
     for number, count in enumerate(refinements):
         planned = recipe["phases"][min(number, len(recipe["phases"]) - 1)]
-        phases.append(make_phase(planned, given) | {"refinements": count, "epochs_before": done})
+        phase = planned | {key: given[key] for key in OF_PHASES if key in given}
+        phase = common.set_decay_epochs(phase, planned, given)  # in proportion to the epochs of the phase
+        phases.append(phase | {"refinements": count, "epochs_before": done})
         done += phases[-1]["epochs"]
     return config | {"phases": phases}
-
-
-def make_phase(planned, given):
-    """A phase of a recipe with the values of flags that were given, and the drops in proportion to the epochs."""
-    phase = planned | {key: given[key] for key in OF_PHASES if key in given}
-    if "decay_epochs" not in given:
-        share = phase["epochs"] / planned["epochs"]
-        return phase | {"decay_epochs": [max(1, round(epoch * share)) for epoch in planned["decay_epochs"]]}
-    late = [epoch for epoch in phase["decay_epochs"] if epoch >= phase["epochs"]]
-    if late:
-        raise ValueError(
-            f"Each of --decay_epochs is less than the {phase['epochs']} of --epochs, got {late[0]}; leave it out."
-        )
-    return phase
 
 
 def choose_skeleton(name, skeleton):
@@ -294,7 +282,7 @@ def make_model(config, target, phase, start, steps, strategy):
         model = keras.Model(inputs, keras.ops.stack(stages, axis=1))
         model.network = network
         optimizer = common.AdamL2(
-            make_schedule(config, phase, steps),
+            common.make_schedule(config | phase, steps, config["decay_factor"]),
             epsilon=1e-8,  # PyTorch's
             **weight_groups(network.trainable_weights, config),
         )
@@ -322,15 +310,6 @@ def weight_groups(variables, config):
         if name == "beta":
             rates[variable.path] = config["bias_rate"]
     return {"l2": l2, "rates": rates}
-
-
-def make_schedule(config, phase, steps):
-    """The learning rate of a phase by step."""
-    warmup = round(config["warmup_epochs"] * steps)
-    if config["schedule"] == "cosine":
-        return common.cosine_decay(phase["learning_rate"], phase["epochs"] * steps, warmup)
-    boundaries = [epoch * steps for epoch in phase["decay_epochs"]]
-    return common.StepDecay(phase["learning_rate"], boundaries, config["decay_factor"], warmup)
 
 
 def prepare(splits, skeleton, target, config):

@@ -198,15 +198,7 @@ def resolve(config):
     config |= {side: given.get(side, shape[i]) for i, side in enumerate(("image_height", "image_width"))}
     if "sigma_px" not in given:
         config["sigma_px"] *= config["image_height"] / image_shape(config["model"], recipe["variant"])[0]
-    if "decay_epochs" not in given:
-        share = config["epochs"] / recipe["epochs"]
-        config["decay_epochs"] = [max(1, round(epoch * share)) for epoch in recipe["decay_epochs"]]
-    late = [epoch for epoch in config["decay_epochs"] if epoch >= config["epochs"]]
-    if late and "decay_epochs" in given:
-        raise ValueError(
-            f"Each of --decay_epochs is less than the {config['epochs']} of --epochs, got {late[0]}; leave it out."
-        )
-    return config
+    return common.set_decay_epochs(config, recipe, given)
 
 
 def image_shape(model, variant):
@@ -291,8 +283,9 @@ def make_model(config, num_joints, steps):
             inputs = keras.Input(network.input_shape[1:])
             model = keras.Model(inputs, network(inputs))
         model.network = network
+        schedule = common.make_schedule(config, steps, config["decay_factor"])
         model.compile(
-            keras.optimizers.Adam(make_schedule(config, steps), epsilon=1e-8),  # PyTorch's
+            keras.optimizers.Adam(schedule, epsilon=1e-8),  # PyTorch's
             make_loss(config, num_joints),
             weighted_metrics=[metrics.HeatmapPCK(published=False, name="pck")],
         )
@@ -319,15 +312,6 @@ def make_loss(config, num_joints):
     if config["ohkm"] > num_joints:
         raise ValueError(f"--ohkm is at most the number of joints, {num_joints}, got {config['ohkm']}; give fewer.")
     return losses.JointsOHKM(config["ohkm"], factor) if config["ohkm"] else losses.JointsMSE(factor)
-
-
-def make_schedule(config, steps):
-    """The learning rate by step."""
-    warmup = round(config["warmup_epochs"] * steps)
-    if config["schedule"] == "cosine":
-        return common.cosine_decay(config["learning_rate"], config["epochs"] * steps, warmup)
-    boundaries = [epoch * steps for epoch in config["decay_epochs"]]
-    return common.StepDecay(config["learning_rate"], boundaries, config["decay_factor"], warmup)
 
 
 def train(model, splits, skeleton, config, workdir, steps):

@@ -103,14 +103,7 @@ def resolve(config, recipes):
     given = {key: value for key, value in config.items() if value is not None}
     recipe = recipes[name]
     config = config | recipe | given | {"recipe": name}
-    if "decay_epochs" not in given:
-        share = config["epochs"] / recipe["epochs"]
-        config["decay_epochs"] = [max(1, round(epoch * share)) for epoch in recipe["decay_epochs"]]
-    late = [epoch for epoch in config["decay_epochs"] if epoch >= config["epochs"]]
-    if late and "decay_epochs" in given:
-        raise ValueError(
-            f"Each of --decay_epochs is less than the {config['epochs']} of --epochs, got {late[0]}; leave it out."
-        )
+    config = common.set_decay_epochs(config, recipe, given)
     if config["size"] and config["size"] % 4:
         raise ValueError(
             f"--size is a multiple of 4, since heatmaps have a quarter of it, got {config['size']}; give "
@@ -274,20 +267,11 @@ def compile_model(model, num_classes, config, steps):
 
 def make_optimizer(config, steps):
     """SGD with momentum and L2, or Adam with decoupled weight decay; all gradients together are clipped."""
-    schedule, decay = make_schedule(config, steps), config["weight_decay"]
+    schedule, decay = common.make_schedule(config, steps, factor=0.1), config["weight_decay"]
     if config["optimizer"] == "adamw":
         # Without a decay no decay: Keras would trace the schedule once more for every weight.
         return keras.optimizers.Adam(schedule, weight_decay=decay or None, global_clipnorm=config["clip_norm"])
     return common.SGDL2(schedule, momentum=config["momentum"], l2=decay, global_clipnorm=config["clip_norm"])
-
-
-def make_schedule(config, steps):
-    """The learning rate by step."""
-    warmup = round(config["warmup_epochs"] * steps)
-    if config["schedule"] == "cosine":
-        return common.cosine_decay(config["learning_rate"], config["epochs"] * steps, warmup)
-    falls = config["decay_epochs"] if config["schedule"] == "step" else []
-    return common.StepDecay(config["learning_rate"], [epoch * steps for epoch in falls], warmup_steps=warmup)
 
 
 def train(make_network, splits, skeleton, class_names, config, folder, board=pictures.VideoBoard):

@@ -1,9 +1,9 @@
 """The whole way from an image of any size to every person in it: one pass of a network, its fields, their grouping."""
 
 import keras
-import numpy as np
 from keras import ops
 
+from kerapose.models.network import plain_arguments
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import grouping
 from kerapose.ops import images as image_ops
@@ -73,8 +73,9 @@ class BottomUpEstimator(keras.Model):
         self.upsample = upsample
         self.max_people = max_people
         self.max_peaks = max_peaks
-        self.normalization = _plain(image_ops.OPENPOSE_NORMALIZATION if normalization is None else normalization)
-        self.decoding = _plain({} if decoding is None else decoding)
+        normalization = image_ops.OPENPOSE_NORMALIZATION if normalization is None else normalization
+        self.normalization = plain_arguments(normalization)
+        self.decoding = plain_arguments(decoding)
         self._check()
         self.autocast = False  # pixels are not rounded to bfloat16
         self.built = True  # nothing has weights but the network
@@ -207,8 +208,3 @@ def _rounded(dividend, divisor):
 def _larger(first, second):
     """Of two sizes, which are plain numbers where they are known."""
     return max(first, second) if isinstance(first, int) and isinstance(second, int) else ops.maximum(first, second)
-
-
-def _plain(arguments):
-    """Keyword arguments as a configuration keeps them: arrays and tuples become lists of plain numbers."""
-    return {name: np.asarray(value).tolist() for name, value in arguments.items()}

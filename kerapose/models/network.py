@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+import numpy as np
 
 
 class Network(keras.Model):
@@ -87,3 +88,8 @@ class Network(keras.Model):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def plain_arguments(arguments):
+    """Keyword arguments, None for none, as a configuration keeps them: arrays and tuples become lists of numbers."""
+    return {name: np.asarray(value).tolist() for name, value in (arguments or {}).items()}

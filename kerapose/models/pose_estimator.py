@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerapose.models.network import plain_arguments
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import heatmaps as heatmap_ops
 from kerapose.ops import images as image_ops
@@ -66,8 +67,8 @@ class PoseEstimator(keras.Model):
         self.flip_test = flip_test
         self.shift = codec in SHIFTED_CODECS if shift is None else shift
         self.box_padding = box_padding
-        self.normalization = _plain(normalization)
-        self.decoding = _plain(decoding)
+        self.normalization = plain_arguments(normalization)
+        self.decoding = plain_arguments(decoding)
         self.max_batch = max_batch
         self._check()
         self.image_size = tuple(network.input_shape[1:3])
@@ -219,12 +220,3 @@ class PoseEstimator(keras.Model):
     def from_config(cls, config):
         network = keras.saving.deserialize_keras_object(config.pop("network"))
         return cls(network, **config)
-
-
-def _plain(arguments):
-    """Keyword arguments as a configuration keeps them: arrays and lists become lists of plain numbers."""
-    arguments = {} if arguments is None else dict(arguments)
-    return {
-        name: np.asarray(value).tolist() if isinstance(value, list | tuple | np.ndarray) else value
-        for name, value in arguments.items()
-    }

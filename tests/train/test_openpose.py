@@ -441,7 +441,7 @@ def test_no_flag_means_the_small_recipe_and_flags_hold_for_every_phase():
 
 def test_the_learning_rate_of_a_phase_falls_as_published():
     config = resolved()
-    schedule = openpose.make_schedule(config, config["phases"][2], steps=10)
+    schedule = common.make_schedule(config | config["phases"][2], steps=10, factor=config["decay_factor"])
     rates = [float(schedule(step)) for step in (0, 999, 1000, 2000, 2600)]
     assert rates == pytest.approx([4e-5, 4e-5, 4e-5 * 0.333, 4e-5 * 0.333**2, 4e-5 * 0.333**3], rel=1e-5)
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from kerapose import models
 from kerapose.layers import ConvNorm
 from kerapose.models import slowonly
-from train import rgbpose, video_clips
+from train import common, rgbpose, video_clips
 
 EPOCHS = {"rgb": 8, "pose": 5, "both": 4}
 SHAPES = {"rgb": (4, 48, 48, 3), "pose": (16, 12, 12, 17)}
@@ -245,7 +245,7 @@ def test_every_network_has_its_own_published_training():
         stage = rgbpose.stage(config, modality)
         names = ("batch_size", "epochs", "learning_rate", "weight_decay", "schedule")
         assert tuple(stage[name] for name in names) == values
-    rate = video_clips.make_schedule(rgbpose.stage(config, "both"), steps=100)
+    rate = common.make_schedule(rgbpose.stage(config, "both"), steps=100, factor=0.1)
     np.testing.assert_allclose([rate(step) for step in (0, 1199, 1200, 1600)], [7.5e-3, 7.5e-3, 7.5e-4, 7.5e-5])
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerapose import metrics, visualize
-from kerapose.data import crops, tracks
+from kerapose.data import annotated, crops, tracks
 from kerapose.data import people as people_data
 from kerapose.ops import boxes, heatmaps, images
 from train import common
@@ -317,7 +317,7 @@ def some_images(dataset):
     chosen = dataset.shard(max(1, count // NUM_IMAGES), 0).take(NUM_IMAGES)
 
     def decode(element):
-        return {name: element[name] for name in ("keypoints", "visibility")} | {"image": crops.decoded(element)}
+        return {name: element[name] for name in ("keypoints", "visibility")} | {"image": annotated.decoded(element)}
 
     return list(chosen.map(decode).as_numpy_iterator())
 

@@ -15,37 +15,22 @@ person is warped once, from the image to the crop. Shuffling keeps the encoded i
 memory, once for all people of an image, and nothing of images that are read by their paths.
 """
 
-import pathlib
 import weakref
 
 import numpy as np
 import tensorflow as tf
-import tensorflow_datasets as tfds
 from absl import logging
 
-from kerapose.data import coco, order, prepared
-from kerapose.data import images as image_files
+from kerapose.data import annotated, coco, order, prepared
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import heatmaps as heatmap_ops
-from kerapose.ops import images as image_ops
 
 NotPreparedError = prepared.NotPreparedError
-IMAGE_FIELDS = ("image", "path", "pixels")  # one of them
-VISIBILITIES = (0, 1, 2)  # not labelled, occluded, visible
-PIXEL_SHAPE = (-1, -1, 3)  # any height and width
-SHUFFLE_BUFFER = 4096  # people; 0.3 GB of COCO's images
+BadDataError = annotated.BadDataError
 HALF_BODY_JOINTS = 8  # only people with more labelled ones than this are cut in half, as published
 NUM_UNIFORMS = 9  # random numbers of an augmentation, beside two of a normal distribution
 
 _trainable_datasets = weakref.WeakSet()
-
-
-class BadDataError(ValueError):
-    """Images or annotations that a network could not be trained on; `names` are the images', for `skip`."""
-
-    def __init__(self, message, names):
-        super().__init__(message)
-        self.names = tuple(names)
 
 
 # ---------------------------------------- sources
@@ -67,7 +52,7 @@ def from_tfds(name, split, data_dir=None):
     Example:
         >>> dataset, skeleton = from_tfds("puppets/images", "train")
     """
-    records, skeleton = read_records(name, split, data_dir)
+    records, skeleton = annotated.read_records(name, split, data_dir)
     return records.flat_map(_people_of_record), skeleton
 
 
@@ -93,14 +78,14 @@ def from_coco(annotation_file, image_dir, skeleton=None, category=None, detectio
     Example:
         >>> dataset, skeleton = from_coco("person_keypoints_val2017.json", "val2017")
     """
-    image_dir = image_folder(image_dir)
+    image_dir = annotated.image_folder(image_dir)
     if detections is None:
         fields, skeleton = coco.read_people(annotation_file, skeleton, category)
     else:
         fields, skeleton = coco.read_detections(detections, annotation_file, skeleton, category, min_score)
     fields["path"] = np.array([str(image_dir / name) for name in fields["name"]], object)
     fields["head_size"] = np.zeros(len(fields["path"]))
-    return tf.data.Dataset.from_tensor_slices(as_tensors(fields, skeleton)), skeleton
+    return tf.data.Dataset.from_tensor_slices(annotated.as_tensors(fields, skeleton)), skeleton
 
 
 def from_arrays(
@@ -150,9 +135,9 @@ def from_arrays(
         visibility = None
     if image_ids is None:
         firsts = {}
-        keys = [str(image) if is_path(image) else id(image) for image in images]
+        keys = [str(image) if annotated.is_path(image) else id(image) for image in images]
         image_ids = [firsts.setdefault(key, i) for i, key in enumerate(keys)]
-    are_paths = count > 0 and is_path(images[0])
+    are_paths = count > 0 and annotated.is_path(images[0])
     fields = {
         "keypoints": keypoints,
         "visibility": 2 * np.any(keypoints != 0, axis=-1) if visibility is None else visibility,
@@ -164,27 +149,8 @@ def from_arrays(
         "person_id": np.arange(count) if person_ids is None else person_ids,
         "name": [str(n) for n in (names if names is not None else images if are_paths else image_ids)],
     }
-    people = tf.data.Dataset.from_tensor_slices(as_tensors(fields, skeleton, count))
-    return tf.data.Dataset.zip(people, shared_images(images)).map(lambda person, image: person | image)
-
-
-def read_records(name, split, data_dir=None):
-    """The records of a prepared TFDS dataset of images, their files not decoded, and its skeleton: see `from_tfds`."""
-    builder = prepared.find(name, split, data_dir)
-    metadata = builder.info.metadata or {}
-    if "people" not in builder.info.features or "skeleton" not in metadata:
-        raise ValueError(f"{name} must hold images with people and say their skeleton, it does not; use another.")
-    decoders = {"image": tfds.decode.SkipDecoding()}
-    records = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
-    return records, prepared.skeleton_of(metadata["skeleton"])
-
-
-def image_folder(path):
-    """The folder of the images of a COCO file, as a `Path`."""
-    path = pathlib.Path(path)
-    if not path.is_dir():
-        raise FileNotFoundError(f"image_dir must be a folder, got {path}; give the one that holds the images.")
-    return path
+    people = tf.data.Dataset.from_tensor_slices(annotated.as_tensors(fields, skeleton, count))
+    return tf.data.Dataset.zip(people, annotated.shared_images(images)).map(lambda person, image: person | image)
 
 
 def _people_of_record(record):
@@ -199,74 +165,7 @@ def _people_of_record(record):
     return tf.data.Dataset.range(tf.shape(people["id"], tf.int64)[0]).map(person)
 
 
-def as_tensors(fields, skeleton, count=None):
-    """Arrays of N people in the types and shapes of elements."""
-    count = len(fields["box"]) if count is None else count
-    shapes = {"keypoints": (skeleton.num_keypoints, 2), "visibility": (skeleton.num_keypoints,), "box": (4,)}
-    types = {"visibility": "int32", "is_crowd": "bool", "image_id": "int64", "person_id": "int64"}
-    tensors = {}
-    for key, value in fields.items():
-        shape = (count, *shapes.get(key, ()))
-        if np.shape(value) != shape:
-            raise ValueError(
-                f"{key} of {count} people with the keypoints of {skeleton.name} has the shape {shape}, got "
-                f"{np.shape(value)}; reshape it, or give the skeleton that the keypoints were made with."
-            )
-        if key == "visibility":
-            value = np.where(np.isin(value, VISIBILITIES), value, -1)  # what is none of them stays wrong as an int
-        is_text = key in ("name", "path")
-        tensors[key] = tf.constant(list(value), tf.string) if is_text else np.asarray(value, types.get(key, "float32"))
-    return tensors
-
-
-def shared_images(images):
-    """A dataset of what images are read from; an object that comes again is not copied."""
-    made = {}
-    for image in images:
-        if id(image) not in made:
-            made[id(image)] = _image_fields(image)
-    if not made:
-        return tf.data.Dataset.from_tensor_slices({"image": tf.constant([], tf.string)})
-    first = next(iter(made.values()))
-    if any(set(fields) != set(first) for fields in made.values()):
-        raise ValueError("Images must be all paths, all bytes or all arrays, got a mixture; read or encode some.")
-    if "path" in first:
-        return tf.data.Dataset.from_tensor_slices({"path": [str(image) for image in images]})
-    return tf.data.experimental.from_list([made[id(image)] for image in images])
-
-
-def is_path(image):
-    return isinstance(image, str | pathlib.Path)
-
-
-def _image_fields(image):
-    if is_path(image):
-        return {"path": str(image)}
-    if isinstance(image, bytes):
-        return {"image": tf.constant(image)}
-    image = np.asarray(image)
-    if image.ndim == 3 and image.shape[2] == 1:
-        image = image[..., 0]
-    if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (3, 4))):
-        raise ValueError(
-            f"Images are uint8 [H, W, 3], [H, W, 4] or [H, W], got {image.dtype} {list(image.shape)}; convert them."
-        )
-    image = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image[..., :3]
-    return {"pixels": tf.constant(image)}
-
-
 # ---------------------------------------- what is in a dataset
-def decoded(element):
-    """The image of an element: [H, W, 3] uint8 RGB, upright."""
-    if "pixels" in element:
-        return element["pixels"]
-    return _decode(tf.io.read_file(element["path"]) if "path" in element else element["image"])
-
-
-@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-def _decode(encoded):
-    """`data.images.decode`, whose graph is larger than the rest of a pipeline, made once for all pipelines."""
-    return image_files.decode(encoded)
 
 
 def trainable(dataset, skeleton):
@@ -293,17 +192,18 @@ def trainable(dataset, skeleton):
     if dataset in _trainable_datasets:
         return dataset
     people = annotations(dataset, skeleton)
-    raise_unsound(unsound(people), people["name"])
+    annotated.raise_unsound(annotated.unsound(people), people["name"])
     reasons = _untrainable(people)
     keep = ~np.any(list(reasons.values()), axis=0)
     if not keep.any():
         raise ValueError(
-            f"A dataset has at least one person to learn from, got {len(keep)} people, {counted(reasons)}; check the "
-            "split and its annotations."
+            f"A dataset has at least one person to learn from, got {len(keep)} people, {annotated.counted(reasons)}; "
+            "check the split and its annotations."
         )
     if not keep.all():
-        logging.info("%d of %d people are left out of training: %s.", (~keep).sum(), len(keep), counted(reasons))
-    dataset = kept(dataset, keep)
+        counted = annotated.counted(reasons)
+        logging.info("%d of %d people are left out of training: %s.", (~keep).sum(), len(keep), counted)
+    dataset = annotated.kept(dataset, keep)
     _trainable_datasets.add(dataset)
     return dataset
 
@@ -322,8 +222,8 @@ def annotations(dataset, skeleton):
     Raises:
         ValueError: if the dataset is empty or has other keypoints than the skeleton.
     """
-    check_keypoints(dataset, skeleton)
-    batches = list(dataset.map(without_image).batch(1024).as_numpy_iterator())
+    annotated.check_keypoints(dataset, skeleton)
+    batches = list(dataset.map(annotated.without_image).batch(1024).as_numpy_iterator())
     if not batches:
         raise ValueError("A dataset has at least one person, got none; check the split and how it was prepared.")
     people = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
@@ -353,16 +253,16 @@ def check(dataset, skeleton):
         ...     dataset = skip(dataset, error.names)
     """
     people = annotations(dataset, skeleton)
-    problems = unsound(people)
+    problems = annotated.unsound(people)
     _, firsts = np.unique(people["image_id"], return_index=True)
     is_first = np.zeros(len(people["box"]), bool)
     is_first[firsts] = True
-    sizes = dict(zip(people["image_id"][is_first].tolist(), image_sizes(dataset, is_first), strict=True))
+    sizes = dict(zip(people["image_id"][is_first].tolist(), annotated.image_sizes(dataset, is_first), strict=True))
     sizes = np.array([sizes[image_id] for image_id in people["image_id"].tolist()])  # [N, 2], 0 where unreadable
     unreadable = sizes[:, 0] == 0
     learnt = ~np.any(list(_untrainable(people).values()), axis=0)
-    problems["with a box outside of the image"] = is_outside(people["box"], sizes) & learnt & ~unreadable
-    raise_unsound(problems, people["name"], people["name"][is_first & unreadable])
+    problems["with a box outside of the image"] = annotated.is_outside(people["box"], sizes) & learnt & ~unreadable
+    annotated.raise_unsound(problems, people["name"], people["name"][is_first & unreadable])
     if not learnt.any():
         trainable(dataset, skeleton)  # which says why
     return len(learnt)
@@ -382,9 +282,9 @@ def skip(dataset, names):
         ValueError: naming those that the dataset does not have.
     """
     names = {str(name) for name in names}
-    keep = has_no_name_of(dataset, names)
+    keep = annotated.has_no_name_of(dataset, names)
     logging.info("%d people in %d images are left out, as asked.", (~keep).sum(), len(names))
-    return kept(dataset, keep)
+    return annotated.kept(dataset, keep)
 
 
 # ---------------------------------------- batches
@@ -453,7 +353,7 @@ def training(
     """
     people = trainable(dataset, skeleton)
     image_size, heatmap_size = _sizes(image_size, heatmap_size)
-    finish = finisher(normalization, color_jitter)
+    finish = annotated.finisher(normalization, color_jitter)
     place = _random_placement(
         skeleton,
         image_size,
@@ -481,13 +381,13 @@ def training(
         matrices, targets, weights = prepare(
             people["box"], people["keypoints"], people["visibility"], uniforms, normals
         )
-        crops, _ = cut(people, matrices, image_size)
+        crops, _ = annotated.cut(people, matrices, image_size)
         return finish(crops, uniforms[:, -3:]), targets, weights
 
     if shuffle_buffer is None and "image" in people.element_spec:
-        shuffle_buffer = SHUFFLE_BUFFER
+        shuffle_buffer = annotated.SHUFFLE_BUFFER
     elements = order.shuffled_endlessly(people, seed, first_step * batch_size, shuffle_buffer)
-    batches = with_handles(elements).batch(batch_size, drop_remainder=True).enumerate(first_step)
+    batches = annotated.with_handles(elements).batch(batch_size, drop_remainder=True).enumerate(first_step)
     return batches.map(augment, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
@@ -558,18 +458,18 @@ def evaluation(
         >>> for batch in evaluation(dataset, skeleton):
         ...     keypoints, scores = estimator.from_crops(batch["crop"], batch["matrix"])
     """
-    check_keypoints(dataset, skeleton)
+    annotated.check_keypoints(dataset, skeleton)
     image_size, _ = _sizes(image_size, image_size)
-    finish = finisher(normalization, 0.0)
+    finish = annotated.finisher(normalization, 0.0)
 
     def prepare(people):
         regions = box_ops.crop_region(people["box"], image_size[1] / image_size[0], box_padding)
         matrices = box_ops.affine(*regions, image_size, udp=udp)
-        crops, _ = cut(people, matrices, image_size)
+        crops, _ = annotated.cut(people, matrices, image_size)
         crops = finish(crops, tf.zeros((tf.shape(matrices)[0], 3)))
-        return without_image(people) | {"crop": crops, "matrix": matrices}
+        return annotated.without_image(people) | {"crop": crops, "matrix": matrices}
 
-    return with_handles(dataset).batch(batch_size).map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return annotated.with_handles(dataset).batch(batch_size).map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
 def _random_placement(
@@ -608,67 +508,6 @@ def _random_placement(
 
 
 # ---------------------------------------- pixels
-def with_handles(dataset):
-    """Elements that can be batched: handles stand for images that are in memory as pixels, which are not copied."""
-
-    def wrap(element):
-        empty = tf.raw_ops.EmptyTensorList(element_shape=PIXEL_SHAPE, max_num_elements=1, element_dtype=tf.uint8)
-        return element | {"pixels": tf.raw_ops.TensorListPushBack(input_handle=empty, tensor=element["pixels"])}
-
-    return dataset.map(wrap) if "pixels" in dataset.element_spec else dataset
-
-
-def cut(batch, matrices, image_size):
-    """Cuts one crop out of each image of a batch of elements; those in a row who share an image share its decoding.
-
-    Args:
-        batch: elements, of which only the images count.
-        matrices: [B, 2, 3], from pixels of the image to pixels of the crop.
-        image_size: (height, width) of the crops.
-
-    Returns:
-        crops [B, H, W, 3] float32, 0 .. 255, black outside of the image, and sizes [B, 2] int32 of the images.
-    """
-    count = tf.shape(matrices)[0]
-    if "pixels" in batch:
-        shared = tf.zeros(count, tf.bool)
-    else:
-        hashes = tf.strings.to_hash_bucket_fast(batch["path" if "path" in batch else "image"], 2**63 - 1)
-        shared = tf.concat([[False], hashes[1:] == hashes[:-1]], axis=0)
-
-    def step(i, image, crops, sizes):
-        image = tf.cond(shared[i], lambda: image, lambda: _image_of(batch, i))
-        crops = crops.write(i, image_files.crop(image, matrices[i], image_size))
-        return i + 1, image, crops, sizes.write(i, tf.shape(image)[:2])
-
-    crops = tf.TensorArray(tf.float32, count, element_shape=(*image_size, 3))
-    start = (0, tf.zeros((0, 0, 3), tf.uint8), crops, tf.TensorArray(tf.int32, count, element_shape=(2,)))
-    invariants = (tf.TensorShape(()), tf.TensorShape((None, None, 3)), tf.TensorShape(None), tf.TensorShape(None))
-    *_, crops, sizes = tf.while_loop(lambda i, *_: i < count, step, start, invariants)
-    crops = tf.ensure_shape(crops.stack(), (matrices.shape[0], *image_size, 3))
-    return crops, tf.ensure_shape(sizes.stack(), (matrices.shape[0], 2))
-
-
-def _image_of(batch, i):
-    """The image of the i-th of a batch of elements."""
-    if "pixels" in batch:
-        return tf.raw_ops.TensorListGetItem(
-            input_handle=batch["pixels"][i], index=0, element_shape=PIXEL_SHAPE, element_dtype=tf.uint8
-        )
-    return decoded({key: batch[key][i] for key in ("image", "path") if key in batch})
-
-
-def finisher(normalization, color_jitter):
-    """A function of crops [B, H, W, 3] and random numbers [B, 3] that gives what the network sees."""
-    normalization = dict(normalization or {})
-
-    @tf.function(jit_compile=True)  # one pass over memory in place of many
-    def finish(crops, uniforms):
-        if color_jitter:
-            crops = image_ops.jitter(crops, uniforms, color_jitter)
-        return image_ops.normalize(crops, **normalization)
-
-    return finish
 
 
 def _weights(visibility):
@@ -687,46 +526,6 @@ def _sizes(image_size, heatmap_size):
 
 
 # ---------------------------------------- checks
-def without_image(element):
-    return {key: value for key, value in element.items() if key not in IMAGE_FIELDS}
-
-
-def check_keypoints(dataset, skeleton):
-    given = dataset.element_spec["keypoints"].shape[-2:]
-    if not given.is_compatible_with((skeleton.num_keypoints, 2)):
-        raise ValueError(
-            f"{skeleton.name} has {skeleton.num_keypoints} keypoints, got {list(given)} in the dataset; give the "
-            "skeleton that the keypoints were made with."
-        )
-
-
-def has_no_name_of(dataset, names):
-    """Whether the image of each element has none of a set of names, each of which some image must have: [N] bool."""
-    present = [name.decode() for name in dataset.map(lambda element: element["name"]).as_numpy_iterator()]
-    strangers = sorted(names - set(present))
-    if strangers:
-        raise ValueError(f"Images to skip are in the dataset, {coco.some(strangers)} are not; correct the names.")
-    return np.array([name not in names for name in present], bool)
-
-
-def kept(dataset, keep):
-    """The elements of a dataset for which an array [N] is true, and how many these are."""
-    if not keep.all():
-        dataset = tf.data.Dataset.zip(dataset, tf.data.Dataset.from_tensor_slices(keep))
-        dataset = dataset.filter(lambda _, is_kept: is_kept).map(lambda element, _: element)
-    return dataset.apply(tf.data.experimental.assert_cardinality(int(keep.sum())))
-
-
-def image_sizes(dataset, wanted):
-    """Height and width of the image of each element for which an array [N] is true, (0, 0) where it cannot be read."""
-    sizes, count = [], wanted.sum()
-    iterator = iter(kept(dataset, wanted).map(lambda element: tf.shape(decoded(element))[:2], tf.data.AUTOTUNE))
-    while len(sizes) < count:
-        try:
-            sizes.append(next(iterator).numpy())
-        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):  # the iterator goes on with the next one
-            sizes.append(np.zeros(2, "int32"))
-    return sizes
 
 
 def _untrainable(people):
@@ -737,44 +536,3 @@ def _untrainable(people):
         "without a labelled keypoint": ~(people["visibility"] > 0).any(axis=1),
         "without the area of a box": (width == 0) | (height == 0),
     }
-
-
-def unsound(people):
-    """What is wrong with annotations: {complaint: [N] bool}."""
-    finite = np.isfinite(people["keypoints"]).all(axis=(1, 2))
-    box, area = people["box"], people["area"]
-    with np.errstate(invalid="ignore"):  # NaN is counted as such
-        return {
-            "with a keypoint that is not finite": ~finite,
-            "with a box or an area that is not finite": ~(np.isfinite(box).all(axis=1) & np.isfinite(area)),
-            "with visibility other than 0, 1, 2": ~np.isin(people["visibility"], VISIBILITIES).all(axis=1),
-            "with a box whose right or bottom comes before its left or top": (box[:, 2:] < box[:, :2]).any(axis=1),
-            "with a negative area": area < 0,
-        }
-
-
-def is_outside(box, sizes):
-    """Whether boxes [N, 4] share nothing with images of (height, width) [N, 2]: [N] bool."""
-    left, top, right, bottom = box.T
-    return (left > sizes[:, 1] - 0.5) | (top > sizes[:, 0] - 0.5) | (right < -0.5) | (bottom < -0.5)
-
-
-def raise_unsound(problems, names, unreadable=()):
-    """Raises one error on all that is wrong, if there is something."""
-    complaints = [f"{len(unreadable)} images cannot be decoded ({coco.some(unreadable)})"] if len(unreadable) else []
-    bad = list(unreadable)
-    for complaint, wrong in problems.items():
-        if wrong.any():
-            complaints.append(f"{wrong.sum()} people {complaint} ({coco.some(dict.fromkeys(names[wrong]))})")
-            bad += names[wrong].tolist()
-    if complaints:
-        raise BadDataError(
-            f"Images can be read and annotations are sound, got {'; '.join(complaints)}; repair them, or leave their "
-            "images out with `skip(dataset, error.names)`.",
-            dict.fromkeys(bad),
-        )
-
-
-def counted(reasons):
-    """Why people are left out, and how many; somebody may be left out for two reasons."""
-    return ", ".join(f"{wrong.sum()} {reason}" for reason, wrong in reasons.items() if wrong.any())

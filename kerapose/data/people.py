@@ -25,13 +25,13 @@ import tensorflow as tf
 from absl import logging
 
 from kerapose import skeletons
-from kerapose.data import coco, crops, order
+from kerapose.data import annotated, coco, order, prepared
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import images as image_ops
 from kerapose.ops import pafs
 
-NotPreparedError = crops.NotPreparedError
-BadDataError = crops.BadDataError
+NotPreparedError = prepared.NotPreparedError
+BadDataError = annotated.BadDataError
 GREY = 128.0  # what lies outside of an image, 0 .. 255
 # What the published preparation of COCO asks of a main person: labelled keypoints, of a small skeleton half as many as
 # it has; pixels^2; distance to an earlier one, as a fraction of that one's width.
@@ -61,7 +61,7 @@ def from_tfds(name, split, data_dir=None):
     Example:
         >>> dataset, skeleton = from_tfds("puppets/groups", "train")
     """
-    records, skeleton = crops.read_records(name, split, data_dir)
+    records, skeleton = annotated.read_records(name, split, data_dir)
     return records.map(_element_of_record), skeleton
 
 
@@ -84,10 +84,10 @@ def from_coco(annotation_file, image_dir, skeleton=None, category=None):
     Example:
         >>> dataset, skeleton = from_coco("person_keypoints_val2017.json", "val2017")
     """
-    image_dir = crops.image_folder(image_dir)
+    image_dir = annotated.image_folder(image_dir)
     images, people, skeleton = coco.read_images(annotation_file, skeleton, category)
     people = {key: value for key, value in people.items() if key in PERSON_FIELDS}
-    people = crops.as_tensors(people | {"head_size": np.zeros(len(people["box"]))}, skeleton)
+    people = annotated.as_tensors(people | {"head_size": np.zeros(len(people["box"]))}, skeleton)
     images["path"] = np.array([str(image_dir / name) for name in images["name"]], object)
     return _with_people(images, people), skeleton
 
@@ -123,7 +123,7 @@ def from_arrays(images, people, skeleton, image_ids=None, names=None):
         if len(given) != count:
             raise ValueError(f"{what} must be one for each of the {count} images, got {len(given)}; give as many.")
     if names is None:
-        names = [image if crops.is_path(image) else i for image, i in zip(images, image_ids, strict=True)]
+        names = [image if annotated.is_path(image) else i for image, i in zip(images, image_ids, strict=True)]
     if len(np.unique(image_ids)) < count:
         raise ValueError("Every image has an id of its own, image_ids repeats some; number them.")
     arrays, first = [], 0
@@ -137,7 +137,7 @@ def from_arrays(images, people, skeleton, image_ids=None, names=None):
         "count": np.array([len(one["box"]) for one in arrays[:count]], "int64"),
     }
     dataset = _with_people(fields, {key: np.concatenate([one[key] for one in arrays]) for key in PERSON_FIELDS})
-    return tf.data.Dataset.zip(dataset, crops.shared_images(images)).map(lambda people, image: people | image)
+    return tf.data.Dataset.zip(dataset, annotated.shared_images(images)).map(lambda people, image: people | image)
 
 
 def _element_of_record(record):
@@ -181,7 +181,7 @@ def _person_arrays(fields, skeleton, name, first):
         "person_id": np.arange(first, first + count),
     } | {key: value for key, value in fields.items() if key not in ("keypoints", "box")}
     try:
-        return crops.as_tensors(complete, skeleton, count)
+        return annotated.as_tensors(complete, skeleton, count)
     except ValueError as error:
         raise ValueError(f"Image {name}: {error}") from None
 
@@ -216,14 +216,15 @@ def trainable(dataset, skeleton, min_keypoints=None, min_area=MIN_AREA, min_dist
     Paper: Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", ICPRAM 2019; its published
     preparation of COCO.
     """
-    crops.check_keypoints(dataset, skeleton)
+    annotated.check_keypoints(dataset, skeleton)
     if "main" in dataset.element_spec:
         return dataset
     people, images = _read(dataset, skeleton)
-    crops.raise_unsound(crops.unsound(people), people["name"])
+    annotated.raise_unsound(annotated.unsound(people), people["name"])
     is_main, reasons = _mains(people, images, skeleton, min_keypoints, min_area, min_distance)
     if not is_main.all():
-        logging.info("%d of %d people are no main ones: %s.", (~is_main).sum(), len(is_main), crops.counted(reasons))
+        counted = annotated.counted(reasons)
+        logging.info("%d of %d people are no main ones: %s.", (~is_main).sum(), len(is_main), counted)
     starts = np.cumsum(images["count"]) - images["count"]
     mains = np.flatnonzero(is_main) - np.repeat(starts, images["count"])[is_main]  # [samples], places in their images
     counts = np.bincount(np.repeat(np.arange(len(starts)), images["count"])[is_main], minlength=len(starts))
@@ -286,15 +287,16 @@ def check(dataset, skeleton):
         ...     dataset = skip(dataset, error.names)
     """
     people, images = _read(dataset, skeleton)
-    problems = crops.unsound(people)
-    sizes = np.array(crops.image_sizes(dataset, np.ones(len(images["count"]), bool)))  # [images, 2], 0 where unreadable
+    problems = annotated.unsound(people)
+    every = np.ones(len(images["count"]), bool)
+    sizes = np.array(annotated.image_sizes(dataset, every))  # [images, 2], 0 where unreadable
     unreadable = sizes[:, 0] == 0
     of_person = np.repeat(np.arange(len(sizes)), images["count"])
     with np.errstate(invalid="ignore"):  # NaN is counted as such
-        outside = crops.is_outside(people["box"], sizes[of_person])
+        outside = annotated.is_outside(people["box"], sizes[of_person])
     learnt = ~people["is_crowd"] & (people["visibility"] > 0).any(axis=1)
     problems["with a box outside of the image"] = outside & learnt & ~unreadable[of_person]
-    crops.raise_unsound(problems, people["name"], images["name"][unreadable])
+    annotated.raise_unsound(problems, people["name"], images["name"][unreadable])
     _mains(people, images, skeleton)  # which says whether there is somebody
     return len(people["box"])
 
@@ -312,15 +314,15 @@ def skip(dataset, names):
     Raises:
         ValueError: naming those that the dataset does not have.
     """
-    keep = crops.has_no_name_of(dataset, {str(name) for name in names})
+    keep = annotated.has_no_name_of(dataset, {str(name) for name in names})
     logging.info("%d images are left out, as asked.", (~keep).sum())
-    return crops.kept(dataset, keep)
+    return annotated.kept(dataset, keep)
 
 
 def _read(dataset, skeleton):
     """The people of all images, each with the id and name of the image; names and counts of people of the images."""
-    crops.check_keypoints(dataset, skeleton)
-    batches = list(dataset.map(crops.without_image).ragged_batch(IMAGES_AT_ONCE))
+    annotated.check_keypoints(dataset, skeleton)
+    batches = list(dataset.map(annotated.without_image).ragged_batch(IMAGES_AT_ONCE))
     if not batches:
         raise ValueError("A dataset has at least one image, got none; check the split and how it was prepared.")
     people = {key: np.concatenate([batch[key].values.numpy() for batch in batches]) for key in PERSON_FIELDS}
@@ -350,7 +352,7 @@ def _mains(people, images, skeleton, min_keypoints=None, min_area=MIN_AREA, min_
     is_main &= ~close
     if not is_main.any():
         found = f"{len(is_main)} people in {len(images['count'])} images"
-        found += f", {crops.counted(reasons)}" if len(is_main) else ""
+        found += f", {annotated.counted(reasons)}" if len(is_main) else ""
         raise ValueError(
             f"A dataset has at least one main person to learn from, got {found}; check the split and its annotations."
         )
@@ -442,7 +444,8 @@ def training(
     """
     image_size = _size(image_size, stride)
     fields = _fields(skeleton, target or skeleton, image_size, sigma_px, stride, thickness, published)
-    finish = crops.finisher(image_ops.OPENPOSE_NORMALIZATION if normalization is None else normalization, color_jitter)
+    normalization = image_ops.OPENPOSE_NORMALIZATION if normalization is None else normalization
+    finish = annotated.finisher(normalization, color_jitter)
     samples = trainable(dataset, skeleton)
     turn = np.float32(np.radians(rotation_degrees))
 
@@ -454,14 +457,14 @@ def training(
         shifts = (2 * uniforms[:, 3:5] - 1) * shift_px
         people = _padded(batch)
         matrices = _matrices(people, image_size, target_size * factors, angles, shifts, flips)
-        pixels, sizes = crops.cut(batch, matrices, image_size)
+        pixels, sizes = annotated.cut(batch, matrices, image_size)
         pixels = finish(_on_grey(pixels, sizes, matrices), uniforms[:, 5:])
         return pixels, *fields(people, sizes, matrices, flips)
 
     if shuffle_buffer is None and "image" in samples.element_spec:
-        shuffle_buffer = crops.SHUFFLE_BUFFER
+        shuffle_buffer = annotated.SHUFFLE_BUFFER
     elements = order.shuffled_endlessly(samples, seed, first_step * batch_size, shuffle_buffer)
-    batches = crops.with_handles(elements).ragged_batch(batch_size, drop_remainder=True).enumerate(first_step)
+    batches = annotated.with_handles(elements).ragged_batch(batch_size, drop_remainder=True).enumerate(first_step)
     return batches.map(augment, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
@@ -502,7 +505,7 @@ def validation(
     """
     image_size = _size(image_size, stride)
     fields = _fields(skeleton, target or skeleton, image_size, sigma_px, stride, thickness, published)
-    finish = crops.finisher(image_ops.OPENPOSE_NORMALIZATION if normalization is None else normalization, 0.0)
+    finish = annotated.finisher(image_ops.OPENPOSE_NORMALIZATION if normalization is None else normalization, 0.0)
     samples = trainable(dataset, skeleton)
 
     def prepare(batch):
@@ -511,12 +514,12 @@ def validation(
         zeros = tf.zeros((count, 3))
         flips = zeros[:, 0] > 0
         matrices = _matrices(people, image_size, target_size + zeros[:, 0], zeros[:, 0], zeros[:, :2], flips)
-        pixels, sizes = crops.cut(batch, matrices, image_size)
+        pixels, sizes = annotated.cut(batch, matrices, image_size)
         pixels = finish(_on_grey(pixels, sizes, matrices), zeros)
         arrays = pixels, *fields(people, sizes, matrices, flips)
         return tuple(_filled_up(array, batch_size) for array in arrays)
 
-    batches = crops.with_handles(samples).ragged_batch(batch_size)
+    batches = annotated.with_handles(samples).ragged_batch(batch_size)
     return batches.map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
@@ -535,7 +538,7 @@ def evaluation(dataset):
     """
 
     def prepare(element):
-        return {"image": crops.decoded(element), "image_id": element["image_id"], "name": element["name"]}
+        return {"image": annotated.decoded(element), "image_id": element["image_id"], "name": element["name"]}
 
     return dataset.map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 

@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from kerapose import skeletons
-from kerapose.data import crops, order
+from kerapose.data import annotated, crops, order
 from kerapose.ops import boxes, heatmaps
 from kerapose.ops import images as image_ops
 from kerapose.skeletons import COCO, MPII
@@ -116,7 +116,7 @@ def test_from_arrays_gives_the_arrays_back(dataset):
         np.testing.assert_array_equal(element["keypoints"], given["keypoints"][i])
         np.testing.assert_array_equal(element["visibility"], given["visibility"][i])
         np.testing.assert_array_equal(element["box"], given["boxes"][i])
-        np.testing.assert_array_equal(crops.decoded(element), given["images"][i])
+        np.testing.assert_array_equal(annotated.decoded(element), given["images"][i])
         left, top, right, bottom = given["boxes"][i]
         assert element["area"] == pytest.approx((right - left) * (bottom - top))
         assert element["image_id"] == i % 3 and element["person_id"] == i and element["name"] == str(i % 3).encode()
@@ -173,7 +173,7 @@ def test_from_arrays_makes_rgb(form):
         "alpha": (np.concatenate([image, grey[..., None]], axis=-1), image),
     }[form]
     (element,) = crops.from_arrays(**people(1, images=[given]), skeleton=COCO).as_numpy_iterator()
-    np.testing.assert_array_equal(crops.decoded(element), wanted)
+    np.testing.assert_array_equal(annotated.decoded(element), wanted)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_from_coco_reads_people_image_after_image(tmp_path):
     assert first["box"].tolist() == [5, 6, 55, 51] and first["area"] == 50 * 45 and not first["is_crowd"]
     assert second["area"] == np.float32(102.5) and second["is_crowd"] and second["image_id"] == 4
     assert second["keypoints"].tolist() == [[12, 20], [30, 42], [0, 0]] and second["visibility"].tolist() == [2, 1, 0]
-    np.testing.assert_array_equal(crops.decoded(first), picture(0))
+    np.testing.assert_array_equal(annotated.decoded(first), picture(0))
     assert crops.check(dataset, skeleton) == 4
 
 
@@ -400,7 +400,7 @@ def test_from_tfds_equals_from_arrays(prepared, dataset):
         assert element["area"] == 10 * element["person_id"] and element["is_crowd"] == (element["person_id"] == 4)
         assert element["name"] == b"%d.png" % element["image_id"] and element["head_size"] == 3
         assert element["image"].startswith(b"\x89PNG")  # which is not decoded before its batch
-        np.testing.assert_array_equal(crops.decoded(element), crops.decoded(wanted))
+        np.testing.assert_array_equal(annotated.decoded(element), annotated.decoded(wanted))
     assert crops.check(read_back, COCO) == 10
     assert {key: spec for key, spec in read_back.element_spec.items() if key != "image"} == {
         key: spec for key, spec in dataset.element_spec.items() if key != "pixels"

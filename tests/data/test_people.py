@@ -18,7 +18,7 @@ from absl import logging
 from scipy import ndimage
 
 from kerapose import losses
-from kerapose.data import crops, people
+from kerapose.data import annotated, crops, people
 from kerapose.ops import images as image_ops
 from kerapose.ops import pafs
 from kerapose.skeletons import COCO, MPII, OPENPOSE
@@ -131,7 +131,7 @@ def test_from_arrays_gives_the_arrays_back(dataset):
         np.testing.assert_array_equal(element["is_crowd"], group.get("is_crowd", np.zeros(count, bool)))
         np.testing.assert_array_equal(element["person_id"], np.arange(next_person, next_person + count))
         np.testing.assert_array_equal(element["head_size"], np.zeros(count))
-        np.testing.assert_array_equal(crops.decoded(element), image)
+        np.testing.assert_array_equal(annotated.decoded(element), image)
         assert element["image_id"] == i and element["name"] == str(i).encode()
         next_person += count
     of_person = crops.from_arrays([picture()], np.zeros((1, 4)), np.zeros((1, 17, 2)), None, COCO).element_spec
@@ -205,7 +205,7 @@ def test_from_coco_reads_all_images_in_the_order_of_the_file(tmp_path):
     assert [element["name"] for element in elements] == [b"d.png", b"b.png", b"i.png"]
     assert [element["person_id"].tolist() for element in elements] == [[5], [], [1, 2]]
     assert people.image_ids(dataset).tolist() == [4, 2, 9]
-    np.testing.assert_array_equal(crops.decoded(elements[1]), picture(1))
+    np.testing.assert_array_equal(annotated.decoded(elements[1]), picture(1))
     assert elements[2]["is_crowd"].tolist() == [False, True]
     wanted = crops.annotations(crops.from_coco(file, folder)[0], skeleton)
     found = people.annotations(dataset, skeleton)
@@ -278,7 +278,7 @@ def test_from_tfds_equals_from_arrays(tmp_path, dataset):
         for key in (*people.PERSON_FIELDS, "name"):
             np.testing.assert_array_equal(element[key], wanted[key])
         assert element["image"].startswith(b"\x89PNG")  # which is not decoded before its batch
-        np.testing.assert_array_equal(crops.decoded(element), wanted["pixels"])
+        np.testing.assert_array_equal(annotated.decoded(element), wanted["pixels"])
     assert not expected and int(people.trainable(found, COCO).cardinality()) == len(MAINS)
     with pytest.raises(people.NotPreparedError, match="gatherings/others is not prepared in .* run: python datasets/"):
         people.from_tfds("gatherings/others", "train", str(tmp_path))

@@ -1,0 +1,18 @@
+"""The one gate: here it is said what a valid sample is, once for each kind, and every door asks.
+
+| kind of sample | file |
+| --- | --- |
+| people in an image: keypoints, visibility, boxes | `images.py` |
+| a clip, a video with its keypoints, a track, a pose in space | `sequences.py` |
+
+The doors are whatever samples come in by: `from_arrays`, `from_coco`, `from_pyskl` and `from_tfds` of the pipelines and
+their `check`, the builders of `datasets/`, the predictors, and, as far as a graph can, the exported models.
+
+What is impossible is an error with the names of the samples, which `skip` leaves out (`BadDataError`); what is only
+suspicious is one warning with their number and the first names (`report.py`). Inside the gate there is one convention of
+what is missing: a keypoint whose score (of images: visibility) is 0, and whose place is (0, 0) and means nothing.
+"""
+
+from kerapose.data.gate.report import BadDataError, Report, Rule, some
+
+__all__ = ["BadDataError", "Report", "Rule", "some"]

@@ -1,0 +1,62 @@
+"""Reads the JSON files of others, with errors that name the file, the rule and the remedy."""
+
+import codecs
+import json
+import pathlib
+
+# What a file may begin with, to say how its text is encoded; the longer ones first, since one begins with another.
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+SHOWN = 40  # characters of a file that is something else, in an error
+
+
+def read_json(path, what="a JSON file"):
+    """Reads a JSON file in UTF-8, or in the encoding that its byte order mark says.
+
+    Args:
+        path: of the file.
+        what: it should be, for errors: "a COCO keypoint file".
+
+    Returns:
+        What it holds: dicts, lists, strings, numbers, True, False, None.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not whole JSON, naming the place where it ends to be.
+
+    Example:
+        >>> read_json("person_keypoints_val2017.json", "a COCO keypoint file").keys()
+        dict_keys(['info', 'licenses', 'images', 'annotations', 'categories'])
+    """
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} must be {what}, there is no such file; check the path.")
+    content = path.read_bytes()
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must be {what} in UTF-8, got bytes that are not at place {error.start}; save it as UTF-8."
+        ) from error
+    if not text.strip():
+        raise ValueError(f"{path} must be {what}, it is empty; write or get it again.")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"{path} must be {what}, its lists are nested too deeply; get another.") from error
+    except json.JSONDecodeError as error:
+        if error.pos >= len(text.rstrip()):
+            raise ValueError(
+                f"{path} must be {what}, it is cut short in line {error.lineno}; copy or download it again."
+            ) from error
+        begins = text.lstrip()[:SHOWN].splitlines()[0]
+        raise ValueError(
+            f"{path} must be {what}, JSON ends to be in line {error.lineno}, column {error.colno} ({error.msg}) and "
+            f"the file begins with {begins!r}; correct it, or give another file."
+        ) from error

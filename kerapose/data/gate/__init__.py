@@ -9,8 +9,8 @@ The doors are whatever samples come in by: `from_arrays`, `from_coco`, `from_pys
 their `check`, the builders of `datasets/`, the predictors, and, as far as a graph can, the exported models.
 
 What is impossible is an error with the names of the samples, which `skip` leaves out (`BadDataError`); what is only
-suspicious is one warning with their number and the first names (`report.py`). Inside the gate there is one convention of
-what is missing: a keypoint whose score (of images: visibility) is 0, and whose place is (0, 0) and means nothing.
+suspicious is one warning with their number and the first names (`report.py`). Inside the gate there is one convention
+of what is missing: a keypoint whose score (of images: visibility) is 0, and whose place is (0, 0) and means nothing.
 """
 
 from kerapose.data.gate.report import BadDataError, Report, Rule, some

@@ -21,10 +21,10 @@ class Rule:
 
     Args:
         rule: the beginning of the sentence: "Keypoints are in pixels".
-        breach: what a sample that breaks it has, behind its number and kind: "with all keypoints within 1.5 px of (0, 0)".
+        breach: what breaks it, behind number and kind of the samples: "with all keypoints within 1.5 px of (0, 0)".
         remedy: the end of the sentence: "multiply them by width and height".
         impossible_above: the share of the samples above which breaches are impossible; up to it they are suspicious.
-            0: even one is impossible. 1: they never are.
+            0: even one is impossible. 1: none ever is.
     """
 
     rule: str

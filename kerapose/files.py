@@ -27,7 +27,7 @@ def read_json(path, what="a JSON file"):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is not whole JSON, naming the place where it ends to be.
+        ValueError: if it is not whole JSON, naming the place.
 
     Example:
         >>> read_json("person_keypoints_val2017.json", "a COCO keypoint file").keys()
@@ -42,7 +42,7 @@ def read_json(path, what="a JSON file"):
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path} must be {what} in UTF-8, got bytes that are not at place {error.start}; save it as UTF-8."
+            f"{path} must be {what} in UTF-8, got other bytes at place {error.start}; save it as UTF-8."
         ) from error
     if not text.strip():
         raise ValueError(f"{path} must be {what}, it is empty; write or get it again.")
@@ -51,12 +51,12 @@ def read_json(path, what="a JSON file"):
     except RecursionError as error:
         raise ValueError(f"{path} must be {what}, its lists are nested too deeply; get another.") from error
     except json.JSONDecodeError as error:
-        if error.pos >= len(text.rstrip()):
+        if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated"):
             raise ValueError(
                 f"{path} must be {what}, it is cut short in line {error.lineno}; copy or download it again."
             ) from error
-        begins = text.lstrip()[:SHOWN].splitlines()[0]
+        rest = text[error.pos : error.pos + SHOWN].splitlines()[0]
         raise ValueError(
-            f"{path} must be {what}, JSON ends to be in line {error.lineno}, column {error.colno} ({error.msg}) and "
-            f"the file begins with {begins!r}; correct it, or give another file."
+            f"{path} must be {what}, it is no JSON from line {error.lineno}, column {error.colno} on: {rest}; correct "
+            "it, or give another file."
         ) from error

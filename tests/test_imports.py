@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "visualize": {"skeletons"},
     "weights": {"models", "layers", "ops"},
     "export": {"models", "layers", "ops", "data.images"},  # relaxed: an exported model decodes images as training does
-    "predictors": {"models", "data", "ops", "skeletons", "visualize"},
+    "predictors": {"models", "data", "ops", "sides", "skeletons", "visualize"},
     "tracking": {"metrics", "skeletons"},
     "predict": {"predictors", "tracking", "models", "data", "skeletons", "visualize", "weights"},
     # relaxed: one reader of each kind of file, one way to find a prepared data set, and one projection

@@ -1,8 +1,10 @@
 """The keypoint sets, what they refuse, and the maps between them."""
 
+import copy
 import dataclasses
 import itertools
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -257,6 +259,10 @@ def test_a_wrong_set_is_refused_in_one_sentence(change, message):
         ("earL", "earR"),
         ("ear.L1", "ear.R1"),
         ("upright_left", "upright_right"),
+        ("linkes_Ohr", "rechtes_Ohr"),
+        ("paw_FL", "paw_FR"),
+        ("lear", "rear"),
+        ("earl", "earr"),
     ],
 )
 def test_sides_are_found_in_any_spelling(left, right):
@@ -282,6 +288,39 @@ def test_a_pair_may_stand_the_other_way_round():
     names = ("snout", "left_ear", "right_ear")
     turned = Skeleton("own", names, edges=(), flip_pairs=((2, 1),))
     assert turned.colors == Skeleton("own", names, edges=()).colors
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs", "is_known"),
+    [
+        (("1", "2", "3"), None, False),
+        (("snout", "tail"), None, False),
+        (("centre",), None, False),
+        (("ear left", "ear right", "paw left"), None, False),  # of which no mirror knows what to make
+        (("1", "2", "3"), (), True),
+        (("1", "2", "3"), ((0, 2),), True),
+        (("ear left", "ear right", "paw left"), ((0, 1),), True),
+        (("snout", "earl", "earr"), None, True),
+        (COCO.keypoints, None, True),
+    ],
+)
+def test_sides_are_known_by_names_or_by_hand(names, pairs, is_known):
+    skeleton = Skeleton("own", names, (), pairs)
+    assert skeleton.knows_sides == is_known
+    assert isinstance(skeleton.flip_pairs, tuple)
+    again = Skeleton(**json.loads(json.dumps(skeleton.to_dict())))
+    with_sigmas = dataclasses.replace(skeleton, sigmas=(0.1,) * len(names))
+    copied = copy.deepcopy(pickle.loads(pickle.dumps(skeleton)))
+    assert again == skeleton == copied and hash(again) == hash(skeleton)
+    assert again.knows_sides == with_sigmas.knows_sides == copied.knows_sides == is_known
+    by_hand = dataclasses.replace(skeleton, flip_pairs=tuple(skeleton.flip_pairs))
+    assert by_hand.knows_sides and (by_hand == skeleton) == is_known
+
+
+def test_unknown_sides_are_another_set_than_none():
+    unknown, centred = (Skeleton("own", ("a", "b"), (), pairs) for pairs in (None, ()))
+    assert unknown != centred and unknown.flip_pairs == centred.flip_pairs == ()
+    assert unknown.to_dict()["flip_pairs"] is None and centred.to_dict()["flip_pairs"] == []
 
 
 # ---------------------------------------- upper body, and files
@@ -347,6 +386,8 @@ def test_pairs_of_a_category_can_be_given_by_name_or_place():
         ({"skeleton": [[2, 2]]}, {}, r"different keypoints of 0 to 3, got \(1, 1\)"),
         ({}, {"flip_pairs": [("leftear", "nose")]}, "there is no keypoint 'nose'; choose from snout, leftear"),
         ({}, {"flip_pairs": [("leftear", "snout")]}, "keypoint of one name, got leftear and snout"),
+        ({}, {"flip_pairs": [("leftear", 4)]}, "a keypoint has a number of 0 to 3, got 4; give its name"),
+        ({}, {"flip_pairs": ["leftear:rightear"]}, "pairs of names or places, got 'leftear:rightear'; give each"),
         ({}, {"sigmas": [0.1]}, "sigmas must be 4 positive numbers"),
         ({"keypoints": ["a", "a", "b", "c"]}, {}, "unique, got a more than once"),
     ],

@@ -4,7 +4,7 @@ import typing
 
 import numpy as np
 
-from kerapose import models
+from kerapose import models, sides
 from kerapose.data import clips
 from kerapose.data.gate import mirrors
 from kerapose.ops import clips as clip_ops
@@ -143,10 +143,11 @@ def with_flip_test(options, default, class_names, *skeletons):
         *skeletons: of the keypoints that are mirrored.
 
     Returns:
-        The options: `flip_test` only where sides are known, and then `flip_labels`, by the names if not given.
+        The options: `flip_test` only where sides are known, and `flip_labels`, by the names if not given.
     """
     flip_test = mirrors.allowed(options.get("flip_test", default), *skeletons)
     labels = options.get("flip_labels")
-    if flip_test and labels is None:
-        labels = clips.mirrored_labels(class_names)
+    if labels is None:
+        # Of classes without a mirror image only a test with mirrors has to tell: pairs that are given are not doubted.
+        labels = clips.mirrored_labels(class_names, None if flip_test else sides.class_pairs(class_names))
     return options | {"flip_test": flip_test, "flip_labels": labels}

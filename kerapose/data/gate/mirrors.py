@@ -2,6 +2,7 @@
 
 from absl import logging
 
+from kerapose import sides
 from kerapose.data.gate import report
 
 
@@ -27,11 +28,13 @@ def allowed(wanted, *skeletons):
         return wanted
     for skeleton in dict.fromkeys(skeletons):
         if not skeleton.knows_sides:
+            alone = sides.keypoints_alone(skeleton.keypoints, skeleton.flip_pairs)
+            names = f"{report.some(alone)} without its mirror image" if alone else report.some(skeleton.keypoints)
             logging.warning(
                 "Left and right must be known to mirror, the keypoints of %s do not tell them (%s), so nothing is "
                 "mirrored; give flip_pairs to the Skeleton, to from_coco or to datasets/build.py, () if none change "
                 "places.",
                 skeleton.name,
-                report.some(skeleton.keypoints),
+                names,
             )
     return type(wanted)(0)

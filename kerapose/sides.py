@@ -62,7 +62,9 @@ ABBREVIATION_PAIRS = (
     ("лев", "прав"),
 )
 CORNERS = "fbhrmtul"  # front, back, hind, rear, middle, top, upper, lower: the other letter of a corner
-NEIGHBOURS = ("k", "q")  # of l and r in the alphabet: where these stand too, letters only count
+# Where one of these letters stands in the place of l and r too, letters only count: their neighbours in the alphabet, or
+# any that is no place, if the letter is the whole name.
+NEIGHBOURS, NO_PLACES = "kq", "aegijknopqsvwxyz"
 IDEOGRAPHS = "左右"  # words of their own, wherever they stand
 SHORTEST_WITHIN = 4  # letters of a word that is looked for within others; shorter ones are found by accident
 NAMES_SHOWN = 30  # in an error
@@ -239,7 +241,7 @@ def _mirrored(reading):
 
 
 def _is_counted(reading, known):
-    """Whether the letters of a reading only count: `fin_l` and `fin_r` beside `fin_k` and `fin_q`."""
+    """Whether the letters of a reading only count: `fin_l` and `fin_r` beside `fin_k` and `fin_q`, L and R beside A."""
     if not any(part in LETTERS.values() for part in reading):
         return False
     spellings = [
@@ -248,7 +250,7 @@ def _is_counted(reading, known):
             for part in reading
             if isinstance(part, Mark) or part[0].isalnum()
         )
-        for letter in NEIGHBOURS
+        for letter in (NEIGHBOURS if len(reading) > 1 else NO_PLACES)
     ]
     return any(spelling.casefold() in known for spelling in spellings)
 

@@ -140,6 +140,7 @@ def test_keypoints_without_two_sides_are_no_pair(names):
         ("leftover", "copyright"),
         ("turn left", "turn around right"),
         ("clockwise", "watchwise"),
+        ("A", "B", "L", "R", "Y"),  # of a finger alphabet
     ],
 )
 def test_classes_without_two_sides_are_no_pair(names):

@@ -231,9 +231,7 @@ def define_flags():
     flags.DEFINE_string("annotations", None, coco + "your COCO keypoint files, as SPLIT:FILE,SPLIT:FILE.")
     flags.DEFINE_string("images", None, coco + "folder of the images, or SPLIT:DIR,...; each file's own by default.")
     flags.DEFINE_string("category", None, coco + "whose keypoints, where several categories have some.")
-    flags.DEFINE_string(
-        "flip_pairs", None, coco + "LEFT:RIGHT,... of keypoints, or nothing; found by their names by default."
-    )
+    flags.DEFINE_string("flip_pairs", None, coco + "LEFT:RIGHT,... or nothing; by default found by the names.")
     flags.DEFINE_string("sigmas", None, coco + "one OKS constant a keypoint, with commas between them.")
     flags.DEFINE_bool("skip_corrupt", None, coco + "leave out images that cannot be decoded, in place of stopping.")
 

@@ -62,8 +62,8 @@ ABBREVIATION_PAIRS = (
     ("лев", "прав"),
 )
 CORNERS = "fbhrmtul"  # front, back, hind, rear, middle, top, upper, lower: the other letter of a corner
-# Where one of these letters stands in the place of l and r too, letters only count: their neighbours in the alphabet, or
-# any that is no place, if the letter is the whole name.
+# Where one of these letters stands in the place of l and r too, letters only count: their neighbours in the alphabet,
+# or any that is no place, if the letter is the whole name.
 NEIGHBOURS, NO_PLACES = "kq", "aegijknopqsvwxyz"
 IDEOGRAPHS = "左右"  # words of their own, wherever they stand
 SHORTEST_WITHIN = 4  # letters of a word that is looked for within others; shorter ones are found by accident

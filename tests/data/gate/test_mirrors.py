@@ -97,9 +97,13 @@ def test_a_training_of_unknown_sides_is_that_without_mirrors(door, caplog):
     assert len(warnings(caplog)) == 1 and warnings(caplog)[0].startswith(SENTENCE)
     for ours, wanted in zip(unknown, plain, strict=True):
         np.testing.assert_array_equal(ours, wanted)
-    mirrored = first(door(CENTRED, 1.0))  # known by hand: it does mirror
-    assert len(warnings(caplog)) == 1
+
+
+@pytest.mark.parametrize("door", [of_clips, of_tracks])
+def test_sides_that_are_known_by_hand_are_mirrored(door, caplog):
+    plain, mirrored = (first(door(CENTRED, flip)) for flip in (0.0, 1.0))
     assert any(ours.shape != other.shape or (ours != other).any() for ours, other in zip(plain, mirrored, strict=True))
+    assert not warnings(caplog)
 
 
 def test_pictures_alone_have_no_sides(caplog):

@@ -143,8 +143,12 @@ def classes_alone(names, pairs):
 
 
 def are_images(first, second):
-    """Whether two names of keypoints are mirror images, if there are no others."""
-    return bool(keypoint_pairs([first, second]))
+    """Whether two names of keypoints can be mirror images: as for `keypoint_pairs`, or with one word of them opposite.
+
+    The latter is nothing to go by, but whoever pairs `left_eye_left_corner` with `right_eye_left_corner` may know why.
+    """
+    names = [first, second]
+    return bool(keypoint_pairs(names) or _pairs(names, {}, ((_word_of_table, False),)))
 
 
 def given_pairs(pairs, names, kind):
@@ -258,6 +262,11 @@ def _is_counted(reading, known):
 # ---------------------------------------- rules: what a word can be that is in no table
 def _nothing(word, table):
     return ()
+
+
+def _word_of_table(word, table):
+    mark = KEYPOINT_WORDS.get(word.casefold())
+    return [(mark,)] if mark else []
 
 
 def _letters(word, table):

@@ -214,6 +214,7 @@ class Skeleton:
             names = [self.keypoints[index] for index in pair if 0 <= index <= last]
             if len(names) < 2:
                 raise ValueError(f"{self.name}: a flip pair must hold keypoints of 0 to {last}, got {pair}.")
+            # Names that tell nothing may be paired by hand in any way, others only as they tell.
             if not sides.are_images(*names) and (by_name & set(pair) or sides.keypoints_alone(names, [])):
                 raise ValueError(
                     f"{self.name}: a flip pair must be the left_ and right_ keypoint of one name, "

@@ -109,6 +109,13 @@ def test_classes_of_two_sides_are_a_pair(left, right):
     assert sides.class_pairs(["clap", right, left]) == [(2, 1)]
 
 
+def test_a_pair_by_hand_may_have_one_word_opposite():
+    pair = "left_eye_left_corner", "right_eye_left_corner"
+    assert sides.keypoint_pairs(pair) == [] and sides.are_images(*pair)
+    assert not sides.are_images("left_eye_left_corner", "right_ear_left_corner")
+    assert not sides.are_images("left_eye", "left_eye_left")
+
+
 # ---------------------------------------- what only looks like a side
 @pytest.mark.parametrize(
     "names",

@@ -208,7 +208,7 @@ def parse(annotations=None, images=None, flip_pairs=None, sigmas=None, **others)
     if images is not None and all(":" in item for item in images.split(",")) and not pathlib.Path(images).exists():
         images = dict(pairs("images", images))
     if flip_pairs is not None:
-        flip_pairs = pairs("flip_pairs", flip_pairs)
+        flip_pairs = pairs("flip_pairs", flip_pairs) if flip_pairs.strip() else []  # --flip_pairs=: none change places
     if sigmas is not None:
         try:
             sigmas = [float(sigma) for sigma in sigmas.split(",")]
@@ -231,7 +231,7 @@ def define_flags():
     flags.DEFINE_string("annotations", None, coco + "your COCO keypoint files, as SPLIT:FILE,SPLIT:FILE.")
     flags.DEFINE_string("images", None, coco + "folder of the images, or SPLIT:DIR,...; each file's own by default.")
     flags.DEFINE_string("category", None, coco + "whose keypoints, where several categories have some.")
-    flags.DEFINE_string("flip_pairs", None, coco + "LEFT:RIGHT,... names of keypoints; found by the names by default.")
+    flags.DEFINE_string("flip_pairs", None, coco + "LEFT:RIGHT,... or nothing; by default found by the names.")
     flags.DEFINE_string("sigmas", None, coco + "one OKS constant a keypoint, with commas between them.")
     flags.DEFINE_bool("skip_corrupt", None, coco + "leave out images that cannot be decoded, in place of stopping.")
 

@@ -9,9 +9,10 @@ Example:
 """
 
 import dataclasses
-import re
 
 import numpy as np
+
+from kerapose import sides
 
 # ---------------------------------------- colours
 # Left warm, right cool, centre neutral. Along a side the colour runs from the first to the second of its two ends,
@@ -20,11 +21,11 @@ LEFT_COLORS = (255, 205, 60), (235, 60, 70)
 RIGHT_COLORS = (85, 225, 215), (70, 95, 245)
 CENTER_COLOR = (222, 226, 232)
 
-# What marks a side in a name: the whole word wherever it stands, or a letter of its own as in l_ear, LEar and earL.
-SIDE_WORDS = re.compile(r"left|right", re.IGNORECASE)
-SIDE_LETTERS = re.compile(r"(?<![A-Za-z])[LRlr](?![A-Za-z])|(?<![A-Za-z])[LR](?=[A-Z][a-z])|(?<=[a-z])[LR](?![A-Za-z])")
-SIDES = {"left": "right", "right": "left", "l": "r", "r": "l"}
 LOWER_BODY = ("hip", "pelvis", "knee", "ankle", "foot", "toe", "heel")
+
+
+class UnknownPairs(tuple):
+    """The flip pairs that names tell of where they do not tell all: unlike `()`, by which nothing changes places."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +34,12 @@ class Skeleton:
 
     Args:
         name: what errors and files call the set.
-        keypoints: K unique names; a joint of one side has left or right in its name, best as `left_` or `right_` at
-            the beginning: a name that begins so must have its mirror image.
+        keypoints: K unique names; a joint of one side says so in its name (`sides` has the spellings), best by `left_`
+            or `right_` at the beginning: a name that begins so must have its mirror image.
         edges: E limbs, pairs of keypoint indices. A limb has no direction when it is mirrored or compared.
-        flip_pairs: pairs of indices that change places in a mirror, left first; None pairs the names that differ only
-            in their side: `left_ear` and `right_ear`, `LeftEar` and `RightEar`, `ear_L` and `ear_R`.
+        flip_pairs: pairs of indices that change places in a mirror, left first; `()` where none do. None pairs the
+            names that differ only in their side: `left_ear` and `right_ear`, `EarL` and `EarR`, `paw_FL` and `paw_FR`;
+            if there are no such names, left and right are not known (`knows_sides`), and nothing is mirrored.
         sigmas: K object keypoint similarity constants, in units of the square root of the object's area; None where
             none are published.
         colors: K RGB colours, 0 to 255; None gives left warm, right cool, centre neutral ones.
@@ -58,13 +60,17 @@ class Skeleton:
     flip_pairs: tuple[tuple[int, int], ...] | None = None
     sigmas: tuple[float, ...] | None = None
     colors: tuple[tuple[int, int, int], ...] | None = None
+    knows_sides: bool = dataclasses.field(init=False)  # whether flip_pairs were given, or the names tell them
 
     def __post_init__(self):
         self._check_names()
         self._set("edges", tuple((int(a), int(b)) for a, b in self.edges))
         self._check_edges()
         pairs = self._pairs_by_name() if self.flip_pairs is None else self.flip_pairs
-        self._set("flip_pairs", tuple((int(a), int(b)) for a, b in pairs))
+        # A kind of tuple, not a flag: `dataclasses.replace` hands it on, and `flip_pairs=()` replaces it.
+        kind = UnknownPairs if isinstance(pairs, UnknownPairs) else tuple
+        self._set("flip_pairs", kind((int(a), int(b)) for a, b in pairs))
+        self._set("knows_sides", kind is tuple)
         self._check_flip_pairs()
         self._check_mirrored_edges()
         if self.sigmas is not None:
@@ -140,6 +146,8 @@ class Skeleton:
     def to_dict(self) -> dict:
         """Gives all but the colours as lists and numbers, for a file; `Skeleton(**content)` makes the set again.
 
+        Flip pairs are None where they are not known.
+
         Example:
             >>> Skeleton(**COCO.to_dict()) == COCO
             True
@@ -148,7 +156,7 @@ class Skeleton:
             "name": self.name,
             "keypoints": list(self.keypoints),
             "edges": [list(edge) for edge in self.edges],
-            "flip_pairs": [list(pair) for pair in self.flip_pairs],
+            "flip_pairs": [list(pair) for pair in self.flip_pairs] if self.knows_sides else None,
             "sigmas": None if self.sigmas is None else list(self.sigmas),
         }
 
@@ -176,12 +184,8 @@ class Skeleton:
         object.__setattr__(self, field, value)  # the instance is frozen only once __post_init__ is over
 
     def _pairs_by_name(self):
-        return [
-            (left, self.keypoints.index(other))
-            for left, name in enumerate(self.keypoints)
-            for other in _mirror_names(name, sides=("left", "l"))
-            if other in self.keypoints
-        ]
+        pairs = sides.keypoint_pairs(self.keypoints)
+        return pairs if pairs and not sides.keypoints_alone(self.keypoints, pairs) else UnknownPairs(pairs)
 
     def _mirrored(self, edge):
         return frozenset(self.flip_permutation[end] for end in edge)
@@ -205,12 +209,13 @@ class Skeleton:
 
     def _check_flip_pairs(self):
         last = self.num_keypoints - 1
+        by_name = {index for pair in sides.keypoint_pairs(self.keypoints) for index in pair}
         for pair in self.flip_pairs:
             names = [self.keypoints[index] for index in pair if 0 <= index <= last]
             if len(names) < 2:
                 raise ValueError(f"{self.name}: a flip pair must hold keypoints of 0 to {last}, got {pair}.")
-            sided = _mirror_names(names[0]) or _mirror_names(names[1])
-            if sided and names[1] not in _mirror_names(names[0]):
+            # Names that tell nothing may be paired by hand in any way, others only as they tell.
+            if not sides.are_images(*names) and (by_name & set(pair) or sides.keypoints_alone(names, [])):
                 raise ValueError(
                     f"{self.name}: a flip pair must be the left_ and right_ keypoint of one name, "
                     f"got {names[0]} and {names[1]}; correct the pair or the names."
@@ -218,8 +223,8 @@ class Skeleton:
         paired = [index for pair in self.flip_pairs for index in pair]
         if len(set(paired)) < len(paired):
             raise ValueError(f"{self.name}: a keypoint may be in one flip pair only, got {self.flip_pairs}.")
-        sides = ("left_", "right_")
-        alone = [name for index, name in enumerate(self.keypoints) if name.startswith(sides) and index not in paired]
+        prefixes = ("left_", "right_")
+        alone = [name for index, name in enumerate(self.keypoints) if name.startswith(prefixes) and index not in paired]
         if alone:
             raise ValueError(
                 f"{self.name}: every left_ or right_ keypoint must be in a flip pair, {', '.join(alone)} is in none; "
@@ -249,21 +254,6 @@ class Skeleton:
             )
 
 
-def _mirror_names(name, sides=tuple(SIDES)):
-    """The names that a joint across the body could have, one for each of the `sides` in its name."""
-    marks = [mark for pattern in (SIDE_WORDS, SIDE_LETTERS) for mark in pattern.finditer(name)]
-    marks = [mark for mark in marks if mark[0].lower() in sides]
-    return [name[: mark.start()] + _other_side(mark[0]) + name[mark.end() :] for mark in marks]
-
-
-def _other_side(word):
-    """Right for left and left for right, in capitals where the word has them."""
-    other = SIDES[word.lower()]
-    if word.islower():
-        return other
-    return other.upper() if word.isupper() else other.capitalize()
-
-
 def _blend(first, second, share):
     return tuple(round((1 - share) * a + share * b) for a, b in zip(first, second, strict=True))
 
@@ -273,8 +263,8 @@ def _side_colors(keypoints, flip_pairs):
     colors = [CENTER_COLOR] * len(keypoints)
     for place, pair in enumerate(flip_pairs):
         share = place / max(len(flip_pairs) - 1, 1)
-        swapped = keypoints[pair[0]] in _mirror_names(keypoints[pair[1]], sides=("left", "l"))
-        left, right = pair[::-1] if swapped else pair
+        is_turned = sides.keypoint_pairs([keypoints[index] for index in pair]) == [(1, 0)]
+        left, right = pair[::-1] if is_turned else pair
         colors[left], colors[right] = _blend(*LEFT_COLORS, share), _blend(*RIGHT_COLORS, share)
     return colors
 
@@ -506,7 +496,7 @@ def from_coco_category(category: dict, name: str | None = None, flip_pairs=None,
     if known and flip_pairs is None:
         return known[0] if sigmas is None else dataclasses.replace(known[0], sigmas=tuple(sigmas))
     if flip_pairs is not None:
-        flip_pairs = [tuple(_place(end, names, title) for end in pair) for pair in flip_pairs]
+        flip_pairs = sides.given_pairs(flip_pairs, names, "keypoint")
     bare = Skeleton(title, names, (), flip_pairs, sigmas)
     edges = {}  # an ordered set: the same two ends are one limb, whichever stands first
     for start, end in category.get("skeleton") or ():
@@ -516,13 +506,6 @@ def from_coco_category(category: dict, name: str | None = None, flip_pairs=None,
             image = tuple(bare.flip_permutation[place] for place in edge)
             edges.setdefault(frozenset(image), image)
     return dataclasses.replace(bare, edges=tuple(edges.values()))
-
-
-def _place(keypoint, names, title):
-    """The index of a keypoint that is given by its name or its index."""
-    if isinstance(keypoint, str) and keypoint not in names:
-        raise ValueError(f"{title}: there is no keypoint {keypoint!r}; choose from {', '.join(names)}.")
-    return names.index(keypoint) if isinstance(keypoint, str) else int(keypoint)
 
 
 # ---------------------------------------- maps between sets
@@ -581,11 +564,12 @@ def convert(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Turns keypoints and scores of one set into those of another.
 
-    A keypoint or score that is not finite is a joint that was not found: what is worked out from it becomes NaN with
-    score 0, and the other joints are untouched.
+    A joint is missing where its score is 0 or less, where it or its score is not finite, and where x and y, without a
+    z, are both exactly 0. What is worked out from it is missing too: it has score 0 and the place 0. The other joints
+    are untouched.
 
     Args:
-        keypoints: `[..., K_source, 2 or 3]`, any unit.
+        keypoints: `[..., K_source, 2 or 3]`, any unit; what is missing may be anywhere.
         scores: `[..., K_source]`.
         source: the set the keypoints are in.
         target: the set wanted.
@@ -615,12 +599,14 @@ def convert(
             f"{target.name} keypoints must follow from those of {source.name}, {', '.join(lacking)} cannot; "
             'use missing="zero" to give them score 0.'
         )
-    found = np.isfinite(keypoints).all(axis=-1) & np.isfinite(scores)  # [..., K_source]
+    found = np.isfinite(keypoints).all(axis=-1) & np.isfinite(scores) & (scores > 0)  # [..., K_source]
+    if keypoints.shape[-1] == 2:  # a pose in space may well have its root at 0
+        found &= (keypoints != 0).any(axis=-1)
     mapped = matrix @ np.where(found[..., None], keypoints, 0)  # [..., K_target, 2 or 3]
     lost = (~found).astype(np.float32) @ used.T.astype(np.float32) > 0  # [..., K_target]
     contributing = np.where(used, scores[..., None, :], np.inf)  # [..., K_target, K_source]
     lowest = np.where(used.any(axis=-1), contributing.min(axis=-1), 0)  # [..., K_target]
-    return np.where(lost[..., None], np.nan, mapped).astype(np.float32), np.where(lost, 0, lowest).astype(np.float32)
+    return np.where(lost[..., None], 0, mapped).astype(np.float32), np.where(lost, 0, lowest).astype(np.float32)
 
 
 def _check_figures(keypoints, scores, source):

@@ -160,7 +160,10 @@ class Tracker:
             raise ValueError(f"max_missing must be at least 0 frames, got {max_missing}; 0 forgets at once.")
         if not 0 <= min_similarity <= 1:
             raise ValueError(f"min_similarity must be 0 to 1, got {min_similarity}; 0.1 is usual.")
-        self._sigmas = skeleton.sigmas or (DEFAULT_SIGMA,) * skeleton.num_keypoints
+        alike = (DEFAULT_SIGMA,) * skeleton.num_keypoints
+        self._sigmas = metrics.sound_sigmas(
+            alike if skeleton.sigmas is None else skeleton.sigmas, skeleton.num_keypoints
+        )
         self._tracks = []
         self._next_identity = 0
 

@@ -15,17 +15,18 @@ TREES = ("kerapose", "datasets", "train", "benchmarks")
 # A room may import itself and these; "data.pyskl" is one module of a room.
 MAY_IMPORT = {
     "kerapose": set(),  # kerapose/__init__.py
-    "skeletons": set(),
+    "sides": set(),
+    "skeletons": {"sides"},
     "ops": set(),
     "layers": {"ops"},  # relaxed: HeatmapVolume is a layer round a function of ops
     "models": {"layers", "ops", "losses"},  # relaxed: LiftTrainer weighs several losses of two networks
     "losses": {"ops"},
     "metrics": {"ops"},
-    "data": {"ops", "skeletons"},
+    "data": {"ops", "sides", "skeletons"},
     "visualize": {"skeletons"},
     "weights": {"models", "layers", "ops"},
     "export": {"models", "layers", "ops", "data.images"},  # relaxed: an exported model decodes images as training does
-    "predictors": {"models", "data", "ops", "skeletons", "visualize"},
+    "predictors": {"models", "data", "ops", "sides", "skeletons", "visualize"},
     "tracking": {"metrics", "skeletons"},
     "predict": {"predictors", "tracking", "models", "data", "skeletons", "visualize", "weights"},
     # relaxed: one reader of each kind of file, one way to find a prepared data set, and one projection

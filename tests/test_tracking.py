@@ -1,5 +1,7 @@
 """Identities that stay, and keypoints that do not tremble."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -274,3 +276,10 @@ def test_a_tracker_refuses_wrong_numbers():
         Tracker(COCO, max_missing=-1)
     with pytest.raises(ValueError, match="min_similarity must be 0 to 1, got 2"):
         Tracker(COCO, min_similarity=2)
+
+
+@pytest.mark.parametrize("sigmas", [(np.nan,) * 4, (0.1, 0.0, 0.1, 0.1), (-0.1,) * 4, (0.1,) * 3, ()])
+def test_sigmas_that_measure_nothing_are_refused(sigmas):
+    stick = types.SimpleNamespace(name="stick", num_keypoints=4, keypoints=STICK.keypoints, sigmas=sigmas)
+    with pytest.raises(ValueError, match="sigmas must be one positive number per keypoint"):
+        Tracker(stick)

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags, logging
 
+from kerapose import metrics
 from kerapose.data import clips
 
 BUILD = pathlib.Path(__file__).resolve().parent.parent / "datasets" / "build.py"
@@ -109,6 +110,45 @@ def load_images(config, pipeline):
     if strangers:
         raise ValueError(f"--skip names an image of {config['dataset']}, {strangers[0]} is none; correct the name.")
     return splits, skeleton
+
+
+def define_flip_flags(probability, flip_test):
+    """Defines the flags of mirroring clips, for scripts of actions.
+
+    Args:
+        probability: default of --flip_probability.
+        flip_test: default of --flip_test.
+    """
+    flags.DEFINE_float(
+        "flip_probability", probability, "Of mirroring a clip; 0: none is.", lower_bound=0.0, upper_bound=1.0
+    )
+    flags.DEFINE_bool("flip_test", flip_test, "Whether the final test averages with the mirrored clips.")
+    flags.DEFINE_list(
+        "flip_pairs", None, "LEFT:RIGHT,... classes that change places in a mirror; by default found by their names."
+    )
+
+
+def flip_labels(class_names, config):
+    """Which class each becomes in a mirror, by the flags of `define_flip_flags`; None where nothing is mirrored."""
+    pairs = config["flip_pairs"]
+    if pairs is not None:
+        pairs = [tuple(pair.split(":")) for pair in pairs]
+        bad = [":".join(pair) for pair in pairs if len(pair) != 2]
+        if bad:
+            raise ValueError(f"--flip_pairs must be pairs like wave_left:wave_right, got {bad[0]!r}; correct it.")
+    elif not config["flip_probability"] and not config["flip_test"]:
+        return None
+    return clips.mirrored_labels(class_names, pairs)
+
+
+def can_measure_ap(skeleton):
+    """Whether a skeleton has the sigmas that average precision is measured by; if not, that is told."""
+    try:
+        metrics.sound_sigmas(skeleton.sigmas, skeleton.num_keypoints)
+    except ValueError as error:
+        logging.warning("AP of %s is not measured: %s", skeleton.name, error)
+        return False
+    return True
 
 
 def open_workdir(workdir, config):

@@ -17,6 +17,7 @@ from absl import app, flags, logging
 
 from kerapose import export, losses, metrics, models, visualize
 from kerapose.data import tracks, views
+from kerapose.data.gate import mirrors
 from train import common, pictures
 
 FLAGS = flags.FLAGS
@@ -418,8 +419,11 @@ class Validation(keras.callbacks.Callback):
 def make_lifter(networks, known, config):
     """A `TrackLifter` for the keypoints and poses of some tracks."""
     network, trajectory = [*networks, None][:2]
-    flips = known.skeleton.flip_permutation, known.pose_skeleton.flip_permutation
-    return models.TrackLifter(network, *flips, trajectory=trajectory, flip_test=config["flip_test"])
+    sets = known.skeleton, known.pose_skeleton
+    flip_test = mirrors.allowed(config["flip_test"], *sets)
+    return models.TrackLifter(
+        network, *(one.flip_permutation for one in sets), trajectory=trajectory, flip_test=flip_test
+    )
 
 
 def make_answer(lifter, ask):

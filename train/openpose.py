@@ -398,7 +398,7 @@ def test(estimator, dataset, target, skeleton):
         "people_found": len(found["image_id"]),
         "images_beyond_bounds": cut_short,
     }
-    if skeleton.sigmas is not None:
+    if common.can_measure_ap(skeleton):
         results["coco"] = metrics.coco_ap(truth, found, skeleton.sigmas, image_ids=image_ids)
     return results
 
@@ -430,9 +430,8 @@ def find(estimator, dataset, target, skeleton):
         cut_short += int(found["overflow"])
         bar.add(1)
     keypoints, scores = np.concatenate(keypoints), np.concatenate(scores)
-    keypoints = np.where(scores[..., None] > 0, keypoints, np.nan)  # nothing is worked out from what was not found
     keypoints, _ = skeletons.convert(keypoints, scores, target, skeleton, missing="zero")
-    found = {"image_id": np.array(image_ids, int), "keypoints": np.nan_to_num(keypoints)}
+    found = {"image_id": np.array(image_ids, int), "keypoints": keypoints}
     return found | {"score": np.concatenate(ranks)}, cut_short
 
 

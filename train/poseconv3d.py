@@ -54,7 +54,7 @@ def define_flags():
     flags.DEFINE_float("least_area", 0.56, "Of the random crop, as a fraction of the people's box.")
     flags.DEFINE_float("rotation_degrees", 0.0, "Greatest angle by which a training clip is turned.")
     flags.DEFINE_integer("num_clips", 10, "Clips a sequence in the final test.")
-    flags.DEFINE_bool("flip_test", True, "Whether the final test averages with the mirrored volumes.")
+    common.define_flip_flags(probability=0.5, flip_test=True)
     return sorted(set(FLAGS) - others)
 
 
@@ -72,6 +72,7 @@ def run(config):
     options = {key: value for key, value in config.items() if key not in ("workdir", "data_dir", "export")}
     skeleton = skeletons.get(config["skeleton"])
     splits, class_names = load(config, skeleton)  # before a folder is taken: a flag may be mistaken
+    config["flip_labels"] = common.flip_labels(class_names, config)
     workdir = common.open_workdir(config["workdir"], options)
     common.set_up(config["seed"], config["precision"])
     results, recognizers, probabilities = {}, {}, []
@@ -153,7 +154,8 @@ def train_one(modality, splits, skeleton, class_names, config, folder):
             first_step=done * steps,
             area_range=(config["least_area"], 1.0),
             short_side_px=clip_ops.whole_side(config["size"]),
-            flip_labels=clips.mirrored_labels(class_names),
+            flip_probability=config["flip_probability"],
+            flip_labels=config["flip_labels"],
             rotation_degrees=config["rotation_degrees"],
             **shared,
         )
@@ -214,7 +216,7 @@ def make_optimizer(config, steps):
 
 def make_recognizers(network, modality, skeleton, class_names, config):
     """The network as it is tested: on one clip a sequence, and on as many as the flags say, each mirrored too."""
-    shared = {"size": config["test_size"], "use_scores": config["use_scores"], "sigma_px": config["sigma_px"]}
+    shared = {"size": config["test_size"]} | {key: config[key] for key in ("flip_labels", "use_scores", "sigma_px")}
     return [
         predictors.make_recognizer(network, modality, skeleton, class_names, **clips_of_test, **shared)
         for clips_of_test in (

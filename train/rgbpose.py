@@ -112,11 +112,13 @@ def run(config):
     """
     config = resolve(config)
     splits, skeleton, class_names = video_clips.load(config)  # before a folder is taken: a flag may be mistaken
+    labels_in_mirror = common.flip_labels(class_names, config)
     singles = load_pretrained(config)
     if singles:
         make_network("both", len(class_names), skeleton.num_keypoints, singles, config)()  # of weights that may not fit
     options = {key: value for key, value in config.items() if key not in FREE}
     workdir = common.open_workdir(config["workdir"], options)
+    config = config | {"flip_labels": labels_in_mirror}
     common.set_up(config["seed"], config["precision"])
     answers = {}
     for modality in stages(config):

@@ -90,11 +90,13 @@ def run(config):
     """
     config = resolve(config)
     splits, skeleton, class_names = video_clips.load(config)  # before a folder is taken: a flag may be mistaken
+    labels_in_mirror = common.flip_labels(class_names, config)
     common.set_up(config["seed"], config["precision"])
     counts = len(class_names), skeleton.num_keypoints
     network = make_network(*counts, config)  # of weights that may not fit
     options = {key: value for key, value in config.items() if key not in video_clips.FREE}
     workdir = common.open_workdir(config["workdir"], options)
+    config = config | {"flip_labels": labels_in_mirror}
     shared, results, backbone = (splits, skeleton, class_names), {}, None
     if config["backbone_epochs"]:
         make = functools.partial(make_backbone, network)

@@ -175,7 +175,7 @@ def run(config):
     network = train(model, splits, skeleton, config, workdir, steps)
     reading = {key: config[key] for key in ("codec", "box_padding", "flip_test")}
     normalization = NORMALIZATION[config["model"]]
-    estimator = models.PoseEstimator(network, skeleton.flip_permutation, normalization=normalization, **reading)
+    estimator = predictors.make_estimator(network, skeleton, normalization=normalization, **reading)
     results = test(estimator, splits["test"], detected, skeleton, config)
     logging.info("Test: %s", {name: value for name, value in results.items() if name != "joints"})
     save_poses(workdir / "predictions.png", estimator, splits["test"], skeleton, config)
@@ -227,7 +227,8 @@ def load_detections(config, people, skeleton):
         return None
     if skeleton.sigmas is None:
         raise ValueError(
-            f"--detections are scored by similarities that need sigmas, {skeleton.name} has none; leave the flag out."
+            f"--detections are scored by similarities that need sigmas, {skeleton.name} has none; prepare the "
+            "data set with --sigmas, or leave the flag out."
         )
     if not pathlib.Path(config["detections"]).is_file():
         raise ValueError(f"--detections is a JSON file, got {config['detections']}, which does not exist; correct it.")
@@ -376,7 +377,7 @@ def test(estimator, dataset, detected, skeleton, config):
     """
     people = find(estimator, crops.trainable(dataset, skeleton), skeleton, config)
     results = distances(people, skeleton)
-    if skeleton.sigmas is not None:
+    if common.can_measure_ap(skeleton):
         truth = crops.annotations(dataset, skeleton)  # crowds and people without keypoints, too
         results["coco"] = metrics.coco_ap(truth, as_detections(people, config), skeleton.sigmas, nms="oks")
     if detected is not None:

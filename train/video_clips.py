@@ -8,8 +8,8 @@ import tensorflow as tf
 from absl import flags, logging
 from keras import ops
 
-from kerapose import export, metrics, models
-from kerapose.data import clips, prepared, videos
+from kerapose import export, metrics, models, predictors
+from kerapose.data import prepared, videos
 from kerapose.layers import HeatmapVolume
 from kerapose.models.video_recognizer import clip_shapes
 from kerapose.ops import clips as clip_ops
@@ -48,10 +48,9 @@ def define_flags(workdir, networks, recipes):
     )
     flags.DEFINE_integer("size", None, "Height and width of a training clip, pixels; the variant's own if not given.")
     flags.DEFINE_bool("use_scores", True, "Whether a keypoint is drawn as high as its score, or all with 1.")
-    flags.DEFINE_float("flip_probability", 0.5, "Of mirroring a clip.", lower_bound=0.0, upper_bound=1.0)
+    common.define_flip_flags(probability=0.5, flip_test=False)
     flags.DEFINE_float("momentum", 0.9, "Of SGD.", lower_bound=0.0, upper_bound=1.0)
     flags.DEFINE_float("clip_norm", 40.0, "Greatest norm of all gradients together.", lower_bound=0.0)
-    flags.DEFINE_bool("flip_test", False, "Whether the final test averages with the mirrored clips.")
     flags.DEFINE_list("conditions", list(CONDITIONS), f"Of the final test, of {', '.join(CONDITIONS)}.")
     define_recipe_flags()
 
@@ -322,7 +321,7 @@ def training(model, dataset, skeleton, class_names, config, first_step):
         seed=config["seed"],
         first_step=first_step,
         flip_probability=config["flip_probability"],
-        flip_labels=clips.mirrored_labels(class_names),
+        flip_labels=config["flip_labels"],
         color_jitter=config["color_jitter"],
         missed_share=config["missed_share"],
         area_range=(config["least_area"], 1.0),
@@ -367,16 +366,8 @@ def save_confusions(folder, labels, found, class_names):
 
 def make_recognizer(network, skeleton, class_names, config):
     """The network as it is tested and served: on clips of the people's whole box."""
-    return models.VideoRecognizer(
-        network,
-        skeleton.flip_permutation,
-        num_clips=config["num_clips"],
-        flip_test=config["flip_test"],
-        flip_labels=clips.mirrored_labels(class_names),
-        aligned=config["aligned"],
-        use_scores=config["use_scores"],
-        sigma_px=config["sigma_px"],
-    ).on_whole_box()
+    names = ("num_clips", "flip_test", "flip_labels", "aligned", "use_scores", "sigma_px")
+    return predictors.make_video_recognizer(network, skeleton, class_names, **{name: config[name] for name in names})
 
 
 def test(recognizer, dataset, config):

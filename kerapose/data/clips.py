@@ -10,19 +10,18 @@ clip lacks beside others of its batch have score 0, so nothing is drawn for them
 batch into volumes inside a model, `volumes` does so in the pipeline.
 """
 
-import re
-
 import numpy as np
 import tensorflow as tf
+from absl import logging
 
-from kerapose import skeletons
+from kerapose import sides, skeletons
 from kerapose.data import order, prepared, pyskl
+from kerapose.data.gate import mirrors, some
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps, sequences
 
 NotPreparedError = prepared.NotPreparedError
 SHUFFLE_BUFFER = 10_000  # clips, where nobody knows how many there are
-SIDES = {"left": "right", "right": "left"}
 
 
 def from_arrays(keypoints, labels, skeleton, scores=None, frame_sizes=None, names=None, num_classes=None):
@@ -146,8 +145,8 @@ def convert(dataset, source, target):
         target: a `Skeleton` whose joints can all be derived from those of `source` (`skeletons.mapping`).
 
     Returns:
-        A `tf.data.Dataset` of elements with the keypoints of `target`. A derived joint has the least score of those
-        that it is made of, and is missing, (0, 0), where one of them is.
+        A `tf.data.Dataset` of elements with the keypoints of `target`, as `skeletons.convert` gives them: a derived
+        joint has the least score of those that it is made of, and is missing where one of them is.
 
     Raises:
         ValueError: naming the joints that cannot be derived.
@@ -166,7 +165,9 @@ def convert(dataset, source, target):
 
     def apply(element):
         keypoints, scores = element["keypoints"], element["scores"]
-        present = tf.reduce_any(keypoints != 0, axis=-1)  # [M, T, K]
+        present = tf.reduce_any(keypoints != 0, axis=-1) & (scores > 0) & tf.math.is_finite(scores)  # [M, T, K]
+        present &= tf.reduce_all(tf.math.is_finite(keypoints), axis=-1)
+        keypoints = tf.where(present[..., None], keypoints, 0.0)
         derived_present = tf.reduce_all(present[:, :, None] | ~made_of, axis=-1)  # [M, T, K']
         derived = tf.einsum("jk,mtkx->mtjx", matrix, keypoints)
         least = tf.reduce_min(tf.where(made_of, scores[:, :, None], np.float32(np.inf)), axis=-1)
@@ -202,22 +203,47 @@ def check(dataset, skeleton, num_classes):
     return count
 
 
-def mirrored_labels(class_names):
-    """Which class an action becomes in a mirror: "wave_left" becomes "wave_right" where both are classes.
+def mirrored_labels(class_names, flip_pairs=None):
+    """Which class an action becomes in a mirror: "Wave Left" becomes "Wave Right" where both are classes.
+
+    Names are read by `sides`. Of classes that name a side and have no mirror image one warning tells.
 
     Args:
         class_names: of the labels, in order.
+        flip_pairs: pairs of classes that change places in a mirror, by name or number, where names do not tell; no
+            others change then, and `()` says that none does. None: found by the names.
 
     Returns:
         [C] ints, a permutation that is its own inverse; the identity for classes without a side.
 
+    Raises:
+        ValueError: if a pair has a class that there is not, or a class is in two of them.
+
     Example:
         >>> mirrored_labels(["clap", "wave_left", "wave_right"])
         [0, 2, 1]
+        >>> mirrored_labels(["clap", "serve", "return"], flip_pairs=[("serve", "return")])
+        [0, 2, 1]
     """
-    names = list(class_names)
-    swapped = [re.sub("left|right", lambda side: SIDES[side[0]], name) for name in names]
-    return [names.index(name) if name in names else i for i, name in enumerate(swapped)]
+    names = [str(name) for name in class_names]
+    if flip_pairs is None:
+        pairs = sides.class_pairs(names)
+        alone = sides.classes_alone(names, pairs)
+        if alone:
+            logging.warning(
+                "A class that names a side needs its mirror image among the classes, or its mirrored clips are "
+                "labelled wrongly, got %d of %d without (%s); switch mirroring off, or give flip_pairs, () if they "
+                "look the same in a mirror.",
+                len(alone),
+                len(names),
+                some(alone),
+            )
+    else:
+        pairs = sides.given_pairs(flip_pairs, names, "class")
+    labels = list(range(len(names)))
+    for left, right in pairs:
+        labels[left], labels[right] = right, left
+    return labels
 
 
 def training(
@@ -247,7 +273,7 @@ def training(
         size: height and width of the volume, pixels.
         seed: of shuffling and augmentation.
         first_step: how many batches to skip; they are not augmented, only counted.
-        flip_probability: of mirroring a clip.
+        flip_probability: of mirroring a clip; where the skeleton does not know its sides, none is.
         flip_labels: [C] the class that each becomes in a mirror (`mirrored_labels`). None: its own.
         rotation_degrees: greatest angle by which a clip is turned, either way; 0 in the published recipe.
         use_scores: whether a keypoint is drawn as high as its score, or all of a person's, missing ones too, with 1.
@@ -261,6 +287,7 @@ def training(
         >>> model.fit(batches, steps_per_epoch=100)
     """
     words = sequences.num_words(num_frames)
+    flip_probability = mirrors.allowed(flip_probability, skeleton)
 
     def augment(index, element):
         draws = tf.random.stateless_uniform((words,), [2 * seed, index], 0, 2**31 - 1, tf.int32)

@@ -10,13 +10,14 @@ from kerapose import skeletons
 NAMES_SHOWN = 5  # in an error
 
 
-def read_people(annotation_file, skeleton=None, category=None):
+def read_people(annotation_file, skeleton=None, category=None, flip_pairs=None):
     """Reads the people of one category, image after image in the order of the file.
 
     Args:
         annotation_file: JSON with `images`, `annotations` and `categories`.
         skeleton: a `Skeleton` with as many keypoints as the category. None: made from the category.
         category: its name. None: the only one that has keypoints.
+        flip_pairs: pairs of names or places of keypoints for the skeleton that is made. None: found by the names.
 
     Returns:
         {"keypoints" [N, K, 2], "visibility" [N, K], "box" [N, 4] left, top, right, bottom, "area", "is_crowd",
@@ -25,17 +26,18 @@ def read_people(annotation_file, skeleton=None, category=None):
     Raises:
         ValueError: if the file is not as described, naming the annotation.
     """
-    _, people, skeleton = read_images(annotation_file, skeleton, category)
+    _, people, skeleton = read_images(annotation_file, skeleton, category, flip_pairs)
     return people, skeleton
 
 
-def read_images(annotation_file, skeleton=None, category=None):
+def read_images(annotation_file, skeleton=None, category=None, flip_pairs=None):
     """Reads all images of a file, those without people too, and the people of one category.
 
     Args:
         annotation_file: see `read_people`, as all that follow.
         skeleton: see `read_people`.
         category: see `read_people`.
+        flip_pairs: see `read_people`.
 
     Returns:
         {"image_id", "name", "count" of people: [I]} in the order of the file, the people as `read_people` gives them,
@@ -46,7 +48,7 @@ def read_images(annotation_file, skeleton=None, category=None):
     """
     content = _content(annotation_file)
     category = _keypoint_category(content["categories"], category, annotation_file)
-    skeleton = skeleton or skeletons.from_coco_category(category)
+    skeleton = _skeleton(skeleton, category, flip_pairs)
     if len(category["keypoints"]) != skeleton.num_keypoints:
         raise ValueError(
             f"{skeleton.name} has {skeleton.num_keypoints} keypoints, got {len(category['keypoints'])} in "
@@ -84,7 +86,7 @@ def read_images(annotation_file, skeleton=None, category=None):
     return images, people, skeleton
 
 
-def read_detections(detection_file, annotation_file, skeleton=None, category=None, min_score=0.0):
+def read_detections(detection_file, annotation_file, skeleton=None, category=None, min_score=0.0, flip_pairs=None):
     """Reads the boxes that a detector found in the images of an annotation file, image after image.
 
     Args:
@@ -93,6 +95,7 @@ def read_detections(detection_file, annotation_file, skeleton=None, category=Non
         skeleton: see `read_people`.
         category: see `read_people`.
         min_score: of the boxes that are kept.
+        flip_pairs: see `read_people`.
 
     Returns:
         As `read_people`, with "score" [N]; no keypoint is labelled, a person's id is the place in the file.
@@ -102,7 +105,7 @@ def read_detections(detection_file, annotation_file, skeleton=None, category=Non
     """
     content = _content(annotation_file)
     category = _keypoint_category(content["categories"], category, annotation_file)
-    skeleton = skeleton or skeletons.from_coco_category(category)
+    skeleton = _skeleton(skeleton, category, flip_pairs)
     found = json.loads(pathlib.Path(detection_file).read_text())
     if not isinstance(found, list) or not all(
         {"image_id", "score"} <= set(d) and _is_list(d.get("bbox"), 4) for d in found
@@ -156,6 +159,18 @@ def _keypoint_category(categories, name, path):
         known = ", ".join(with_keypoints) or "none"
         raise ValueError(f"category must be one with keypoints, {path} has {known}, got {name}; give another.")
     return with_keypoints[name]
+
+
+def _skeleton(skeleton, category, flip_pairs):
+    """The skeleton that was given, or that of the category."""
+    if skeleton is None:
+        return skeletons.from_coco_category(category, flip_pairs=flip_pairs)
+    if flip_pairs is not None:
+        raise ValueError(
+            f"flip_pairs are for the skeleton that is made of the category, got {skeleton.name} too; give it its pairs "
+            "by dataclasses.replace(skeleton, flip_pairs=...)."
+        )
+    return skeleton
 
 
 def _is_sound(annotation, num_keypoints):

@@ -22,6 +22,7 @@ import tensorflow as tf
 from absl import logging
 
 from kerapose.data import annotated, coco, order, prepared
+from kerapose.data.gate import mirrors
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import heatmaps as heatmap_ops
 
@@ -56,7 +57,9 @@ def from_tfds(name, split, data_dir=None):
     return records.flat_map(_people_of_record), skeleton
 
 
-def from_coco(annotation_file, image_dir, skeleton=None, category=None, detections=None, min_score=0.0):
+def from_coco(
+    annotation_file, image_dir, skeleton=None, category=None, detections=None, min_score=0.0, flip_pairs=None
+):
     """A dataset of the people in a COCO keypoint file, image after image, and their skeleton.
 
     Args:
@@ -67,6 +70,8 @@ def from_coco(annotation_file, image_dir, skeleton=None, category=None, detectio
         detections: JSON list of {"image_id", "bbox", "score"}, the boxes that a detector found. The elements are these
             then in place of the annotated people, without a labelled keypoint, and have a "score".
         min_score: of the detections that are kept.
+        flip_pairs: pairs of keypoints that change places in a mirror, left first, by name or place, where the category
+            gives them names that do not tell. None: found by the names.
 
     Returns:
         A `tf.data.Dataset` of elements and a `Skeleton`.
@@ -80,9 +85,9 @@ def from_coco(annotation_file, image_dir, skeleton=None, category=None, detectio
     """
     image_dir = annotated.image_folder(image_dir)
     if detections is None:
-        fields, skeleton = coco.read_people(annotation_file, skeleton, category)
+        fields, skeleton = coco.read_people(annotation_file, skeleton, category, flip_pairs)
     else:
-        fields, skeleton = coco.read_detections(detections, annotation_file, skeleton, category, min_score)
+        fields, skeleton = coco.read_detections(detections, annotation_file, skeleton, category, min_score, flip_pairs)
     fields["path"] = np.array([str(image_dir / name) for name in fields["name"]], object)
     fields["head_size"] = np.zeros(len(fields["path"]))
     return tf.data.Dataset.from_tensor_slices(annotated.as_tensors(fields, skeleton)), skeleton
@@ -325,7 +330,7 @@ def training(
         sigma_px: standard deviation of the Gaussians, pixels of the heatmaps.
         seed: of shuffling and augmentation.
         first_step: how many batches to skip; whole passes are not even read.
-        flip_probability: of mirroring a person.
+        flip_probability: of mirroring a person; where the skeleton does not know its sides, nobody is.
         scale_factor: standard deviation, and greatest value, of the change in size.
         rotation_degrees: standard deviation of the angle, which is at most twice this.
         rotation_probability: of turning a person at all.
@@ -359,7 +364,7 @@ def training(
         image_size,
         box_padding,
         codec == "udp",
-        flip_probability,
+        mirrors.allowed(flip_probability, skeleton),
         scale_factor,
         np.float32(np.radians(rotation_degrees)),
         rotation_probability,

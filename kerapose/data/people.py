@@ -26,6 +26,7 @@ from absl import logging
 
 from kerapose import skeletons
 from kerapose.data import annotated, coco, order, prepared
+from kerapose.data.gate import mirrors
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import images as image_ops
 from kerapose.ops import pafs
@@ -65,7 +66,7 @@ def from_tfds(name, split, data_dir=None):
     return records.map(_element_of_record), skeleton
 
 
-def from_coco(annotation_file, image_dir, skeleton=None, category=None):
+def from_coco(annotation_file, image_dir, skeleton=None, category=None, flip_pairs=None):
     """A dataset of all images of a COCO keypoint file, in its order, and the skeleton of the people in them.
 
     Args:
@@ -73,6 +74,8 @@ def from_coco(annotation_file, image_dir, skeleton=None, category=None):
         image_dir: folder of the images, which are read when their turn comes.
         skeleton: a `Skeleton` with as many keypoints as the category. None: made from the category.
         category: its name. None: the only one that has keypoints.
+        flip_pairs: pairs of keypoints that change places in a mirror, left first, by name or place, where the category
+            gives them names that do not tell. None: found by the names.
 
     Returns:
         A `tf.data.Dataset` of elements and a `Skeleton`.
@@ -85,7 +88,7 @@ def from_coco(annotation_file, image_dir, skeleton=None, category=None):
         >>> dataset, skeleton = from_coco("person_keypoints_val2017.json", "val2017")
     """
     image_dir = annotated.image_folder(image_dir)
-    images, people, skeleton = coco.read_images(annotation_file, skeleton, category)
+    images, people, skeleton = coco.read_images(annotation_file, skeleton, category, flip_pairs)
     people = {key: value for key, value in people.items() if key in PERSON_FIELDS}
     people = annotated.as_tensors(people | {"head_size": np.zeros(len(people["box"]))}, skeleton)
     images["path"] = np.array([str(image_dir / name) for name in images["name"]], object)
@@ -417,7 +420,7 @@ def training(
         stride: pixels a cell of the fields.
         thickness: how far from a limb its field reaches, cells.
         published: whether to draw the fields just as the published code (`ops.pafs`).
-        flip_probability: of mirroring an image.
+        flip_probability: of mirroring an image; where the skeleton to be trained does not know its sides, none is.
         scale_range: least and greatest factor of the size, evenly distributed.
         target_size: height of the main person's box, as a fraction of the image, at a factor of 1.
         rotation_degrees: greatest angle to either side, evenly distributed.
@@ -448,6 +451,7 @@ def training(
     finish = annotated.finisher(normalization, color_jitter)
     samples = trainable(dataset, skeleton)
     turn = np.float32(np.radians(rotation_degrees))
+    flip_probability = mirrors.allowed(flip_probability, target or skeleton)
 
     def augment(step, batch):
         uniforms = tf.random.stateless_uniform((batch_size, NUM_UNIFORMS), [seed, step])

@@ -22,6 +22,7 @@ from absl import logging
 
 from kerapose import skeletons
 from kerapose.data import prepared
+from kerapose.data.gate import mirrors
 from kerapose.ops import cameras as camera_ops
 from kerapose.ops import sequences as sequence_ops
 
@@ -436,6 +437,7 @@ def steps_per_epoch(tracks, batch_size=1024, chunk_length=1, flip=True, unlabell
     Returns:
         int; the last batch of an epoch may be a short one.
     """
+    flip = flip and mirrors.are_known(tracks.skeleton, tracks.pose_skeleton)  # as `training` does
     sets = [tracks] if unlabelled is None else [tracks, unlabelled]
     return max(_num_batches(len(chunks(each.lengths, chunk_length, flip)), batch_size) for each in sets)
 
@@ -466,7 +468,8 @@ def training(
             its 1024 are 1024 // `chunk_length` chunks.
         chunk_length: frames a chunk.
         causal: whether the network sees no frame after those that it predicts.
-        flip: whether each chunk comes twice an epoch, plain and mirrored, each a sample of its own, as published.
+        flip: whether each chunk comes twice an epoch, plain and mirrored, each a sample of its own, as published; where
+            a skeleton does not know its sides, none is mirrored.
         seed: of order and augmentation. None: the order is that of `chunks`, the augmentation that of seed 0.
         first_step: how many batches to skip; they are only counted.
         unlabelled: `Tracks` of known cameras whose poses, if any, are not used. Each batch has `batch_size` chunks of
@@ -502,6 +505,7 @@ def training(
     _check_sets(tracks, unlabelled, joint, augment)
     pad = receptive_field // 2
     before = 2 * pad if causal else pad  # frames of a window before its chunk
+    flip = mirrors.allowed(flip, tracks.skeleton, tracks.pose_skeleton)
     sets = [tracks] if unlabelled is None else [tracks, unlabelled]
     sources = [_Source(each, chunk_length, flip, before, receptive_field + chunk_length - 1) for each in sets]
     orders = [

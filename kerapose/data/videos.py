@@ -23,6 +23,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerapose.data import clips, frames, order, prepared, pyskl
+from kerapose.data.gate import mirrors
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import images as image_ops
 from kerapose.ops import sequences
@@ -307,7 +308,7 @@ def training(
             still say where the people are.
         seed: of shuffling and augmentation.
         first_step: how many batches to skip; they are not decoded, only counted.
-        flip_probability: of mirroring a clip.
+        flip_probability: of mirroring a clip; where the skeleton does not know its sides, none is that has keypoints.
         flip_labels: [C] the class that each becomes in a mirror (`clips.mirrored_labels`). None: its own.
         aligned: whether pictures and keypoints are sampled on one clock (`ops.sequences.sample_rgb_and_pose`), or each
             for itself as published.
@@ -334,6 +335,8 @@ def training(
     """
     rgb_frames, pose_frames, sizes = _shapes(dataset, rgb_shape, pose_shape)
     words = sequences.num_words((rgb_frames or 0) + (pose_frames or 0))
+    if pose_frames:  # pictures alone have no sides that change places
+        flip_probability = mirrors.allowed(flip_probability, skeleton)
 
     def augment(index, element):
         draws = tf.random.stateless_uniform((words + 2,), [2 * seed, index], 0, 2**31 - 1, tf.int32)

@@ -24,7 +24,17 @@ from kerapose.metrics.lifting import (
     p_mpjpe,
     pck_3d,
 )
-from kerapose.metrics.people import box_nms, coco_ap, coco_results, oks, oks_between, oks_nms, rescore, soft_oks_nms
+from kerapose.metrics.people import (
+    box_nms,
+    coco_ap,
+    coco_results,
+    oks,
+    oks_between,
+    oks_nms,
+    rescore,
+    soft_oks_nms,
+    sound_sigmas,
+)
 
 __all__ = [
     "action_metrics",
@@ -57,4 +67,5 @@ __all__ = [
     "pixel_error",
     "rescore",
     "soft_oks_nms",
+    "sound_sigmas",
 ]

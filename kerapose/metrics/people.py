@@ -12,6 +12,41 @@ import pycocotools.cocoeval
 from kerapose.metrics.keypoints import refuse_unnumbered
 
 
+def sound_sigmas(sigmas, num_keypoints=None):
+    """Sigmas as an array, refused if similarities by them would mean nothing.
+
+    Args:
+        sigmas: [K] (`Skeleton.sigmas`).
+        num_keypoints: K. None: not checked.
+
+    Returns:
+        [K] float64.
+
+    Raises:
+        ValueError: if there are none, or too few or many, or one is not positive and finite.
+
+    Example:
+        >>> sound_sigmas(COCO.sigmas, 17).max()
+        0.107
+    """
+    try:
+        values = np.asarray(() if sigmas is None else sigmas, "float64")
+    except (TypeError, ValueError):  # text, or lists of different lengths
+        values = np.array(np.nan)
+    is_complete = values.ndim == 1 and values.size > 0 and num_keypoints in (None, values.size)
+    if is_complete:
+        bad = values[~((values > 0) & np.isfinite(values))]
+        if not len(bad):
+            return values
+        found = f"{len(bad)} of {len(values)} that are not, the first {bad[0]}"
+    else:
+        found = "none" if values.size == 0 else f"{sigmas!r} for {num_keypoints or 'several'}"
+    raise ValueError(
+        f"sigmas must be one positive number per keypoint (Skeleton.sigmas), got {found}; give those of a similar set, "
+        "or for a new one 0.05 each, by dataclasses.replace(skeleton, sigmas=...) or --sigmas of datasets/build.py."
+    )
+
+
 def oks(predicted, truth, visible, areas, sigmas, boxes=None):
     """The object keypoint similarity of predictions to true people, as COCO measures it.
 
@@ -23,7 +58,7 @@ def oks(predicted, truth, visible, areas, sigmas, boxes=None):
         predicted: [D, K, 2] px.
         truth: [G, K, 2] px.
         visible: [G, K], above 0 where a keypoint is labelled.
-        areas: [G] of the people (COCO: of their silhouettes), px^2.
+        areas: [G] of the people (COCO: of their silhouettes), px^2, positive where a keypoint is labelled.
         sigmas: [K] (`Skeleton.sigmas`).
         boxes: [G, 4] px, left, top, right, bottom; only needed for people without keypoints.
 
@@ -31,7 +66,8 @@ def oks(predicted, truth, visible, areas, sigmas, boxes=None):
         [D, G] in [0, 1].
 
     Raises:
-        ValueError: if the shapes do not fit together, a number is NaN, or a person has neither keypoints nor box.
+        ValueError: if the shapes do not fit together, a number is NaN, an area or sigma is not positive, or a person
+            has neither keypoints nor box.
 
     Example:
         >>> oks(keypoints, keypoints, visible, areas, COCO.sigmas).diagonal()
@@ -39,12 +75,15 @@ def oks(predicted, truth, visible, areas, sigmas, boxes=None):
 
     Paper: Ruggero Ronchi and Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation", ICCV 2017.
     """
-    sigmas = np.asarray(sigmas, "float64")
+    sigmas = sound_sigmas(sigmas)
     num_joints = len(sigmas)
     predicted = _points(predicted, num_joints, "predicted")
-    visible = np.asarray(visible).reshape(-1, num_joints) > 0
-    truth = np.where(visible[..., None], np.asarray(truth, "float64").reshape(-1, num_joints, 2), 0)
-    truth, areas = _points(truth, num_joints, "true"), _numbers(areas, len(truth), "areas")
+    truth, visible = np.asarray(truth, "float64"), np.asarray(visible) > 0
+    if truth.shape != (*visible.shape, 2):
+        raise ValueError(f"visible must be {truth.shape[:-1]}, one per true keypoint, got {visible.shape}.")
+    truth = _points(np.where(visible[..., None], truth, 0), num_joints, "true")
+    visible = visible.reshape(len(truth), num_joints)
+    areas = _areas(areas, visible.any(axis=1))
     similarities = np.zeros((len(predicted), len(truth)))
     for g in range(len(truth)):
         labelled = visible[g] if visible[g].any() else np.ones(num_joints, bool)
@@ -75,16 +114,16 @@ def oks_between(keypoints, areas, sigmas, keypoint_scores=None, score_threshold=
         [N, N] in [0, 1], first person by row, second by column.
 
     Raises:
-        ValueError: if the shapes do not fit together, or a number is NaN.
+        ValueError: if the shapes do not fit together, a number is NaN, an area negative or a sigma not positive.
 
     Example:
         >>> oks_between(keypoints, areas, COCO.sigmas)[0, 1] > 0.9  # the same person twice
 
     Paper: Papandreou et al., "Towards Accurate Multi-person Pose Estimation in the Wild", CVPR 2017.
     """
-    sigmas = np.asarray(sigmas, "float64")
+    sigmas = sound_sigmas(sigmas)
     keypoints = _points(keypoints, len(sigmas), "predicted")
-    areas = _numbers(areas, len(keypoints), "areas")
+    areas = _areas(areas, np.zeros(len(keypoints), bool))
     if score_threshold is None:
         sure = np.ones(keypoints.shape[:2], bool)
     elif keypoint_scores is None:
@@ -260,6 +299,15 @@ def _numbers(values, count, what):
     return values
 
 
+def _areas(areas, must_be_positive):
+    """Areas [N] of people, positive where a mask [N] says so: a similarity is a distance over them."""
+    areas = _numbers(areas, len(must_be_positive), "areas")
+    bad = (areas < 0) | (must_be_positive & (areas == 0))
+    if bad.any():
+        raise ValueError(f"areas must be positive, got {areas[bad][0]} for person {np.argmax(bad)}; give the box's.")
+    return areas
+
+
 def coco_ap(
     ground_truth,
     detections,
@@ -295,7 +343,8 @@ def coco_ap(
         size (all, medium, large), and "recall" [10, 3].
 
     Raises:
-        ValueError: if something is missing, misshapen or NaN, or a detection lies in an image that does not count.
+        ValueError: if something is missing, misshapen or NaN, a sigma or area is not positive, or a detection lies in
+            an image that does not count.
 
     Example:
         >>> coco_ap("person_keypoints_val2017.json", detections, skeletons.COCO.sigmas, nms="oks")["AP"]
@@ -303,7 +352,7 @@ def coco_ap(
 
     Paper: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014.
     """
-    sigmas = np.asarray(sigmas, "float64").reshape(-1)
+    sigmas = sound_sigmas(sigmas)
     truth = _true_people(ground_truth, sigmas, image_ids)
     people = _detected_people(detections, sigmas, truth)
     if nms is not None:
@@ -383,13 +432,14 @@ def _true_people(ground_truth, sigmas, image_ids):
 
 def _true_person(annotation):
     _require(annotation, ("image_id", "keypoints", "bbox"), "annotations")
-    visibility = np.asarray(annotation["keypoints"], "float64")[2::3]
+    labelled = int((np.asarray(annotation["keypoints"], "float64")[2::3] > 0).sum())
     width, height = annotation["bbox"][2:]
     return {
         "image_id": int(annotation["image_id"]),
         "category_id": int(annotation.get("category_id", 1)),
         "keypoints": annotation["keypoints"],
-        "num_keypoints": int(annotation.get("num_keypoints", (visibility > 0).sum())),
+        # Who has none but is said to have some would be measured by the box alone, which anything near it fits.
+        "num_keypoints": min(int(annotation.get("num_keypoints", labelled)), labelled),
         "bbox": [float(value) for value in annotation["bbox"]],
         "area": float(annotation.get("area", width * height)),
         "iscrowd": int(annotation.get("iscrowd", 0)),
@@ -437,7 +487,7 @@ def _check_true_person(person, num_joints):
             "give the sigmas of their skeleton."
         )
     refuse_unnumbered(f"keypoints, box and area {where}", np.array([*triples, *person["bbox"], person["area"]]))
-    if person["num_keypoints"] and not person["iscrowd"] and person["area"] <= 0:
+    if person["area"] < 0 or (person["num_keypoints"] and not person["iscrowd"] and person["area"] == 0):
         raise ValueError(f"the area {where} must be positive, got {person['area']}; give that of the box.")
 
 

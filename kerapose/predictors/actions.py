@@ -4,8 +4,9 @@ import typing
 
 import numpy as np
 
-from kerapose import models
+from kerapose import models, sides
 from kerapose.data import clips
+from kerapose.data.gate import mirrors
 from kerapose.ops import clips as clip_ops
 
 
@@ -27,7 +28,8 @@ class SkeletonAction:
         skeleton: the `Skeleton` of the keypoints.
         class_names: [C] names in the order of the labels.
         num_clips: clips a sequence; fewer are faster.
-        **options: `size`, `flip_test`, `use_scores`, `sigma_px`, `padding` of `make_recognizer`, as in training.
+        **options: `size`, `flip_test`, `flip_labels`, `use_scores`, `sigma_px`, `padding` of `make_recognizer`, as in
+            training.
 
     Raises:
         ValueError: if network, skeleton and names do not fit together.
@@ -46,6 +48,7 @@ class SkeletonAction:
             raise ValueError('There must be at least one network, got none; give {"joint": network}.')
         self.skeleton = skeleton
         self.class_names = [str(name) for name in class_names]
+        options = with_flip_test(options, True, self.class_names, skeleton)
         self.recognizers = {
             modality: make_recognizer(one, modality, skeleton, self.class_names, num_clips=num_clips, **options)
             for modality, one in networks.items()
@@ -87,10 +90,12 @@ def make_recognizer(network, modality, skeleton, class_names, size=None, **optio
         network: C3D, SlowOnly or X3D.
         modality: "joint" or "limb", what the volumes show that it was trained on.
         skeleton: the `Skeleton` of the keypoints.
-        class_names: [C] names in the order of the labels; those of a left and a right change places in a mirror.
+        class_names: [C] names in the order of the labels; those of a left and a right change places in a mirror
+            (`clips.mirrored_labels`).
         size: height and width of the volumes, pixels. None: 8/7 of the network's, as published (trained at 56, tested
             at 64): training crops see 7/8 of the people's box, tests all of it.
-        **options: `num_clips`, `flip_test`, `use_scores`, `sigma_px`, `padding` of `models.ActionRecognizer`.
+        **options: `num_clips`, `flip_test`, `flip_labels`, `use_scores`, `sigma_px`, `padding` of
+            `models.ActionRecognizer`. Where the skeleton does not know its sides, there is no flip test.
 
     Returns:
         An `ActionRecognizer`.
@@ -122,8 +127,27 @@ def make_recognizer(network, modality, skeleton, class_names, size=None, **optio
         network.resized((num_frames, height, width, channels)),
         skeleton.edge_flip_permutation if limb else skeleton.flip_permutation,
         skeleton.edges if limb else None,
-        flip_labels=clips.mirrored_labels(class_names),
-        **options,
+        **with_flip_test(options, True, class_names, skeleton),
     )
     recognizer.jit_compile = False  # a new length of sequence would be a new compilation
     return recognizer
+
+
+def with_flip_test(options, default, class_names, *skeletons):
+    """The options of a recognizer with what becomes of its flip test.
+
+    Args:
+        options: `flip_test` and `flip_labels`, or none of them, and others.
+        default: what `flip_test` is where it is not among the options.
+        class_names: [C] of the labels.
+        *skeletons: of the keypoints that are mirrored.
+
+    Returns:
+        The options: `flip_test` only where sides are known, and `flip_labels`, by the names if not given.
+    """
+    flip_test = mirrors.allowed(options.get("flip_test", default), *skeletons)
+    labels = options.get("flip_labels")
+    if labels is None:
+        # Of classes without a mirror image only a test with mirrors has to tell: pairs that are given are not doubted.
+        labels = clips.mirrored_labels(class_names, None if flip_test else sides.class_pairs(class_names))
+    return options | {"flip_test": flip_test, "flip_labels": labels}

@@ -6,6 +6,7 @@ import numpy as np
 
 from kerapose import models, skeletons
 from kerapose.data import tracks
+from kerapose.data.gate import mirrors
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,7 +61,8 @@ class Lifter:
         input_skeleton: the `Skeleton` of the keypoints that the network was trained on. None: `pose_skeleton` if the
             network takes as many, else `skeleton`. A network of COCO keypoints that gives Human3.6M poses needs it,
             since both have 17.
-        flip_test: whether to average with the mirrored track. None: yes, or as the `TrackLifter` does.
+        flip_test: whether to average with the mirrored track. None: yes, or as the `TrackLifter` does. Where a skeleton
+            does not know its sides, nothing is mirrored.
         min_score: a keypoint counts as found where its score is above it.
 
     Raises:
@@ -103,7 +105,8 @@ class Lifter:
         self.lifter = model
         if not given:
             permutations = self.input_skeleton.flip_permutation, pose_skeleton.flip_permutation
-            self.lifter = models.TrackLifter(network, *permutations, trajectory, flip_test is not False)
+            flip_test = mirrors.allowed(flip_test is not False, self.input_skeleton, pose_skeleton)
+            self.lifter = models.TrackLifter(network, *permutations, trajectory, flip_test)
         self.lifter.jit_compile = False  # a new length of track would be a new compilation
 
     def __call__(self, keypoints, frame_size, scores=None):
@@ -147,15 +150,16 @@ class Lifter:
                 f"A track must show its person, got no keypoint with a score above {self.min_score} in any frame of "
                 f"person {person}; leave the person out, or set the scores to 1 if they are not known."
             )
-        filled = np.full_like(keypoints, np.nan)
+        filled = np.zeros_like(keypoints)
         # A keypoint that is in no frame may be one that nothing is worked out from, such as COCO's ears.
         points = np.where(found[..., None], keypoints, np.nan)
         filled[:, seen], _ = tracks.fill_gaps(points[:, seen], found[:, seen].astype("float32"))
-        converted, _ = skeletons.convert(filled, np.ones(scores.shape), self.skeleton, self.input_skeleton)
-        lost = ~np.isfinite(converted[0]).all(axis=-1)  # [K_in]
+        filled_scores = np.broadcast_to(seen, found.shape)
+        converted, known = skeletons.convert(filled, filled_scores, self.skeleton, self.input_skeleton)
+        lost = ~(known > 0).any(axis=0)  # [K_in]
         if lost.any():
             needed = skeletons.mapping(self.skeleton, self.input_skeleton)[lost].any(axis=0)
-            missing = [self.skeleton.keypoints[i] for i in np.flatnonzero(needed & ~seen)]
+            missing = [self.skeleton.keypoints[i] for i in np.flatnonzero(needed & ~filled.any(axis=(0, 2)))]
             raise ValueError(
                 f"A keypoint must be in at least one frame of a track, got no score above {self.min_score} for "
                 f"{', '.join(missing)} of person {person}; use a detector that guesses it, or a network without it."

@@ -12,6 +12,7 @@ import numpy as np
 
 from kerapose import models
 from kerapose.data import images
+from kerapose.data.gate import mirrors
 
 PERSON_CLASSES = {80: 0, 91: 1}  # of COCO's detectors, by their number of classes: 91 are COCO's own ids
 
@@ -145,7 +146,7 @@ def make_estimator(network, skeleton, **options):
     Args:
         network: a network of heatmaps, or a `models.PoseEstimator`, which then takes no options.
         skeleton: the `Skeleton` of its keypoints.
-        **options: of `models.PoseEstimator`.
+        **options: of `models.PoseEstimator`. Where the skeleton does not know its sides, there is no flip test.
 
     Returns:
         A `PoseEstimator`.
@@ -165,6 +166,8 @@ def make_estimator(network, skeleton, **options):
         )
     if given and options:
         raise ValueError(f"A PoseEstimator has its own options, got {', '.join(options)}; give its network instead.")
+    if not given:
+        options["flip_test"] = mirrors.allowed(options.get("flip_test", True), skeleton)
     estimator = network if given else models.PoseEstimator(network, skeleton.flip_permutation, **options)
     estimator.jit_compile = False  # each new size of image or number of boxes would be a new compilation
     return estimator

@@ -7,9 +7,9 @@ import numpy as np
 
 from kerapose import models, skeletons
 from kerapose.data import clips, frames
-from kerapose.models.video_recognizer import MOST_BEYOND
+from kerapose.models.video_recognizer import MOST_BEYOND, clip_shapes
 from kerapose.ops import heatmaps
-from kerapose.predictors.actions import ScoredAction
+from kerapose.predictors.actions import ScoredAction, with_flip_test
 
 
 class Action:
@@ -23,8 +23,8 @@ class Action:
             clip; or a `VideoRecognizer`, taken as it is; or the path of a .keras file of one of these.
         classes: [C] names in the order of the labels.
         skeleton: the `Skeleton` of the keypoints.
-        **options: `num_clips`, `flip_test`, `aligned`, `use_scores`, `sigma_px`, `padding`, `normalization` of
-            `models.VideoRecognizer` round a network, as in training.
+        **options: `num_clips`, `flip_test`, `flip_labels`, `aligned`, `use_scores`, `sigma_px`, `padding`,
+            `normalization` of `models.VideoRecognizer` round a network, as in training.
 
     Raises:
         ValueError: if model, names and skeleton do not fit together.
@@ -89,8 +89,10 @@ def make_video_recognizer(model, skeleton, class_names, **options):
     Args:
         model: as for `Action`.
         skeleton: the `Skeleton` of the keypoints.
-        class_names: [C] names in the order of the labels; those of a left and a right change places in a mirror.
-        **options: as for `Action`.
+        class_names: [C] names in the order of the labels; those of a left and a right change places in a mirror
+            (`clips.mirrored_labels`).
+        **options: as for `Action`. Where a network sees keypoints and the skeleton does not know their sides, there is
+            no flip test.
 
     Returns:
         A `VideoRecognizer`.
@@ -103,7 +105,8 @@ def make_video_recognizer(model, skeleton, class_names, **options):
     """
     model = keras.models.load_model(model) if isinstance(model, str | os.PathLike) else model
     if not isinstance(model, models.VideoRecognizer):
-        options["flip_labels"] = clips.mirrored_labels(class_names)
+        _, pose_shape = clip_shapes(model)
+        options = with_flip_test(options, False, class_names, *((skeleton,) if pose_shape else ()))
         model = models.VideoRecognizer(model, skeleton.flip_permutation, **options).on_whole_box()
     elif options:
         raise ValueError(

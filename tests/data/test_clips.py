@@ -503,6 +503,23 @@ def test_convert_derives_the_joints_of_another_set():
     assert element["label"] == 3 and element["name"] == b"0"
 
 
+def test_convert_is_that_of_the_skeletons():
+    random = np.random.default_rng(0)
+    keypoints = random.uniform(1, 300, (2, 40, 17, 2)).astype("float32")
+    scores = random.uniform(0.1, 1, (2, 40, 17)).astype("float32")
+    for value, score in ((0, 0.5), (0, 0), (-1, 0), (900, 0), (7, -1), (np.nan, 0.5), (np.inf, 0), (5, np.nan)):
+        chosen = random.uniform(size=scores.shape) < 0.03
+        keypoints[chosen], scores[chosen] = value, score
+    element = {"keypoints": keypoints, "scores": scores, "frame_size": np.int32([300, 300])}
+    for target in (H36M, skeletons.JHMDB, skeletons.OPENPOSE):
+        (found,) = clips.convert(tf.data.Dataset.from_tensors(element), COCO, target).as_numpy_iterator()
+        wanted, wanted_scores = skeletons.convert(keypoints, scores, COCO, target)
+        np.testing.assert_allclose(found["keypoints"], wanted, rtol=1e-5, atol=1e-4)
+        np.testing.assert_array_equal(found["scores"], wanted_scores)
+        lost = wanted_scores == 0
+        assert 0.1 < lost.mean() < 0.9 and not wanted[lost].any() and np.isfinite(wanted).all()
+
+
 def test_convert_names_what_cannot_be_derived():
     with pytest.raises(ValueError, match="mpii must follow from those of coco, head_top cannot; give another set"):
         clips.convert(clips.from_arrays([walk()], [0], COCO), COCO, MPII)
@@ -513,5 +530,29 @@ def test_mirrored_labels():
     names = ["wave_left", "clap", "wave_right", "kick_left", "turn right", "turn left"]
     assert clips.mirrored_labels(names) == [2, 1, 0, 3, 5, 4]  # nothing mirrors kick_left
     assert clips.mirrored_labels(["a", "b"]) == [0, 1]
+    assert clips.mirrored_labels(["Swiping Left", "No gesture", "Swiping Right", "CW", "CCW"]) == [2, 1, 0, 4, 3]
     permutation = clips.mirrored_labels(names)
     assert [permutation[i] for i in permutation] == list(range(6))
+
+
+def test_classes_without_a_mirror_image_are_told_once(caplog):
+    names = ["Wave Left", "wave right", "kick left", "TURN_RIGHT", "clockwise", "bright"]
+    clips.mirrored_labels(names)
+    (record,) = caplog.records
+    sentence = record.getMessage()
+    assert "got 3 of 6 without (kick left, TURN_RIGHT, clockwise); switch mirroring off, or give flip_pairs" in sentence
+    caplog.clear()
+    clips.mirrored_labels(["wave left", "wave right", "leftover", "copyright"])
+    clips.mirrored_labels(names, flip_pairs=[("Wave Left", "wave right")])  # whoever gives pairs knows
+    assert not caplog.records
+
+
+def test_pairs_of_classes_can_be_given():
+    names = ["serve", "left hook", "return", "right hook"]
+    assert clips.mirrored_labels(names, [("serve", "return")]) == [2, 1, 0, 3]
+    assert clips.mirrored_labels(names, [(1, "right hook"), [0, np.int64(2)]]) == [2, 3, 0, 1]
+    assert clips.mirrored_labels(names, ()) == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="there is no class 'smash'; choose from serve, left hook, return, right hook"):
+        clips.mirrored_labels(names, [("serve", "smash")])
+    with pytest.raises(ValueError, match="each class once, got 'serve' twice; drop one"):
+        clips.mirrored_labels(names, [("serve", "return"), ("serve", 3)])

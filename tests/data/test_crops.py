@@ -17,6 +17,7 @@ from absl import logging
 
 from kerapose import skeletons
 from kerapose.data import annotated, crops, order
+from kerapose.data import people as people_data
 from kerapose.ops import boxes, heatmaps
 from kerapose.ops import images as image_ops
 from kerapose.skeletons import COCO, MPII
@@ -272,6 +273,25 @@ def test_from_coco_names_what_is_malformed(tmp_path, second, message):
     file, folder = write_coco(tmp_path, [annotation(1, 2), second])
     with pytest.raises(ValueError, match=message):
         crops.from_coco(file, folder)
+
+
+def test_from_coco_can_be_given_pairs_of_sides(tmp_path):
+    numbered = CATEGORY | {"keypoints": ["1", "2", "3"]}
+    file, folder = write_coco(tmp_path, [annotation(1, 2)], [numbered])
+    boxes = folder / "boxes.json"
+    boxes.write_text(json.dumps([{"image_id": 2, "bbox": [5, 6, 50, 40], "score": 0.5, "category_id": 3}]))
+    assert not crops.from_coco(file, folder)[1].knows_sides
+    for pairs, wanted in (([("2", "3")], ((1, 2),)), ([(2, 1)], ((2, 1),)), ([], ())):
+        for read in (crops.from_coco, people_data.from_coco):
+            skeleton = read(file, folder, flip_pairs=pairs)[1]
+            assert skeleton.flip_pairs == wanted and skeleton.knows_sides
+        assert crops.from_coco(file, folder, detections=boxes, flip_pairs=pairs)[1] == skeleton
+    own = skeletons.Skeleton("own", ("a", "b", "c"), ())
+    for read in (crops.from_coco, people_data.from_coco):
+        with pytest.raises(ValueError, match="there is no keypoint 'two'; choose from 1, 2, 3"):
+            read(file, folder, flip_pairs=[("1", "two")])
+        with pytest.raises(ValueError, match="for the skeleton that is made of the category, got own too; give it its"):
+            read(file, folder, own, flip_pairs=[("a", "b")])
 
 
 def test_from_coco_refuses_other_files(tmp_path):

@@ -188,6 +188,7 @@ def test_flags_that_hold_several_values(tmp_path, monkeypatch):
     assert build.parse(images="train:a,test:b")["images"] == {"train": "a", "test": "b"}
     (tmp_path / "odd:name").mkdir()
     assert build.parse(images="odd:name")["images"] == "odd:name"
+    assert build.parse(flip_pairs="")["flip_pairs"] == []
     assert build.parse() == dict.fromkeys(("annotations", "images", "flip_pairs", "sigmas"))
 
 

@@ -150,6 +150,74 @@ def test_what_does_not_fit_is_refused(call, match):
         call(*crowd()[:4])
 
 
+UNSOUND_SIGMAS = [
+    (None, "got none"),
+    ([], "got none"),
+    ([np.nan] * 5, "got 5 of 5 that are not, the first nan"),
+    ([0.1, 0.1, 0.0, 0.1, 0.1], "got 1 of 5 that are not, the first 0.0"),
+    ([0.1, -0.05, -0.1, 0.1, 0.1], "got 2 of 5 that are not, the first -0.05"),
+    ([0.1, 0.1, 0.1, 0.1, np.inf], "got 1 of 5 that are not, the first inf"),
+    (0.05, "got 0.05 for"),
+    ([[0.1] * 5], "got ..0.1, 0.1, 0.1, 0.1, 0.1.. for"),
+    ("0.05", "got '0.05' for"),
+    ([0.1, [0.1, 0.2]], "got .0.1, .0.1, 0.2.. for"),
+]
+REMEDY = "give those of a similar set, or for a new one 0.05 each, by dataclasses.replace"
+
+
+@pytest.mark.parametrize(("sigmas", "found"), UNSOUND_SIGMAS)
+def test_sigmas_that_measure_nothing_are_refused_at_every_door(sigmas, found):
+    truth, detections, _ = mice()
+    points, areas, scores = np.ones((2, 5, 2)), [100, 100], [0.5, 0.6]
+    for call in (
+        lambda: metrics.sound_sigmas(sigmas, 5),
+        lambda: metrics.oks(points, points, np.ones((2, 5)), areas, sigmas),
+        lambda: metrics.oks_between(points, areas, sigmas),
+        lambda: metrics.oks_nms(points, scores, areas, sigmas),
+        lambda: metrics.soft_oks_nms(points, scores, areas, sigmas),
+        lambda: metrics.coco_ap(truth, detections, sigmas),
+        lambda: metrics.coco_ap(truth, [], sigmas, nms="soft"),
+    ):
+        with pytest.raises(ValueError, match=f"one positive number per keypoint .*{found}.*; {REMEDY}") as error:
+            call()
+        assert "\n" not in str(error.value)
+
+
+def test_sigmas_of_another_count_are_refused():
+    with pytest.raises(ValueError, match="got .0.1, 0.1. for 5; give those"):
+        metrics.sound_sigmas([0.1, 0.1], 5)
+    truth, detections, sigmas = mice()
+    for wrong in (sigmas[:-1], [*sigmas, 0.1], [0.05]):
+        with pytest.raises(ValueError, match=f"for {len(wrong)} sigmas"):
+            metrics.coco_ap(truth, detections, wrong)
+        with pytest.raises(ValueError, match=f"for {len(wrong)} sigmas"):
+            metrics.oks(np.ones((0, 5, 2)), np.ones((2, 5, 2)), np.ones((2, 5)), [9, 9], wrong)
+    np.testing.assert_array_equal(metrics.sound_sigmas(np.float32([0.1, 0.2]), 2), np.float32([0.1, 0.2]))
+
+
+@pytest.mark.parametrize("area", [0, -5, np.nan, np.inf])
+def test_areas_that_measure_nothing_are_refused(area):
+    points, sigmas = np.ones((2, 3, 2)), [0.1] * 3
+    sentence = "areas must be (positive, got .* for person 1|numbers)"
+    with pytest.raises(ValueError, match=sentence):
+        metrics.oks(points + 5000, points, np.ones((2, 3)), [100, area], sigmas)
+    if area:  # somebody whose keypoints are one point has none, which is similar to nothing else
+        with pytest.raises(ValueError, match=sentence):
+            metrics.oks_nms(points, [0.5, 0.4], [100, area], sigmas)
+    truth, detections, sigmas = mice()
+    for labelled in (True, False):  # who is ignored must not hide detections either
+        bad = changed(truth, "area", lambda areas: np.where(np.arange(len(areas)) == 3, area, areas))
+        bad |= {} if labelled else {"visibility": np.zeros_like(truth["visibility"])}
+        if labelled or area:
+            with pytest.raises(ValueError, match="area of a person in image .* must be positive|areas must be numbers"):
+                metrics.coco_ap(bad, detections, sigmas)
+
+
+def test_a_true_keypoint_has_a_visibility():
+    with pytest.raises(ValueError, match=r"visible must be \(2, 6\), one per true keypoint, got \(4, 3\)"):
+        metrics.oks(np.zeros((0, 3, 2)), np.ones((2, 6, 2)), np.ones((4, 3)), [9] * 4, [0.1] * 3)
+
+
 # --------------------------------------------------------------------------------------------------------------- COCO
 FIGURES = ("AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl")
 
@@ -445,6 +513,16 @@ def test_coco_ap_refuses_what_it_cannot_measure(change, match):
     truth, detections, sigmas = mice()
     with pytest.raises(ValueError, match=match):
         metrics.coco_ap(*change(truth, detections), sigmas)
+
+
+def test_a_person_without_a_labelled_keypoint_fits_nothing_whatever_the_file_says():
+    person = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 60, 60], "area": 3600, "iscrowd": 0}
+    person |= {"keypoints": [0, 0, 0] * 3, "num_keypoints": 3}
+    found = [{"image_id": 1, "category_id": 1, "keypoints": [30, 30, 1] * 3, "score": 0.9}]
+    content = {"images": [{"id": 1}], "categories": [{"id": 1}], "annotations": [person]}
+    assert metrics.coco_ap(content, found, [0.05] * 3)["AP"] == -1
+    nobody = {"image_id": [1], "keypoints": np.ones((1, 3, 2)), "visibility": np.zeros((1, 3)), "box": [[0, 0, 60, 60]]}
+    assert metrics.coco_ap(nobody, found, [0.05] * 3)["AP"] == -1
 
 
 def test_coco_ap_knows_two_ways_of_suppression():

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import models
+from kerapose import models, skeletons
 from kerapose.data import clips
 from train import common
 
@@ -163,6 +163,34 @@ def test_open_workdir_refuses_another_configuration(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------------- datasets
+def flips(**changes):
+    return {"flip_pairs": None, "flip_probability": 0.5, "flip_test": False} | changes
+
+
+def test_labels_in_a_mirror_are_those_of_the_flags(caplog):
+    names = ["Wave Left", "serve", "Wave Right", "return", "kick left"]
+    assert common.flip_labels(names, flips()) == [2, 1, 0, 3, 4]
+    assert common.flip_labels(names, flips(flip_probability=0.0, flip_test=True)) == [2, 1, 0, 3, 4]
+    assert len(caplog.records) == 2  # kick left has no image
+    assert common.flip_labels(names, flips(flip_probability=0.0)) is None
+    assert common.flip_labels(names, flips(flip_pairs=["serve:return"])) == [0, 3, 2, 1, 4]
+    assert common.flip_labels(names, flips(flip_pairs=[])) == [0, 1, 2, 3, 4]
+    assert len(caplog.records) == 2
+    with pytest.raises(ValueError, match="there is no class 'smash'; choose from Wave Left, serve"):
+        common.flip_labels(names, flips(flip_pairs=["serve:smash"]))
+    with pytest.raises(ValueError, match="--flip_pairs must be pairs like wave_left:wave_right, got 'serve'; correct"):
+        common.flip_labels(names, flips(flip_pairs=["serve"]))
+
+
+@pytest.mark.parametrize("skeleton", [skeletons.H36M, skeletons.Skeleton("mouse", ("snout", "tail"), ())])
+def test_a_set_without_sigmas_is_told(skeleton, caplog):
+    assert common.can_measure_ap(skeletons.COCO) and not caplog.records
+    assert not common.can_measure_ap(skeleton)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"AP of {skeleton.name} is not measured: sigmas must be one positive number")
+    assert "--sigmas of datasets/build.py" in record.getMessage()
+
+
 def test_load_split_prepares_only_what_needs_no_files(tmp_path, monkeypatch):
     commands = []
     monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append((command[1:], check)))

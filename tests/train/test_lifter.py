@@ -386,6 +386,8 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, data_dir
     with pytest.raises(ValueError, match="belongs to one configuration") as error:
         run_here(config_of(finished, data_dir, finished, learning_rate=0.1))
     assert "learning_rate 0.01 there and 0.1 here; give another --workdir" in str(error.value)
+    with pytest.raises(ValueError, match="flip True there and False here; give another --workdir"):
+        run_here(config_of(finished, data_dir, finished, flip=False))
     assert files(finished) == before
 
 

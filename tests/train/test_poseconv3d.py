@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerapose import skeletons
+from kerapose.data import clips
 from train import poseconv3d
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -175,7 +177,29 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, data_dir
     with pytest.raises(ValueError, match="belongs to one configuration") as error:
         poseconv3d.run(config_of(finished, data_dir, learning_rate=0.1))
     assert "learning_rate 0.05 there and 0.1 here; give another --workdir" in str(error.value)
+    with pytest.raises(ValueError, match="flip_probability 0.5 there and 0.0 here; give another --workdir"):
+        poseconv3d.run(config_of(finished, data_dir, flip_probability=0.0))
     assert files(finished) == before
+
+
+def test_flags_of_mirroring_reach_training_and_test(finished, data_dir, tmp_path, computing_as_tests_do, monkeypatch):
+    given = []
+
+    def spied(dataset, skeleton, **options):
+        given.append(options)
+        raise InterruptedError
+
+    monkeypatch.setattr(clips, "training", spied)
+    changes = {"flip_probability": 0.25, "flip_pairs": ["stand:crouch"], "workdir": str(tmp_path / "run")}
+    with pytest.raises(InterruptedError):
+        poseconv3d.run(config_of(finished, data_dir) | changes)
+    assert given[0]["flip_probability"] == 0.25 and given[0]["flip_labels"] == [1, 0, 2]
+    network = keras.models.load_model(finished / "joint" / "best.keras")
+    config = config_of(finished, data_dir, flip_test=False, flip_labels=[1, 0, 2])
+    for flip_test in (False, True):
+        config["flip_test"] = flip_test
+        once, full = poseconv3d.make_recognizers(network, "joint", skeletons.COCO, POSTURES, config)
+        assert not once.flip_test and full.flip_test == flip_test and full.flip_labels == (1, 0, 2)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +210,7 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, data_dir
             "nobodys_clips is not prepared in .*; run: python datasets/build.py nobodys_clips",
         ),
         ({"test_split": "test"}, "has the splits train, val, got 'test'; use one of them"),
+        ({"flip_pairs": ["stand:sit"]}, "there is no class 'sit'; choose from stand, crouch, spread"),
         ({"skeleton": "ntu"}, "ntu has 25 keypoints, got 17 in clip .*; give the skeleton"),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),

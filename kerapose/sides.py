@@ -1,0 +1,366 @@
+"""Left and right in names: which two of some keypoints, or of some classes, change places in a mirror.
+
+A name is read as words, in any case and however they are joined: "Swiping Left", `TURN_LEFT`, `waveLeft`, `LHip`. Some
+of the words mark a side. Two names are mirror images if they are the same but for their marks, all of which are
+opposite. What may be a mark, is said by rules; a rule reads only names that the ones before found no image of:
+
+1. a word of a table, alone or within a longer one: `left_ear`, `linke_hand`, `leftear`, "kick left leg, turn right"; of
+   classes also `clockwise`;
+2. such a word alone, and at most one within another: `left_bright_spot`;
+3. a letter or an abbreviation that stands alone, as in `hand_l`, `LHip`, `hip.R`, `dx_ear`, or two letters for a
+   corner, as in `paw_FL` and `paw_HR`; all of them in a name, or else one, as in `paw_R_L` and `paw_R_R` (R for rear);
+4. of keypoints alone, a letter at either end of a word: `lear` and `rear`, `earl` and `earr`, `LKNE` and `RKNE`.
+
+Names make a pair only if each is the other's only image, so that a mirror twice is nothing. So "light" is no left of
+"right", and `rear` is an ear only beside `lear`.
+
+Example:
+    >>> keypoint_pairs(["nose", "REar", "LEar"]), class_pairs(["clap", "Turn Right", "Turn Left"])
+    ([(2, 1)], [(2, 1)])
+"""
+
+import itertools
+import operator
+import typing
+import unicodedata
+
+# Words for left and for right, a language or form a row; those of one row may change places with each other.
+WORD_PAIRS = (
+    ("left", "right"),
+    ("leftward", "rightward"),
+    ("leftwards", "rightwards"),
+    ("lefthand", "righthand"),
+    ("lefthanded", "righthanded"),
+    ("links linke linker linkes linken linkem", "rechts rechte rechter rechtes rechten rechtem"),
+    ("gauche gauches", "droite droites droit droits"),
+    ("izquierda izquierdo izquierdas izquierdos", "derecha derecho derechas derechos"),
+    ("sinistra sinistro", "destra destro"),
+    ("esquerda esquerdo", "direita direito"),
+    ("vänster vänstra", "höger högra"),
+    ("venstre", "højre høyre"),
+    ("lewa lewy lewe lewo", "prawa prawy prawe prawo"),
+    ("левый левая левое левой левую левые", "правый правая правое правой правую правые"),
+    ("слева", "справа"),
+    ("влево", "вправо"),
+    ("налево", "направо"),
+    ("左", "右"),
+)
+# Senses of rotation, which only classes have.
+ROTATION_PAIRS = (
+    ("counterclockwise anticlockwise ccw acw", "clockwise cw"),
+    ("逆时针 逆時針", "顺时针 順時針"),
+    ("反時計回り", "時計回り"),
+)
+# What is too short to be a side by itself: it is one only where the other side is there too.
+ABBREVIATION_PAIRS = (
+    ("l", "r"),
+    ("lt lft", "rt rgt rht"),
+    ("li", "re"),
+    ("sx", "dx"),
+    ("izq izda", "der dcha"),
+    ("esq", "dir"),
+    ("лев", "прав"),
+)
+CORNERS = "fbhrmtul"  # front, back, hind, rear, middle, top, upper, lower: the other letter of a corner
+# Where one of these letters stands in the place of l and r too, letters only count: their neighbours in the alphabet,
+# or any that is no place, if the letter is the whole name.
+NEIGHBOURS, NO_PLACES = "kq", "aegijknopqsvwxyz"
+IDEOGRAPHS = "左右"  # words of their own, wherever they stand
+SHORTEST_WITHIN = 4  # letters of a word that is looked for within others; shorter ones are found by accident
+NAMES_SHOWN = 30  # in an error
+JOINING = ("and", "or", "und", "oder", "et", "ou", "y", "o", "e", "i", "и", "или")  # between two sides: both are meant
+
+
+class Mark(typing.NamedTuple):
+    """What names a side: the row of its table, and 0 for left, 1 for right."""
+
+    row: str
+    side: int
+
+
+def _table(*pairs):
+    return {
+        word: Mark(left.split()[0], side)
+        for left, right in pairs
+        for side, words in enumerate((left, right))
+        for word in words.split()
+    }
+
+
+KEYPOINT_WORDS = _table(*WORD_PAIRS)
+CLASS_WORDS = _table(*WORD_PAIRS, *ROTATION_PAIRS)
+ABBREVIATIONS = _table(*ABBREVIATION_PAIRS)
+LETTERS = {letter: ABBREVIATIONS[letter] for letter in "lr"}
+
+
+def keypoint_pairs(names):
+    """Finds the keypoints that change places in a mirror.
+
+    Args:
+        names: of the keypoints.
+
+    Returns:
+        Pairs of places in `names`, left first, in the order of the left ones; no place is in two of them.
+
+    Example:
+        >>> keypoint_pairs(["tail", "paw_FL", "paw_FR"])
+        [(1, 2)]
+    """
+    return _pairs(names, KEYPOINT_WORDS, KEYPOINT_RULES)
+
+
+def class_pairs(names):
+    """Finds the classes that change places in a mirror; as `keypoint_pairs`.
+
+    Example:
+        >>> class_pairs(["Rolling", "Turn Clockwise", "Turn Counter-Clockwise"])
+        [(2, 1)]
+    """
+    return _pairs(names, CLASS_WORDS, CLASS_RULES)
+
+
+def keypoints_alone(names, pairs):
+    """Finds the keypoints that a word puts on one side and that have no mirror image.
+
+    Args:
+        names: of the keypoints.
+        pairs: what `keypoint_pairs` found.
+
+    Returns:
+        List of names; those that mean both sides are none of them.
+
+    Example:
+        >>> keypoints_alone(["left ear", "snout"], [])
+        ['left ear']
+    """
+    return _alone(names, pairs, KEYPOINT_WORDS)
+
+
+def classes_alone(names, pairs):
+    """As `keypoints_alone`, of classes; letters count where they make pairs of others: `kick_L` beside `wave_L`."""
+    by_letters = any(not set(_words(names[left], CLASS_WORDS)) & set(CLASS_WORDS) for left, _ in pairs)
+    return _alone(names, pairs, CLASS_WORDS | (LETTERS if by_letters else {}))
+
+
+def are_images(first, second):
+    """Whether two names of keypoints can be mirror images: as for `keypoint_pairs`, or with one word of them opposite.
+
+    The latter is nothing to go by, but whoever pairs `left_eye_left_corner` with `right_eye_left_corner` may know why.
+    """
+    names = [first, second]
+    return bool(keypoint_pairs(names) or _pairs(names, {}, ((_word_of_table, False),)))
+
+
+def given_pairs(pairs, names, kind):
+    """Pairs that somebody gives, as places.
+
+    Args:
+        pairs: of names or places, left first.
+        names: of all keypoints or classes.
+        kind: what an error calls one of them: "class".
+
+    Returns:
+        List of pairs of places.
+
+    Raises:
+        ValueError: if a pair is none, names what there is not, or shares an end with another.
+
+    Example:
+        >>> given_pairs([("one", 2)], ["back", "one", "other"], "keypoint")
+        [(1, 2)]
+    """
+    pairs = list(pairs)
+    for pair in pairs:
+        if isinstance(pair, str) or len(pair) != 2:
+            raise ValueError(
+                f"flip_pairs must be pairs of names or places, got {pair!r}; give each its left and right."
+            )
+    places = [tuple(_place(end, names, kind) for end in pair) for pair in pairs]
+    ends = [place for pair in places for place in pair]
+    repeated = [names[place] for place in ends if ends.count(place) > 1]
+    if repeated:
+        raise ValueError(f"flip_pairs must have each {kind} once, got {repeated[0]!r} twice; drop one.")
+    return places
+
+
+def _place(end, names, kind):
+    if isinstance(end, str):
+        if end not in names:
+            shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+            raise ValueError(f"flip_pairs: there is no {kind} {end!r}; choose from {shown}.")
+        return list(names).index(end)
+    place = operator.index(end)
+    if not 0 <= place < len(names):
+        raise ValueError(f"flip_pairs: a {kind} has a number of 0 to {len(names) - 1}, got {place}; give its name.")
+    return place
+
+
+# ---------------------------------------- pairs
+def _pairs(names, table, rules):
+    """Pairs of places, left first: rule by rule, and by each first of those names that are spelled alike."""
+    exact, loose = [_split(name) for name in names], [_words(name, table) for name in names]
+    known = {"".join(words) for words in loose}
+    found = {}  # place: its image, both ways
+    lefts = set()
+    for (options, every), spelled in itertools.product(rules, (exact, loose)):
+        places = {}  # reading: places of the names that can be read so
+        for place, words in enumerate(spelled):
+            for reading in () if place in found else _readings(words, table, options, every):
+                if not _is_counted(reading, known):
+                    places.setdefault(reading, set()).add(place)
+        images = {}  # place: {image: the side of the first mark}
+        for reading, here in places.items():
+            for place, image in itertools.product(here, places.get(_mirrored(reading), ())):
+                images.setdefault(place, {})[image] = next(part.side for part in reading if isinstance(part, Mark))
+        for place, of_place in images.items():
+            if len(of_place) == 1:
+                ((image, side),) = of_place.items()
+                if len(images[image]) == 1:  # which then is this place
+                    found[place] = image
+                    lefts |= {place} if side == 0 else set()
+    return sorted((place, found[place]) for place in lefts)
+
+
+def _readings(words, table, options, every):
+    """What a name says if a rule is right: words and marks, at least one of these.
+
+    Args:
+        words: of the name.
+        table: words that are marks by whatever rule.
+        options: the rule: what another word can be, each a tuple of words and marks.
+        every: whether all words that can be something else are, or one of them.
+    """
+    plain = [(table.get(word.casefold(), word),) for word in words]
+    other = [() if word.casefold() in table else tuple(options(word, table)) for word in words]
+    if every:
+        ways = itertools.product(*(new or (old,) for old, new in zip(plain, other, strict=True)))
+    else:
+        ways = ((*plain[:i], new, *plain[i + 1 :]) for i, new_ones in enumerate(other) for new in new_ones)
+    readings = (tuple(itertools.chain(*way)) for way in ways)
+    return {reading for reading in readings if any(isinstance(part, Mark) for part in reading)}
+
+
+def _mirrored(reading):
+    return tuple(Mark(part.row, 1 - part.side) if isinstance(part, Mark) else part for part in reading)
+
+
+def _is_counted(reading, known):
+    """Whether the letters of a reading only count: `fin_l` and `fin_r` beside `fin_k` and `fin_q`, L and R beside A."""
+    if not any(part in LETTERS.values() for part in reading):
+        return False
+    spellings = [
+        "".join(
+            letter if part in LETTERS.values() else part.row if isinstance(part, Mark) else part
+            for part in reading
+            if isinstance(part, Mark) or part[0].isalnum()
+        )
+        for letter in (NEIGHBOURS if len(reading) > 1 else NO_PLACES)
+    ]
+    return any(spelling.casefold() in known for spelling in spellings)
+
+
+# ---------------------------------------- rules: what a word can be that is in no table
+def _nothing(word, table):
+    return ()
+
+
+def _word_of_table(word, table):
+    mark = KEYPOINT_WORDS.get(word.casefold())
+    return [(mark,)] if mark else []
+
+
+def _letters(word, table):
+    """A letter or abbreviation, or a corner: the letter of the side is the last of the two, or the first."""
+    word = word.casefold()
+    if word in ABBREVIATIONS:
+        yield (ABBREVIATIONS[word],)
+    elif len(word) == 2:
+        first, last = word
+        if first in CORNERS and last in LETTERS:
+            yield (first, LETTERS[last])
+        if last in CORNERS and first in LETTERS:
+            yield (LETTERS[first], last)
+
+
+def _words_within(word, table):
+    """A word of the table, with what stands before and behind it."""
+    folded = word.casefold()
+    for part, mark in table.items():
+        start = folded.find(part)
+        if start >= 0 and (len(part) >= SHORTEST_WITHIN or not part.isascii()):
+            around = word[:start], mark, word[start + len(part) :]
+            yield tuple(piece for piece in around if piece)
+
+
+def _letters_at_ends(word, table):
+    folded = word.casefold()
+    if len(word) > 1 and folded[0] in LETTERS:
+        yield (LETTERS[folded[0]], word[1:])
+    if len(word) > 1 and folded[-1] in LETTERS:
+        yield (word[:-1], LETTERS[folded[-1]])
+
+
+# Surest first: each with whether all words of a name are read by it, or one.
+CLASS_RULES = (
+    (_words_within, True),
+    (_nothing, True),
+    (_words_within, False),
+    (_letters, True),
+    (_letters, False),
+)
+KEYPOINT_RULES = (*CLASS_RULES, (_letters_at_ends, False))
+
+
+# ---------------------------------------- names without an image
+def _alone(names, pairs, table_of_marks):
+    """The names with marks of a table and in no pair, but for those that mean both sides."""
+    paired = {place for pair in pairs for place in pair}
+    alone = []
+    for place, name in enumerate(names):
+        parts = [table_of_marks.get(word, word) for word in _words(name, table_of_marks)]
+        has_mark = any(isinstance(part, Mark) for part in parts)
+        if place not in paired and has_mark and not _means_both(parts):
+            alone.append(name)
+    return alone
+
+
+def _means_both(parts):
+    """Whether every side stands beside its opposite: "left and right", 左右."""
+    parts = [part for part in parts if part not in JOINING]
+    sides = [part for part in parts if isinstance(part, Mark)]
+    first = next(i for i, part in enumerate(parts) if isinstance(part, Mark))
+    together = parts[first : first + len(sides)] == sides
+    return together and 2 * sum(mark.side for mark in sides) == len(sides)
+
+
+# ---------------------------------------- words
+def _words(name, table):
+    """The words and numbers of a name in small letters; what the table has as one word is one: counter-clockwise."""
+    words = []
+    for word in _split(name):
+        if word[0].isalnum():
+            words.append(word.casefold())
+        while len(words) > 1 and words[-2] + words[-1] in table:
+            words[-2:] = [words[-2] + words[-1]]
+    return words
+
+
+def _split(name):
+    """A name in pieces of a kind: "LHip_1" gives L, Hip, _, 1."""
+    name = unicodedata.normalize("NFKC", str(name))
+    starts = [place for place in range(len(name)) if _begins(name, place)]
+    return [name[start:end] for start, end in itertools.pairwise([*starts, len(name)])]
+
+
+def _begins(name, place):
+    """Whether a new word begins at a place: where the kind of character changes, or at a capital within a word."""
+    if place == 0:
+        return True
+    before, here, after = name[place - 1], name[place], name[place + 1 : place + 2]
+    if _kind(before) != _kind(here) or before in IDEOGRAPHS or here in IDEOGRAPHS:
+        return True
+    return here.isupper() and (before.islower() or after.islower())
+
+
+def _kind(character):
+    return "letter" if character.isalpha() else "digit" if character.isdigit() else "other"

@@ -71,7 +71,7 @@ RECIPES = {
 OF_PHASES = ("epochs", "learning_rate", "decay_epochs")  # flags that hold for every phase
 FREE = ("workdir", "data_dir", "check", "test_height", "max_people", "export")  # flags that a run may be given anew
 AUGMENTATION = ("flip_probability", "rotation_degrees", "shift_px", "color_jitter")
-REFINEMENT = "refinement_stages."  # the names of the layers of these stages begin so, and go on with their number
+REFINEMENT = "refinement_stages_"  # the names of the layers of these stages begin so, and go on with their number
 WIDTHS = ("filters", "trunk_width", "head_filters")  # of networks of one variant
 
 
@@ -302,7 +302,7 @@ def weight_groups(variables, config):
     for variable in variables:
         layer, _, name = variable.path.rpartition("/")
         refinement = config["refinement_rate"] if layer.startswith(REFINEMENT) else 1.0
-        if name == "kernel" and not layer.endswith(".depthwise"):
+        if name == "kernel" and not layer.endswith("_depthwise"):
             l2[variable.path] = config["l2"]
             rates[variable.path] = refinement
         if name == "bias":

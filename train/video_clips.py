@@ -162,7 +162,7 @@ def is_taught(network, config):
 def taught_features(network):
     """The features [B, L, h, w, C] that are taught."""
     stage = TAUGHT[type(network)]
-    return [layer for layer in network.layers if layer.name.startswith(f"{stage}.")][-1].output
+    return [layer for layer in network.layers if layer.name.startswith(f"{stage}_")][-1].output
 
 
 def make_model(network, num_keypoints, config):

@@ -479,8 +479,8 @@ def test_x3d_knows_two_styles_of_squeeze_excitation():
 def test_x3d_squeezes_every_second_block_or_all():
     def squeezed(**options):
         network = models.X3D(5, (4, 16, 16, 3), 8, (2, 3), 1.0, spatial_strides=(2, 2), **options)
-        return [layer.name.removesuffix(".se_module.fc1") for layer in network.layers if layer.name.endswith("fc1")]
+        return [layer.name.removesuffix("_se_module_fc1") for layer in network.layers if layer.name.endswith("fc1")]
 
     assert squeezed() == []
-    assert squeezed(se_ratio=0.25) == ["layer1.0", "layer2.0", "layer2.2"]
-    assert squeezed(se_ratio=0.25, se_style="all") == ["layer1.0", "layer1.1", "layer2.0", "layer2.1", "layer2.2"]
+    assert squeezed(se_ratio=0.25) == ["layer1_0", "layer2_0", "layer2_2"]
+    assert squeezed(se_ratio=0.25, se_style="all") == ["layer1_0", "layer1_1", "layer2_0", "layer2_1", "layer2_2"]

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kerapose import models
-from kerapose.layers import ConvNorm
+from kerapose.layers import ConvNorm, layer_name
 from kerapose.models import slowonly
 from train import common, rgbpose, video_clips
 
@@ -51,7 +51,7 @@ FLAGS = {
 # ---------------------------------------------------------------------------------------------------- running
 def one_convolution(x, filters, strides, inflated, name, *_):
     """Stands in for a bottleneck: it is built, trained and exported in less time."""
-    return ConvNorm(4 * filters, (3 if inflated else 1, 3, 3), strides, name=f"{name}.conv1")(x)
+    return ConvNorm(4 * filters, (3 if inflated else 1, 3, 3), strides, name=layer_name(f"{name}.conv1"))(x)
 
 
 PREPARE = f"""

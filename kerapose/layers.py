@@ -16,8 +16,8 @@ if keras.backend.backend() == "tensorflow":
     # The one place where a layer speaks TensorFlow. Its fused kernel computes batch statistics, normalizes and
     # differentiates 2 to 3.5 times faster on the CPU than the same formula in keras.ops, and it fuses convolution,
     # bias, shortcut and ReLU into one kernel if the bias is added by its own operation (benchmarks/networks.py). What
-    # training calls must have a gradient that XLA compiles and that is repeatable on a GPU: tests/models/test_training.py
-    # looks at every network.
+    # training calls must have a gradient that XLA compiles and that is repeatable on a GPU:
+    # tests/models/test_training.py looks at every network.
     import tensorflow as tf
 
 BATCH_NORM_EPSILON = 1e-5  # of every published reference; the Keras default of 1e-3 moves the outputs
@@ -593,8 +593,8 @@ def batch_norm(x, gamma, beta):
 def _resize(x, factor):
     """Blocks of equal pixels by TensorFlow, whose own gradient of it neither XLA nor a repeatable GPU has.
 
-    Average pooling gives the same gradient, and is a little faster on the CPU; repetitions, tiles and broadcasting, with
-    the gradients that TensorFlow derives, take 1.1 to 4 times as long.
+    Average pooling gives the same gradient, and is a little faster on the CPU. Repetitions, tiles and broadcasting take
+    1.1 to 4 times as long, with the gradients that TensorFlow derives of them.
     """
 
     @tf.custom_gradient

@@ -143,7 +143,7 @@ def run(config):
     config = resolve(config)
     splits, skeleton = common.load_images(config, people)  # before a folder is taken: a flag may be mistaken
     target = choose_skeleton(config["skeleton"], skeleton)
-    common.set_up(config["seed"], config["precision"])
+    common.set_up(config)
     make_estimator(make_network(config, target, config["phases"][0]["refinements"]), target, config)
     options = {key: value for key, value in config.items() if key not in FREE}
     workdir = common.open_workdir(config["workdir"], options)
@@ -364,6 +364,7 @@ def train(number, start, data, target, config, workdir):
             initial_epoch=done,
             steps_per_epoch=data["steps"],
             shuffle=False,  # the pipeline does that
+            verbose=common.in_terminal(),
             validation_data=data["validation"],
             callbacks=[pictures.FieldBoard(folder / "logs", data["shown"], target), resume],
         )
@@ -419,7 +420,7 @@ def find(estimator, dataset, target, skeleton):
     answer = tf.function(estimator, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
     image_ids, keypoints, scores, ranks = [], [], [], []
     cut_short = 0
-    bar = keras.utils.Progbar(None, unit_name="image")
+    bar = common.make_bar(None, "image")
     for element in people.evaluation(dataset):
         found = {name: value.numpy() for name, value in answer(element["image"]).items()}
         count = found["count"]

@@ -117,7 +117,7 @@ def run(config):
         make_network("both", len(class_names), skeleton.num_keypoints, singles, config)()  # of weights that may not fit
     options = {key: value for key, value in config.items() if key not in FREE}
     workdir = common.open_workdir(config["workdir"], options)
-    common.set_up(config["seed"], config["precision"])
+    common.set_up(config)
     answers = {}
     for modality in stages(config):
         make = make_network(modality, len(class_names), skeleton.num_keypoints, singles, config)

@@ -305,6 +305,7 @@ def train(make_network, splits, skeleton, class_names, config, folder, board=pic
             initial_epoch=done,
             steps_per_epoch=steps,
             shuffle=False,  # the pipeline does that
+            verbose=common.in_terminal(),
             validation_data=for_outputs(shown, model) if splits["validation"] else None,
             callbacks=[board(folder / "logs", shown, skeleton, class_names), resume],
         )
@@ -395,7 +396,7 @@ def test(recognizer, dataset, config):
     count, labels, found = int(dataset.cardinality()), [], {}
     for condition in config["conditions"]:
         batches = degraded(dataset, recognizer, condition, config).batch(1).prefetch(1)
-        bar = keras.utils.Progbar(count, unit_name=f"{condition} video")
+        bar = common.make_bar(count, f"{condition} video")
         answers, labels = [], []
         for inputs, label in batches:
             answers.append({name: value[0].numpy() for name, value in answer(**{"frames": None} | inputs).items()})

@@ -232,7 +232,7 @@ class KeypointTeacher(keras.layers.Layer):
         moved = {"keypoints": keypoints * (height / self.height), "scores": scores}
         heat = ops.reshape(self.volume(moved), places)
         chosen = ops.log_softmax(ops.reshape(self.choose(features), places), axis=2)
-        self.add_loss(-self.weight * ops.sum(heat * chosen) / ops.maximum(ops.sum(heat), 1.0))
+        self.add_loss(-self.weight * ops.divide_no_nan(ops.sum(heat * chosen), ops.sum(heat)))
         return outputs
 
 

@@ -39,11 +39,12 @@ def plain_conv_norm(
     depthwise=False,
     gamma_initializer="ones",
     name=None,
+    **_,
 ):
     """What one writes in plain Keras where we write `ConvNorm`."""
 
     def apply(x, shortcut=None):
-        padding = "same" if strides == (1, 1, 1) else "valid"
+        padding = "same" if strides in (1, (1, 1, 1)) else "valid"
         if padding == "valid":
             x = keras.layers.ZeroPadding3D([k // 2 for k in kernel_size])(x)
         groups = filters if depthwise else 1

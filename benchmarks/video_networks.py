@@ -36,7 +36,7 @@ FLAGS = flags.FLAGS
 NUM_CLASSES = 60
 
 
-def plain_frame_conv_transpose_norm(filters, name):
+def plain_frame_conv_transpose_norm(filters, name, **_):
     """What one writes in plain Keras where we write `FrameConvTransposeNorm`."""
     kl = keras.layers
     steps = [
@@ -51,12 +51,9 @@ def build(name, plain=False):
     if not plain:
         return models.RGBPoseConv3D.from_variant(name, num_classes=NUM_CLASSES)
 
-    def conv_norm(*sizes, torch_names=None, **options):
-        return plain_conv_norm(*sizes, **options)
-
     with contextlib.ExitStack() as patches:
         for module in (slowonly, rgbpose_conv3d):
-            patches.enter_context(mock.patch.object(module, "ConvNorm", conv_norm))
+            patches.enter_context(mock.patch.object(module, "ConvNorm", plain_conv_norm))
         replaced = mock.patch.object(rgbpose_conv3d, "FrameConvTransposeNorm", plain_frame_conv_transpose_norm)
         patches.enter_context(replaced)
         return models.RGBPoseConv3D.from_variant(name, num_classes=NUM_CLASSES)

@@ -15,11 +15,18 @@ from kerapose.ops import heatmaps
 if keras.backend.backend() == "tensorflow":
     # The one place where a layer speaks TensorFlow. Its fused kernel computes batch statistics, normalizes and
     # differentiates 2 to 3.5 times faster on the CPU than the same formula in keras.ops, and it fuses convolution,
-    # bias, shortcut and ReLU into one kernel if the bias is added by its own operation (benchmarks/networks.py).
+    # bias, shortcut and ReLU into one kernel if the bias is added by its own operation (benchmarks/networks.py). What
+    # training calls must have a gradient that XLA compiles and that is repeatable on a GPU:
+    # tests/models/test_training.py looks at every network.
     import tensorflow as tf
 
 BATCH_NORM_EPSILON = 1e-5  # of every published reference; the Keras default of 1e-3 moves the outputs
 BATCH_NORM_MOMENTUM = 0.9  # PyTorch's 0.1
+
+# Where oneDNN has no bfloat16 kernel, the CPU runs code that is 3 to 10 times slower than float32 is: batch norms whose
+# channels are no multiple of this, and the gradients of strided depthwise convolutions (not these themselves). Both are
+# computed in float32 in a training step (benchmarks/networks.py, X3D).
+BFLOAT16_NORM_CHANNELS = 16
 
 
 class _Normalizing(keras.layers.Layer):
@@ -76,8 +83,8 @@ class ConvNorm(_Normalizing):
             grows with it: `dilation * (kernel - 1) // 2`.
         gamma_initializer: initializer of the batch norm's scale ("zeros" on the last norm of a residual branch).
         kernel_initializer: of the kernel. None: He's, by the fan-out.
-        torch_names: what the convolution and the batch norm are called in the published checkpoint. None: the layer's
-            own name, followed by ".conv" and ".bn".
+        torch_names: what the convolution and the batch norm are called in the published checkpoint, dots and all, which
+            a layer's own name may not have. None: the layer's own name, followed by ".conv" and ".bn".
 
     Input: [B, T, H, W, C], with T, H, W known when the layer is built, or [B, H, W, C]; and, as a second argument, an
     optional shortcut of the output's shape, which is added before the activation. Output: [B, T', H', W', filters] or
@@ -146,29 +153,36 @@ class ConvNorm(_Normalizing):
 
     def call(self, x, shortcut=None, training=False):
         if not self.norm:
-            return self._convolve(x, self.kernel, self._add_bias, shortcut)
+            return self._convolve(x, self.kernel, self._add_bias, shortcut, training)
         if training and self.trainable:
-            return self._convolve(x, self.kernel, lambda y: self._normalize(y, self.bias), shortcut)
+            return self._convolve(x, self.kernel, lambda y: self._normalize(y, self.bias), shortcut, training)
         scale, shift = self._scale_and_shift(0.0 if self.bias is None else self.bias)
         shift = ops.cast(shift, self.compute_dtype)
         kernel = self.kernel * (ops.expand_dims(scale, -1) if self.depthwise else scale)
-        return self._convolve(x, kernel, lambda y: add_bias(y, shift), shortcut)
+        return self._convolve(x, kernel, lambda y: add_bias(y, shift), shortcut, training)
 
     def _add_bias(self, x):
         return x if self.bias is None else add_bias(x, ops.cast(self.bias, self.compute_dtype))
 
-    def _convolve(self, x, kernel, then, shortcut=None):
+    def _convolve(self, x, kernel, then, shortcut=None, training=False):
         """Convolution, `then`, shortcut and activation, all on the merged axes, where a backend can fuse them."""
-        kernel = ops.cast(kernel, self.compute_dtype)
+        dtype = self._convolution_dtype(training)
+        x, kernel = ops.cast(x, dtype), ops.cast(kernel, dtype)
         if len(self.kernel_size) == 2:
             convolve = _depthwise_2d if self.depthwise else _convolve_2d
-            y = then(convolve(x, kernel, self.strides, self.dilation))  # [B, H', W', C']
+            y = convolve(x, kernel, self.strides, self.dilation)  # [B, H', W', C']
+            y = then(ops.cast(y, self.compute_dtype))
             return self.activation(y if shortcut is None else y + shortcut)
         shape = self.compute_output_shape(x.shape)
-        y = then(_convolve_3d(x, kernel, self.strides, self.depthwise))
+        y = then(ops.cast(_convolve_3d(x, kernel, self.strides, self.depthwise), self.compute_dtype))
         if shortcut is not None:
             y = y + ops.reshape(shortcut, (-1, *y.shape[1:]))
         return ops.reshape(self.activation(y), (-1, *shape[1:]))  # [B, T', H', W', C']
+
+    def _convolution_dtype(self, training):
+        """What the convolution is computed in: the compute type, but where its gradient has no bfloat16 kernel."""
+        slow = training and self.depthwise and max(self.strides) > 1 and self.compute_dtype == "bfloat16"
+        return "float32" if slow else self.compute_dtype
 
     def compute_output_shape(self, x_shape, shortcut_shape=None):
         spatial = tuple(
@@ -438,6 +452,7 @@ class BatchNorm(_Normalizing):
 
     Args:
         activation: name of a Keras activation, or None.
+        torch_names: the one name that it has in the published checkpoint. None: the layer's own.
 
     Input and output: [B, H, W, C].
 
@@ -446,9 +461,10 @@ class BatchNorm(_Normalizing):
         (2, 64, 64, 256)
     """
 
-    def __init__(self, activation=None, **kwargs):
+    def __init__(self, activation=None, torch_names=None, **kwargs):
         super().__init__(**kwargs)
         self.activation = keras.activations.get(activation)
+        self.torch_names = tuple(torch_names or (self.name,))
 
     def build(self, x_shape):
         self._build_norm(x_shape[-1])
@@ -456,7 +472,8 @@ class BatchNorm(_Normalizing):
     def call(self, x, training=False):
         if training and self.trainable:
             return self.activation(self._normalize(x))
-        if keras.backend.backend() == "tensorflow":
+        # A norm that is frozen while others learn has a gradient; the fused kernel's is not repeatable on a GPU.
+        if keras.backend.backend() == "tensorflow" and not training:
             statistics = self.moving_mean, self.moving_variance
             options = {"epsilon": BATCH_NORM_EPSILON, "is_training": False}
             return self.activation(
@@ -469,7 +486,32 @@ class BatchNorm(_Normalizing):
         return x_shape
 
     def get_config(self):
-        return super().get_config() | {"activation": keras.activations.serialize(self.activation)}
+        activation = keras.activations.serialize(self.activation)
+        return super().get_config() | {"activation": activation, "torch_names": self.torch_names}
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class Dense(keras.layers.Dense):
+    """Keras's dense layer, which also knows what it is called in the published checkpoint.
+
+    Args:
+        units: number of outputs.
+        torch_names: the one name that it has there. None: the layer's own.
+        **kwargs: Keras's other arguments.
+
+    Input: [..., C]. Output: [..., units].
+
+    Example:
+        >>> Dense(60, torch_names=("head.fc_cls",))(np.zeros((2, 512))).shape
+        (2, 60)
+    """
+
+    def __init__(self, units, torch_names=None, **kwargs):
+        super().__init__(units, **kwargs)
+        self.torch_names = tuple(torch_names or (self.name,))
+
+    def get_config(self):
+        return super().get_config() | {"torch_names": self.torch_names}
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -491,12 +533,12 @@ class Upsample(keras.layers.Layer):
         self.factor = factor
 
     def call(self, x):
-        _, height, width, _ = ops.shape(x)
-        size = (self.factor * height, self.factor * width)
-        # Among the ways to write it, resizing has the fastest gradient on the CPU.
-        if keras.backend.backend() == "tensorflow":  # by corners: ONNX runtimes are about to forget the other rule
-            return tf.raw_ops.ResizeNearestNeighbor(images=x, size=size)
-        return ops.image.resize(x, size, interpolation="nearest")
+        if keras.backend.backend() == "tensorflow":
+            return _resize(x, self.factor)
+        batch, height, width, channels = ops.shape(x)
+        x = ops.reshape(x, (batch, height, 1, width, 1, channels))
+        x = ops.broadcast_to(x, (batch, height, self.factor, width, self.factor, channels))
+        return ops.reshape(x, (batch, self.factor * height, self.factor * width, channels))
 
     def compute_output_shape(self, x_shape):
         batch, height, width, channels = x_shape
@@ -535,7 +577,10 @@ def batch_norm(x, gamma, beta):
     """
     if keras.backend.backend() == "tensorflow":
         flat = x if len(x.shape) == 4 else ops.reshape(x, (-1, *x.shape[-3:]))  # [B*T, H, W, C]
+        slow = x.dtype == "bfloat16" and x.shape[-1] % BFLOAT16_NORM_CHANNELS
+        flat = ops.cast(flat, "float32") if slow else flat
         y, mean, variance = tf.compat.v1.nn.fused_batch_norm(flat, gamma, beta, epsilon=BATCH_NORM_EPSILON)
+        y = ops.cast(y, x.dtype)
         return y if len(x.shape) == 4 else ops.reshape(y, (-1, *x.shape[1:])), mean, variance
     axes = tuple(range(len(x.shape) - 1))
     x32 = ops.cast(x, "float32")
@@ -543,6 +588,26 @@ def batch_norm(x, gamma, beta):
     y = (x32 - mean) * (ops.rsqrt(variance + BATCH_NORM_EPSILON) * gamma) + beta
     count = ops.cast(ops.size(x) // x.shape[-1], "float32")
     return ops.cast(y, x.dtype), mean, variance * count / ops.maximum(count - 1.0, 1.0)
+
+
+def _resize(x, factor):
+    """Blocks of equal pixels by TensorFlow, whose own gradient of it neither XLA nor a repeatable GPU has.
+
+    Average pooling gives the same gradient, and is a little faster on the CPU. Repetitions, tiles and broadcasting take
+    1.1 to 4 times as long, with the gradients that TensorFlow derives of them.
+    """
+
+    @tf.custom_gradient
+    def resize(x):
+        _, height, width, _ = ops.shape(x)
+
+        def gradient(upstream):
+            return factor**2 * tf.nn.avg_pool2d(upstream, factor, factor, "VALID")
+
+        # By corners: ONNX runtimes are about to forget the other rule.
+        return tf.raw_ops.ResizeNearestNeighbor(images=x, size=(factor * height, factor * width)), gradient
+
+    return resize(x)
 
 
 def add_bias(x, bias):
@@ -756,7 +821,21 @@ class HeatmapVolume(keras.layers.Layer):
         }
 
 
-# Blocks of residual networks. `initializer` makes the initializer of a kernel, one for each.
+def layer_name(module):
+    """What a layer is called that is the module of a published network: without dots, which PyTorch's backend refuses.
+
+    Args:
+        module: its name there, as "layer1.0.conv2", which the layer keeps in `torch_names`.
+
+    Example:
+        >>> layer_name("layer1.0.conv2")
+        'layer1_0_conv2'
+    """
+    return module.replace(".", "_")
+
+
+# Blocks of residual networks, `name` being that of the published module. `initializer` makes the initializer of a
+# kernel, one for each.
 
 
 def basic_block(x, filters, stride, name, initializer=he_normal):
@@ -778,9 +857,8 @@ def bottleneck(x, filters, stride, name, initializer=he_normal, stride_on_1x1=Fa
 def numbered_conv(x, filters, kernel, stride, prefix, number, initializer=he_normal, shortcut=None):
     """A convolution, batch norm and ReLU that PyTorch calls "conv" and "bn" with a number, after the prefix."""
     names = (f"{prefix}conv{number}", f"{prefix}bn{number}")
-    layer = ConvNorm(
-        filters, (kernel, kernel), stride, kernel_initializer=initializer(), name=names[0], torch_names=names
-    )
+    options = {"kernel_initializer": initializer(), "name": layer_name(names[0]), "torch_names": names}
+    layer = ConvNorm(filters, (kernel, kernel), stride, **options)
     return layer(x) if shortcut is None else layer(x, shortcut)
 
 
@@ -790,11 +868,11 @@ def _projection(x, filters, stride, name, initializer):
         return x
     name = f"{name}downsample"
     options = {"kernel_initializer": initializer(), "torch_names": (f"{name}.0", f"{name}.1")}
-    return ConvNorm(filters, (1, 1), stride, activation=None, name=name, **options)(x)
+    return ConvNorm(filters, (1, 1), stride, activation=None, name=layer_name(name), **options)(x)
 
 
 def heatmap_head(x, num_joints, kernel, name):
     """Heatmaps [B, H, W, K] float32 under any policy: a convolution with a bias and nothing after it."""
     options = {"activation": None, "norm": False, "use_bias": True, "kernel_initializer": small_normal()}
-    layer = ConvNorm(num_joints, (kernel, kernel), dtype="float32", name=name, torch_names=(name, None), **options)
-    return layer(x)
+    options |= {"dtype": "float32", "name": layer_name(name), "torch_names": (name, None)}
+    return ConvNorm(num_joints, (kernel, kernel), **options)(x)

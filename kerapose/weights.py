@@ -1,14 +1,13 @@
 """Published checkpoints into our models.
 
-Each weight of a layer has a name in PyTorch, which follows from the layer's own ("layer1.0.conv2") or is given with it:
-nothing is matched by order or by shape.
+Each weight of a layer has a name in PyTorch, which the layer keeps in `torch_names` ("layer1.0.conv2.conv", in a layer
+"layer1_0_conv2"): nothing is matched by order or by shape.
 """
 
 import re
 from collections import Counter
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from kerapose.layers import (
@@ -16,6 +15,7 @@ from kerapose.layers import (
     BatchNorm,
     ConvNorm,
     ConvTransposeNorm,
+    Dense,
     FrameConvTransposeNorm,
     TemporalConvNorm,
 )
@@ -170,13 +170,14 @@ def _slots(model, head=()):
             if hasattr(layer, "gamma"):
                 slots |= _norm_slots(layer, norm)
         elif isinstance(layer, BatchNorm):
-            slots |= _norm_slots(layer, layer.name)
-        elif isinstance(layer, keras.layers.Dense):
-            slots[f"{layer.name}.weight"] = (layer.kernel, _dense_kernel)
-            slots[f"{layer.name}.bias"] = (layer.bias, _as_is)
+            slots |= _norm_slots(layer, *layer.torch_names)
+        elif isinstance(layer, Dense):
+            (name,) = layer.torch_names
+            slots[f"{name}.weight"] = (layer.kernel, _dense_kernel)
+            slots[f"{name}.bias"] = (layer.bias, _as_is)
         elif layer.weights:
             raise ValueError(
-                f"load_torch knows the weights of Dense and of the package's layers, got the layer {layer.name} of "
+                f"load_torch knows the weights of the package's layers, got the layer {layer.name} of "
                 f"class {type(layer).__name__}; pass the network itself, not a model built around it, or call "
                 "load_backbone for a network of which no more is published."
             )

@@ -151,9 +151,9 @@ def test_depthwise_and_squeeze_excitation_layouts():
     state = {name: random.normal(size=shape).astype("float32") for name, shape in shapes.items()}
     weights.load_torch(model, state)
     depthwise = state["layer1.0.conv2.conv.weight"]
-    np.testing.assert_array_equal(model.get_layer("layer1.0.conv2").kernel, np.moveaxis(depthwise, (0, 1), (-2, -1)))
+    np.testing.assert_array_equal(model.get_layer("layer1_0_conv2").kernel, np.moveaxis(depthwise, (0, 1), (-2, -1)))
     dense = state["layer2.0.se_module.fc1.weight"]
-    np.testing.assert_array_equal(model.get_layer("layer2.0.se_module.fc1").kernel, dense[:, :, 0, 0, 0].T)
+    np.testing.assert_array_equal(model.get_layer("layer2_0_se_module_fc1").kernel, dense[:, :, 0, 0, 0].T)
 
 
 def norm_shapes(module, width):
@@ -236,10 +236,10 @@ def test_a_pose_network_by_its_layers_given_names(prefixes):
     published = {prefixes[name.startswith(head)] + name: array for name, array in state.items()}
     model = weights.load_torch(small_baseline(), published)
     assert_conv_loaded(model.get_layer("conv1"), state, "conv1", "bn1")
-    assert_conv_loaded(model.get_layer("layer2.0.conv2"), state, "layer2.0.conv2", "layer2.0.bn2")
+    assert_conv_loaded(model.get_layer("layer2_0_conv2"), state, "layer2.0.conv2", "layer2.0.bn2")
     names = ("layer2.0.downsample.0", "layer2.0.downsample.1")
-    assert_conv_loaded(model.get_layer("layer2.0.downsample"), state, *names)
-    assert_conv_loaded(model.get_layer("deconv_layers.3"), state, "deconv_layers.3", "deconv_layers.4")
+    assert_conv_loaded(model.get_layer("layer2_0_downsample"), state, *names)
+    assert_conv_loaded(model.get_layer("deconv_layers_3"), state, "deconv_layers.3", "deconv_layers.4")
     assert_conv_loaded(model.get_layer("final_layer"), state, "final_layer")
 
 
@@ -294,7 +294,7 @@ def imagenet_resnet18(seed=0):
 @pytest.mark.parametrize("kind", ["mapping", ".pth", ".safetensors"])
 def test_a_resnet_of_torchvision(tmp_path, kind):
     state, model = imagenet_resnet18(), small_baseline()
-    source, head = state, [np.array(w) for w in model.get_layer("deconv_layers.0").weights]
+    source, head = state, [np.array(w) for w in model.get_layer("deconv_layers_0").weights]
     if kind == ".pth":
         torch = pytest.importorskip("torch")
         source = tmp_path / "resnet18.pth"
@@ -304,10 +304,10 @@ def test_a_resnet_of_torchvision(tmp_path, kind):
         pytest.importorskip("safetensors.numpy").save_file(state, source)
     assert weights.load_backbone(model, source) is model
     assert_conv_loaded(model.get_layer("conv1"), state, "conv1", "bn1")
-    assert_conv_loaded(model.get_layer("layer4.1.conv2"), state, "layer4.1.conv2", "layer4.1.bn2")
+    assert_conv_loaded(model.get_layer("layer4_1_conv2"), state, "layer4.1.conv2", "layer4.1.bn2")
     names = ("layer3.0.downsample.0", "layer3.0.downsample.1")
-    assert_conv_loaded(model.get_layer("layer3.0.downsample"), state, *names)
-    for before, weight in zip(head, model.get_layer("deconv_layers.0").weights, strict=True):
+    assert_conv_loaded(model.get_layer("layer3_0_downsample"), state, *names)
+    for before, weight in zip(head, model.get_layer("deconv_layers_0").weights, strict=True):
         np.testing.assert_array_equal(before, weight)
 
 
@@ -348,7 +348,7 @@ def test_a_published_hrnet_of_imagenet():
     classifier |= conv_shapes("stage4.1.fuse_layers.2.3.0", 32, 16, 1, "stage4.1.fuse_layers.2.3.1")
     weights.load_backbone(model, state | random_state(classifier))
     names = ("stage4.0.fuse_layers.3.0.2.0", "stage4.0.fuse_layers.3.0.2.1")
-    assert_conv_loaded(model.get_layer("stage4.0.fuse_layers.3.0.2"), state, *names)
+    assert_conv_loaded(model.get_layer("stage4_0_fuse_layers_3_0_2"), state, *names)
     assert not np.any(model.get_layer("final_layer").bias)
     del state["stage4.0.fuse_layers.2.3.0.weight"]
     assert "1 missing from the file: stage4.0.fuse_layers.2.3.0.weight;" in backbone_refusal(model, state)
@@ -380,22 +380,22 @@ def small_openpose(**options):
 def test_a_mobilenet_of_imagenet(tmp_path, kind):
     source, model = published_mobilenet(width=4), small_openpose()
     state = {name.removeprefix("module."): array for name, array in source["state_dict"].items()}
-    head = [np.array(w) for layer in model.layers if not layer.name.startswith("model.") for w in layer.weights]
+    head = [np.array(w) for layer in model.layers if not layer.name.startswith("model_") for w in layer.weights]
     if kind != "mapping":
         torch = pytest.importorskip("torch")
         is_newer = "older" not in kind  # the file is of 2017, when PyTorch wrote no zip archives
         torch.save(to_torch(source, torch), tmp_path / kind, _use_new_zipfile_serialization=is_newer)
         source = tmp_path / kind
     assert weights.load_backbone(model, source) is model
-    assert_conv_loaded(model.get_layer("model.0"), state, "model.0.0", "model.0.1")
+    assert_conv_loaded(model.get_layer("model_0"), state, "model.0.0", "model.0.1")
     for index in (1, 7, 11):
         name = f"model.{index}"
-        assert_conv_loaded(model.get_layer(f"{name}.pointwise"), state, f"{name}.3", f"{name}.4")
-        depthwise = model.get_layer(f"{name}.depthwise")
+        assert_conv_loaded(model.get_layer(f"model_{index}_pointwise"), state, f"{name}.3", f"{name}.4")
+        depthwise = model.get_layer(f"model_{index}_depthwise")
         np.testing.assert_array_equal(depthwise.kernel, np.transpose(state[f"{name}.0.weight"], (2, 3, 0, 1)))
         np.testing.assert_array_equal(depthwise.moving_mean, state[f"{name}.1.running_mean"])
         assert depthwise.strides == (1, 1) or index == 1
-    rest = [np.array(w) for layer in model.layers if not layer.name.startswith("model.") for w in layer.weights]
+    rest = [np.array(w) for layer in model.layers if not layer.name.startswith("model_") for w in layer.weights]
     for before, after in zip(head, rest, strict=True):
         np.testing.assert_array_equal(before, after)
 
@@ -452,7 +452,7 @@ def test_a_resnet_of_keras_applications(applications_resnet, tmp_path, kind):
     weights.load_backbone(model, source)
     pixels = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3))
     expected = applications_resnet(keras.applications.resnet.preprocess_input(pixels.astype("float32")))
-    features = keras.Model(model.input, model.get_layer("deconv_layers.0").input)
+    features = keras.Model(model.input, model.get_layer("deconv_layers_0").input)
     caffe = images.normalize(pixels, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)  # as documented
     np.testing.assert_allclose(features(caffe), expected, rtol=0.01, atol=0.001 * np.abs(expected).max())
     exact = keras.applications.resnet.preprocess_input(pixels.astype("float32"))

@@ -33,18 +33,46 @@ def define_flags(workdir, batch_size, epochs):
         ["auto", "float32", "mixed_bfloat16", "mixed_float16"],
         "Of the computation; weights are float32. auto: mixed_bfloat16 on a CPU that multiplies in it, else float32.",
     )
+    flags.DEFINE_bool(
+        "deterministic",
+        None,
+        "Whether the same seed gives the same weights, to the last bit, and a run that was cut short and resumed those "
+        "of one that was not. By default on a CPU, where it costs little, and off on a GPU, where it costs more: "
+        "slower operations, and none compiled by XLA.",
+    )
     flags.DEFINE_enum("strategy", "none", ["none", "mirrored"], "mirrored: a copy of the model on each device.")
     flags.DEFINE_bool("export", False, "Whether to write a SavedModel at the end.")
 
 
-def set_up(seed, precision):
-    """Seeds everything, makes every operation repeatable, and sets the precision policy."""
-    keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+def set_up(config):
+    """Seeds everything, makes operations repeatable where they are to be, and sets the precision policy.
+
+    Args:
+        config: dict of "seed", "precision" and "deterministic".
+    """
+    keras.utils.set_random_seed(config["seed"])
+    if is_deterministic(config):
+        tf.config.experimental.enable_op_determinism()
+    precision = config["precision"]
     if precision == "auto":
         precision = "mixed_bfloat16" if _cpu_multiplies_bfloat16() and not _gpus() else "float32"
     keras.config.set_dtype_policy(precision)
     logging.info("Computing in %s.", precision)
+
+
+def is_deterministic(config):
+    """Whether operations are to be repeatable: as the flag says, else on a CPU."""
+    return not _gpus() if config["deterministic"] is None else config["deterministic"]
+
+
+def in_terminal():
+    """Whether somebody looks on as it happens: without a terminal there is a line an epoch, and no bar."""
+    return sys.stdout.isatty()
+
+
+def make_bar(count, unit_name):
+    """A bar of so many units, None for nobody knows; without a terminal a line at its end, if that is known."""
+    return keras.utils.Progbar(count, unit_name=unit_name, verbose=1 if in_terminal() else 2)
 
 
 def make_strategy(name):
@@ -76,7 +104,7 @@ def load_split(name, split, data_dir, read=clips.from_tfds):
             raise
     logging.info("Preparing %s, once.", name)
     command = [sys.executable, str(BUILD), name] + ([f"--data_dir={data_dir}"] if data_dir else [])
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, env=os.environ | ({} if in_terminal() else {"TQDM_DISABLE": "1"}))
     return read(name, split, data_dir)
 
 
@@ -156,7 +184,8 @@ def open_workdir(workdir, config):
 
     Args:
         workdir: path.
-        config: dict of everything that the result depends on.
+        config: dict of everything that the result depends on. "deterministic" may be None, as the flag is if it was
+            not given.
 
     Returns:
         The folder as a path.
@@ -167,8 +196,12 @@ def open_workdir(workdir, config):
     workdir = pathlib.Path(workdir)
     file = workdir / "config.json"
     config = json.loads(json.dumps(config))
+    if "deterministic" in config:
+        config["deterministic"] = is_deterministic(config)
     if file.exists():
         found = json.loads(file.read_text())
+        if "deterministic" in config:
+            found = {"deterministic": True} | found  # as every run was before there was a choice
         differing = [key for key in sorted(set(found) | set(config)) if found.get(key) != config.get(key)]
         if differing:
             said = ", ".join(f"{key} {found.get(key)!r} there and {config.get(key)!r} here" for key in differing)
@@ -400,6 +433,8 @@ def cosine_decay(peak, total_steps, warmup_steps):
 class Resume(keras.callbacks.Callback):
     """Keeps the whole state of a training run after every epoch, and the best weights as `best.keras`.
 
+    Where there is no terminal, it also prints the epoch's figures in one line; `fit` is told `verbose=in_terminal()`.
+
     The state is one file, replaced as a whole: weights, optimizer, dropout's generators, figures of past epochs. With a
     pipeline that can skip (`clips.training(first_step=...)`), a run killed at any moment and started again ends with
     the same weights as one that was not.
@@ -440,6 +475,9 @@ class Resume(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         figures = {name: float(value) for name, value in (logs or {}).items()}
+        if not in_terminal():
+            said = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            print(f"Epoch {epoch + 1}: {said}", flush=True)
         if self.monitor is None or all(self._better(figures, past) for past in self.history):
             for name, network in (self.networks or {"best.keras": self.model.network}).items():
                 with whole(self.folder / name) as part:

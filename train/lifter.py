@@ -139,7 +139,7 @@ def run(config):
     """
     config = resolve(config)
     splits = load(config)  # before a folder is taken: a flag may be mistaken
-    common.set_up(config["seed"], config["precision"])
+    common.set_up(config)
     steps = tracks.steps_per_epoch(splits["train"], unlabelled=splits["unlabelled"], **batching(config))
     model, forms = make_model(config, splits["train"], steps)
     workdir = common.open_workdir(config["workdir"], {key: config[key] for key in config if key not in FREE})
@@ -329,6 +329,7 @@ def train(model, forms, splits, config, workdir, steps):
             initial_epoch=done,
             steps_per_epoch=steps,
             shuffle=False,  # the pipeline does that
+            verbose=common.in_terminal(),
             callbacks=[
                 Schedule(config, [trained for trained, _ in forms.values()]),
                 Validation(forms, lift, splits["validation"]),

@@ -71,7 +71,7 @@ RECIPES = {
 OF_PHASES = ("epochs", "learning_rate", "decay_epochs")  # flags that hold for every phase
 FREE = ("workdir", "data_dir", "check", "test_height", "max_people", "export")  # flags that a run may be given anew
 AUGMENTATION = ("flip_probability", "rotation_degrees", "shift_px", "color_jitter")
-REFINEMENT = "refinement_stages."  # the names of the layers of these stages begin so, and go on with their number
+REFINEMENT = "refinement_stages_"  # the names of the layers of these stages begin so, and go on with their number
 WIDTHS = ("filters", "trunk_width", "head_filters")  # of networks of one variant
 
 
@@ -143,7 +143,7 @@ def run(config):
     config = resolve(config)
     splits, skeleton = common.load_images(config, people)  # before a folder is taken: a flag may be mistaken
     target = choose_skeleton(config["skeleton"], skeleton)
-    common.set_up(config["seed"], config["precision"])
+    common.set_up(config)
     make_estimator(make_network(config, target, config["phases"][0]["refinements"]), target, config)
     options = {key: value for key, value in config.items() if key not in FREE}
     workdir = common.open_workdir(config["workdir"], options)
@@ -302,7 +302,7 @@ def weight_groups(variables, config):
     for variable in variables:
         layer, _, name = variable.path.rpartition("/")
         refinement = config["refinement_rate"] if layer.startswith(REFINEMENT) else 1.0
-        if name == "kernel" and not layer.endswith(".depthwise"):
+        if name == "kernel" and not layer.endswith("_depthwise"):
             l2[variable.path] = config["l2"]
             rates[variable.path] = refinement
         if name == "bias":
@@ -364,6 +364,7 @@ def train(number, start, data, target, config, workdir):
             initial_epoch=done,
             steps_per_epoch=data["steps"],
             shuffle=False,  # the pipeline does that
+            verbose=common.in_terminal(),
             validation_data=data["validation"],
             callbacks=[pictures.FieldBoard(folder / "logs", data["shown"], target), resume],
         )
@@ -419,7 +420,7 @@ def find(estimator, dataset, target, skeleton):
     answer = tf.function(estimator, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
     image_ids, keypoints, scores, ranks = [], [], [], []
     cut_short = 0
-    bar = keras.utils.Progbar(None, unit_name="image")
+    bar = common.make_bar(None, "image")
     for element in people.evaluation(dataset):
         found = {name: value.numpy() for name, value in answer(element["image"]).items()}
         count = found["count"]

@@ -74,7 +74,7 @@ def run(config):
     splits, class_names = load(config, skeleton)  # before a folder is taken: a flag may be mistaken
     config["flip_labels"] = common.flip_labels(class_names, config)
     workdir = common.open_workdir(config["workdir"], options)
-    common.set_up(config["seed"], config["precision"])
+    common.set_up(config)
     results, recognizers, probabilities = {}, {}, []
     modalities = ("joint", "limb") if config["modality"] == "both" else (config["modality"],)
     for modality in modalities:
@@ -170,6 +170,7 @@ def train_one(modality, splits, skeleton, class_names, config, folder):
             initial_epoch=done,
             steps_per_epoch=steps,
             shuffle=False,  # the pipeline does that
+            verbose=common.in_terminal(),
             validation_data=shown if splits["validation"] else None,
             callbacks=callbacks,
         )
@@ -231,7 +232,7 @@ def test(recognizer, dataset):
     answer = tf.function(lambda keypoints: recognizer(keypoints), reduce_retracing=True)
     batches = dataset.batch(1).prefetch(tf.data.AUTOTUNE)
     labels, probabilities = [], []
-    bar = keras.utils.Progbar(int(dataset.cardinality()), unit_name="sequence")
+    bar = common.make_bar(int(dataset.cardinality()), "sequence")
     for element in batches:
         inputs = {key: element[key] for key in ("keypoints", "scores", "frame_size")}
         probabilities.append(answer(inputs)[0].numpy())

@@ -119,7 +119,7 @@ def run(config):
     options = {key: value for key, value in config.items() if key not in FREE}
     workdir = common.open_workdir(config["workdir"], options)
     config = config | {"flip_labels": labels_in_mirror}
-    common.set_up(config["seed"], config["precision"])
+    common.set_up(config)
     answers = {}
     for modality in stages(config):
         make = make_network(modality, len(class_names), skeleton.num_keypoints, singles, config)

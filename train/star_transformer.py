@@ -91,7 +91,7 @@ def run(config):
     config = resolve(config)
     splits, skeleton, class_names = video_clips.load(config)  # before a folder is taken: a flag may be mistaken
     labels_in_mirror = common.flip_labels(class_names, config)
-    common.set_up(config["seed"], config["precision"])
+    common.set_up(config)
     counts = len(class_names), skeleton.num_keypoints
     network = make_network(*counts, config)  # of weights that may not fit
     options = {key: value for key, value in config.items() if key not in video_clips.FREE}

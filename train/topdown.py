@@ -167,7 +167,7 @@ def run(config):
     config = resolve(config)
     splits, skeleton = common.load_images(config, crops)  # before a folder is taken: a flag may be mistaken
     detected = load_detections(config, splits["test"], skeleton)
-    common.set_up(config["seed"], config["precision"])
+    common.set_up(config)
     steps = -(-int(splits["train"].cardinality()) // config["batch_size"])
     model = make_model(config, skeleton.num_keypoints, steps)
     options = {key: value for key, value in config.items() if key not in FREE}
@@ -338,6 +338,7 @@ def train(model, splits, skeleton, config, workdir, steps):
             initial_epoch=done,
             steps_per_epoch=steps,
             shuffle=False,  # the pipeline does that
+            verbose=common.in_terminal(),
             validation_data=crops.validation(splits["validation"], skeleton, **shared, **drawing)
             if splits["validation"]
             else None,
@@ -396,7 +397,7 @@ def find(estimator, dataset, skeleton, config):
     signature = [tf.TensorSpec((None, *cut["image_size"], 3)), tf.TensorSpec((None, 2, 3))]
     answer = tf.function(estimator.from_crops, input_signature=signature)
     parts = []
-    bar = keras.utils.Progbar(None, unit_name="batch")
+    bar = common.make_bar(None, "batch")
     for batch in crops.evaluation(dataset, skeleton, **cut):
         batch["found"], batch["found_scores"] = answer(batch.pop("crop"), batch.pop("matrix"))
         parts.append({key: value.numpy() for key, value in batch.items()})

@@ -161,7 +161,7 @@ def is_taught(network, config):
 def taught_features(network):
     """The features [B, L, h, w, C] that are taught."""
     stage = TAUGHT[type(network)]
-    return [layer for layer in network.layers if layer.name.startswith(f"{stage}.")][-1].output
+    return [layer for layer in network.layers if layer.name.startswith(f"{stage}_")][-1].output
 
 
 def make_model(network, num_keypoints, config):
@@ -231,7 +231,7 @@ class KeypointTeacher(keras.layers.Layer):
         moved = {"keypoints": keypoints * (height / self.height), "scores": scores}
         heat = ops.reshape(self.volume(moved), places)
         chosen = ops.log_softmax(ops.reshape(self.choose(features), places), axis=2)
-        self.add_loss(-self.weight * ops.sum(heat * chosen) / ops.maximum(ops.sum(heat), 1.0))
+        self.add_loss(-self.weight * ops.divide_no_nan(ops.sum(heat * chosen), ops.sum(heat)))
         return outputs
 
 
@@ -304,6 +304,7 @@ def train(make_network, splits, skeleton, class_names, config, folder, board=pic
             initial_epoch=done,
             steps_per_epoch=steps,
             shuffle=False,  # the pipeline does that
+            verbose=common.in_terminal(),
             validation_data=for_outputs(shown, model) if splits["validation"] else None,
             callbacks=[board(folder / "logs", shown, skeleton, class_names), resume],
         )
@@ -386,7 +387,7 @@ def test(recognizer, dataset, config):
     count, labels, found = int(dataset.cardinality()), [], {}
     for condition in config["conditions"]:
         batches = degraded(dataset, recognizer, condition, config).batch(1).prefetch(1)
-        bar = keras.utils.Progbar(count, unit_name=f"{condition} video")
+        bar = common.make_bar(count, f"{condition} video")
         answers, labels = [], []
         for inputs, label in batches:
             answers.append({name: value[0].numpy() for name, value in answer(**{"frames": None} | inputs).items()})

@@ -36,8 +36,8 @@ class MeanClassAccuracy(keras.metrics.Metric):
 
     def result(self):
         occurs = ops.cast(self.total > 0, self.total.dtype)
-        accuracy = self.correct / ops.maximum(self.total, 1.0)
-        return ops.sum(accuracy * occurs) / ops.maximum(ops.sum(occurs), 1.0)
+        accuracy = ops.divide_no_nan(self.correct, self.total)  # weights may add up to less than one clip
+        return ops.sum(accuracy) / ops.maximum(ops.sum(occurs), 1.0)
 
     def get_config(self):
         return super().get_config() | {"num_classes": self.num_classes}

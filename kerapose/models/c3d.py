@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kerapose.layers import ConvNorm, FramePool
+from kerapose.layers import ConvNorm, Dense, FramePool
 from kerapose.models.network import Network
 
 
@@ -75,7 +75,7 @@ class C3D(Network):
             x = conv(x, base_filters * 8, "conv5b")
         x = layers.GlobalAveragePooling3D(name="pooled")(x)  # [B, 8F]
         x = layers.Dropout(dropout, name="dropout")(x)
-        logits = layers.Dense(num_classes, dtype="float32", name="fc_cls")(x)
+        logits = Dense(num_classes, dtype="float32", name="fc_cls")(x)
         super().__init__(inputs, logits, **kwargs)
         self.num_classes = num_classes
         self.base_filters = base_filters

@@ -3,7 +3,16 @@
 import keras
 from keras import layers
 
-from kerapose.layers import ConvNorm, Upsample, basic_block, bottleneck, heatmap_head, numbered_conv, small_normal
+from kerapose.layers import (
+    ConvNorm,
+    Upsample,
+    basic_block,
+    bottleneck,
+    heatmap_head,
+    layer_name,
+    numbered_conv,
+    small_normal,
+)
 from kerapose.models.network import Network
 
 # The function of a block, and how many times its filters it gives.
@@ -124,14 +133,14 @@ def fuse_into(index, branches, name):
     total, width = branches[index], branches[index].shape[-1]
     coarse = None
     for other in range(len(branches) - 1, index, -1):
-        shortcut = None if coarse is None else Upsample(2, name=f"{name}.{other}.upsample")(coarse)
+        shortcut = None if coarse is None else Upsample(2, name=layer_name(f"{name}.{other}.upsample"))(coarse)
         coarse = conv(branches[other], width, 1, f"{name}.{other}", activation=None, shortcut=shortcut)
     if coarse is not None:
-        coarse = Upsample(2, name=f"{name}.upsample")(coarse)
-        total = layers.Add(name=f"{name}.add")([total, coarse])
+        coarse = Upsample(2, name=layer_name(f"{name}.upsample"))(coarse)
+        total = layers.Add(name=layer_name(f"{name}.add"))([total, coarse])
     for other in range(index):
         total = fuse_finer(branches[other], total, index - other, f"{name}.{other}", is_last=other == index - 1)
-    return total if index > 0 else layers.ReLU(name=f"{name}.relu")(total)
+    return total if index > 0 else layers.ReLU(name=layer_name(f"{name}.relu"))(total)
 
 
 def fuse_finer(x, total, halvings, name, is_last):
@@ -146,7 +155,8 @@ def fuse_finer(x, total, halvings, name, is_last):
 def conv(x, filters, kernel, name, stride=1, activation="relu", shortcut=None):
     """A convolution and batch norm that are the elements 0 and 1 of a PyTorch sequence."""
     options = {"activation": activation, "kernel_initializer": small_normal()}
-    layer = ConvNorm(filters, (kernel, kernel), stride, name=name, torch_names=(f"{name}.0", f"{name}.1"), **options)
+    options |= {"name": layer_name(name), "torch_names": (f"{name}.0", f"{name}.1")}
+    layer = ConvNorm(filters, (kernel, kernel), stride, **options)
     return layer(x) if shortcut is None else layer(x, shortcut)
 
 

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kerapose.layers import ConvNorm, heatmap_head
+from kerapose.layers import ConvNorm, heatmap_head, layer_name
 from kerapose.models.network import Network
 
 # MobileNet v1 up to its last block at stride 16, here at stride 8: (filters, stride, dilation) of each block. Where the
@@ -79,7 +79,7 @@ class LightweightOpenPose(Network):
         fields = initial_stage(features, num_heatmaps, num_pafs, filters, head_filters)
         for index in range(num_refinements):
             name = f"refinement_stages.{index}"
-            x = layers.Concatenate(name=f"{name}.concatenate")([features, *fields[-2:]])
+            x = layers.Concatenate(name=layer_name(f"{name}.concatenate"))([features, *fields[-2:]])
             fields += refinement_stage(x, num_heatmaps, num_pafs, filters, name)
         super().__init__(inputs, fields, **kwargs)
         self.num_heatmaps = num_heatmaps
@@ -102,9 +102,9 @@ def mobilenet(x, width):
     for index, (filters, stride, dilation) in enumerate(TRUNK, start=1):
         name = f"model.{index}"
         options = {"depthwise": True, "dilation": dilation, "torch_names": (f"{name}.0", f"{name}.1")}
-        x = ConvNorm(x.shape[-1], (3, 3), stride, name=f"{name}.depthwise", **options)(x)
+        x = ConvNorm(x.shape[-1], (3, 3), stride, name=layer_name(f"{name}.depthwise"), **options)(x)
         names = (f"{name}.3", f"{name}.4")
-        x = ConvNorm(scaled(filters, width), (1, 1), name=f"{name}.pointwise", torch_names=names)(x)
+        x = ConvNorm(scaled(filters, width), (1, 1), name=layer_name(f"{name}.pointwise"), torch_names=names)(x)
     return x
 
 
@@ -119,9 +119,10 @@ def align(x, filters):
     for index in range(3):
         name = f"cpm.trunk.{index}"
         depthwise = options | {"depthwise": True, "torch_names": (f"{name}.0", None)}
-        x = ConvNorm(filters, (3, 3), name=f"{name}.depthwise", **depthwise)(x)
-        x = ConvNorm(filters, (1, 1), name=f"{name}.pointwise", torch_names=(f"{name}.2", None), **options)(x)
-    return conv(layers.Add(name="cpm.add")([shortcut, x]), filters, 3, "cpm.conv")
+        pointwise = options | {"torch_names": (f"{name}.2", None)}
+        x = ConvNorm(filters, (3, 3), name=layer_name(f"{name}.depthwise"), **depthwise)(x)
+        x = ConvNorm(filters, (1, 1), name=layer_name(f"{name}.pointwise"), **pointwise)(x)
+    return conv(layers.Add(name="cpm_add")([shortcut, x]), filters, 3, "cpm.conv")
 
 
 def initial_stage(x, num_heatmaps, num_pafs, filters, head_filters):
@@ -138,7 +139,7 @@ def refinement_stage(x, num_heatmaps, num_pafs, filters, name):
         shortcut = conv(x, filters, 1, f"{block}.initial")
         x = conv(shortcut, filters, 3, f"{block}.trunk.0", norm=True)
         x = conv(x, filters, 3, f"{block}.trunk.1", norm=True, dilation=2)
-        x = layers.Add(name=f"{block}.add")([shortcut, x])
+        x = layers.Add(name=layer_name(f"{block}.add"))([shortcut, x])
     return heads(x, num_heatmaps, num_pafs, filters, name)
 
 
@@ -154,7 +155,7 @@ def heads(x, num_heatmaps, num_pafs, hidden, name):
 def conv(x, filters, kernel, name, norm=False, use_bias=True, **options):
     """A convolution with a bias, batch norm where the reference has one, and ReLU."""
     options |= {"norm": norm, "use_bias": use_bias, "torch_names": (f"{name}.0", f"{name}.1")}
-    return ConvNorm(filters, (kernel, kernel), name=name, **options)(x)
+    return ConvNorm(filters, (kernel, kernel), name=layer_name(name), **options)(x)
 
 
 def check_arguments(num_heatmaps, num_pafs, num_refinements, filters, trunk_width, head_filters):

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kerapose.layers import ConvNorm
+from kerapose.layers import ConvNorm, Dense, layer_name
 from kerapose.models.network import Network
 
 
@@ -33,7 +33,7 @@ class MC3ResNet18(Network):
         inputs = keras.Input(input_shape)
         x = stages(inputs, base_filters)["layer4"]
         x = layers.GlobalAveragePooling3D(name="pooled")(x)  # [B, C]
-        logits = layers.Dense(num_classes, dtype="float32", name="fc")(x)
+        logits = Dense(num_classes, dtype="float32", name="fc")(x)
         super().__init__(inputs, logits, **kwargs)
         self.num_classes = num_classes
         self.base_filters = base_filters
@@ -70,4 +70,4 @@ def basic_block(x, filters, kernel, strides, name):
 
 def _conv(filters, kernel, strides, name, activation="relu"):
     torch_names = (f"{name}.0", f"{name}.1")
-    return ConvNorm(filters, kernel, strides, activation=activation, name=name, torch_names=torch_names)
+    return ConvNorm(filters, kernel, strides, activation=activation, name=layer_name(name), torch_names=torch_names)

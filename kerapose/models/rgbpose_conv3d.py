@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from kerapose.layers import ConvNorm, FrameConvTransposeNorm
+from kerapose.layers import ConvNorm, Dense, FrameConvTransposeNorm, layer_name
 from kerapose.models.network import Network
 from kerapose.models.slowonly import residual_stage, stem
 
@@ -146,11 +146,12 @@ def exchange(rgb, pose, rgb_name, pose_name):
         [B, T, H, W, C + C'] and [B, 4T, H, W, C' + C / 16].
     """
     plain = {"activation": None, "norm": False, "torch_names": (f"{rgb_name}.conv", None)}
-    to_rgb = ConvNorm(pose.shape[-1], (7, 1, 1), strides=(RATIO, 1, 1), name=rgb_name, **plain)(pose)
-    to_pose = FrameConvTransposeNorm(rgb.shape[-1] // NARROWING, name=pose_name)(rgb)
+    to_rgb = ConvNorm(pose.shape[-1], (7, 1, 1), strides=(RATIO, 1, 1), name=layer_name(rgb_name), **plain)(pose)
+    names = {"name": layer_name(pose_name), "torch_names": (f"{pose_name}.conv", f"{pose_name}.bn")}
+    to_pose = FrameConvTransposeNorm(rgb.shape[-1] // NARROWING, **names)(rgb)
     return (
-        layers.Concatenate(name=f"{rgb_name}.joined")([rgb, to_rgb]),
-        layers.Concatenate(name=f"{pose_name}.joined")([pose, to_pose]),
+        layers.Concatenate(name=layer_name(f"{rgb_name}.joined"))([rgb, to_rgb]),
+        layers.Concatenate(name=layer_name(f"{pose_name}.joined"))([pose, to_pose]),
     )
 
 
@@ -158,7 +159,7 @@ def classify(x, num_classes, dropout, name):
     """[B, T, H, W, C] -> logits [B, num_classes]."""
     x = layers.GlobalAveragePooling3D(name=f"pooled_{name}")(x)  # [B, C]
     x = layers.Dropout(dropout, name=f"dropout_{name}")(x)
-    return layers.Dense(num_classes, dtype="float32", name=f"fc_{name}")(x)
+    return Dense(num_classes, dtype="float32", name=f"fc_{name}")(x)
 
 
 def _stages(prefix, filters, blocks, zero_init):
@@ -184,9 +185,9 @@ def _check_shapes(rgb_shape, pose_shape):
 def _matched(network, pathway, source):
     """(variable of ours, variable of theirs) of all weights of a pathway."""
     own = {
-        layer.name.removeprefix(f"{pathway}_path."): layer
+        layer.name.removeprefix(f"{pathway}_path_"): layer
         for layer in network.layers
-        if layer.weights and layer.name.startswith(f"{pathway}_path.") and not layer.name.endswith("_lateral")
+        if layer.weights and layer.name.startswith(f"{pathway}_path_") and not layer.name.endswith("_lateral")
     }
     own["fc_cls"] = network.get_layer(f"fc_{pathway}")
     theirs = {layer.name: layer for layer in source.layers if layer.weights}

@@ -3,7 +3,15 @@
 import keras
 from keras import layers
 
-from kerapose.layers import ConvTransposeNorm, basic_block, bottleneck, heatmap_head, numbered_conv, small_normal
+from kerapose.layers import (
+    ConvTransposeNorm,
+    basic_block,
+    bottleneck,
+    heatmap_head,
+    layer_name,
+    numbered_conv,
+    small_normal,
+)
 from kerapose.models.network import Network
 
 # Blocks per stage, and whether they are bottlenecks.
@@ -85,7 +93,7 @@ class SimpleBaseline(Network):
         for index, (filters, kernel) in enumerate(zip(deconv_filters, deconv_kernels, strict=True)):
             names = (f"deconv_layers.{3 * index}", f"deconv_layers.{3 * index + 1}")
             options = {"use_bias": deconv_bias, "kernel_initializer": small_normal(), "torch_names": names}
-            x = ConvTransposeNorm(filters, kernel, name=names[0], **options)(x)
+            x = ConvTransposeNorm(filters, kernel, name=layer_name(names[0]), **options)(x)
         super().__init__(inputs, heatmap_head(x, num_joints, final_kernel, "final_layer"), **kwargs)
         self.num_joints = num_joints
         self.image_shape = tuple(image_shape)
@@ -102,7 +110,7 @@ def resnet(x, depth, base_filters, stride_on_1x1):
     """The convolutional part of a ResNet: [B, H, W, 3] -> [B, H/32, W/32, 8 or 32 * base_filters]."""
     stage_blocks, is_deep = RESNETS[depth]
     x = numbered_conv(x, base_filters, 7, 2, "", 1)
-    x = layers.ZeroPadding2D(1, name="maxpool.padding")(x)  # what comes out of a ReLU is never below 0
+    x = layers.ZeroPadding2D(1, name="maxpool_padding")(x)  # what comes out of a ReLU is never below 0
     x = layers.MaxPooling2D(3, 2, name="maxpool")(x)  # [B, H/4, W/4, base_filters]
     for stage, blocks in enumerate(stage_blocks):
         for block in range(blocks):

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from kerapose.layers import ConvNorm, FramePool
+from kerapose.layers import ConvNorm, Dense, FramePool, layer_name
 from kerapose.models.network import Network
 
 # The forms of the two pathways of an RGBPoseConv3D.
@@ -102,7 +102,7 @@ class SlowOnly(Network):
             x = residual_stage(x, base_filters * 2**stage, blocks, strides, name=f"layer{stage + 1}", **options)
         x = layers.GlobalAveragePooling3D(name="pooled")(x)
         x = layers.Dropout(dropout, name="dropout")(x)
-        logits = layers.Dense(num_classes, dtype="float32", name="fc_cls")(x)
+        logits = Dense(num_classes, dtype="float32", name="fc_cls")(x)
         super().__init__(inputs, logits, **kwargs)
         self.num_classes = num_classes
         self.base_filters = base_filters
@@ -118,8 +118,8 @@ class SlowOnly(Network):
 
 def stem(x, filters, stride, pool_stride, prefix=""):
     """A spatial 7 x 7 convolution and a spatial 3 x 3 max pool, which stays even at stride 1."""
-    x = ConvNorm(filters, (1, 7, 7), strides=(1, stride, stride), name=f"{prefix}conv1")(x)
-    return FramePool("max", 3, pool_stride, symmetric=True, name=f"{prefix}maxpool")(x)
+    x = conv(x, filters, (1, 7, 7), (1, stride, stride), f"{prefix}conv1")
+    return FramePool("max", 3, pool_stride, symmetric=True, name=layer_name(f"{prefix}maxpool"))(x)
 
 
 def residual_stage(x, filters, blocks, strides, inflated, name, zero_init=True):
@@ -133,8 +133,15 @@ def bottleneck(x, filters, strides, inflated, name, zero_init):
     """1 x 1 (three frames if inflated), then 3 x 3 with all the strides, then 1 x 1; added to the shortcut."""
     shortcut = x
     if strides != (1, 1, 1) or x.shape[-1] != filters * 4:
-        shortcut = ConvNorm(filters * 4, (1, 1, 1), strides, activation=None, name=f"{name}.downsample")(x)
-    x = ConvNorm(filters, (3 if inflated else 1, 1, 1), name=f"{name}.conv1")(x)
-    x = ConvNorm(filters, (1, 3, 3), strides, name=f"{name}.conv2")(x)
-    last = ConvNorm(filters * 4, (1, 1, 1), gamma_initializer="zeros" if zero_init else "ones", name=f"{name}.conv3")
-    return last(x, shortcut)
+        shortcut = conv(x, filters * 4, (1, 1, 1), strides, f"{name}.downsample", activation=None)
+    x = conv(x, filters, (3 if inflated else 1, 1, 1), 1, f"{name}.conv1")
+    x = conv(x, filters, (1, 3, 3), strides, f"{name}.conv2")
+    gamma = "zeros" if zero_init else "ones"
+    return conv(x, filters * 4, (1, 1, 1), 1, f"{name}.conv3", shortcut=shortcut, gamma_initializer=gamma)
+
+
+def conv(x, filters, kernel, strides, name, shortcut=None, **options):
+    """A convolution and batch norm of a published module."""
+    options |= {"name": layer_name(name), "torch_names": (f"{name}.conv", f"{name}.bn")}
+    layer = ConvNorm(filters, kernel, strides, **options)
+    return layer(x) if shortcut is None else layer(x, shortcut)

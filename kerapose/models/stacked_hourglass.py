@@ -3,7 +3,7 @@
 import keras
 from keras import layers, ops
 
-from kerapose.layers import BatchNorm, ConvNorm, Upsample, heatmap_head
+from kerapose.layers import BatchNorm, ConvNorm, Upsample, heatmap_head, layer_name
 from kerapose.models.network import Network
 
 DEPTH = 4  # halvings within an hourglass
@@ -71,8 +71,9 @@ class StackedHourglass(Network):
         for name, layer in names.items():
             prefix = name.removesuffix("conv3")
             if prefix != name and f"{prefix}skip_layer" not in names:
-                unused[f"{prefix}skip_layer.conv.weight"] = (layer.filters, layer.filters, 1, 1)
-                unused[f"{prefix}skip_layer.conv.bias"] = (layer.filters,)
+                skipped = layer.torch_names[0].replace("conv3", "skip_layer")
+                unused[f"{skipped}.weight"] = (layer.filters, layer.filters, 1, 1)
+                unused[f"{skipped}.bias"] = (layer.filters,)
         return unused
 
 
@@ -80,7 +81,7 @@ def stem(x, filters):
     """[B, H, W, 3] -> [B, H/4, W/4, filters]."""
     x = conv_norm(x, 64, 7, "pre.0", stride=2)
     x = residual(x, 128, "pre.1")
-    x = layers.MaxPooling2D(2, name="pre.2")(x)
+    x = layers.MaxPooling2D(2, name="pre_2")(x)
     x = residual(x, 128, "pre.3")
     return residual(x, filters, "pre.4")
 
@@ -88,14 +89,14 @@ def stem(x, filters):
 def hourglass(x, filters, increase, depth, name):
     """What is seen at this resolution, plus what is seen at half of it: [B, H, W, filters], the same out."""
     fine = residual(x, filters, f"{name}.up1")
-    x = layers.MaxPooling2D(2, name=f"{name}.pool1")(x)
+    x = layers.MaxPooling2D(2, name=layer_name(f"{name}.pool1"))(x)
     x = residual(x, filters + increase, f"{name}.low1")
     if depth > 1:
         x = hourglass(x, filters + increase, 0, depth - 1, f"{name}.low2")
     else:
         x = residual(x, filters + increase, f"{name}.low2")
     x = residual(x, filters, f"{name}.low3")
-    return layers.Add(name=f"{name}.add")([fine, Upsample(2, name=f"{name}.up2")(x)])
+    return layers.Add(name=layer_name(f"{name}.add"))([fine, Upsample(2, name=layer_name(f"{name}.up2"))(x)])
 
 
 def residual(x, filters, name):
@@ -104,7 +105,7 @@ def residual(x, filters, name):
     The second and third norm still follow a convolution, so each is one layer with the convolution before it.
     """
     shortcut = x if x.shape[-1] == filters else conv(x, filters, f"{name}.skip_layer")
-    x = BatchNorm(activation="relu", name=f"{name}.bn1")(x)
+    x = BatchNorm(activation="relu", name=layer_name(f"{name}.bn1"), torch_names=(f"{name}.bn1",))(x)
     x = conv_norm(x, filters // 2, 1, f"{name}.conv1", norm_name=f"{name}.bn2")
     x = conv_norm(x, filters // 2, 3, f"{name}.conv2", norm_name=f"{name}.bn3")
     return conv(x, filters, f"{name}.conv3", shortcut=shortcut)
@@ -114,13 +115,13 @@ def conv_norm(x, filters, kernel, name, stride=1, norm_name=None):
     """A convolution with a bias, a batch norm and a ReLU."""
     names = (f"{name}.conv", norm_name or f"{name}.bn")
     options = {"use_bias": True, "kernel_initializer": torch_uniform(), "torch_names": names}
-    return ConvNorm(filters, (kernel, kernel), stride, name=name, **options)(x)
+    return ConvNorm(filters, (kernel, kernel), stride, name=layer_name(name), **options)(x)
 
 
 def conv(x, filters, name, shortcut=None):
     """A 1 x 1 convolution with a bias and nothing after it but the shortcut."""
     options = {"activation": None, "norm": False, "use_bias": True, "kernel_initializer": torch_uniform()}
-    layer = ConvNorm(filters, (1, 1), name=name, **options)
+    layer = ConvNorm(filters, (1, 1), name=layer_name(name), torch_names=(f"{name}.conv", None), **options)
     return layer(x) if shortcut is None else layer(x, shortcut)
 
 

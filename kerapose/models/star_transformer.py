@@ -108,11 +108,11 @@ class STARTransformer(Network):
             ("encoder", "decoder"), (encoder_layers, decoder_layers), patterns, strict=True
         ):
             for number in range(count):
-                x = StarLayer(pattern, **options, name=f"{part}.{number}")(x)
+                x = StarLayer(pattern, **options, name=f"{part}_{number}")(x)
         x = ClassMean(NUM_CLASS_TOKENS, name="class_mean")(x)  # [B, D]
         x = layers.Dense(width, activation="gelu", name="head")(x)
         x = layers.Dropout(dropout, name="dropout")(x)
-        logits = layers.Dense(num_classes, dtype="float32", name="head.classes")(x)
+        logits = layers.Dense(num_classes, dtype="float32", name="head_classes")(x)
         super().__init__({"rgb": rgb, "pose": pose}, logits, **kwargs)
         self.num_classes = num_classes
         self.rgb_shape = tuple(rgb_shape)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from kerapose.layers import TemporalConvNorm, torch_uniform
+from kerapose.layers import Dense, TemporalConvNorm, layer_name, torch_uniform
 from kerapose.models.network import Network
 
 
@@ -81,9 +81,7 @@ class TemporalLifter(Network):
             x = residual_block(x, channels, width, dilation, block, causal, dense, **options)
             dilation *= width
         # With Keras's own initializer, twice as wide, the first epochs are spent on calming what dropout makes of it.
-        shrink = layers.Dense(
-            joints_out * out_features, kernel_initializer=torch_uniform(), dtype="float32", name="shrink"
-        )
+        shrink = Dense(joints_out * out_features, kernel_initializer=torch_uniform(), dtype="float32", name="shrink")
         x = shrink(x)  # [B, T', J*3]
         unflatten = layers.Reshape((-1, joints_out, out_features), dtype="float32", name="channels_to_joints")
         outputs = unflatten(x)  # [B, T', J, 3]
@@ -207,8 +205,8 @@ def torch_names(index):
 
 
 def conv_norm(x, channels, width, dilation, convolution, norm, **options):
-    layer = TemporalConvNorm(channels, width, dilation, torch_names=(convolution, norm), name=convolution, **options)
-    return layer(x)
+    options |= {"name": layer_name(convolution), "torch_names": (convolution, norm)}
+    return TemporalConvNorm(channels, width, dilation, **options)(x)
 
 
 @keras.saving.register_keras_serializable("kerapose")

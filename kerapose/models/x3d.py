@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers
 
-from kerapose.layers import ConvNorm
+from kerapose.layers import ConvNorm, Dense, layer_name
 from kerapose.models.network import Network
 
 
@@ -90,7 +90,7 @@ class X3D(Network):
         x = ConvNorm(int(outside * gamma_b), (1, 1, 1), name="conv5")(x)
         x = layers.GlobalAveragePooling3D(name="pooled")(x)
         x = layers.Dropout(dropout, name="dropout")(x)
-        logits = layers.Dense(num_classes, dtype="float32", name="fc_cls")(x)
+        logits = Dense(num_classes, dtype="float32", name="fc_cls")(x)
         super().__init__(inputs, logits, **kwargs)
         self.num_classes = num_classes
         self.base_filters = base_filters
@@ -109,22 +109,30 @@ def block(x, outside, inside, stride, se_ratio, swish, name):
     """Widen, convolve each channel by itself, squeeze-excite, narrow; added to the shortcut."""
     shortcut = x
     if stride != 1 or x.shape[-1] != outside:
-        shortcut = ConvNorm(outside, (1, 1, 1), (1, stride, stride), activation=None, name=f"{name}.downsample")(x)
-    x = ConvNorm(inside, (1, 1, 1), name=f"{name}.conv1")(x)
-    x = ConvNorm(inside, (3, 3, 3), (1, stride, stride), activation=None, depthwise=True, name=f"{name}.conv2")(x)
+        shortcut = conv(x, outside, 1, stride, f"{name}.downsample", activation=None)
+    x = conv(x, inside, 1, 1, f"{name}.conv1")
+    x = conv(x, inside, 3, stride, f"{name}.conv2", activation=None, depthwise=True)
     if se_ratio is not None:
         x = squeeze_excite(x, round_width(inside, se_ratio), f"{name}.se_module")
     if swish:
-        x = layers.Activation("silu", name=f"{name}.swish")(x)
-    return ConvNorm(outside, (1, 1, 1), gamma_initializer="zeros", name=f"{name}.conv3")(x, shortcut)
+        x = layers.Activation("silu", name=layer_name(f"{name}.swish"))(x)
+    return conv(x, outside, 1, 1, f"{name}.conv3", shortcut=shortcut, gamma_initializer="zeros")
+
+
+def conv(x, filters, kernel, stride, name, shortcut=None, **options):
+    """A convolution and batch norm of a published module, with a stride in space."""
+    options |= {"name": layer_name(name), "torch_names": (f"{name}.conv", f"{name}.bn")}
+    layer = ConvNorm(filters, (kernel,) * 3, (1, stride, stride), **options)
+    return layer(x) if shortcut is None else layer(x, shortcut)
 
 
 def squeeze_excite(x, width, name):
     """Scales each channel by a gate that two dense layers compute from all channels' means."""
-    gate = layers.GlobalAveragePooling3D(keepdims=True, name=f"{name}.mean")(x)  # [B, 1, 1, 1, C]
-    gate = layers.Dense(width, activation="relu", name=f"{name}.fc1")(gate)
-    gate = layers.Dense(x.shape[-1], activation="sigmoid", name=f"{name}.fc2")(gate)
-    return layers.Multiply(name=f"{name}.scale")([x, gate])
+    gate = layers.GlobalAveragePooling3D(keepdims=True, name=layer_name(f"{name}.mean"))(x)  # [B, 1, 1, 1, C]
+    for part, units, activation in (("fc1", width, "relu"), ("fc2", x.shape[-1], "sigmoid")):
+        module = f"{name}.{part}"
+        gate = Dense(units, activation=activation, name=layer_name(module), torch_names=(module,))(gate)
+    return layers.Multiply(name=layer_name(f"{name}.scale"))([x, gate])
 
 
 def round_width(width, multiplier, divisor=8):

@@ -4,6 +4,7 @@ import collections.abc
 import fractions
 import io
 import pathlib
+import sys
 
 import numpy as np
 from PIL import Image
@@ -183,10 +184,10 @@ def _of_one_size(pictures, counted):
 
 
 def with_bar(pictures, count):
-    """Passes the pictures on and prints how many there have been."""
+    """Passes the pictures on and prints how many there have been: a bar, or a line at the end if nobody looks on."""
     from keras.utils import Progbar  # late, since a backend starts with it and no picture needs one
 
-    bar = Progbar(count, unit_name="frame")
+    bar = Progbar(count, unit_name="frame", verbose=1 if sys.stdout.isatty() else 2)
     for picture in pictures:
         yield picture
         bar.add(1)

@@ -60,6 +60,23 @@ def test_mean_class_accuracy_weighs_the_clips():
     assert float(metric.result()) == pytest.approx(slow_figures(labels, logits, weights)["mean_class"], abs=1e-6)
 
 
+@pytest.mark.parametrize("weight", [1e-6, 0.1, 0.5, 1.0, 30.0])
+def test_mean_class_accuracy_is_the_same_whatever_the_weights_add_up_to(weight):
+    labels, logits = clips(seed=4)
+    metric = metrics.MeanClassAccuracy(7)
+    metric.update_state(labels, logits, sample_weight=np.full(60, weight / 60))
+    assert float(metric.result()) == pytest.approx(slow_figures(labels, logits)["mean_class"], abs=1e-5)
+
+
+def test_mean_class_accuracy_of_light_clips_by_hand():
+    metric = metrics.MeanClassAccuracy(3)
+    scores = np.eye(3, dtype="float32")[[0, 1, 0]]
+    metric.update_state([0, 1], scores[:2], sample_weight=[0.1, 0.1])
+    assert float(metric.result()) == pytest.approx(1.0, abs=1e-6)
+    metric.update_state([1], scores[2:], sample_weight=[0.3])  # class 1: a quarter of its weight is right
+    assert float(metric.result()) == pytest.approx((1 + 0.25) / 2, abs=1e-6)
+
+
 def test_mean_class_accuracy_starts_anew():
     labels, logits = clips(seed=3)
     metric = metrics.MeanClassAccuracy(7)

@@ -72,6 +72,18 @@ def test_heatmap_accuracy_equals_the_loop(published, threshold):
     assert metrics.heatmap_accuracy(truth, stacked, threshold, published)["mean"] == figures["mean"]
 
 
+@pytest.mark.parametrize("weight", [1e-4, 0.05, 0.3, 7.0])
+def test_heatmap_pck_is_the_same_whatever_the_weights_add_up_to(weight):
+    random = np.random.default_rng(4)
+    truth, predicted = random.random((2, 3, 16, 12, 5)).astype("float32")
+    results = []
+    for given in (1.0, weight):
+        metric = metrics.HeatmapPCK(threshold=5.0, published=False)
+        metric.update_state(truth, predicted, sample_weight=np.full((3, 5), given, "float32"))
+        results.append(float(metric.result()))
+    assert results[0] == pytest.approx(results[1], abs=1e-6) and results[0] > 0
+
+
 def test_heatmap_pck_leaves_joints_without_weight_out():
     truth, predicted = peaked_heatmaps(seed=1)
     weights = np.random.default_rng(2).integers(0, 2, (12, 5)).astype("float32")

@@ -218,7 +218,7 @@ def test_mixed_precision_keeps_the_fields_in_float32_and_close():
     exact, image = with_random_weights(small()), images(2, 48, 64, 3)
     mixed = small_under("mixed_bfloat16")
     mixed.set_weights(exact.get_weights())
-    computing = {layer.compute_dtype for layer in mixed.layers if layer.weights and not layer.name.endswith(".1.0")}
+    computing = {layer.compute_dtype for layer in mixed.layers if layer.weights and not layer.name.endswith("_1_0")}
     assert computing == {"bfloat16"}
     for maps, expected in zip(mixed(image), arrays(exact(image)), strict=True):
         assert keras.backend.standardize_dtype(maps.dtype) == "float32"
@@ -359,10 +359,10 @@ def test_the_trunk_is_narrowed_in_multiples_of_eight(trunk_width, widths):
 @pytest.mark.usefixtures("shallow")
 def test_a_wider_trunk_has_wider_layers_and_nothing_else_changes():
     narrow, wide = small(), small(trunk_width=2.0)
-    assert [wide.get_layer(name).filters for name in ("model.0", "model.3.pointwise")] == [64, 64]
-    assert [narrow.get_layer(name).filters for name in ("model.0", "model.3.pointwise")] == [8, 8]
-    assert [w.shape for w in wide.get_layer("cpm.conv").weights] == [
-        w.shape for w in narrow.get_layer("cpm.conv").weights
+    assert [wide.get_layer(name).filters for name in ("model_0", "model_3_pointwise")] == [64, 64]
+    assert [narrow.get_layer(name).filters for name in ("model_0", "model_3_pointwise")] == [8, 8]
+    assert [w.shape for w in wide.get_layer("cpm_conv").weights] == [
+        w.shape for w in narrow.get_layer("cpm_conv").weights
     ]
     assert [output.shape for output in wide.outputs] == [output.shape for output in narrow.outputs]
 

@@ -98,7 +98,7 @@ def tensor_of(network, output):
     if module == "features":
         return network.get_layer("pooled").input
     if module.startswith("layer"):  # a stage: the output of its last block
-        module = [layer.name for layer in network.layers if re.fullmatch(rf"{module}\.\d+\.conv3", layer.name)][-1]
+        module = [layer.name for layer in network.layers if re.fullmatch(rf"{module}_\d+_conv3", layer.name)][-1]
     return network.get_layer(module).output
 
 

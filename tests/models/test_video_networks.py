@@ -36,10 +36,10 @@ def rgbpose_tensor(network, output):
     if output.startswith("output_pooled_"):
         return network.get_layer(output.removeprefix("output_")).output
     pathway, module = output.removeprefix("output_mean_").split("_", 1)
-    prefix = f"{pathway}_path.{module}"
+    prefix = f"{pathway}_path_{module}"
     if module.startswith("layer") and not module.endswith("lateral"):
         prefix = [
-            layer.name for layer in network.layers if layer.name.startswith(f"{prefix}.") and "conv3" in layer.name
+            layer.name for layer in network.layers if layer.name.startswith(f"{prefix}_") and "conv3" in layer.name
         ][-1]
     return network.get_layer(prefix).output
 
@@ -73,7 +73,7 @@ def test_every_stage_equals_the_published_mc3(golden):
     case = golden("mc3_18")
     batch, channels, *clip = case["input_x" if "input_x" in case else "input_imgs"].shape
     network = weights.load_torch(models.MC3ResNet18(400, (*clip, channels)), case.state_dict)
-    ends = {"stem": "stem"} | {f"layer{stage}": f"layer{stage}.1.conv2" for stage in (1, 2, 3, 4)}
+    ends = {"stem": "stem"} | {f"layer{stage}": f"layer{stage}_1_conv2" for stage in (1, 2, 3, 4)}
     tensors = {name: network.get_layer(layer).output for name, layer in ends.items()} | {"logits": network.output}
     found = keras.Model(network.input, tensors)(channels_last(case["input_imgs"]))
     outputs = [output for output in case.arrays if output.startswith("output_")]
@@ -149,9 +149,9 @@ def test_a_network_that_starts_from_two_answers_as_they_do_and_then_learns_from_
 def test_one_pathway_alone_may_be_taken_over():
     network, rgb = slim(models.RGBPoseConv3D, "rgbpose"), slim(models.SlowOnly, "slowonly_rgb")
     randomized(rgb, seed=5)
-    before = network.get_layer("pose_path.conv1").kernel.numpy()
+    before = network.get_layer("pose_path_conv1").kernel.numpy()
     np.testing.assert_allclose(network.start_from(rgb=rgb)(a_clip())["rgb"], rgb(a_clip()["rgb"]), atol=1e-5)
-    np.testing.assert_array_equal(network.get_layer("pose_path.conv1").kernel, before)
+    np.testing.assert_array_equal(network.get_layer("pose_path_conv1").kernel, before)
 
 
 @pytest.mark.parametrize("changes", [{"base_filters": 4}, {"stage_blocks": (1, 1, 1, 1)}, {"inflate": (True,) * 4}])
@@ -317,7 +317,7 @@ def test_star_starts_from_a_published_mc3(golden):
     head = network.get_layer("head").kernel.numpy()
     weights.load_backbone(network, case.state_dict)
     backbone = weights.load_torch(models.MC3ResNet18(400, (4, 32, 32, 3)), case.state_dict)
-    for name in ("stem", "layer1.0.conv1", "layer4.1.conv2"):
+    for name in ("stem", "layer1_0_conv1", "layer4_1_conv2"):
         np.testing.assert_array_equal(network.get_layer(name).kernel, backbone.get_layer(name).kernel)
     np.testing.assert_array_equal(network.get_layer("head").kernel, head)
     state = {name: array for name, array in case.state_dict.items() if name != "layer2.0.conv1.0.weight"}
@@ -336,8 +336,8 @@ def test_star_starts_from_an_mc3_of_ours_or_takes_nothing_over():
         np.testing.assert_array_equal(weight, old)
     assert network.start_from(backbone) is network
     clip = star_clip(network)
-    features = keras.Model(network.input, network.get_layer("layer4.1.conv2").output)(clip)
-    expected = keras.Model(backbone.input, backbone.get_layer("layer4.1.conv2").output)(clip["rgb"])
+    features = keras.Model(network.input, network.get_layer("layer4_1_conv2").output)(clip)
+    expected = keras.Model(backbone.input, backbone.get_layer("layer4_1_conv2").output)(clip["rgb"])
     np.testing.assert_allclose(features, expected, atol=1e-4)
 
 

@@ -81,7 +81,7 @@ def run_script():
     def run(script, shared_flags, workdir, data_dir, prepare="", **flags):
         flags = shared_flags | {"workdir": workdir, "data_dir": data_dir} | flags
         program = ["-c", PROGRAM.format(script=script, prepare=prepare)] if prepare else ["-m", f"train.{script}"]
-        return subprocess.run(
+        process = subprocess.run(
             [sys.executable, *program, *(f"--{name}={value}" for name, value in flags.items())],
             cwd=ROOT,
             env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
@@ -89,6 +89,9 @@ def run_script():
             text=True,
             timeout=600,
         )
+        for output in (process.stdout, process.stderr):  # nobody looks on, so that no bar is drawn
+            assert not {"\r", "\b", "\x1b"} & set(output), output
+        return process
 
     return run
 
@@ -112,7 +115,7 @@ def two_devices():
 @pytest.fixture
 def computing_as_tests_do(monkeypatch):
     """Lets a script run in this process without changing how other tests compute: it only sets the seed."""
-    monkeypatch.setattr(common, "set_up", lambda seed, precision: keras.utils.set_random_seed(seed))
+    monkeypatch.setattr(common, "set_up", lambda config: keras.utils.set_random_seed(config["seed"]))
 
 
 @pytest.fixture(scope="session")

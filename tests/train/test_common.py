@@ -1,7 +1,10 @@
 """What the training scripts share: the optimizer, whole files, work folders, resuming, starting from another run."""
 
 import json
+import os
+import pathlib
 import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -11,6 +14,7 @@ from kerapose import models, skeletons
 from kerapose.data import clips
 from train import common
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 CONFIG = {"variant": "c3d_light", "epochs": 3, "limits": (0.5, 1.0), "pretrained": None}
 
 
@@ -162,6 +166,73 @@ def test_open_workdir_refuses_another_configuration(tmp_path):
     assert (workdir / "config.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("given, kept", [(None, True), (True, True), (False, False)])
+def test_open_workdir_keeps_whether_a_run_is_deterministic(tmp_path, given, kept):
+    workdir = common.open_workdir(tmp_path, CONFIG | {"deterministic": given})  # on a CPU
+    assert json.loads((workdir / "config.json").read_text())["deterministic"] is kept
+    for same in (given, kept):
+        assert common.open_workdir(tmp_path, CONFIG | {"deterministic": same}) == tmp_path
+    with pytest.raises(ValueError, match=f"deterministic {kept} there and {not kept} here"):
+        common.open_workdir(tmp_path, CONFIG | {"deterministic": not kept})
+
+
+def test_a_run_from_before_the_choice_was_deterministic(tmp_path):
+    common.open_workdir(tmp_path, CONFIG)
+    common.open_workdir(tmp_path, CONFIG | {"deterministic": None})
+    with pytest.raises(ValueError, match="deterministic True there and False here"):
+        common.open_workdir(tmp_path, CONFIG | {"deterministic": False})
+
+
+@pytest.mark.parametrize(
+    "gpus, given, expected",
+    [([], None, True), (["GPU:0"], None, False), (["GPU:0"], True, True), ([], False, False)],
+)
+def test_operations_are_repeatable_by_default_on_a_cpu(monkeypatch, gpus, given, expected):
+    called = []
+    monkeypatch.setattr(common, "_gpus", lambda: gpus)
+    monkeypatch.setattr(common.tf.config.experimental, "enable_op_determinism", lambda: called.append(True))
+    monkeypatch.setattr(keras.config, "set_dtype_policy", lambda policy: None)
+    common.set_up({"seed": 0, "precision": "auto", "deterministic": given})
+    assert bool(called) is expected
+
+
+# ---------------------------------------------------------------------------------------------------- progress
+TRAINING = """
+import keras, numpy as np
+from train import common
+
+inputs = keras.Input((3,))
+network = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+model = keras.Model(inputs, network(inputs))
+model.network = network
+model.compile("sgd", "mse")
+data, resume = (np.ones((40, 3)), np.ones((40, 2))), common.Resume("run", "val_loss", least=True)
+options = {"validation_data": data, "callbacks": [resume], "verbose": common.in_terminal()}
+model.fit(*data, batch_size=1, epochs=3, **options)
+for count in (4, None):
+    bar = common.make_bar(count, "video")
+    for _ in range(4):
+        bar.add(1)
+"""
+
+
+def test_in_a_file_progress_is_a_line_an_epoch(tmp_path):
+    with open(tmp_path / "log", "wb") as file:
+        command, folders = [sys.executable, "-c", TRAINING], {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        subprocess.run(command, cwd=tmp_path, env=os.environ | folders, stdout=file, check=True, timeout=300)
+    said = (tmp_path / "log").read_bytes()
+    assert not {b"\r", b"\b", b"\x1b"} & {said[i : i + 1] for i in range(len(said))}
+    *epochs, bar = said.decode().splitlines()
+    assert [line.split(":")[0] for line in epochs] == ["Epoch 1", "Epoch 2", "Epoch 3"]
+    assert all("loss 0." in line and "val_loss 0." in line for line in epochs) and bar.startswith("4/4")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_is_for_terminals(monkeypatch, terminal):
+    monkeypatch.setattr(common, "in_terminal", lambda: terminal)
+    assert common.make_bar(3, "video").verbose == (1 if terminal else 2)
+
+
 # ---------------------------------------------------------------------------------------------------- datasets
 def flips(**changes):
     return {"flip_pairs": None, "flip_probability": 0.5, "flip_test": False} | changes
@@ -193,7 +264,7 @@ def test_a_set_without_sigmas_is_told(skeleton, caplog):
 
 def test_load_split_prepares_only_what_needs_no_files(tmp_path, monkeypatch):
     commands = []
-    monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append((command[1:], check)))
+    monkeypatch.setattr(subprocess, "run", lambda command, check, env: commands.append((command[1:], check)))
     with pytest.raises(clips.NotPreparedError, match="run: python datasets/build.py jhmdb"):
         common.load_split("jhmdb", "train1", str(tmp_path))
     assert not commands

@@ -59,15 +59,15 @@ class FewFields(models.LightweightOpenPose.__base__):
         outputs = {"heatmaps": num_heatmaps, "pafs": num_pafs}
         x = inputs = keras.Input(image_shape)
         for i, (kernel, strides) in enumerate(((5, 2), (5, 2), (5, 2), (7, 1), (7, 1))):  # a cell sees a whole doll
-            x = keras.layers.Conv2D(filters, kernel, strides, "same", use_bias=False, name=f"model.{i}")(x)
-            x = keras.layers.BatchNormalization(momentum=0.8, name=f"model.{i}.norm")(x)
-            x = keras.layers.ReLU(name=f"model.{i}.relu")(x)
+            x = keras.layers.Conv2D(filters, kernel, strides, "same", use_bias=False, name=f"model_{i}")(x)
+            x = keras.layers.BatchNormalization(momentum=0.8, name=f"model_{i}_norm")(x)
+            x = keras.layers.ReLU(name=f"model_{i}_relu")(x)
         fields = []
-        for stage in ("initial_stage", *(f"refinement_stages.{i}" for i in range(num_refinements))):
-            seen = keras.layers.Concatenate(name=f"{stage}.seen")([x, *fields[-2:]]) if fields else x
-            hidden = keras.layers.Conv2D(head_filters, 3, padding="same", activation="relu", name=f"{stage}.0")(seen)
+        for stage in ("initial_stage", *(f"refinement_stages_{i}" for i in range(num_refinements))):
+            seen = keras.layers.Concatenate(name=f"{stage}_seen")([x, *fields[-2:]]) if fields else x
+            hidden = keras.layers.Conv2D(head_filters, 3, padding="same", activation="relu", name=f"{stage}_0")(seen)
             fields += [
-                keras.layers.Conv2D(count, 1, kernel_initializer="zeros", dtype="float32", name=f"{stage}.{name}")(
+                keras.layers.Conv2D(count, 1, kernel_initializer="zeros", dtype="float32", name=f"{stage}_{name}")(
                     hidden
                 )
                 for name, count in outputs.items()
@@ -194,7 +194,7 @@ def test_a_phase_starts_from_the_best_weights_of_the_one_before(finished):
     ]
     assert min(rates) > 0.8
     new = {layer.name for layer in second.layers} - {layer.name for layer in first.layers}
-    assert new and all(name.startswith("refinement_stages.0.") for name in new if "stage" in name)
+    assert new and all(name.startswith("refinement_stages_0_") for name in new if "stage" in name)
 
 
 def test_leaves_curves_and_pictures_for_tensorboard(finished, events):
@@ -290,13 +290,13 @@ def test_weights_learn_and_decay_as_published(doll):
     def of(path):
         return groups["rates"].get(path, 1.0), groups["l2"].get(path, 0.0)
 
-    assert of("model.3.depthwise/kernel") == of("cpm.trunk.1.depthwise/kernel") == (1.0, 0.0)
-    assert of("model.3.pointwise/kernel") == of("cpm.conv/kernel") == of("initial_stage.pafs.1.0/kernel") == (1.0, 5e-4)
-    assert of("model.3.pointwise/gamma") == of("refinement_stages.0.trunk.2.trunk.1/gamma") == (1.0, 0.0)
-    assert of("model.3.pointwise/beta") == of("refinement_stages.0.trunk.2.trunk.1/beta") == (2.0, 0.0)
-    assert of("cpm.align/bias") == of("initial_stage.heatmaps.1.0/bias") == (2.0, 0.0)
-    assert of("refinement_stages.0.trunk.2.trunk.1/kernel") == of("refinement_stages.0.pafs.1.0/kernel") == (4.0, 5e-4)
-    assert of("refinement_stages.0.trunk.2.trunk.1/bias") == of("refinement_stages.0.heatmaps.0/bias") == (8.0, 0.0)
+    assert of("model_3_depthwise/kernel") == of("cpm_trunk_1_depthwise/kernel") == (1.0, 0.0)
+    assert of("model_3_pointwise/kernel") == of("cpm_conv/kernel") == of("initial_stage_pafs_1_0/kernel") == (1.0, 5e-4)
+    assert of("model_3_pointwise/gamma") == of("refinement_stages_0_trunk_2_trunk_1/gamma") == (1.0, 0.0)
+    assert of("model_3_pointwise/beta") == of("refinement_stages_0_trunk_2_trunk_1/beta") == (2.0, 0.0)
+    assert of("cpm_align/bias") == of("initial_stage_heatmaps_1_0/bias") == (2.0, 0.0)
+    assert of("refinement_stages_0_trunk_2_trunk_1/kernel") == of("refinement_stages_0_pafs_1_0/kernel") == (4.0, 5e-4)
+    assert of("refinement_stages_0_trunk_2_trunk_1/bias") == of("refinement_stages_0_heatmaps_0/bias") == (8.0, 0.0)
     known = {variable.path for variable in network.trainable_weights}
     assert set(groups["l2"]) | set(groups["rates"]) <= known
     assert sum(path.endswith("/kernel") for path in known - set(groups["l2"])) == 11 + 3  # the depthwise ones
@@ -313,7 +313,7 @@ def test_the_stages_are_trained_together(doll, few_fields):
     assert stages.shape == (2, 3, 8, 8, 6 + 8) and (stages[:, 0] != stages[:, 1]).any()
     last = [np.asarray(part) for part in model.network(pixels)[-2:]]
     np.testing.assert_allclose(stages[:, -1], np.concatenate(last, axis=-1), rtol=1e-3)
-    assert model.optimizer.rates["refinement_stages.1.pafs/bias"] == 6.0 and model.optimizer.epsilon == 1e-8
+    assert model.optimizer.rates["refinement_stages_1_pafs/bias"] == 6.0 and model.optimizer.epsilon == 1e-8
 
 
 def test_only_new_stages_and_layers_of_other_keypoints_are_new(doll, tmp_path, few_fields):
@@ -336,9 +336,9 @@ def test_only_new_stages_and_layers_of_other_keypoints_are_new(doll, tmp_path, f
         }
 
     assert not new_layers(same) and not new_layers(fewer)
-    assert {tuple(name.split(".")[:2]) for name in new_layers(more)} == {("refinement_stages", i) for i in "12"}
-    assert new_layers(other) == {"refinement_stages.0.0"} | {
-        f"{stage}.{field}" for stage in ("initial_stage", "refinement_stages.0") for field in ("heatmaps", "pafs")
+    assert {name.rpartition("_")[0] for name in new_layers(more)} == {f"refinement_stages_{i}" for i in "12"}
+    assert new_layers(other) == {"refinement_stages_0_0"} | {
+        f"{stage}_{field}" for stage in ("initial_stage", "refinement_stages_0") for field in ("heatmaps", "pafs")
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kerapose import models
-from kerapose.layers import ConvNorm
+from kerapose.layers import ConvNorm, layer_name
 from kerapose.models import slowonly
 from train import common, rgbpose, video_clips
 
@@ -48,10 +48,24 @@ FLAGS = {
 }
 
 
+@pytest.mark.parametrize("faint", [0.5, 0.1, 0.01])
+def test_a_faint_joint_teaches_as_much_as_a_sure_one(faint):
+    """What is taught is a mean over what is seen: it does not grow with the scores."""
+    random = np.random.default_rng(0)
+    teacher = video_clips.KeypointTeacher(height=32, weight=1.0)
+    features = random.random((1, 2, 8, 8, 3)).astype("float32")
+    keypoints = np.full((1, 1, 2, 1, 2), 16.0, "float32")
+    taught = []
+    for score in (1.0, faint):
+        teacher(features[:, 0, 0, 0], features, keypoints, np.full((1, 1, 2, 1), score, "float32"))
+        taught.append(float(teacher.losses[0]))
+    assert taught[0] == pytest.approx(taught[1], rel=1e-4) and taught[0] > 1
+
+
 # ---------------------------------------------------------------------------------------------------- running
 def one_convolution(x, filters, strides, inflated, name, *_):
     """Stands in for a bottleneck: it is built, trained and exported in less time."""
-    return ConvNorm(4 * filters, (3 if inflated else 1, 3, 3), strides, name=f"{name}.conv1")(x)
+    return ConvNorm(4 * filters, (3 if inflated else 1, 3, 3), strides, name=layer_name(f"{name}.conv1"))(x)
 
 
 PREPARE = f"""

@@ -1,0 +1,404 @@
+"""Every model of the package in its smallest form: arguments, inputs, and something to learn. Any backend runs it.
+
+A model that is new has to be entered here: the tests go through `models.__all__`.
+"""
+
+import keras
+import numpy as np
+
+from kerapose import losses, metrics, models
+from kerapose.models import lightweight_openpose, simple_baseline, stacked_hourglass
+from kerapose.models.network import Network
+
+# Every argument of every network, none at its default.
+NETWORK_ARGUMENTS = {
+    models.C3D: {
+        "num_classes": 7,
+        "input_shape": (4, 18, 21, 5),
+        "base_filters": 4,
+        "num_stages": 3,
+        "temporal_downsample": True,
+        "dropout": 0.2,
+    },
+    models.SlowOnly: {
+        "num_classes": 7,
+        "input_shape": (4, 18, 21, 5),
+        "base_filters": 4,
+        "stage_blocks": (1, 2),
+        "inflate": (True, False),
+        "spatial_strides": (1, 2),
+        "temporal_strides": (2, 1),
+        "stem_stride": 2,
+        "stem_pool_stride": 2,
+        "dropout": 0.2,
+        "zero_init_residual": False,
+    },
+    models.X3D: {
+        "num_classes": 7,
+        "input_shape": (4, 18, 21, 5),
+        "base_filters": 8,
+        "stage_blocks": (1, 2),
+        "gamma_d": 1.5,
+        "gamma_w": 1.5,
+        "gamma_b": 2.0,
+        "spatial_strides": (1, 2),
+        "se_ratio": 0.25,
+        "se_style": "all",
+        "swish": True,
+        "dropout": 0.2,
+    },
+    models.SimpleBaseline: {
+        "num_joints": 5,
+        "image_shape": (64, 32, 3),
+        "depth": 101,
+        "deconv_filters": (6, 4),
+        "deconv_kernels": (2, 3),
+        "deconv_bias": True,
+        "final_kernel": 3,
+        "stride_on_1x1": True,
+        "base_filters": 8,
+    },
+    models.HRNet: {
+        "num_joints": 5,
+        "image_shape": (64, 32, 3),
+        "width": 4,
+        "num_modules": (1, 1, 2),
+        "num_blocks": 1,
+        "block": "bottleneck",
+        "final_kernel": 3,
+    },
+    models.StackedHourglass: {
+        "num_joints": 5,
+        "image_shape": (64, 128, 3),
+        "num_stacks": 2,
+        "filters": 8,
+        "increase": 4,
+    },
+    models.LightweightOpenPose: {
+        "num_heatmaps": 5,
+        "num_pafs": 8,
+        "image_shape": (44, 56, 3),
+        "num_refinements": 2,
+        "filters": 6,
+        "trunk_width": 0.125,
+        "head_filters": 4,
+    },
+    models.RGBPoseConv3D: {
+        "num_classes": 7,
+        "rgb_shape": (2, 32, 48, 3),
+        "pose_shape": (8, 8, 12, 5),
+        "rgb_filters": 8,
+        "pose_filters": 4,
+        "rgb_blocks": (1, 1, 2, 1),
+        "pose_blocks": (1, 2, 1),
+        "dropout": 0.2,
+        "zero_init_residual": False,
+    },
+    models.MC3ResNet18: {"num_classes": 7, "input_shape": (4, 32, 40, 3), "base_filters": 4},
+    models.STARTransformer: {
+        "num_classes": 7,
+        "rgb_shape": (4, 32, 48, 3),
+        "num_joints": 5,
+        "joint_layer": 3,
+        "width": 12,
+        "num_heads": 3,
+        "encoder_layers": 1,
+        "decoder_layers": 2,
+        "mlp_ratio": 2,
+        "patterns": ("binary", "full"),
+        "base_filters": 4,
+        "dropout": 0.2,
+    },
+    models.TemporalLifter: {
+        "num_joints": 5,
+        "in_features": 3,
+        "num_joints_out": 4,
+        "out_features": 2,
+        "filter_widths": (3, 5),
+        "channels": 8,
+        "dropout": 0.5,
+        "causal": True,
+        "dense": True,
+    },
+}
+LEFT_OUT = {models.TemporalLifter: {"strided"}}  # it excludes "dense"
+
+
+def small_hourglass(filters):
+    return models.StackedHourglass(5, (64, 64, 3), num_stacks=1, filters=filters)
+
+
+def estimator_arguments():
+    return {
+        "network": small_hourglass(4),
+        "flip_permutation": (0, 2, 1, 4, 3),
+        "codec": "dark",
+        "flip_test": False,
+        "shift": False,
+        "box_padding": 1.5,
+        "normalization": {"mean": [0.4, 0.5, 0.6], "bgr": True},
+        "decoding": {"blur_kernel": 7},
+        "max_batch": 2,
+    }
+
+
+def bottom_up_arguments():
+    return {
+        "network": models.LightweightOpenPose(4, 6, num_refinements=0, filters=6, trunk_width=0.125, head_filters=4),
+        "edges": ((0, 1), (1, 2), (0, 2)),
+        "height": 64,
+        "stride": 16,
+        "upsample": 2,
+        "max_people": 3,
+        "max_peaks": 5,
+        "normalization": {"mean": [0.4, 0.5, 0.6], "bgr": False},
+        "decoding": {"threshold": 0.2, "radius": 3},
+    }
+
+
+def distiller_arguments():
+    return {"student": small_hourglass(4), "teacher": small_hourglass(6), "alpha": 0.25, "teach_unlabelled": False}
+
+
+def recognizer_arguments():
+    return {
+        "network": models.C3D(7, (4, 18, 21, 5), base_filters=4, num_stages=3),
+        "flip_permutation": (0, 2, 1, 4, 3),
+        "edges": ((0, 1), (0, 2), (1, 2), (1, 3), (2, 4)),
+        "num_clips": 2,
+        "flip_test": False,
+        "flip_labels": (0, 2, 1, 3, 4, 6, 5),
+        "use_scores": False,
+        "sigma_px": 0.8,
+        "padding": 0.5,
+    }
+
+
+def video_recognizer_arguments():
+    return {
+        "network": models.RGBPoseConv3D(
+            7, (4, 32, 32, 3), (16, 8, 8, 5), rgb_filters=4, pose_filters=4, rgb_blocks=(1,) * 4, pose_blocks=(1,) * 3
+        ),
+        "flip_permutation": (0, 2, 1, 4, 3),
+        "num_clips": 2,
+        "flip_test": True,
+        "flip_labels": (0, 2, 1, 3, 4, 6, 5),
+        "aligned": False,
+        "use_scores": False,
+        "sigma_px": 0.8,
+        "padding": 0.5,
+        "normalization": {"mean": [0.4, 0.5, 0.6], "bgr": True},
+    }
+
+
+def small_lifter(**options):
+    return models.TemporalLifter(5, filter_widths=(3, 3), channels=8, **options)
+
+
+def track_lifter_arguments():
+    return {
+        "network": small_lifter(num_joints_out=3),
+        "flip_permutation": (0, 2, 1, 4, 3),
+        "output_flip_permutation": (0, 2, 1),
+        "trajectory": small_lifter(num_joints_out=1),
+        "flip_test": False,
+    }
+
+
+def stream_arguments():
+    return {"network": small_lifter(causal=True)}
+
+
+def lift_trainer_arguments():
+    return {
+        "network": small_lifter(),
+        "trajectory": small_lifter(num_joints_out=1),
+        "parents": (-1, 0, 1, 0, 3),
+        "distortion": False,
+        "bone_length_term": False,
+    }
+
+
+# What is built around a network, and what of its arguments a saved file leaves out on purpose.
+BUILT_AROUND = {
+    models.ActionRecognizer: recognizer_arguments,
+    models.VideoRecognizer: video_recognizer_arguments,
+    models.PoseEstimator: estimator_arguments,
+    models.BottomUpEstimator: bottom_up_arguments,
+    models.Distiller: distiller_arguments,
+    models.TrackLifter: track_lifter_arguments,
+    models.StreamingLifter: stream_arguments,
+    models.LiftTrainer: lift_trainer_arguments,
+}
+NOT_SAVED = {models.Distiller: {"teacher"}}
+
+ALL_MODELS = [getattr(models, name) for name in models.__all__]
+NETWORKS = [model for model in ALL_MODELS if issubclass(model, Network)]
+
+
+def shrink(setattr=setattr):
+    """Takes blocks out of the deepest networks, since each takes its time in each test; `setattr` may be a test's."""
+    setattr(stacked_hourglass, "DEPTH", 1)
+    setattr(lightweight_openpose, "TRUNK", lightweight_openpose.TRUNK[3:8])
+    setattr(lightweight_openpose, "REFINEMENT_BLOCKS", 1)
+    setattr(simple_baseline, "RESNETS", simple_baseline.RESNETS | {101: ((1, 1, 2, 1), True)})
+
+
+def arguments_of(model):
+    return BUILT_AROUND[model]() if model in BUILT_AROUND else NETWORK_ARGUMENTS[model]
+
+
+def input_of(model):
+    random = np.random.default_rng(1)
+    if model is models.TemporalLifter:
+        return random.random((2, 20, 5, 3), "float32")
+    if model is models.StreamingLifter:
+        return random.random((2, 5, 2), "float32")
+    if model is models.LiftTrainer:
+        return {"keypoints": random.random((2, 12, 5, 2), "float32")}
+    if model is models.TrackLifter:
+        keypoints = random.uniform(1, 90, (2, 7, 5, 2)).astype("float32")
+        return {"keypoints": keypoints, "frame_size": np.array([[90, 120], [100, 100]], "int32")}
+    if issubclass(model, Network):
+        shapes = model(**arguments_of(model)).input_shape
+        if isinstance(shapes, dict):
+            return {name: random.random((2, *shape[1:]), "float32") for name, shape in shapes.items()}
+        return random.random((2, *shapes[1:]), "float32")
+    if model is models.Distiller:
+        return random.random((2, 64, 64, 3), "float32")
+    if model is models.BottomUpEstimator:
+        return random.integers(0, 256, (80, 100, 3)).astype("uint8")
+    if model is models.PoseEstimator:
+        boxes = np.array([[10, 5, 60, 90], [30, 20, 80, 70], [0, 0, 100, 80]], "float32")
+        return {"image": random.integers(0, 256, (80, 100, 3)).astype("uint8"), "boxes": boxes}
+    keypoints = random.uniform(1, 90, (2, 2, 6, 5, 2)).astype("float32")  # [B, M, T, K, 2]
+    scores = random.random((2, 2, 6, 5), "float32")
+    if model is models.VideoRecognizer:
+        frames = random.integers(0, 256, (2, 6, 90, 100, 3)).astype("uint8")
+        return {"frames": frames, "keypoints": keypoints, "scores": scores}
+    return {"keypoints": keypoints, "scores": scores, "frame_size": np.array([[90, 120], [100, 100]], "int32")}
+
+
+def draw_with_numpy():
+    """Has the initializers draw without their backend: JAX compiles a program for each shape."""
+    random = np.random.default_rng(0)
+
+    def draw(self, shape, dtype=None):
+        return random.normal(0, np.sqrt(2 / max(1, np.prod(shape[:-1]))), shape).astype("float32")
+
+    keras.initializers.VarianceScaling.__call__ = keras.initializers.RandomNormal.__call__ = draw
+    keras.initializers.Zeros.__call__ = lambda self, shape, dtype=None: np.zeros(shape, "float32")
+    keras.initializers.Ones.__call__ = lambda self, shape, dtype=None: np.ones(shape, "float32")
+
+
+# ---------------------------------------- what is to be learnt
+def of_heatmaps(model):
+    """Targets and weights of joints, and what `compile` takes of loss and figures."""
+    network = model(**arguments_of(model))
+    return network, heatmaps_for(network)
+
+
+def heatmaps_for(network):
+    random = np.random.default_rng(2)
+    targets = random.random((2, *network.output_shape[-3:]), "float32")
+    weights = np.array([[1, 1, 0, 1, 1], [1, 0.5, 1, 1, 0]], "float32")
+    return (targets, weights), {"loss": losses.JointsMSE(), "weighted_metrics": [metrics.HeatmapPCK()]}
+
+
+def of_fields(model):
+    network = model(**arguments_of(model))
+    inputs = keras.Input(network.input_shape[1:])
+    fields = network(inputs)
+    stages = [keras.ops.concatenate(pair, axis=-1) for pair in zip(fields[::2], fields[1::2], strict=True)]
+    stacked = keras.Model(inputs, keras.ops.stack(stages, axis=1))
+    targets = np.random.default_rng(2).random((2, *stacked.output_shape[-3:]), "float32")
+    return stacked, ((targets, np.ones((*targets.shape[:3], 1), "float32")), {"loss": losses.FieldsL2()})
+
+
+def of_classes(model):
+    network = model(**arguments_of(model))
+    labels, loss = np.array([1, 4]), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if isinstance(network.output, dict):
+        return network, ((dict.fromkeys(network.output, labels),), {"loss": dict.fromkeys(network.output, loss)})
+    figures = [
+        keras.metrics.SparseCategoricalAccuracy(),
+        keras.metrics.SparseTopKCategoricalAccuracy(5),
+        metrics.MeanClassAccuracy(7),
+    ]
+    return network, ((labels,), {"loss": loss, "metrics": figures})
+
+
+def of_poses(model):
+    network = model(**arguments_of(model) | {"out_features": 3})
+    poses = np.random.default_rng(2).random((2, *network(input_of(model)).shape[1:]), "float32")
+    return network, ((poses,), {"loss": losses.MPJPE(), "metrics": [metrics.MeanPerJointError(name="mpjpe_mm")]})
+
+
+def of_a_teacher(model):
+    network = model(**arguments_of(model))
+    return network, heatmaps_for(network.student)
+
+
+def of_tracks(model):
+    network = model(**arguments_of(model) | {"distortion": True, "bone_length_term": True})
+    poses = np.random.default_rng(2).random((2, 4, 5, 3), "float32")
+    return network, (({"poses_m": poses, "trajectory_m": poses[:, :, 0] + 3.0},), {})
+
+
+# How each model that trains is trained, and those that only answer.
+TRAINED = {
+    models.C3D: of_classes,
+    models.SlowOnly: of_classes,
+    models.X3D: of_classes,
+    models.RGBPoseConv3D: of_classes,
+    models.MC3ResNet18: of_classes,
+    models.STARTransformer: of_classes,
+    models.SimpleBaseline: of_heatmaps,
+    models.HRNet: of_heatmaps,
+    models.StackedHourglass: of_heatmaps,
+    models.LightweightOpenPose: of_fields,
+    models.TemporalLifter: of_poses,
+    models.Distiller: of_a_teacher,
+    models.LiftTrainer: of_tracks,
+}
+UNTRAINED = {
+    models.ActionRecognizer,
+    models.VideoRecognizer,
+    models.PoseEstimator,
+    models.BottomUpEstimator,
+    models.TrackLifter,
+    models.StreamingLifter,
+}
+
+
+def in_training(model, **options):
+    """A compiled model and a batch (x, y) or (x, y, weights) for it, all of two samples.
+
+    Args:
+        model: its class.
+        **options: more for `compile`.
+    """
+    keras.utils.set_random_seed(0)
+    network, (targets, given) = TRAINED[model](model)
+    for weight in network.trainable_weights:
+        if weight.path.endswith("gamma"):  # the zero at the end of some branches would keep their gradients away
+            weight.assign(np.ones(weight.shape))
+    inputs = input_of(model)
+    if model is models.LiftTrainer:
+        camera = np.tile(np.array([2.2, 2.2, 0, 0, 0, 0, 0, 0, 0], "float32"), (2, 1))
+        inputs = inputs | {"camera": camera, "labelled": np.array([1, 0], "float32")}
+    schedule = keras.optimizers.schedules.CosineDecay(0.05, 10)
+    optimizer = keras.optimizers.SGD(schedule, momentum=0.9, global_clipnorm=40.0)
+    network.compile(optimizer, **given, **options)
+    return network, (inputs, *targets)
+
+
+def assert_learns(model, batch):
+    """One step of `fit` has a finite loss, changes weights and leaves all finite."""
+    before = [np.array(weight) for weight in map(keras.ops.convert_to_numpy, model.trainable_weights)]
+    x, y, *weights = batch
+    loss = model.fit(x, y, sample_weight=weights[0] if weights else None, batch_size=2, verbose=0).history["loss"]
+    after = [keras.ops.convert_to_numpy(weight) for weight in model.trainable_weights]
+    assert np.isfinite(loss).all() and all(np.isfinite(weight).all() for weight in after), loss
+    changed = [np.any(weight != was) for weight, was in zip(after, before, strict=True)]
+    assert np.mean(changed) > 0.5, f"{sum(changed)} of {len(changed)} weights changed"

@@ -13,6 +13,6 @@ suspicious is one warning with their number and the first names (`report.py`). I
 of what is missing: a keypoint whose score (of images: visibility) is 0, and whose place is (0, 0) and means nothing.
 """
 
-from kerapose.data.gate.report import BadDataError, Report, Rule, some
+from kerapose.data.gate.report import ALL, BadDataError, Report, Rule, some
 
-__all__ = ["BadDataError", "Report", "Rule", "some"]
+__all__ = ["ALL", "BadDataError", "Report", "Rule", "some"]

@@ -106,7 +106,6 @@ def read_annotations(
     by_name = _by_name(annotations, path)
     by_name, splits = _without(frozenset(skip), by_name, splits, path)
     clips = _Clips(by_name, path, skeleton)
-    clips.keypoints_and_scores(next(iter(by_name)))  # the first clip settles K; where keypoint files lack, say so now
     _check_clips(clips, by_name, path, num_classes)
     splits = {"clips": list(by_name)} if splits is None else _checked_splits(splits, by_name, path)
     return Annotations(splits, clips, clips.num_keypoints, path)
@@ -131,16 +130,17 @@ def _without(skip, by_name, splits, path):
 def _check_clips(clips, by_name, path, num_classes):
     """Raises one error on all clips that are wrong; those of keypoint files are read when their turn comes."""
     report = gate.Report("clips", LEAVE_OUT, path.name, AnnotationError)
-    malformed = {}
+    malformed, first = {}, next(iter(by_name))
     for name, annotation in by_name.items():
         try:
-            keypoints, scores = clips.keypoints_and_scores(name) if "keypoint" in annotation else (None, None)
+            if "keypoint" in annotation or name == first:  # it settles K; and where keypoint files lack, say so now
+                keypoints, scores = clips.keypoints_and_scores(name)
         except AnnotationError as error:
             malformed[name] = error
             continue
-        label, size = annotation.get("label"), annotation.get("img_shape", ())
+        label, size = annotation.get("label"), annotation.get("img_shape")
         if "keypoint" in annotation:
-            of_file = (size, label, name, num_classes, sequence_gate.PEOPLE_OF_FILE)
+            of_file = (() if size is None else size, label, name, num_classes, sequence_gate.PEOPLE_OF_FILE)
             sequence_gate.read_clip(report, keypoints, None, scores, *of_file)
         else:
             sequence_gate.note_description(report, size, label, name, num_classes)

@@ -71,9 +71,7 @@ def elements_of(report, keypoints, labels, skeleton, scores, frame_sizes, names,
         size = frame_sizes if same_size else frame_sizes[i]
         name = str(i if names is None else names[i])
         given = None if scores is None else scores[i]
-        elements.append(
-            sequence_gate.read_clip(report, points, skeleton, given, size, labels[i], name, num_classes)
-        )
+        elements.append(sequence_gate.read_clip(report, points, skeleton, given, size, labels[i], name, num_classes))
     sequence_gate.note_repeated(report, [] if names is None else names)
     return elements
 
@@ -214,7 +212,7 @@ def check(dataset, skeleton, num_classes):
 
 
 def check_elements(dataset, skeleton, num_classes, note=lambda report, raw, element: None):
-    """What `check` does, and for each element, as it is in the dataset and as the gate reads it, whatever `note` does."""
+    """What `check` does, and `note` with each element as it is in the dataset and as the gate reads it."""
     report, names, shown = gate.Report("clips"), [], []
     for raw in dataset.as_numpy_iterator():
         names.append(raw["name"].decode())

@@ -118,7 +118,9 @@ def _without(skip, by_name, splits, path):
         raise ValueError(f"{path}: clips to skip are in the file, {gate.some(strangers)} are not; correct the names.")
     if skip and splits is not None:
         splits = {
-            split: [name for name in names if name not in skip] if isinstance(names, list | tuple | np.ndarray) else names
+            split: [name for name in names if name not in skip]
+            if isinstance(names, list | tuple | np.ndarray)
+            else names
             for split, names in splits.items()
         }
     by_name = {name: annotation for name, annotation in by_name.items() if name not in skip}

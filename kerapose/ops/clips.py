@@ -107,9 +107,7 @@ def training_clip(
     return ops.where(flip, mirrored, keypoints), ops.where(flip, mirrored_scores, scores)
 
 
-def evaluation_video_clip(
-    frames, keypoints, scores, frame_size, rgb_size, pose_size, padding=0.25, published=False
-):
+def evaluation_video_clip(frames, keypoints, scores, frame_size, rgb_size, pose_size, padding=0.25, published=False):
     """The deterministic clip of frames and keypoints that were sampled: both cropped to one box round the people.
 
     Args:

@@ -24,11 +24,12 @@ MAY_IMPORT = {
     "data": {"ops", "skeletons"},
     "visualize": {"skeletons"},
     "weights": {"models", "layers", "ops"},
-    "export": {"models", "layers", "ops", "data.images"},  # relaxed: an exported model decodes images as training does
+    # relaxed: an exported model decodes images as training does, and refuses what the predictors refuse
+    "export": {"models", "layers", "ops", "data.images", "data.gate"},
     "predictors": {"models", "data", "ops", "skeletons", "visualize"},
     "tracking": {"metrics", "skeletons"},
     "predict": {"predictors", "tracking", "models", "data", "skeletons", "visualize", "weights"},
-    # relaxed: one reader of each kind of file, one way to find a prepared data set, and one projection
+    # relaxed: one reader of each kind of file, one gate, one way to find a prepared data set, and one projection
     "datasets": {
         "skeletons",
         "data.pyskl",
@@ -36,6 +37,8 @@ MAY_IMPORT = {
         "data.images",
         "data.frames",
         "data.prepared",
+        "data.gate",
+        "files",
         "ops.cameras",
     },
 }

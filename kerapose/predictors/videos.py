@@ -158,4 +158,3 @@ def _read(video, indices):
     if isinstance(video, str | os.PathLike | bytes):
         return frames.read(video, indices)
     return np.asarray(video)[indices]
-

@@ -5,7 +5,7 @@
 | input | type | shape | |
 | --- | --- | --- | --- |
 | `keypoints` | float32 | [B, M, T, K, 2] | pixels of the frame, x first, (0, 0) or NaN where missing |
-| `scores` | float32 | [B, M, T, K] | 1 where they are not known, 0 where missing and for people who only pad the batch |
+| `scores` | float32 | [B, M, T, K] | 1 where not known, 0 where missing and for people who only pad the batch |
 | `frame_size` | int32 | [B, 2] | height and width, pixels |
 
 | output | type | shape | |

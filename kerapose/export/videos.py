@@ -6,7 +6,7 @@
 | --- | --- | --- | --- |
 | `frames` | uint8 | [B, T, H, W, 3] | RGB |
 | `keypoints` | float32 | [B, M, T, K, 2] | pixels of the frames, x first, (0, 0) or NaN where missing |
-| `scores` | float32 | [B, M, T, K] | 1 where they are not known, 0 where missing and for people who only pad the batch |
+| `scores` | float32 | [B, M, T, K] | 1 where not known, 0 where missing and for people who only pad the batch |
 
 | output | type | shape | |
 | --- | --- | --- | --- |

@@ -160,8 +160,9 @@ def class_index(label, num_classes=None):
 
 def frame_size_of(frame_size):
     """(height, width) as int32 [2]; None for what is no size of a frame, such as 1080.5."""
-    size = np.asarray(() if frame_size is None else frame_size)
-    sides = [whole_number(side) for side in size] if size.shape == (2,) else [None]
+    if np.shape(frame_size) != (2,):
+        return None
+    sides = [whole_number(side) for side in frame_size]
     return None if None in sides or min(sides) < 1 else np.array(sides, "int32")
 
 
@@ -376,7 +377,8 @@ def note_track(report, track, same_joints):
     if frame_rate(track["fps"]) is None:
         report.note(FPS, name, repr(track["fps"]))
     fields = ("keypoints_screen", "scores", "poses_world_m", "poses_camera_m")
-    if not all([_note_finite(report, field, track[field], name) for field in fields if track[field] is not None]):
+    finite = [_note_finite(report, field, track[field], name) for field in fields if track[field] is not None]
+    if not all(finite):
         return
     seen = scores > 0
     if not seen.any():
@@ -387,7 +389,8 @@ def note_track(report, track, same_joints):
     note_places(report, keypoints, scores, frame_size, name)
     poses = track["poses_camera_m"]
     if poses is not None:
-        _note_poses(report, poses, name)
+        note_size(report, poses, name)
+        _note_place(report, poses, name)
     if track["camera"] is not None and _note_camera(report, track["camera"], name) and poses is not None:
         _note_projection(report, keypoints, scores, poses, track["camera"], frame_size, same_joints, name)
 
@@ -411,13 +414,17 @@ def _note_finite(report, field, values, name):
     return not len(bad)
 
 
-def _note_poses(report, poses, name):
-    """Notes poses [T, J, 3] in camera space whose size or place is not a person's."""
+def note_size(report, poses, name):
+    """Notes poses [T, J, 3] that are not as large as a person in metres."""
     size = float(np.median((poses.max(axis=1) - poses.min(axis=1)).max(axis=-1)))  # the largest side, of most frames
     if not POSE_M[0] <= size <= POSE_M[1]:
         report.note(METRES, name, f"{size:.3g}")
     elif not PERSON_M[0] <= size <= PERSON_M[1]:
         report.note(PERSONS, name, f"{size:.3g} m")
+
+
+def _note_place(report, poses, name):
+    """Notes poses [T, J, 3] in camera space that are not where a camera sees people."""
     distance, depth = np.median(np.linalg.norm(poses[:, 0], axis=-1)), np.median(poses[:, 0, 2])
     if distance <= SAME_PLACE_M:
         report.note(ABSOLUTE, name)

@@ -53,12 +53,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if left_out:
             _log.warning("%s: %d takes are in no split and left out (%s)", path, len(left_out), ", ".join(left_out))
         self.info.metadata.update(track_records.metadata(skeleton, skeleton, left_out=left_out))
-        return {
-            split: track_records.checked(
-                split, self._generate_examples(names, takes, cameras, meta), skeleton, skeleton
-            )
-            for split, names in meta["split"].items()
-        }
+        splits = {split: self._generate_examples(names, takes, cameras, meta) for split, names in meta["split"].items()}
+        return {split: track_records.checked(split, records, skeleton, skeleton) for split, records in splits.items()}
 
     def _generate_examples(self, names, takes, cameras, meta):
         for name in names:

@@ -317,8 +317,7 @@ def check(tracks):
     Raises:
         BadDataError: naming all tracks with NaN or infinity, nobody seen, a frame size, focal length or frame rate
             that is none, poses that are not in metres, or scores above 10; and where more than half of the tracks do
-            it, those with keypoints about (0, 0), beyond the frame, or not where the camera sees the joints. Its
-            `names` are for `skip`.
+            it, those with keypoints about (0, 0) or beyond the frame. Its `names` are for `skip`.
         ValueError: if arrays do not fit one another or a skeleton, names are not all different, or there is no track.
 
     Example:

@@ -638,7 +638,7 @@ def test_a_frame_that_most_keypoints_are_beyond_is_refused():
     "change",
     [
         {"translation_m": CAMERA["translation_m"] * [1, 1, 1000]},
-        {"focal_px": CAMERA["focal_px"] / 8},
+        {"focal_px": CAMERA["focal_px"] * 6},
         {"center_px": [0.5, 0.5]},
     ],
 )

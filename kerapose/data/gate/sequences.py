@@ -16,7 +16,7 @@ NEAR_ORIGIN_PX = 1.5  # a person whose keypoints are all this close to (0, 0) is
 MOST_BEYOND = 0.5  # of the seen keypoints outside the frame; if it is more, that is not the frame they were found in
 MOST_NEGATIVE = 0.25  # of the seen keypoints left of the frame or above it, where they are counted from its corner
 FIT_SHARE = 0.01  # of the seen keypoints that may lie outside a frame that they fit
-MISFIT_SHARE = 0.05  # from which share on they do not fit
+MISFIT_SHARE = 0.2  # from which share on they do not fit: people who are cut off have less beyond it
 HIGHEST_SCORE = 1.5  # heatmaps of some networks have peaks a little above 1
 IMPOSSIBLE_SCORE = 10.0  # logits do not reach it, percent do
 PERSON_M = (0.5, 2.5)  # the largest side of the box round a person's joints: from one who curls up to arms held up
@@ -418,7 +418,7 @@ def note_size(report, poses, name):
     """Notes poses [T, J, 3] that are not as large as a person in metres."""
     size = float(np.median((poses.max(axis=1) - poses.min(axis=1)).max(axis=-1)))  # the largest side, of most frames
     if not POSE_M[0] <= size <= POSE_M[1]:
-        report.note(METRES, name, f"{size:.3g}")
+        report.note(METRES, name, f"{size:.4g}")
     elif not PERSON_M[0] <= size <= PERSON_M[1]:
         report.note(PERSONS, name, f"{size:.3g} m")
 

@@ -5,6 +5,9 @@ import numbers
 import numpy as np
 import tensorflow_datasets as tfds
 
+from kerapose.data import gate
+from kerapose.data.gate import sequences
+
 
 def features(skeleton, class_names, with_video=False):
     """The features of one clip; README.md beside this file says what they mean.
@@ -30,3 +33,27 @@ def features(skeleton, class_names, with_video=False):
             "name": tfds.features.Text(),
         }
     )
+
+
+def checked(split, records, skeleton=None):
+    """Passes the clips of a split on as the gate reads them, and refuses the split behind the last if some are wrong.
+
+    Args:
+        split: name of the split, for errors.
+        records: pairs of a name and a dict of what `features` declares, labels as indices.
+        skeleton: the `Skeleton` of the keypoints; None where it is not known.
+
+    Yields:
+        The pairs; what is missing is at (0, 0) and has score 0.
+
+    Raises:
+        ValueError: naming all clips that the gate refuses.
+    """
+    report = gate.Report("clips", "", split)
+    for name, record in records:
+        values = (record[key] for key in ("scores", "frame_size", "label"))
+        people = sequences.PEOPLE_OF_FILE
+        clip = sequences.read_clip(report, record["keypoints"], skeleton, *values, name, people=people)
+        if clip is not None:
+            yield name, record | clip
+    report.close()

@@ -1,11 +1,13 @@
 """What all 3D data sets of this folder share: the record of one sequence as one camera saw it, and cameras' files."""
 
-import json
 import pathlib
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from kerapose import files
+from kerapose.data import gate
+from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import cameras as camera_ops
 
 UNIT_TOLERANCE = 1e-3  # how far from 1 the norm of an orientation may be
@@ -91,6 +93,60 @@ def record(name, camera, keypoints, poses_world_m, fps, subject, action, scores=
     }
 
 
+def check_sizes(path, takes):
+    """Refuses poses that are not in metres.
+
+    Args:
+        path: of their file, for errors.
+        takes: by name, [T, J, 3], a pose that is not known with a coordinate that is not finite.
+
+    Raises:
+        ValueError: naming all takes that are too large or too small to be people in metres.
+    """
+    report = gate.Report("takes", "", str(path))
+    for name, poses in takes.items():
+        report.seen()
+        known = np.isfinite(poses).all(axis=(1, 2))  # [T]
+        if known.any():
+            sequence_gate.note_size(report, poses[known], name)
+    report.close()
+
+
+def checked(split, records, skeleton, pose_skeleton):
+    """Passes the records of a split on, and refuses the split behind the last one if some of them cannot be right.
+
+    Args:
+        split: name of the split, for errors.
+        records: pairs of a name and what `record` gives.
+        skeleton: the `Skeleton` of the keypoints.
+        pose_skeleton: the `Skeleton` of the poses.
+
+    Yields:
+        The pairs.
+
+    Raises:
+        ValueError: naming all records that the gate refuses.
+    """
+    report = gate.Report("tracks", "", split)
+    for name, one in records:
+        camera, size = one["camera"], one["frame_size"]
+        keypoints, scores, _ = sequence_gate.without_missing(one["keypoints"], one["scores"])
+        lens = (camera[key] for key in ("focal_px", "center_px", "radial", "tangential"))
+        track = {
+            "name": name,
+            "keypoints_screen": np.asarray(camera_ops.normalize_screen(keypoints, size)),
+            "scores": scores,
+            "frame_size": size,
+            "fps": one["fps"],
+            "camera": np.asarray(camera_ops.normalize_intrinsics(*lens, size)),
+            "poses_world_m": one["poses_world_m"],
+            "poses_camera_m": to_camera(one["poses_world_m"], camera),
+        }
+        sequence_gate.note_track(report, track, skeleton.keypoints == pose_skeleton.keypoints)
+        yield name, one
+    report.close()
+
+
 def parts(poses_world_m):
     """Cuts a sequence where poses are not known.
 
@@ -171,9 +227,9 @@ def read_cameras(path):
         ValueError: when the file or a camera in it is not as described; the sentence names the camera.
     """
     path = pathlib.Path(path)
+    content = files.read_json(path, "a file of cameras")
     try:
-        cameras = json.loads(path.read_text())["cameras"]
-        cameras = [dict(camera) for camera in cameras]
+        cameras = [dict(camera) for camera in content["cameras"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} must be JSON with a list `cameras` of objects ({error!r}); correct it.") from None
     if not cameras:

@@ -75,6 +75,8 @@ def read_positions(path, dataset):
     for subject, actions in positions.items():
         for action, poses in actions.items():
             _check(f"{path}, {subject}/{action}", poses, dataset.num_joints, (3,), "poses")
+    takes = {f"{subject}/{action}": poses for subject, of_one in positions.items() for action, poses in of_one.items()}
+    track_records.check_sizes(path, takes)
     return {
         subject: {
             action: np.asarray(poses)[:, dataset.joints].astype(np.float32)  # [T, J, 3]
@@ -331,11 +333,12 @@ def left_out(positions, detections, dataset):
 
 
 # ---------------------------------------------------------------------------------------------------- builders
-def splits(info, positions, detections, cameras, dataset):
+def splits(info, skeleton, positions, detections, cameras, dataset):
     """The splits of a builder, whose metadata also get to know what is left out.
 
     Args:
         info: the builder's `DatasetInfo`.
+        skeleton: the `Skeleton` of the keypoints.
         positions: what `read_positions` gives.
         detections: what `read_detections` gives, or None, which projects the poses.
         cameras: what `read_cameras` gives.
@@ -346,7 +349,9 @@ def splits(info, positions, detections, cameras, dataset):
     """
     info.metadata["left_out"] = left_out(positions, detections, dataset)
     return {
-        split: examples(positions, detections, cameras, subjects, dataset)
+        split: track_records.checked(
+            split, examples(positions, detections, cameras, subjects, dataset), skeleton, dataset.pose_skeleton
+        )
         for split, subjects in dataset.subjects.items()
     }
 

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "kerapose": set(),  # kerapose/__init__.py
     "sides": set(),
     "skeletons": {"sides"},
+    "files": set(),
     "ops": set(),
     "layers": {"ops"},  # relaxed: HeatmapVolume is a layer round a function of ops
     "models": {"layers", "ops", "losses"},  # relaxed: LiftTrainer weighs several losses of two networks
@@ -25,11 +26,12 @@ MAY_IMPORT = {
     "data": {"ops", "sides", "skeletons"},
     "visualize": {"skeletons"},
     "weights": {"models", "layers", "ops"},
-    "export": {"models", "layers", "ops", "data.images"},  # relaxed: an exported model decodes images as training does
+    # relaxed: an exported model decodes images as training does, and refuses what the predictors refuse
+    "export": {"models", "layers", "ops", "data.images", "data.gate"},
     "predictors": {"models", "data", "ops", "sides", "skeletons", "visualize"},
     "tracking": {"metrics", "skeletons"},
     "predict": {"predictors", "tracking", "models", "data", "skeletons", "visualize", "weights"},
-    # relaxed: one reader of each kind of file, one way to find a prepared data set, and one projection
+    # relaxed: one reader of each kind of file, one gate, one way to find a prepared data set, and one projection
     "datasets": {
         "skeletons",
         "data.pyskl",
@@ -37,6 +39,8 @@ MAY_IMPORT = {
         "data.images",
         "data.frames",
         "data.prepared",
+        "data.gate",
+        "files",
         "ops.cameras",
     },
 }

@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import flags, logging
 
 from kerapose import metrics
-from kerapose.data import clips
+from kerapose.data import clips, prepared
 
 BUILD = pathlib.Path(__file__).resolve().parent.parent / "datasets" / "build.py"
 NEEDS_NO_FILES = ("puppets",)  # datasets that are made, not read
@@ -106,6 +106,34 @@ def load_split(name, split, data_dir, read=clips.from_tfds):
     command = [sys.executable, str(BUILD), name] + ([f"--data_dir={data_dir}"] if data_dir else [])
     subprocess.run(command, check=True, env=os.environ | ({} if in_terminal() else {"TQDM_DISABLE": "1"}))
     return read(name, split, data_dir)
+
+
+def names_to_skip(config, role):
+    """Which samples of a split --skip names.
+
+    Args:
+        config: dict of "dataset", "data_dir", "skip", and "train_split" or that of another role.
+        role: "train", "validation" or "test".
+
+    Returns:
+        A list of names; empty, without a look at the dataset, where nothing is to be skipped.
+    """
+    if not config["skip"]:
+        return []
+    split = config[f"{role}_split"]
+    builder = prepared.find(config["dataset"], split, config["data_dir"])
+    records = builder.as_dataset(split=split, shuffle_files=False).map(lambda record: record["name"])
+    present = {name.decode() for name in records.as_numpy_iterator()}
+    return sorted(present.intersection(config["skip"]))
+
+
+def refuse_strangers(config, skipped):
+    """Raises a ValueError if --skip names a sample that no split had; `skipped` are the names that splits had."""
+    strangers = sorted(set(config["skip"]).difference(skipped))
+    if strangers:
+        raise ValueError(
+            f"--skip names samples of {config['dataset']}, {strangers[0]!r} is in none of its splits; correct the name."
+        )
 
 
 def load_images(config, pipeline):

@@ -77,6 +77,7 @@ def define_flags():
     flags.DEFINE_string("train_split", "train", "Split to train on.")
     flags.DEFINE_string("validation_split", None, "Split that chooses the best weights; empty: the last ones.")
     flags.DEFINE_string("test_split", "test", "Split of the final figures.")
+    flags.DEFINE_multi_string("skip", [], "Name of a track to leave out; may be given several times.")
     flags.DEFINE_integer("frame_step", 1, "Every how manyth frame of all splits is taken.", lower_bound=1)
     flags.DEFINE_enum(
         "recipe",
@@ -203,12 +204,19 @@ def load(config):
     Returns:
         dict of `Tracks`: "train", "test", and "validation" and "unlabelled", which may be None.
     """
-    splits = {"validation": None, "unlabelled": None}
+    splits, skipped = {"validation": None, "unlabelled": None}, []
+
+    def read(name, split, data_dir):
+        names = common.names_to_skip(config, role)
+        skipped.extend(names)
+        return tracks.from_tfds(name, split, data_dir, skip=names)
+
     for role in ("train", "validation", "test"):
         name, split = config["dataset"], config[f"{role}_split"]
         if role == "validation" and not split:
             continue
-        splits[role] = common.load_split(name, split, config["data_dir"], tracks.from_tfds).every(config["frame_step"])
+        splits[role] = common.load_split(name, split, config["data_dir"], read).every(config["frame_step"])
+    common.refuse_strangers(config, skipped)
     skeleton, pose_skeleton = splits["train"].skeleton, splits["train"].pose_skeleton
     for flag in ("semi_supervised", "view_share"):
         if config[flag] and skeleton.keypoints != pose_skeleton.keypoints:

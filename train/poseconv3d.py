@@ -34,6 +34,7 @@ def define_flags():
     flags.DEFINE_string("train_split", "train", "Split to train on.")
     flags.DEFINE_string("validation_split", "validation", "Split that chooses the best weights; empty: the last ones.")
     flags.DEFINE_string("test_split", "test", "Split of the final figures.")
+    flags.DEFINE_multi_string("skip", [], "Name of a clip to leave out; may be given several times.")
     flags.DEFINE_enum("skeleton", "coco", [skeleton.name for skeleton in skeletons.ALL], "Keypoint set of the network.")
     flags.DEFINE_string("dataset_skeleton", None, "Keypoint set of the dataset, if it is to be mapped to --skeleton.")
     flags.DEFINE_string("pretrained", None, "Work folder of a run whose networks to start from; the classifier is new.")
@@ -101,17 +102,22 @@ def run(config):
 
 def load(config, skeleton):
     """Reads and checks the splits: {"train": dataset, ...}, and the names of the classes."""
-    splits = {}
+    splits, skipped = {}, []
     for role in ("train", "validation", "test"):
         if not config[f"{role}_split"]:
             splits[role] = None
             continue
         splits[role], info = common.load_split(config["dataset"], config[f"{role}_split"], config["data_dir"])
+        names = common.names_to_skip(config, role)
+        skipped += names
+        splits[role] = clips.skip(splits[role], names) if names else splits[role]
         if config["dataset_skeleton"]:
             splits[role] = clips.convert(splits[role], skeletons.get(config["dataset_skeleton"]), skeleton)
         class_names = info.features["label"].names
         count = clips.check(splits[role], skeleton, len(class_names))
         logging.info("%s: %d clips of %s, split %s.", role, count, config["dataset"], config[f"{role}_split"])
+    common.refuse_strangers(config, skipped)
+    splits["train"] = clips.trainable(splits["train"])
     return splits, class_names
 
 

@@ -39,6 +39,7 @@ def define_flags(workdir, networks, recipes):
     flags.DEFINE_string("validation_split", "validation", "Split that chooses the best weights; empty: the last ones.")
     flags.DEFINE_string("test_split", "test", "Split of the final figures.")
     flags.DEFINE_bool("check", True, "Whether to look at every video and its keypoints once before training begins.")
+    flags.DEFINE_multi_string("skip", [], "Name of a video to leave out; may be given several times.")
     flags.DEFINE_enum("variant", None, sorted(networks), "Network.")
     flags.DEFINE_enum(
         "recipe",
@@ -124,16 +125,21 @@ def load(config):
     Returns:
         {"train": dataset, ...}, the `Skeleton` of their keypoints, and the names of the classes.
     """
-    splits = dict.fromkeys(ROLES)
+    splits, skipped = dict.fromkeys(ROLES), []
     for role in ROLES:
         name, split = config["dataset"], config[f"{role}_split"]
         if role == "validation" and not split:
             continue
         splits[role], info = common.load_split(name, split, config["data_dir"], videos.from_tfds)
         skeleton, class_names = prepared.skeleton_of(info.metadata["skeleton"]), info.features["label"].names
+        names = common.names_to_skip(config, role)
+        skipped += names
+        splits[role] = videos.skip(splits[role], names) if names else splits[role]
         if config["check"]:
             count = videos.check(splits[role], skeleton, len(class_names))
             logging.info("%s: %d videos of %s, split %s.", role, count, name, split)
+    common.refuse_strangers(config, skipped)
+    splits["train"] = videos.trainable(splits["train"])
     return splits, skeleton, class_names
 
 

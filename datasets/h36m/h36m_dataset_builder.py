@@ -72,6 +72,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         detections = (
             videopose3d.read_detections(folder / config.file, config.skeleton, DATASET) if config.file else None
         )
-        return videopose3d.splits(self.info, positions, detections, cameras, DATASET)
+        return videopose3d.splits(self.info, config.skeleton, positions, detections, cameras, DATASET)
 
     _generate_examples = staticmethod(videopose3d.examples)

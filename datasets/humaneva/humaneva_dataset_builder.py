@@ -88,7 +88,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         cameras = videopose3d.read_cameras(folder, DATASET, KNOWN)
         cameras, miss_px = with_lenses(cameras, positions, projected)
         self.info.metadata["lens_miss_px"] = miss_px
-        return videopose3d.splits(self.info, positions, detections, cameras, DATASET)
+        return videopose3d.splits(self.info, config.skeleton, positions, detections, cameras, DATASET)
 
     _generate_examples = staticmethod(videopose3d.examples)
 

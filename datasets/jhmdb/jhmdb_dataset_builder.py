@@ -39,7 +39,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         folder = dl_manager.manual_dir
         arrays = read(folder / FILE) if (folder / FILE).exists() else read_ddnet(folder)
-        return {split: self._generate_examples(arrays, split) for split in SPLITS}
+        return {split: clip_records.checked(split, self._generate_examples(arrays, split), JHMDB) for split in SPLITS}
 
     def _generate_examples(self, arrays, split):
         for index in arrays[split]:

@@ -1,14 +1,13 @@
 """Motion capture of one's own: joint positions, cameras to see them by and a description; README.md tells more."""
 
 import io
-import json
 import logging
 
 import numpy as np
 import tensorflow_datasets as tfds
 import track_records
 
-from kerapose import skeletons
+from kerapose import files, skeletons
 
 CAMERAS, META = "cameras.json", "meta.json"
 # How files of 17 joints in Human3.6M's order spell its names, beside the set's own spelling.
@@ -45,6 +44,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         path = find(folder)
         meta = read_meta(folder / META)
         takes = read_takes(path, len(meta["joints"]))
+        track_records.check_sizes(path, takes)
         cameras = track_records.read_cameras(folder / CAMERAS)
         check_split(folder / META, path.name, meta["split"], takes)
         skeleton = find_skeleton(folder / META, meta)
@@ -53,7 +53,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if left_out:
             _log.warning("%s: %d takes are in no split and left out (%s)", path, len(left_out), ", ".join(left_out))
         self.info.metadata.update(track_records.metadata(skeleton, skeleton, left_out=left_out))
-        return {split: self._generate_examples(names, takes, cameras, meta) for split, names in meta["split"].items()}
+        splits = {split: self._generate_examples(names, takes, cameras, meta) for split, names in meta["split"].items()}
+        return {split: track_records.checked(split, records, skeleton, skeleton) for split, records in splits.items()}
 
     def _generate_examples(self, names, takes, cameras, meta):
         for name in names:
@@ -137,10 +138,7 @@ def read_meta(path):
     Raises:
         ValueError: when the file is no JSON object, or lacks something.
     """
-    try:
-        meta = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} must be JSON ({error}); correct it.") from None
+    meta = files.read_json(path, "a description of takes")
     forms = {"fps": (int, float), "joints": list, "parents": list, "split": dict}
     for key, form in forms.items():
         if not isinstance(meta, dict) or not isinstance(meta.get(key), form) or not meta[key]:

@@ -52,7 +52,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         empty = [split for split, chosen in splits.items() if not chosen]
         if empty:
             raise ValueError(f"{folder / 'labels'} must have labels of {empty[0]} clips, it has none; get it anew.")
-        return {split: self._generate_examples(split, folder / "frames", chosen) for split, chosen in splits.items()}
+        return {
+            split: clip_records.checked(split, self._generate_examples(split, folder / "frames", chosen), PENN_ACTION)
+            for split, chosen in splits.items()
+        }
 
     def _generate_examples(self, split, folder, clips):
         files = image_records.ImageFiles(split, folder)
@@ -65,7 +68,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 video = frames.wrap_jpegs([encoded for encoded, _ in images], FPS)
             except ValueError as error:  # another kind of file, say
                 raise ValueError(f"{folder / clip['name']}: {error}") from None
-            yield clip["name"], {"video": video} | {key: value for key, value in clip.items() if key != "split"}
+            yield (
+                clip["name"],
+                {"video": video}
+                | {key: value for key, value in clip.items() if key != "split"}
+                | {"label": ACTIONS.index(clip["label"])},
+            )
         files.close()
 
 

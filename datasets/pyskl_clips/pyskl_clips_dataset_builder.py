@@ -91,11 +91,22 @@ def own(name, file, num_classes=None, class_names=None, skeleton=None):
 
 
 def read_class_names(path):
-    """Reads a text file with one class name a line; empty lines at the end do not count."""
-    names = tuple(line.strip() for line in epath.Path(path).expanduser().read_text().rstrip().splitlines())
+    """Reads a text file in UTF-8 with one class name a line; empty lines at the end do not count."""
+    path = epath.Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(f"{path} must have one class name a line, there is no such file; check the path.")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")  # with a byte order mark or without
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path} must have class names in UTF-8, got bytes that are not at place {error.start}; save it as UTF-8."
+        ) from error
+    names = tuple(line.strip() for line in text.rstrip().splitlines())
     twice = sorted({name for name in names if names.count(name) > 1})
-    if not all(names) or twice:
-        raise ValueError(f"{path} must have one different class name a line, got {twice or 'an empty line'}.")
+    if not names or not all(names) or twice:
+        empty = f"an empty line {names.index('') + 1}" if "" in names else "none"
+        got = f"{', '.join(twice)} more than once" if twice and "" not in twice else empty
+        raise ValueError(f"{path} must have one different class name a line, got {got}; correct the file.")
     return names
 
 

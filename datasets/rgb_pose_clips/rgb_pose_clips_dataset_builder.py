@@ -87,7 +87,7 @@ class Builder(pyskl_clips.Builder):
         used = dict.fromkeys(name for names in annotations.splits.values() for name in names)
         videos = find_videos(path.parent, list(used))
         return {
-            split: self._generate_examples(split, annotations, names, videos)
+            split: clip_records.checked(split, self._generate_examples(split, annotations, names, videos), skeleton)
             for split, names in annotations.splits.items()
         }
 

@@ -6,32 +6,41 @@ Every source yields the same element, and every step is a pure function of it:
      "label": int, "name": str}
 
 Batches are ({"keypoints": [B, M, L, K, 2] pixels of the volume, "scores": [B, M, L, K]}, labels [B]); people that a
-clip lacks beside others of its batch have score 0, so nothing is drawn for them. `layers.HeatmapVolume` turns such a
+clip lacks beside others of its batch have score 0, so nothing is drawn for them. What a valid clip is,
+`data/gate/sequences.py` says. `layers.HeatmapVolume` turns such a
 batch into volumes inside a model, `volumes` does so in the pipeline.
 """
+
+import weakref
 
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from kerapose import sides, skeletons
-from kerapose.data import order, prepared, pyskl
-from kerapose.data.gate import mirrors, some
+from kerapose.data import gate, order, prepared, pyskl, selection
+from kerapose.data.gate import mirrors
+from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps, sequences
 
 NotPreparedError = prepared.NotPreparedError
 SHUFFLE_BUFFER = 10_000  # clips, where nobody knows how many there are
+BadDataError = gate.BadDataError
+
+_shown = weakref.WeakKeyDictionary()  # by dataset: which of its clips show somebody, [N] bool
 
 
 def from_arrays(keypoints, labels, skeleton, scores=None, frame_sizes=None, names=None, num_classes=None):
     """A dataset of sequences that are in memory.
 
     Args:
-        keypoints: list of [M, T, K, 2] (or [T, K, 2] for one person) arrays, pixels, x first; (0, 0) where missing.
+        keypoints: list of [M, T, K, 2] (or [T, K, 2] for one person) arrays, pixels, x first; (0, 0) or NaN where
+            missing. M may be 0.
         labels: list of class indices.
         skeleton: the `Skeleton` of the keypoints.
-        scores: list of [M, T, K] (or [T, K]) arrays. None: 1 where a keypoint is not (0, 0).
+        scores: list of [M, T, K] (or [T, K]) arrays; missing where 0, whatever the place. None: 1 where a keypoint is
+            not missing.
         frame_sizes: list of (height, width), pixels, or one pair for all. None: just large enough for the keypoints.
         names: list of clip names. None: their numbers.
         num_classes: how many classes there are. None: not checked.
@@ -40,59 +49,58 @@ def from_arrays(keypoints, labels, skeleton, scores=None, frame_sizes=None, name
         A `tf.data.Dataset` of elements.
 
     Raises:
-        ValueError: naming the first clip that is not as described (see `check`).
+        BadDataError: naming the clips that are not as described (see `check`).
+        ValueError: if there are not as many labels as clips.
 
     Example:
         >>> dataset = from_arrays([walk, run], labels=[0, 1], skeleton=skeletons.COCO, frame_sizes=(1080, 1920))
     """
     if len(keypoints) != len(labels):
         raise ValueError(f"Each clip has one label, got {len(keypoints)} clips and {len(labels)} labels; match them.")
+    report = gate.Report("clips", ", or leave them out")
+    elements = elements_of(report, keypoints, labels, skeleton, scores, frame_sizes, names, num_classes)
+    report.close()
+    return dataset_of(elements, range(len(elements)), skeleton)
+
+
+def elements_of(report, keypoints, labels, skeleton, scores, frame_sizes, names, num_classes):
+    """The elements of arrays, as `from_arrays` takes them, and what is wrong with them noted; None for what is none."""
+    same_size = frame_sizes is None or (len(frame_sizes) == 2 and np.ndim(frame_sizes[0]) == 0)
     elements = []
     for i, points in enumerate(keypoints):
-        size = frame_sizes if frame_sizes is None or np.ndim(frame_sizes) == 1 else frame_sizes[i]
+        size = frame_sizes if same_size else frame_sizes[i]
         name = str(i if names is None else names[i])
         given = None if scores is None else scores[i]
-        elements.append(make_element(points, skeleton, given, size, labels[i], name, num_classes))
-    return _from_elements(elements, range(len(elements)), skeleton)
+        elements.append(sequence_gate.read_clip(report, points, skeleton, given, size, labels[i], name, num_classes))
+    sequence_gate.note_repeated(report, [] if names is None else names)
+    return elements
 
 
-def make_element(keypoints, skeleton, scores=None, frame_size=None, label=0, name="0", num_classes=None):
+def make_element(keypoints, skeleton, scores=None, frame_size=None, label=0, name="", num_classes=None):
     """One checked sequence, as every source yields it.
 
     Args:
-        keypoints: [M, T, K, 2] (or [T, K, 2] for one person), pixels, x first; (0, 0) where missing.
+        keypoints: [M, T, K, 2] (or [T, K, 2] for one person), pixels, x first; (0, 0) or NaN where missing.
         skeleton: the `Skeleton` of the keypoints.
-        scores: [M, T, K] (or [T, K]). None: 1 where a keypoint is not (0, 0).
+        scores: [M, T, K] (or [T, K]); missing where 0, whatever the place. None: 1 where a keypoint is not missing.
         frame_size: (height, width), pixels. None: just large enough for the keypoints.
         label: class index.
         name: what errors call the sequence.
-        num_classes: how many classes there are. None: the label is not checked.
+        num_classes: how many classes there are. None: any label from 0 on.
 
     Returns:
         {"keypoints", "scores", "frame_size", "label", "name"}, NumPy arrays but for the name.
 
     Raises:
-        ValueError: if the sequence is not as described (see `check`).
+        BadDataError: if the sequence is not as described (see `check`), or shows nobody.
     """
-    keypoints = np.asarray(keypoints, "float32")
-    keypoints = keypoints[None] if keypoints.ndim == 3 else keypoints  # [M, T, K, 2]
-    scores = np.asarray(np.any(keypoints != 0, axis=-1) if scores is None else scores, "float32")
-    if frame_size is None:
-        coordinate_axes = tuple(range(keypoints.ndim - 1))
-        finite = np.where(np.isfinite(keypoints), keypoints, 0.0)
-        frame_size = np.ceil(finite.max(axis=coordinate_axes, initial=1.0))[::-1]
-    checked = {
-        "keypoints": keypoints,
-        "scores": scores[None] if scores.ndim == 2 else scores,  # [M, T, K]
-        "frame_size": np.asarray(frame_size, "int32"),
-        "label": np.int64(label),
-        "name": name,
-    }
-    _check_element(checked, skeleton, num_classes)
-    return checked
+    report = gate.Report("clips", "")
+    element = sequence_gate.read_clip(report, keypoints, skeleton, scores, frame_size, label, name, num_classes)
+    report.close()
+    return element
 
 
-def from_pyskl(path, split, skeleton, num_classes=None):
+def from_pyskl(path, split, skeleton, num_classes=None, skip=()):
     """A dataset of one split of a PYSKL annotation file.
 
     Args:
@@ -100,21 +108,21 @@ def from_pyskl(path, split, skeleton, num_classes=None):
         split: name of a split in it ("xsub_train").
         skeleton: the `Skeleton` of its keypoints.
         num_classes: how many classes there are. None: not checked.
+        skip: names of clips to leave out, such as those of the error that refused the file.
 
     Returns:
         A `tf.data.Dataset` of elements.
 
     Raises:
-        ValueError: if the file or a clip in it is not as described, or it has no such split.
+        BadDataError: if the file or a clip in it is not as described; its `names` are those of the clips.
+        ValueError: if it has no such split, or no clip of a name to skip.
         FileNotFoundError: if there is no such file.
 
     Example:
         >>> dataset = from_pyskl("ntu60_hrnet.pkl", "xsub_train", skeletons.COCO, num_classes=60)
     """
-    annotations = pyskl.read_annotations(path, skeleton, num_classes)
-    if split not in annotations.splits:
-        raise ValueError(f"{path} has the splits {', '.join(annotations.splits)}, got {split!r}; use one of them.")
-    return _from_elements(annotations.clips, annotations.splits[split], skeleton)
+    annotations = pyskl.read_annotations(path, skeleton, num_classes, skip)
+    return dataset_of(annotations.clips, annotations.names_of(split), skeleton)
 
 
 def from_tfds(name, split, data_dir=None):
@@ -180,7 +188,7 @@ def convert(dataset, source, target):
 
 
 def check(dataset, skeleton, num_classes):
-    """Reads a whole dataset once and raises on the first clip that a network could not be trained on.
+    """Reads a whole dataset once and raises if a network could not be trained on it; what is only odd is logged.
 
     Args:
         dataset: of elements.
@@ -191,16 +199,93 @@ def check(dataset, skeleton, num_classes):
         How many clips there are.
 
     Raises:
-        ValueError: naming the clip: wrong shapes or number of keypoints, no frames, NaN, no visible keypoint, a label
-            out of range; or if there is no clip at all.
+        BadDataError: naming all clips of wrong shapes or number of keypoints, without frames, with a label that is no
+            class, a frame size that is none, or scores above 10; where more than half of the clips do it, those with
+            keypoints about (0, 0) or beyond the frame; and if nobody is seen in any clip. Its `names` are for `skip`.
+        ValueError: if there is no clip at all.
+
+    Example:
+        >>> try:
+        ...     check(dataset, skeletons.COCO, num_classes=60)
+        ... except BadDataError as error:
+        ...     dataset = skip(dataset, error.names)
     """
-    count = 0
-    for element in dataset.as_numpy_iterator():
-        _check_element(element | {"name": element["name"].decode()}, skeleton, num_classes)
-        count += 1
-    if count == 0:
+    return check_elements(dataset, skeleton, num_classes)
+
+
+def check_elements(dataset, skeleton, num_classes, note=lambda report, raw, element: None):
+    """What `check` does, and `note` with each element as it is in the dataset and as the gate reads it."""
+    report, names, shown = gate.Report("clips"), [], []
+    for raw in dataset.as_numpy_iterator():
+        names.append(raw["name"].decode())
+        values = (raw[key] for key in ("scores", "frame_size", "label"))
+        element = sequence_gate.read_clip(report, raw["keypoints"], skeleton, *values, names[-1], num_classes)
+        shown.append(element is not None and bool((element["scores"] >= heatmaps.MIN_SCORE).any()))
+        if element is not None:
+            note(report, raw, element)
+    sequence_gate.note_repeated(report, names)
+    if not names:
         raise ValueError("A dataset has at least one clip, got none; check the split and how it was prepared.")
-    return count
+    report.close()
+    _shown[dataset] = np.array(shown)
+    return len(names)
+
+
+def skip(dataset, names):
+    """Leaves clips out of a dataset; how many is logged.
+
+    Args:
+        dataset: of elements.
+        names: of the clips, such as those of a `BadDataError`.
+
+    Returns:
+        A `tf.data.Dataset` of elements, whose `cardinality()` is known.
+
+    Raises:
+        ValueError: naming those that the dataset does not have.
+
+    Example:
+        >>> dataset = skip(dataset, ["S001C001P001R001A001"])
+    """
+    return selection.without(dataset, names, "clips")
+
+
+def trainable(dataset):
+    """Those clips of a dataset that show somebody; how many others there are is logged.
+
+    Of a clip in which nobody was found nothing can be learnt, so trainings leave it out; tests keep it, since their
+    figures are those of the whole split. The keypoints are read once; a dataset that `check` or this function has read
+    is not read again.
+
+    Args:
+        dataset: of elements, with videos or without.
+
+    Returns:
+        A `tf.data.Dataset` of elements, whose `cardinality()` is known.
+
+    Raises:
+        ValueError: if there is no clip, or none that shows somebody.
+
+    Example:
+        >>> steps_per_epoch = -(-int(trainable(dataset).cardinality()) // 16)
+    """
+    keep = _shown.get(dataset)
+    if keep is None:
+        shows = dataset.map(_shows_somebody, tf.data.AUTOTUNE)
+        keep = np.array(list(shows.as_numpy_iterator()), bool)
+    if not keep.any():
+        raise ValueError(
+            f"A dataset has at least one clip to learn from, got {len(keep)} clips and nobody seen in any; check the "
+            "split and how it was prepared."
+        )
+    if keep.all() and int(dataset.cardinality()) == len(keep):
+        _shown[dataset] = keep
+        return dataset
+    if not keep.all():
+        logging.info("%d of %d clips show nobody and are left out of training.", (~keep).sum(), len(keep))
+    dataset = selection.kept(dataset, keep)
+    _shown[dataset] = keep[keep]
+    return dataset
 
 
 def mirrored_labels(class_names, flip_pairs=None):
@@ -236,7 +321,7 @@ def mirrored_labels(class_names, flip_pairs=None):
                 "look the same in a mirror.",
                 len(alone),
                 len(names),
-                some(alone),
+                gate.some(alone),
             )
     else:
         pairs = sides.given_pairs(flip_pairs, names, "class")
@@ -263,7 +348,7 @@ def training(
     """Endless shuffled batches of random clips.
 
     The n-th batch is a function of the dataset, the arguments and n alone: with `first_step` a run that was cut short
-    goes on with the very batches that it would have had.
+    goes on with the very batches that it would have had. Clips that show nobody are left out (`trainable`).
 
     Args:
         dataset: of elements.
@@ -276,7 +361,7 @@ def training(
         flip_probability: of mirroring a clip; where the skeleton does not know its sides, none is.
         flip_labels: [C] the class that each becomes in a mirror (`mirrored_labels`). None: its own.
         rotation_degrees: greatest angle by which a clip is turned, either way; 0 in the published recipe.
-        use_scores: whether a keypoint is drawn as high as its score, or all of a person's, missing ones too, with 1.
+        use_scores: whether a keypoint is drawn as high as its score, or every one that was found with 1.
         **augmentation: `padding`, `short_side_px`, `area_range`, `aspect_range` of `ops.clips.training_clip`.
 
     Returns:
@@ -312,9 +397,8 @@ def training(
             label = tf.where(flip, tf.gather(tf.constant(flip_labels, tf.int64), label), label)
         return {"keypoints": keypoints, "scores": scores}, label
 
-    dataset, first = dataset.cache(), first_step * batch_size
-    buffer_size = None if int(dataset.cardinality()) >= 0 else SHUFFLE_BUFFER
-    elements = order.shuffled_endlessly(dataset, seed, first, buffer_size).enumerate(first)
+    dataset, first = trainable(dataset).cache(), first_step * batch_size
+    elements = order.shuffled_endlessly(dataset, seed, first).enumerate(first)
     return _batched(elements.map(augment, tf.data.AUTOTUNE), batch_size)
 
 
@@ -371,9 +455,20 @@ def volumes(batches, size, edges=None, sigma_px=0.6):
     return drawn.prefetch(2)
 
 
-def _from_elements(elements, keys, skeleton):
-    """A dataset of `elements[key]` for each key; an element is fetched when its turn comes."""
-    signature = {
+def dataset_of(elements, keys, skeleton, source=None):
+    """A dataset of `elements[key]` for each key; an element is fetched when its turn comes.
+
+    Args:
+        elements: by key, NumPy arrays each.
+        keys: a sequence of them.
+        skeleton: the `Skeleton` of the keypoints.
+        source: "video" or "path" where elements have that, too.
+
+    Returns:
+        A `tf.data.Dataset` whose `cardinality()` is known.
+    """
+    signature = {} if source is None else {source: tf.TensorSpec((), tf.string)}
+    signature |= {
         "keypoints": tf.TensorSpec((None, None, skeleton.num_keypoints, 2), tf.float32),
         "scores": tf.TensorSpec((None, None, skeleton.num_keypoints), tf.float32),
         "frame_size": tf.TensorSpec((2,), tf.int32),
@@ -389,42 +484,7 @@ def _batched(clips, batch_size):
     return clips.padded_batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
-def _check_element(element, skeleton, num_classes):
-    """Raises one sentence on the first thing that is wrong with a clip."""
-    keypoints, scores, name = element["keypoints"], element["scores"], element["name"]
-    if keypoints.ndim != 4 or keypoints.shape[3] != 2:
-        raise ValueError(f"Keypoints are [M, T, K, 2], got {keypoints.shape} in clip {name}; reshape them.")
-    if keypoints.shape[2] != skeleton.num_keypoints:
-        raise ValueError(
-            f"{skeleton.name} has {skeleton.num_keypoints} keypoints, got {keypoints.shape[2]} in clip {name}; give "
-            "the skeleton that the keypoints were made with."
-        )
-    if scores.shape != keypoints.shape[:3]:
-        raise ValueError(f"Scores are {keypoints.shape[:3]} here, got {scores.shape} in clip {name}; one a keypoint.")
-    if 0 in keypoints.shape:
-        raise ValueError(
-            f"A clip has at least one person and one frame, got {keypoints.shape[0]} people and {keypoints.shape[1]} "
-            f"frames in clip {name}; leave it out."
-        )
-    if not np.isfinite(keypoints).all() or not np.isfinite(scores).all():
-        count = int((~np.isfinite(keypoints).all(-1) | ~np.isfinite(scores)).sum())
-        raise ValueError(
-            f"Keypoints and scores are finite, got {count} keypoints with NaN or infinity in clip {name}; set missing "
-            "keypoints to (0, 0) and their scores to 0."
-        )
-    if not (scores >= heatmaps.MIN_SCORE).any():
-        raise ValueError(
-            f"A clip shows at least one keypoint, got no score of {heatmaps.MIN_SCORE} or more in clip {name}; leave "
-            "it out, or set the scores to 1 if they are not known."
-        )
-    frame_size = element["frame_size"]
-    if frame_size.shape != (2,) or not (frame_size > 0).all():
-        raise ValueError(
-            f"frame_size is (height, width) in pixels, got {frame_size.tolist()} in clip {name}; give the size of the "
-            "video frames."
-        )
-    if num_classes is not None and not 0 <= element["label"] < num_classes:
-        raise ValueError(
-            f"Labels are 0 to {num_classes - 1}, got {element['label']} in clip {name}; correct the label or the "
-            "number of classes."
-        )
+def _shows_somebody(element):
+    """Whether any keypoint of a clip is drawn."""
+    _, scores = clip_ops.without_missing(element["keypoints"], element["scores"])
+    return tf.reduce_any(scores >= heatmaps.MIN_SCORE)

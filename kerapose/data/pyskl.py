@@ -7,25 +7,27 @@ made from it, by the functions at the end of this file, and a file that asks for
 import collections
 import dataclasses
 import io
-import logging
 import math
-import operator
 import pathlib
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from kerapose.data import gate
+from kerapose.data.gate import sequences as sequence_gate
 from kerapose.skeletons import Skeleton
 
 MAX_PEOPLE = 10  # in a frame of the compressed form, as PYSKL reads it
+LEAVE_OUT = ", or leave them out by skip=error.names"
 
-_log = logging.getLogger(__name__)
 
+class AnnotationError(gate.BadDataError):
+    """Raised for an annotation file that is damaged, hostile, of another form, or at odds with itself.
 
-class AnnotationError(ValueError):
-    """Raised for an annotation file that is damaged, hostile, of another form, or at odds with itself."""
+    `names` are those of the clips that are to blame, where clips are.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Annotations:
             "frame_size" int32 `[2]` (height, width), "label" int and "name" str.
             Its arrays are made anew whenever it is asked for, so that the set is held once, as small as in the file.
         num_keypoints: K, the same in every clip.
+        path: of the file.
 
     Example:
         >>> annotations = read_annotations("ntu60_hrnet.pkl")
@@ -48,9 +51,23 @@ class Annotations:
     splits: dict[str, list[str]]
     clips: Mapping[str, dict]
     num_keypoints: int
+    path: pathlib.Path
+
+    def names_of(self, split):
+        """The names of the clips of a split.
+
+        Raises:
+            ValueError: naming the splits, if there is no such one.
+        """
+        if split not in self.splits:
+            known = ", ".join(self.splits)
+            raise ValueError(f"{self.path} has the splits {known}, got {split!r}; use one of them.")
+        return self.splits[split]
 
 
-def read_annotations(path, skeleton: Skeleton | None = None, num_classes: int | None = None) -> Annotations:
+def read_annotations(
+    path, skeleton: Skeleton | None = None, num_classes: int | None = None, skip: Iterable[str] = ()
+) -> Annotations:
     """Reads an annotation file and checks every clip in it.
 
     Three forms are read: the present one, `{"split": ..., "annotations": [...]}`; the older bare list of annotations,
@@ -59,14 +76,15 @@ def read_annotations(path, skeleton: Skeleton | None = None, num_classes: int | 
     by `raw_file`, looked for beside the annotation file and in its `kpfiles` folder. As in PYSKL, a compressed clip
     keeps only frames with somebody in them and, where a frame has more than 10 people, the 10 with the highest scores.
 
-    A joint whose coordinates or score are not finite is a missing one: (0, 0) with score 0. A clip in which nobody was
-    found has one person of missing joints, and so stays in its split. Both are counted in a warning. Where a file has
-    no scores, they are 1.
+    A joint at (0, 0), or whose coordinates or score are not finite, is a missing one: (0, 0) with score 0. Where a file
+    has no scores, those of all others are 1. A clip in which nobody was found has one person of missing joints, and so
+    stays in its split. A warning counts such clips, and those where a joint is missing that has a score.
 
     Args:
         path: the pickle.
         skeleton: the keypoint set expected, to check the number of keypoints; None takes what the file has.
         num_classes: C, to check the labels; None allows any label from 0 on.
+        skip: names of clips to leave out, such as those of the error that refused the file.
 
     Returns:
         An `Annotations`.
@@ -74,7 +92,7 @@ def read_annotations(path, skeleton: Skeleton | None = None, num_classes: int | 
     Raises:
         FileNotFoundError: when the file, or a keypoint file it names, is not there.
         AnnotationError: when the file is no pickle, cut short, asks for anything but arrays and plain containers, holds
-            3D skeletons, or when a clip, a label or a split is impossible; the sentence names the clip.
+            3D skeletons, or when a clip, a label or a split is impossible; `names` are those of the clips.
 
     Example:
         >>> annotations = read_annotations("gym_hrnet.pkl", skeleton=skeletons.COCO, num_classes=99)
@@ -86,14 +104,53 @@ def read_annotations(path, skeleton: Skeleton | None = None, num_classes: int | 
     path = pathlib.Path(path)
     splits, annotations = _sections(load_pickle(path), path)
     by_name = _by_name(annotations, path)
+    by_name, splits = _without(frozenset(skip), by_name, splits, path)
     clips = _Clips(by_name, path, skeleton)
-    clips.keypoints_and_scores(next(iter(by_name)))  # the first clip settles K; where keypoint files lack, say so now
-    for name, annotation in by_name.items():
-        _check_label(f"{path.name}, clip {name!r}", annotation, num_classes)
-        _frame_size(f"{path.name}, clip {name!r}", annotation)
-    _count_missing(path, (clips.keypoints_and_scores(name) for name in by_name if "keypoint" in by_name[name]))
+    _check_clips(clips, by_name, path, num_classes)
     splits = {"clips": list(by_name)} if splits is None else _checked_splits(splits, by_name, path)
-    return Annotations(splits, clips, clips.num_keypoints)
+    return Annotations(splits, clips, clips.num_keypoints, path)
+
+
+def _without(skip, by_name, splits, path):
+    """The annotations and the splits without the clips of some names."""
+    strangers = sorted(skip - set(by_name))
+    if strangers:
+        raise ValueError(f"{path}: clips to skip are in the file, {gate.some(strangers)} are not; correct the names.")
+    if skip and splits is not None:
+        splits = {
+            split: [name for name in names if name not in skip]
+            if isinstance(names, list | tuple | np.ndarray)
+            else names
+            for split, names in splits.items()
+        }
+    by_name = {name: annotation for name, annotation in by_name.items() if name not in skip}
+    if not by_name:
+        raise ValueError(f"{path}: a file must have a clip that is not skipped, all are; skip fewer.")
+    return by_name, splits
+
+
+def _check_clips(clips, by_name, path, num_classes):
+    """Raises one error on all clips that are wrong; those of keypoint files are read when their turn comes."""
+    report = gate.Report("clips", LEAVE_OUT, path.name, AnnotationError)
+    malformed, first = {}, next(iter(by_name))
+    for name, annotation in by_name.items():
+        try:
+            if "keypoint" in annotation or name == first:  # it settles K; and where keypoint files lack, say so now
+                keypoints, scores = clips.keypoints_and_scores(name)
+        except AnnotationError as error:
+            malformed[name] = error
+            continue
+        label, size = annotation.get("label"), annotation.get("img_shape")
+        if "keypoint" in annotation:
+            of_file = (() if size is None else size, label, name, num_classes, sequence_gate.PEOPLE_OF_FILE)
+            sequence_gate.read_clip(report, keypoints, None, scores, *of_file)
+        else:
+            sequence_gate.note_description(report, size, label, name, num_classes)
+    if malformed:
+        first, *others = malformed.values()
+        more = f" So are {len(others)} other clips ({gate.some(list(malformed)[1:])})." if others else ""
+        raise AnnotationError(f"{first}{more}", malformed)
+    report.close()
 
 
 class _Clips(Mapping):
@@ -112,18 +169,20 @@ class _Clips(Mapping):
         return iter(self._by_name)
 
     def __getitem__(self, name):
-        where = f"{self._path.name}, clip {name!r}"
-        keypoints, scores = _without_missing(*self.keypoints_and_scores(name))
+        annotation = self._by_name[name]
+        keypoints, scores, _ = sequence_gate.without_missing(*self.keypoints_and_scores(name))
+        if not len(keypoints):
+            keypoints, scores = (np.zeros((1, *array.shape[1:]), np.float32) for array in (keypoints, scores))
         return {
             "keypoints": keypoints,
             "scores": scores,
-            "frame_size": np.array(_frame_size(where, self._by_name[name]), np.int32),
-            "label": operator.index(self._by_name[name]["label"]),
+            "frame_size": sequence_gate.frame_size_of(annotation["img_shape"]),
+            "label": sequence_gate.class_index(annotation["label"]),
             "name": name,
         }
 
     def keypoints_and_scores(self, name):
-        """The figures of a clip, `[M, T, K, 2]` and `[M, T, K]`, with the numbers and types the file has."""
+        """The figures of a clip, `[M, T, K, 2]` and `[M, T, K]` or None, with the numbers and types the file has."""
         annotation, where = self._by_name[name], f"{self._path.name}, clip {name!r}"
         if "keypoint" not in annotation:
             annotation = annotation | self._from_keypoint_file(where, name, annotation)
@@ -167,9 +226,12 @@ class _Clips(Mapping):
         content = load_pickle(path)
         if not isinstance(content, dict):
             raise AnnotationError(f"{path}: a keypoint file must be a dict of clips, this is a {_kind(content)}.")
-        rows = [entry.get("keypoint") for entry in content.values() if isinstance(entry, dict)]
-        rows = [np.asarray(row) for row in rows if isinstance(row, np.ndarray)]
-        _count_missing(path, ((row[None, ..., :2], row[None, ..., 2]) for row in rows if row.shape[-1:] == (3,)))
+        report = gate.Report("clips", LEAVE_OUT, str(path), AnnotationError)
+        for name, entry in content.items():
+            rows = entry.get("keypoint") if isinstance(entry, dict) else None
+            if isinstance(rows, np.ndarray) and rows.ndim == 3 and rows.shape[2] == 3:
+                sequence_gate.note_rows(report, rows[..., :2], rows[..., 2], name)
+        report.close()
         return content
 
 
@@ -232,46 +294,9 @@ def _checked_splits(splits, by_name, path):
     return checked
 
 
-def _count_missing(path, figures):
-    joints = clips = nobody = 0
-    for keypoints, scores in figures:
-        missing = int(np.count_nonzero(~_is_found(keypoints, scores)))
-        joints, clips, nobody = joints + missing, clips + (missing > 0), nobody + (keypoints.size == 0)
-    if joints:
-        _log.warning("%s: %d joints in %d clips are not finite; taken as missing, score 0.", path, joints, clips)
-    if nobody:
-        _log.warning("%s: nobody was found in %d clips; each is kept with one person of missing joints.", path, nobody)
-
-
 # ---------------------------------------------------------------------------------------------------- one clip
-def _check_label(where, annotation, num_classes):
-    label = annotation.get("label")
-    try:
-        valid = operator.index(label) >= 0 and (num_classes is None or label < num_classes)
-    except TypeError:  # None, a list, a float
-        valid = False
-    if not valid:
-        allowed = "0 or more" if num_classes is None else f"0 to {num_classes - 1}"
-        raise AnnotationError(
-            f"{where}: `label` must be one whole number, {allowed}, got {label!r}; correct it or the number of classes."
-        )
-
-
-def _frame_size(where, annotation):
-    img_shape = annotation.get("img_shape")
-    try:
-        height, width = (operator.index(side) for side in img_shape)
-    except (TypeError, ValueError):  # absent, not whole numbers, not two
-        height = width = 0
-    if height < 1 or width < 1:
-        raise AnnotationError(
-            f"{where}: `img_shape` must be the frame's height and width in pixels, got {img_shape!r}; correct it."
-        )
-    return height, width
-
-
 def _figures(where, annotation):
-    """Keypoints `[M, T, K, 2]` and scores `[M, T, K]`, whichever form the annotation has them in."""
+    """Keypoints `[M, T, K, 2]` and scores `[M, T, K]`, or None, whichever form the annotation has them in."""
     keypoint = _numbers(where, annotation, "keypoint")
     total_frames = annotation.get("total_frames")
     if "frame_inds" in annotation:
@@ -293,12 +318,12 @@ def _figures(where, annotation):
             f"{keypoint.shape[1]}; correct one of them."
         )
     if annotation.get("keypoint_score") is None:
-        return keypoint, np.ones(keypoint.shape[:3], np.float32)
+        return keypoint, None
     score = _numbers(where, annotation, "keypoint_score")
     if score.shape != keypoint.shape[:3]:
         raise AnnotationError(
             f"{where}: `keypoint_score` must be {keypoint.shape[:3]}, one for each keypoint, got {score.shape}; "
-            "correct it, or leave it out to have scores of 1."
+            "correct it, or leave it out to have scores of 1 where a joint is not (0, 0)."
         )
     return keypoint, score
 
@@ -328,21 +353,6 @@ def _unpacked(where, rows, frame_inds, total_frames):
     packed = np.zeros((min(people.max(), MAX_PEOPLE), len(people), *rows.shape[1:]), rows.dtype)  # [M, T, K, 3]
     packed[person[kept], frame[kept]] = rows[kept]
     return packed[..., :2], packed[..., 2]
-
-
-def _is_found(keypoints, scores):
-    with np.errstate(over="ignore"):  # what is too large for float32 is missing too
-        keypoints, scores = keypoints.astype(np.float32), scores.astype(np.float32)
-    return np.isfinite(keypoints).all(axis=-1) & np.isfinite(scores)  # [M, T, K]
-
-
-def _without_missing(keypoints, scores):
-    """The float32 figures of a clip, where what is missing is zero and there is always a person."""
-    if not len(keypoints):
-        keypoints, scores = np.zeros((1, *keypoints.shape[1:])), np.zeros((1, *scores.shape[1:]))
-    found = _is_found(keypoints, scores)
-    keypoints, scores = np.where(found[..., None], keypoints, 0), np.where(found, scores, 0)
-    return keypoints.astype(np.float32), scores.astype(np.float32)
 
 
 def _numbers(where, annotation, key):

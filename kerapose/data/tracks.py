@@ -21,12 +21,14 @@ import tensorflow as tf
 from absl import logging
 
 from kerapose import skeletons
-from kerapose.data import prepared
+from kerapose.data import gate, prepared
 from kerapose.data.gate import mirrors
+from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import cameras as camera_ops
 from kerapose.ops import sequences as sequence_ops
 
 NotPreparedError = prepared.NotPreparedError
+BadDataError = gate.BadDataError
 CAMERA_FIELDS = ("focal_px", "center_px", "radial", "tangential")  # of a camera's own numbers
 PLACEMENT_FIELDS = ("orientation", "translation_m")
 _LABELLED, _UNLABELLED, _AUGMENTATION = range(3)  # streams of random numbers
@@ -194,7 +196,7 @@ class Tracks:
 
 
 # ---------------------------------------- sources
-def from_tfds(name, split, data_dir=None, min_score=0.0):
+def from_tfds(name, split, data_dir=None, min_score=0.0, skip=()):
     """The tracks in one split of a prepared TFDS dataset.
 
     Args:
@@ -202,14 +204,16 @@ def from_tfds(name, split, data_dir=None, min_score=0.0):
         split: name of the split.
         data_dir: where `datasets/build.py` prepared it. None: TFDS's default folder.
         min_score: a keypoint whose score is not above it counts as not seen, and its place is filled in as by
-            `fill_gaps`. One that a whole track lacks stays where the dataset has it, which is logged. None: all stay.
+            `fill_gaps`. One that a whole track lacks is at (0, 0), which is logged. None: all stay.
+        skip: names of tracks to leave out, such as those of the error that refused the dataset.
 
     Returns:
         `Tracks`.
 
     Raises:
         NotPreparedError: if the dataset is not prepared there.
-        ValueError: if it has no such split, holds no tracks, or one of them is unsound (see `check`).
+        BadDataError: naming the tracks that are not as described (see `check`).
+        ValueError: if it has no such split, holds no tracks, or none of a name to skip.
 
     Example:
         >>> tracks = from_tfds("puppets/tracks", "train")
@@ -220,16 +224,15 @@ def from_tfds(name, split, data_dir=None, min_score=0.0):
     if "poses_world_m" not in builder.info.features or None in described:
         raise ValueError(f"{name} must hold tracks with poses and say their skeletons, it does not; use another.")
     skeleton, pose_skeleton = (prepared.skeleton_of(each) for each in described)
-    elements, unseen = [], 0
+    elements, skipped = [], set()
     for element in builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator():
-        if min_score is not None:
-            keypoints, scores, never = _fill(element["keypoints"], element["scores"], min_score)
-            element |= {"keypoints": keypoints, "scores": scores}
-            unseen += int(never.sum())
-        elements.append(element | {key: element[key].decode() for key in ("name", "subject", "action", "camera_name")})
-    if unseen:
-        logging.info("%s %s: %d keypoints are seen in no frame of their tracks and stay as given.", name, split, unseen)
-    return _from_elements(elements, skeleton, pose_skeleton)
+        element |= {key: element[key].decode() for key in ("name", "subject", "action", "camera_name")}
+        if element["name"] in skip:
+            skipped.add(element["name"])
+        else:
+            elements.append(element)
+    _refuse_strangers(set(skip) - skipped)
+    return _from_elements(elements, skeleton, pose_skeleton, min_score=min_score)
 
 
 def from_arrays(
@@ -251,7 +254,8 @@ def from_arrays(
     """Tracks of arrays that are in memory; without poses they are unlabelled.
 
     Args:
-        keypoints: list of [T, K, 2] arrays, pixels, x first, all finite (`fill_gaps` closes gaps).
+        keypoints: list of [T, K, 2] arrays, pixels, x first. What is missing, (0, 0), NaN or of score 0, is filled in
+            as by `fill_gaps`; what a whole track lacks is at (0, 0), which is logged.
         frame_sizes: list of (height, width), pixels, or one pair for all.
         skeleton: the `Skeleton` of the keypoints.
         pose_skeleton: the `Skeleton` of the poses, its root first.
@@ -260,7 +264,7 @@ def from_arrays(
         cameras: list of dicts, or one dict for all: "focal_px" [2], "center_px" [2], "radial" [3] and "tangential" [2]
             in the order of `ops.cameras.project`, and with poses of the world "orientation" [4] and "translation_m"
             [3]. None: not known, which will do for a lifter alone.
-        scores: list of [T, K]. None: 1.
+        scores: list of [T, K]; 0 where missing. None: 1 where a keypoint is not missing.
         names: list of strings, no two the same. None: the numbers of the tracks.
         subjects, actions, camera_names: lists of strings. None: "".
         fps: frames a second, of all tracks or a list.
@@ -270,8 +274,9 @@ def from_arrays(
         `Tracks`.
 
     Raises:
-        ValueError: naming the first track that is not as described (see `check`), has more frames of 3D than of 2D, or,
+        BadDataError: naming the tracks that are not as described (see `check`), have more frames of 3D than of 2D, or,
             without `trim`, other ones.
+        ValueError: if the lists do not match.
 
     Example:
         >>> tracks = from_arrays([walk, run], (1002, 1000), poses_camera_m=[walk_m, run_m])
@@ -279,7 +284,9 @@ def from_arrays(
     count = len(keypoints)
     given = {
         "keypoints": keypoints,
-        "frame_size": [frame_sizes] * count if len(frame_sizes) and np.ndim(frame_sizes[0]) == 0 else frame_sizes,
+        "frame_size": [frame_sizes] * count
+        if np.ndim(frame_sizes[0] if len(frame_sizes) else ()) == 0
+        else frame_sizes,
         "poses_world_m": poses_world_m,
         "poses_camera_m": poses_camera_m,
         "camera": [cameras] * count if isinstance(cameras, dict) else cameras,
@@ -288,7 +295,7 @@ def from_arrays(
         "subject": [""] * count if subjects is None else subjects,
         "action": [""] * count if actions is None else actions,
         "camera_name": [""] * count if camera_names is None else camera_names,
-        "fps": [fps] * count if isinstance(fps, int | float) else fps,
+        "fps": [fps] * count if np.ndim(fps) == 0 else fps,
     }
     given = {key: values for key, values in given.items() if values is not None}
     for key, values in given.items():
@@ -300,7 +307,7 @@ def from_arrays(
 
 
 def check(tracks):
-    """Raises on the first track that a network could not be trained on.
+    """Raises if a network could not be trained on tracks; what is only odd is logged.
 
     Args:
         tracks: `Tracks`.
@@ -309,29 +316,22 @@ def check(tracks):
         How many tracks there are.
 
     Raises:
-        ValueError: naming the track: no frames, NaN or infinity, a frame size, focal length or frame rate that is not
-            positive, the name of another one; or if arrays do not fit one another or a skeleton, or there is no track.
+        BadDataError: naming all tracks with NaN or infinity, nobody seen, a frame size, focal length or frame rate
+            that is none, poses that are not in metres, or scores above 10; and where more than half of the tracks do
+            it, those with keypoints about (0, 0) or beyond the frame. Its `names` are for `skip`.
+        ValueError: if arrays do not fit one another or a skeleton, names are not all different, or there is no track.
 
     Example:
         >>> check(tracks.select(subjects=["S9"]))
         2
     """
-    if len(tracks) == 0:
-        raise ValueError("Tracks must be at least one, got none; check the split and how it was prepared.")
-    if len(set(tracks.names)) < len(tracks):
-        repeated = next(name for i, name in enumerate(tracks.names) if name in tracks.names[:i])
-        raise ValueError(f"Names of tracks must differ, got {repeated!r} more than once; number them.")
-    for field in ("keypoints_screen", "scores", "poses_camera_m", "poses_world_m"):
-        values = getattr(tracks, field)
-        if values is not None and len(values) != tracks.lengths.sum():
-            raise ValueError(
-                f"{field} must have as many frames as the tracks together, {tracks.lengths.sum()}, got {len(values)}; "
-                "correct the lengths."
-            )
+    _check_arrays(tracks)
+    report = gate.Report("tracks", ", or leave them out with `skip(tracks, error.names)`")
+    same_joints = tracks.skeleton.keypoints == tracks.pose_skeleton.keypoints
     for i, start in enumerate(tracks.starts):
         rows = slice(start, start + tracks.lengths[i])
         track = {
-            "keypoints": tracks.keypoints_screen[rows],
+            "keypoints_screen": tracks.keypoints_screen[rows],
             "scores": tracks.scores[rows],
             "frame_size": tracks.frame_sizes[i],
             "name": tracks.names[i],
@@ -341,8 +341,61 @@ def check(tracks):
         for field in ("poses_camera_m", "poses_world_m"):
             values = getattr(tracks, field)
             track[field] = None if values is None else values[rows]
-        _check_track(track, tracks.skeleton, tracks.pose_skeleton)
+        sequence_gate.note_track(report, track, same_joints)
+    report.close()
     return len(tracks)
+
+
+def _check_arrays(tracks):
+    """Raises if the arrays of tracks do not fit one another."""
+    if len(tracks) == 0:
+        raise ValueError("Tracks must be at least one, got none; check the split and how it was prepared.")
+    if len(set(tracks.names)) < len(tracks):
+        repeated = next(name for i, name in enumerate(tracks.names) if name in tracks.names[:i])
+        raise ValueError(f"Names of tracks must differ, got {repeated!r} more than once; number them.")
+    sets = {"keypoints_screen": (tracks.skeleton, 2), "poses_camera_m": (tracks.pose_skeleton, 3)}
+    sets["poses_world_m"] = sets["poses_camera_m"]
+    for field in ("scores", *sets):
+        values = getattr(tracks, field)
+        if values is not None and len(values) != tracks.lengths.sum():
+            raise ValueError(
+                f"{field} must have as many frames as the tracks together, {tracks.lengths.sum()}, got {len(values)}; "
+                "correct the lengths."
+            )
+        if values is not None and field in sets:
+            skeleton, size = sets[field]
+            if values.shape[1:] != (skeleton.num_keypoints, size):
+                raise ValueError(
+                    f"{field} of {skeleton.name} must be [N, {skeleton.num_keypoints}, {size}], got "
+                    f"{list(values.shape)}; give the skeleton that they were made with."
+                )
+
+
+def skip(tracks, names):
+    """Leaves tracks out; how many is logged.
+
+    Args:
+        tracks: `Tracks`.
+        names: of those to leave out, such as those of a `BadDataError`.
+
+    Returns:
+        `Tracks`.
+
+    Raises:
+        ValueError: naming those that are not there, or if none is left.
+
+    Example:
+        >>> tracks = skip(tracks, ["S1/Walking/54138969"])
+    """
+    names = {str(name) for name in names}
+    _refuse_strangers(names - set(tracks.names))
+    logging.info("%d of %d tracks are left out, as asked.", len(names), len(tracks))
+    return tracks.select(names=[name for name in tracks.names if name not in names])
+
+
+def _refuse_strangers(names):
+    if names:
+        raise ValueError(f"Tracks to skip are in the dataset, {gate.some(sorted(names))} are not; correct the names.")
 
 
 def fill_gaps(keypoints, scores=None, min_score=0.0, skeleton=None):
@@ -614,11 +667,13 @@ def sequences(tracks):
 
 
 # ---------------------------------------- helpers: reading
-def _from_elements(elements, skeleton, pose_skeleton, trim=False):
+def _from_elements(elements, skeleton, pose_skeleton, trim=False, min_score=0.0):
     """Checks elements as TFDS datasets have them, takes each to its camera, and lays them end to end."""
     if not elements:
         raise ValueError("Tracks must be at least one, got none; check the split and how it was prepared.")
-    tracks = [_read_element(element, skeleton, pose_skeleton, trim) for element in elements]
+    report = gate.Report("tracks", ", or leave them out by name")
+    tracks = [_read_element(report, element, skeleton, pose_skeleton, trim, min_score) for element in elements]
+    report.close()
 
     def end_to_end(field, dtype="float32", join=np.concatenate):
         values = [track[field] for track in tracks]
@@ -649,92 +704,56 @@ def _from_elements(elements, skeleton, pose_skeleton, trim=False):
     return made
 
 
-def _read_element(element, skeleton, pose_skeleton, trim):
-    """One checked track with its screen coordinates, camera-space poses and camera [9] added."""
-    track = {"poses_world_m": None, "poses_camera_m": None, "camera": None} | element
+def _read_element(report, element, skeleton, pose_skeleton, trim, min_score):
+    """A track with screen coordinates, camera-space poses and camera [9] added; None, and noted, if it is none."""
+    track = {"poses_world_m": None, "poses_camera_m": None, "camera": None, "scores": None} | element
     track |= dict.fromkeys(PLACEMENT_FIELDS)
-    track["name"] = str(track["name"])
-    arrays = [key for key in ("keypoints", "scores", "poses_world_m", "poses_camera_m") if track.get(key) is not None]
-    track |= {key: np.asarray(track[key], "float32") for key in arrays}
-    track.setdefault("scores", np.ones(track["keypoints"].shape[:-1], "float32"))
-    track["frame_size"] = np.asarray(track["frame_size"])
+    track["name"] = name = str(track["name"])
+    for key in ("keypoints", "scores", "poses_world_m", "poses_camera_m"):
+        values = None if track[key] is None else sequence_gate.numbers(track[key])
+        track[key] = values if values is None else values.astype("float32")
     poses = track["poses_world_m"] if track["poses_camera_m"] is None else track["poses_camera_m"]
-    if trim and poses is not None and poses.ndim:
-        track |= {key: track[key][: len(poses)] for key in ("keypoints", "scores")}
-    camera, track["camera"] = track["camera"], None
-    _check_track(track, skeleton, pose_skeleton)
-    size = track["frame_size"].tolist()
+    if trim and poses is not None and poses.ndim and track["keypoints"] is not None:
+        trimmed = [key for key in ("keypoints", "scores") if track[key] is not None]
+        track |= {key: track[key][: len(poses)] for key in trimmed}
+    if not sequence_gate.note_track_form(report, track, skeleton, pose_skeleton):
+        return None
+    if min_score is not None:
+        track |= _without_gaps(report, track["keypoints"], track["scores"], min_score, name)
+    size = track["frame_size"] = sequence_gate.frame_size_of(track["frame_size"])
+    track["fps"] = sequence_gate.frame_rate(track["fps"])
     try:
         track["keypoints_screen"] = np.asarray(camera_ops.normalize_screen(track["keypoints"], size))
-        if camera is not None:
-            own = [camera[field] for field in CAMERA_FIELDS]
-            track["camera"] = np.asarray(camera_ops.normalize_intrinsics(*own, size))
-            if all(field in camera for field in PLACEMENT_FIELDS):
-                track |= {field: np.asarray(camera[field]) for field in PLACEMENT_FIELDS}
-        if track["poses_camera_m"] is None and poses is not None:
-            if camera is None:
-                raise ValueError("cameras must be given with poses of the world, got none; or give poses_camera_m.")
-            placement = [camera[field] for field in PLACEMENT_FIELDS]
-            track["poses_camera_m"] = np.asarray(camera_ops.world_to_camera(poses, *placement))
-    except KeyError as error:
-        raise ValueError(f"A camera must have {error.args[0]}, got none in track {track['name']}; add it.") from error
-    except ValueError as error:
-        raise ValueError(f"Track {track['name']}: {error}") from error
-    return track
+        return track | _in_camera(track["camera"], poses, track["poses_camera_m"], size)
+    except (KeyError, ValueError) as error:
+        lacks = isinstance(error, KeyError)
+        report.note(sequence_gate.CAMERA_NUMBERS, name, f"no {error.args[0]}" if lacks else str(error).rstrip("."))
+    return None
 
 
-def _check_track(track, skeleton, pose_skeleton):
-    """Raises one sentence on the first thing that is wrong with a track."""
-    keypoints, scores, name = track["keypoints"], track["scores"], track["name"]
-    _check_figures("keypoints", keypoints, skeleton, 2, name)
-    if len(keypoints) == 0:
-        raise ValueError(f"A track must have at least one frame, got none in track {name}; leave it out.")
-    if scores.shape != keypoints.shape[:2]:
-        raise ValueError(f"scores must be {keypoints.shape[:2]}, got {scores.shape} in track {name}; one a keypoint.")
-    figures = {"keypoints": keypoints, "scores": scores}
-    for field in ("poses_world_m", "poses_camera_m"):
-        poses = track[field]
-        if poses is None:
-            continue
-        figures[field] = poses
-        _check_figures(field, poses, pose_skeleton, 3, name)
-        if len(poses) != len(keypoints):
-            remedy = "trim=True cuts the 2D off" if len(poses) < len(keypoints) else "cut the poses, or find the frames"
-            raise ValueError(
-                f"2D and 3D must have the same frames, got {len(keypoints)} of 2D and {len(poses)} of 3D in track "
-                f"{name}; {remedy}."
-            )
-    for field, values in figures.items():
-        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
-        if len(bad):
-            remedy = "fill_gaps fills it in" if field in ("keypoints", "scores") else "cut the track there"
-            raise ValueError(
-                f"{field} must be finite, got NaN or infinity in frame {bad[0]} of track {name}; {remedy}."
-            )
-    size, camera = np.asarray(track["frame_size"]), track["camera"]
-    if size.shape != (2,) or not (size > 0).all():
-        raise ValueError(
-            f"frame_size must be (height, width) in pixels, got {size.tolist()} in track {name}; give the size of the "
-            "video frames."
-        )
-    if not track["fps"] > 0:
-        raise ValueError(f"fps must be positive, got {track['fps']} in track {name}; give the frame rate of the video.")
-    if camera is not None and not (np.isfinite(camera).all() and (camera[:2] > 0).all()):
-        raise ValueError(
-            f"A camera must be nine finite numbers, the focal lengths positive, got {camera.tolist()} in track {name}; "
-            "correct it, or give none."
-        )
+def _without_gaps(report, keypoints, scores, min_score, name):
+    """{"keypoints", "scores"} of a track by the one convention, its gaps filled; a keypoint never seen is at (0, 0)."""
+    keypoints, scores, nowhere = sequence_gate.without_missing(keypoints, scores)
+    if nowhere:
+        report.note(sequence_gate.NOWHERE, name, f"{nowhere} keypoints")
+    keypoints, scores, never = _fill(keypoints, scores, min_score)
+    return {"keypoints": np.where(never[:, None], np.float32(0), keypoints), "scores": scores}
 
 
-def _check_figures(field, values, skeleton, size, name):
-    if values.ndim != 3 or values.shape[2] != size:
-        axes = "[T, K, 2]" if size == 2 else "[T, J, 3]"
-        raise ValueError(f"{field} must be {axes}, got {list(values.shape)} in track {name}; reshape them.")
-    if values.shape[1] != skeleton.num_keypoints:
-        raise ValueError(
-            f"{field} of {skeleton.name} must have {skeleton.num_keypoints} joints, got {values.shape[1]} in track "
-            f"{name}; give the skeleton that they were made with."
-        )
+def _in_camera(camera, poses, poses_camera_m, size):
+    """{"camera" [9], its placement where known, and "poses_camera_m"} of a track."""
+    made = {"camera": None, "poses_camera_m": poses_camera_m}
+    if camera is not None:
+        own = [camera[field] for field in CAMERA_FIELDS]
+        made["camera"] = np.asarray(camera_ops.normalize_intrinsics(*own, size.tolist()))
+        if all(field in camera for field in PLACEMENT_FIELDS):
+            made |= {field: np.asarray(camera[field]) for field in PLACEMENT_FIELDS}
+    if poses_camera_m is None and poses is not None:
+        if camera is None:
+            raise ValueError("cameras must be given with poses of the world, got none; or give poses_camera_m.")
+        placement = [camera[field] for field in PLACEMENT_FIELDS]
+        made["poses_camera_m"] = np.asarray(camera_ops.world_to_camera(poses, *placement))
+    return made
 
 
 def _fill(keypoints, scores, min_score):

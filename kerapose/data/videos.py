@@ -11,8 +11,8 @@ and keypoints of index t belong to its t-th frame in the order of presentation, 
 Batches are ({"rgb": [B, L, h, w, 3] normalized, "keypoints": [B, M, L', K, 2] pixels of the pose volume, "scores":
 [B, M, L', K]}, labels [B]); for a network of one pathway the keys of the other are left out, and no video is decoded
 for keypoints alone. Frames and keypoints are cut out, resized and mirrored together. Videos stay encoded until their
-clip is made, and then only the frames are decoded that it has. `data.clips.convert` and `data.clips.mirrored_labels`
-serve here too.
+clip is made, and then only the frames are decoded that it has. `data.clips.convert`, `data.clips.mirrored_labels`,
+`data.clips.skip` and `data.clips.trainable` serve here too, the latter two under this name as well.
 """
 
 import os
@@ -22,16 +22,24 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from kerapose.data import clips, frames, order, prepared, pyskl
+from kerapose.data import clips, frames, gate, order, prepared, pyskl
 from kerapose.data.gate import mirrors
+from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import images as image_ops
 from kerapose.ops import sequences
 
 NotPreparedError = prepared.NotPreparedError
+BadDataError = gate.BadDataError
+skip = clips.skip
+trainable = clips.trainable
 SHUFFLE_BUFFER = 1024  # videos; 1.5 GB of NTU RGB+D's
 NUM_CROP_UNIFORMS = 22  # of `ops.boxes.random_crop_box`
 NUM_UNIFORMS = 1 + 3 + NUM_CROP_UNIFORMS  # mirror, colours, crop
+
+
+class NoVideoError(gate.BadDataError, FileNotFoundError):
+    """Clips that have no video; `names` are theirs, for the argument `skip` of `from_pyskl`."""
 
 
 # ---------------------------------------- sources
@@ -40,10 +48,12 @@ def from_arrays(videos, keypoints, labels, skeleton, scores=None, frame_sizes=No
 
     Args:
         videos: list of paths or of contents of files (bytes).
-        keypoints: list of [M, T, K, 2] (or [T, K, 2] for one person) arrays, pixels, x first; (0, 0) where missing.
+        keypoints: list of [M, T, K, 2] (or [T, K, 2] for one person) arrays, pixels, x first; (0, 0) or NaN where
+            missing. M may be 0.
         labels: list of class indices.
         skeleton: the `Skeleton` of the keypoints.
-        scores: list of [M, T, K] (or [T, K]) arrays. None: 1 where a keypoint is not (0, 0).
+        scores: list of [M, T, K] (or [T, K]) arrays; missing where 0, whatever the place. None: 1 where a keypoint is
+            not missing.
         frame_sizes: list of (height, width) that the keypoints refer to, pixels, or one pair for all. None: the videos'
             own.
         names: list of clip names. None: their numbers.
@@ -53,8 +63,8 @@ def from_arrays(videos, keypoints, labels, skeleton, scores=None, frame_sizes=No
         A `tf.data.Dataset` of elements, with "path" if all videos are paths, else with "video".
 
     Raises:
-        ValueError: naming the first clip that is not as described (see `check`).
-        FileNotFoundError: if there is no such video.
+        BadDataError: naming the clips that are not as described (see `check`), or have no such video.
+        ValueError: if there are not as many videos, arrays and labels.
 
     Example:
         >>> dataset = from_arrays(["walk.mp4", "run.mp4"], [walk, run], labels=[0, 1], skeleton=skeletons.COCO)
@@ -65,20 +75,22 @@ def from_arrays(videos, keypoints, labels, skeleton, scores=None, frame_sizes=No
             f"keypoints and {len(labels)} labels; match them."
         )
     by_path = all(isinstance(video, str | os.PathLike) for video in videos)
-    elements = []
-    for i, video in enumerate(videos):
-        name = str(i if names is None else names[i])
-        content = video if isinstance(video, bytes) else pathlib.Path(video).read_bytes()
-        size = frame_sizes if frame_sizes is None or np.ndim(frame_sizes) == 1 else frame_sizes[i]
-        size = _probe(content, name).frame_size if size is None else size
-        given = None if scores is None else scores[i]
-        element = clips.make_element(keypoints[i], skeleton, given, size, labels[i], name, num_classes)
-        _check_video(element, content)
-        elements.append(element | ({"path": os.fspath(video)} if by_path else {"video": content}))
-    return _from_elements(elements, range(len(elements)), skeleton, "path" if by_path else "video")
+    report = gate.Report("clips", ", or leave them out")
+    names = [str(i) for i in range(len(videos))] if names is None else [str(name) for name in names]
+    infos = [_probe(report, video, name) for video, name in zip(videos, names, strict=True)]
+    if frame_sizes is None:
+        frame_sizes = [None if info is None else info.frame_size for info in infos]
+    elements = clips.elements_of(report, keypoints, labels, skeleton, scores, frame_sizes, names, num_classes)
+    for element, info in zip(elements, infos, strict=True):
+        _note_video(report, element, info)
+    report.close()
+    for element, video in zip(elements, videos, strict=True):
+        content = video if isinstance(video, bytes) or by_path else pathlib.Path(video).read_bytes()
+        element |= {"path": os.fspath(video)} if by_path else {"video": content}
+    return clips.dataset_of(elements, range(len(elements)), skeleton, "path" if by_path else "video")
 
 
-def from_pyskl(folder, path, split, skeleton, num_classes=None):
+def from_pyskl(folder, path, split, skeleton, num_classes=None, skip=()):
     """A dataset of one split of a PYSKL annotation file and a folder of videos.
 
     The video of a clip is the file whose name, without its ending, is the clip's (`frame_dir`), or that with "_rgb"
@@ -90,24 +102,23 @@ def from_pyskl(folder, path, split, skeleton, num_classes=None):
         split: name of a split in it ("xsub_train").
         skeleton: the `Skeleton` of its keypoints.
         num_classes: how many classes there are. None: not checked.
+        skip: names of clips to leave out, such as those without a video.
 
     Returns:
         A `tf.data.Dataset` of elements, with "path". No video is opened yet: `check` does it.
 
     Raises:
-        ValueError: if the file or a clip in it is not as described, if it has no such split, or if a clip has two
-            videos.
-        FileNotFoundError: if there is no such file or folder, or no video of some clip.
+        BadDataError: if the file or a clip in it is not as described; its `names` are those of the clips.
+        ValueError: if it has no such split, no clip of a name to skip, or if a clip has two videos.
+        FileNotFoundError: if there is no such file or folder, or (`NoVideoError`) no video of some clips.
 
     Example:
         >>> dataset = from_pyskl("nturgb+d_rgb", "ntu60_hrnet.pkl", "xsub_train", skeletons.COCO, num_classes=60)
     """
-    annotations = pyskl.read_annotations(path, skeleton, num_classes)
-    if split not in annotations.splits:
-        raise ValueError(f"{path} has the splits {', '.join(annotations.splits)}, got {split!r}; use one of them.")
-    names = annotations.splits[split]
+    annotations = pyskl.read_annotations(path, skeleton, num_classes, skip)
+    names = annotations.names_of(split)
     elements = _Located(annotations.clips, _find_videos(folder, names))
-    return _from_elements(elements, names, skeleton, "path")
+    return clips.dataset_of(elements, names, skeleton, "path")
 
 
 def from_tfds(name, split, data_dir=None):
@@ -133,7 +144,7 @@ def from_tfds(name, split, data_dir=None):
 
 # ---------------------------------------- checks
 def check(dataset, skeleton, num_classes):
-    """Reads a whole dataset once and raises on the first clip that a network could not be trained on.
+    """Reads a whole dataset once and raises if a network could not be trained on it; what is only odd is logged.
 
     Of each video the frames are counted, and the first one is decoded.
 
@@ -146,38 +157,33 @@ def check(dataset, skeleton, num_classes):
         How many clips there are.
 
     Raises:
-        ValueError: naming the clip: keypoints, scores or a label that `data.clips.check` refuses, nobody in any frame
-            among it; a video that cannot be read, that has another number of frames than the keypoints, or whose frames
-            are of another shape than theirs; or if there is no clip at all.
+        BadDataError: naming all clips whose keypoints, scores or label `data.clips.check` refuses, and whose video
+            cannot be read, has another number of frames than the keypoints, or frames of another shape than theirs.
+            Its `names` are for `skip`.
+        ValueError: if there is no clip at all.
     """
-    count = 0
-    for element in dataset.as_numpy_iterator():
-        name = element["name"].decode()
-        given = (element[key] for key in ("scores", "frame_size", "label"))
-        clips.make_element(element["keypoints"], skeleton, *given, name, num_classes)
-        content = element["video"] if "video" in element else _read_file(element["path"].decode(), name)
-        _check_video(element | {"name": name}, content)
-        count += 1
-    if count == 0:
-        raise ValueError("A dataset has at least one clip, got none; check the split and how it was prepared.")
-    return count
+
+    def note(report, raw, element):
+        video = raw["video"] if "video" in raw else raw["path"].decode()
+        _note_video(report, element, _probe(report, video, element["name"]))
+
+    return clips.check_elements(dataset, skeleton, num_classes, note)
 
 
-def _check_video(element, content):
-    """Raises one sentence if a video is not that of the keypoints."""
-    name, length = element["name"], element["keypoints"].shape[1]
-    info = _probe(content, name)
-    if info.num_frames != length:
-        raise ValueError(
-            f"Keypoints are given for every frame of the video, got {length} of them and {info.num_frames} frames in "
-            f"clip {name}; give those of this very video, (0, 0) in frames without any."
-        )
-    sides, real = element["frame_size"], info.frame_size
-    if not frames.same_shape(real, sides):
-        raise ValueError(
-            f"Keypoints refer to a frame of the video's shape, got {int(sides[1])} x {int(sides[0])} pixels and "
-            f"{int(real[1])} x {int(real[0])} of the video in clip {name}; correct frame_size (height, width)."
-        )
+def _probe(report, video, name):
+    """What there is in the video of a clip, a path or bytes; None, and noted, if it cannot be read."""
+    try:
+        return frames.probe(video)
+    except (ValueError, OSError) as error:
+        report.note(sequence_gate.VIDEO, name, str(error).rstrip("."))
+        return None
+
+
+def _note_video(report, element, info):
+    """Notes if a video is not that of the keypoints, where both could be read."""
+    if element is not None and info is not None:
+        length, size, name = element["keypoints"].shape[1], element["frame_size"], element["name"]
+        sequence_gate.note_video(report, length, size, info, name, frames.same_shape)
 
 
 # ---------------------------------------- frames
@@ -297,7 +303,7 @@ def training(
     """Endless shuffled batches of random clips.
 
     The n-th batch is a function of the dataset, the arguments and n alone: with `first_step` a run that was cut short
-    goes on with the very batches that it would have had.
+    goes on with the very batches that it would have had. Clips that show nobody are left out (`trainable`).
 
     Args:
         dataset: of elements.
@@ -312,7 +318,7 @@ def training(
         flip_labels: [C] the class that each becomes in a mirror (`clips.mirrored_labels`). None: its own.
         aligned: whether pictures and keypoints are sampled on one clock (`ops.sequences.sample_rgb_and_pose`), or each
             for itself as published.
-        use_scores: whether a keypoint is drawn as high as its score, or all of a person's, missing ones too, with 1.
+        use_scores: whether a keypoint is drawn as high as its score, or every one that was found with 1.
         normalization: arguments of `ops.images.normalize` (mean, std, bgr). None: ImageNet's, RGB.
         color_jitter: strength of `ops.images.jitter`, the same change in all frames; 0 in the published recipe.
         missed_share: of the keypoints that are taken away (`missed`); 0 in the published recipe.
@@ -367,8 +373,9 @@ def training(
             label = tf.where(flip, tf.gather(tf.constant(flip_labels, tf.int64), label), label)
         return _network_inputs(pictures, keypoints, scores, pose_frames, normalization), label
 
+    dataset = trainable(dataset)
     dataset = dataset if rgb_frames else _without_videos(dataset).cache()
-    if shuffle_buffer is None and ("video" in dataset.element_spec or int(dataset.cardinality()) < 0):
+    if shuffle_buffer is None and "video" in dataset.element_spec:
         shuffle_buffer = SHUFFLE_BUFFER
     elements = order.shuffled_endlessly(dataset, seed, first_step * batch_size, shuffle_buffer)
     return _batched(elements.enumerate(first_step * batch_size).map(augment, tf.data.AUTOTUNE), batch_size)
@@ -496,9 +503,10 @@ def _find_videos(folder, names):
     found = frames.find(folder, names)
     lacking = [name for name, files in found.items() if not files]
     if lacking:
-        raise FileNotFoundError(
-            f"{folder} must have a video of each of {len(found)} clips, it has none of {len(lacking)} ({lacking[0]}"
-            f"{', ...' if len(lacking) > 1 else ''}); add them, or take the clips out of the split."
+        raise NoVideoError(
+            f"{folder} must have a video of each of {len(found)} clips, it has none of {len(lacking)} "
+            f"({gate.some(lacking)}); add them, or leave the clips out by skip=error.names.",
+            lacking,
         )
     twice = next((name for name, files in found.items() if len(files) > 1), None)
     if twice is not None:
@@ -517,29 +525,7 @@ class _Located:
         return self._elements[name] | {"path": str(self._paths[name])}
 
 
-def _from_elements(elements, keys, skeleton, source):
-    """A dataset of `elements[key]` for each key; an element is fetched when its turn comes."""
-    signature = {
-        source: tf.TensorSpec((), tf.string),
-        "keypoints": tf.TensorSpec((None, None, skeleton.num_keypoints, 2), tf.float32),
-        "scores": tf.TensorSpec((None, None, skeleton.num_keypoints), tf.float32),
-        "frame_size": tf.TensorSpec((2,), tf.int32),
-        "label": tf.TensorSpec((), tf.int64),
-        "name": tf.TensorSpec((), tf.string),
-    }
-    dataset = tf.data.Dataset.from_generator(lambda: (elements[key] for key in keys), output_signature=signature)
-    return dataset.apply(tf.data.experimental.assert_cardinality(len(keys)))
-
-
 # ---------------------------------------- reading, with errors that name the clip
-def _probe(content, name):
-    return _named(name, frames.probe, content)
-
-
-def _read_file(path, name):
-    return _named(name, pathlib.Path(path).read_bytes)
-
-
 def _read_frames(content, indices, name):
     return _named(name, frames.read, content, indices)
 

@@ -4,8 +4,8 @@
 
 | input | type | shape | |
 | --- | --- | --- | --- |
-| `keypoints` | float32 | [B, M, T, K, 2] | pixels of the frame, x first, (0, 0) where missing |
-| `scores` | float32 | [B, M, T, K] | 1 where they are not known, 0 for people who only pad the batch |
+| `keypoints` | float32 | [B, M, T, K, 2] | pixels of the frame, x first, (0, 0) or NaN where missing |
+| `scores` | float32 | [B, M, T, K] | 1 where not known, 0 where missing and for people who only pad the batch |
 | `frame_size` | int32 | [B, 2] | height and width, pixels |
 
 | output | type | shape | |
@@ -24,6 +24,7 @@ import keras
 import tensorflow as tf
 
 from kerapose.export.archives import check_axes, first_false, require, unshaped, whole
+from kerapose.export.places import check_places, is_seen
 from kerapose.ops import heatmaps
 
 
@@ -97,9 +98,9 @@ def _checked(inputs):
     return {name: tf.ensure_shape(value, signature[name]) for name, value in inputs.items()}
 
 
-def check_sequences(inputs, num_keypoints):
+def check_sequences(inputs, num_keypoints, **remedy):
     """The inputs {"keypoints", "scores", "frame_size", ...}, once those three are known to be sequences with people."""
-    return _check_values(_check_shapes(inputs, num_keypoints))
+    return check_places(_check_values(_check_shapes(inputs, num_keypoints)), "sequence", rank=5, **remedy)
 
 
 def _check_shapes(inputs, num_keypoints):
@@ -138,17 +139,9 @@ def _check_shapes(inputs, num_keypoints):
 
 def _check_values(inputs):
     keypoints, scores, frame_size = inputs["keypoints"], inputs["scores"], inputs["frame_size"]
-    finite = tf.logical_and(tf.reduce_all(tf.math.is_finite(keypoints), axis=-1), tf.math.is_finite(scores))
-    finite = tf.reduce_all(finite, axis=(1, 2, 3))  # [B]
-    visible = tf.reduce_any(scores >= heatmaps.MIN_SCORE, axis=(1, 2, 3))  # [B]
+    drawn = tf.logical_and(is_seen(keypoints, scores), scores >= heatmaps.MIN_SCORE)
+    visible = tf.reduce_any(drawn, axis=(1, 2, 3))  # [B]
     positive = tf.reduce_all(frame_size > 0, axis=1)  # [B]
-    inputs = require(
-        tf.reduce_all(finite),
-        "keypoints and scores must be finite, got NaN or infinity in sequence {}; set missing keypoints to (0, 0) and "
-        "their scores to 0.",
-        (first_false(finite),),
-        inputs,
-    )
     inputs = require(
         tf.reduce_all(visible),
         f"A sequence must show at least one keypoint, got no score of {heatmaps.MIN_SCORE} or more in sequence {{}}; "

@@ -4,7 +4,7 @@
 
 | input | type | shape | |
 | --- | --- | --- | --- |
-| `keypoints` | float32 | [B, T, K, 2] | pixels of the frame, x first |
+| `keypoints` | float32 | [B, T, K, 2] | pixels of the frame, x first, (0, 0) or NaN where missing |
 | `scores` | float32 | [B, T, K] | 1 where they are not known, 0 where a keypoint is missing |
 | `frame_size` | int32 | [B, 2] | height and width, pixels |
 
@@ -47,6 +47,7 @@ from kerapose.export.archives import (
     unshaped,
     whole,
 )
+from kerapose.export.places import check_places, is_seen, refuse_unscaled_frame
 from kerapose.ops import cameras, sequences
 
 
@@ -170,7 +171,9 @@ def _lifting_function(lifter, keypoint_names, conversion):
     def serve(keypoints, scores, frame_size):
         inputs = {"keypoints": keypoints, "scores": scores, "frame_size": frame_size}
         inputs = _checked_tracks(inputs, None if matrix is None else np.flatnonzero(matrix.any(axis=0)))
-        keypoints = sequences.fill_gaps(inputs["keypoints"], _is_found(inputs))  # [B, T, K, 2]
+        keypoints = sequences.fill_gaps(
+            inputs["keypoints"], is_seen(inputs["keypoints"], inputs["scores"])
+        )  # [B, T, K, 2]
         if matrix is not None:
             keypoints = tf.matmul(matrix, keypoints)  # [B, T, K_in, 2]
         found = lifter({"keypoints": keypoints, "frame_size": inputs["frame_size"]}, training=False)
@@ -218,6 +221,7 @@ def _checked_tracks(inputs, needed):
         inputs = require(condition, sentence, values, inputs)
     inputs = _check_frame_sizes(inputs, "track")
     inputs = _check_found(inputs, np.arange(num_keypoints) if needed is None else needed)
+    inputs = check_places(inputs, "track", rank=4)
     return {name: tf.ensure_shape(value, signature[name]) for name, value in inputs.items()}
 
 
@@ -232,14 +236,9 @@ def _check_frame_sizes(inputs, whose):
     )
 
 
-def _is_found(inputs):
-    """Where a detector found a keypoint: [B, T, K] bool."""
-    return tf.logical_and(tf.reduce_all(tf.math.is_finite(inputs["keypoints"]), axis=-1), inputs["scores"] > 0.0)
-
-
 def _check_found(inputs, needed):
     """Each keypoint that is needed is in at least one frame of each track: what is in none has no place to be put."""
-    seen = tf.gather(tf.reduce_any(_is_found(inputs), axis=1), needed, axis=1)  # [B, K']
+    seen = tf.gather(tf.reduce_any(is_seen(inputs["keypoints"], inputs["scores"]), axis=1), needed, axis=1)  # [B, K']
     wrong = tf.unravel_index(first_false(tf.reshape(seen, (-1,))), tf.shape(seen, tf.int64))
     return require(
         tf.reduce_all(seen),
@@ -323,7 +322,7 @@ def _checked_frame(inputs, tracks):
         (first_false_or_zero(finite),),
         inputs,
     )
-    inputs = _check_frame_sizes(inputs, "person")
+    inputs = refuse_unscaled_frame(_check_frame_sizes(inputs, "person"))
     return {name: tf.ensure_shape(value, signature[name]) for name, value in inputs.items()}
 
 

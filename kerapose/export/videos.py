@@ -5,8 +5,8 @@
 | input | type | shape | |
 | --- | --- | --- | --- |
 | `frames` | uint8 | [B, T, H, W, 3] | RGB |
-| `keypoints` | float32 | [B, M, T, K, 2] | pixels of the frames, x first, (0, 0) where missing |
-| `scores` | float32 | [B, M, T, K] | 1 where they are not known, 0 for people who only pad the batch |
+| `keypoints` | float32 | [B, M, T, K, 2] | pixels of the frames, x first, (0, 0) or NaN where missing |
+| `scores` | float32 | [B, M, T, K] | 1 where not known, 0 where missing and for people who only pad the batch |
 
 | output | type | shape | |
 | --- | --- | --- | --- |
@@ -26,9 +26,7 @@ import keras
 import tensorflow as tf
 
 from kerapose.export.actions import check_sequences
-from kerapose.export.archives import check_axes, first_false, require, unshaped, whole
-from kerapose.models.video_recognizer import MOST_BEYOND
-from kerapose.ops import heatmaps
+from kerapose.export.archives import check_axes, require, unshaped, whole
 
 
 def video_saved_model(recognizer, path, class_names, num_keypoints, overwrite=False):
@@ -125,7 +123,8 @@ def _checked(inputs, specs):
     inputs = check_axes(inputs, {"keypoints": ("B", "M", "T", specs["keypoints"].shape[3], 2)})
     if "frames" in inputs:
         inputs = _check_lengths(inputs)
-    inputs = _check_places(check_sequences(inputs, specs["keypoints"].shape[3]))
+    remedy = "give frame_size, the size that they refer to, to the signature other_size"
+    inputs = check_sequences(inputs, specs["keypoints"].shape[3], remedy=remedy)
     return {name: tf.ensure_shape(value, specs[name].shape) for name, value in inputs.items()}
 
 
@@ -136,23 +135,6 @@ def _check_lengths(inputs):
         "keypoints must be given for every frame of every video, got {} videos of {} frames and keypoints of {} videos "
         "of {} frames; give those of these very videos, (0, 0) in frames without any.",
         (frames[0], frames[1], keypoints[0], keypoints[2]),
-        inputs,
-    )
-
-
-def _check_places(inputs):
-    keypoints, size = inputs["keypoints"], tf.cast(inputs["frame_size"], tf.float32)
-    limit = tf.reverse(size, [1])[:, None, None, None]  # [B, 1, 1, 1, 2], x first
-    seen = tf.logical_and(inputs["scores"] >= heatmaps.MIN_SCORE, tf.reduce_any(keypoints != 0.0, axis=-1))
-    outside = tf.reduce_any(tf.logical_or(keypoints < 0.0, keypoints > limit), axis=-1)
-    counts = [tf.math.count_nonzero(flags, (1, 2, 3)) for flags in (tf.logical_and(seen, outside), seen)]  # [B] each
-    within = tf.cast(counts[0], tf.float32) <= MOST_BEYOND * tf.cast(counts[1], tf.float32)
-    wrong = first_false(within)
-    return require(
-        tf.reduce_all(within),
-        "keypoints must lie in the frame, got {} of {} beyond height and width {} for video {}; give frame_size, the "
-        "size that they refer to, to the signature other_size.",
-        (tf.gather(counts[0], wrong), tf.gather(counts[1], wrong), tf.gather(inputs["frame_size"], wrong), wrong),
         inputs,
     )
 

@@ -9,7 +9,6 @@ from kerapose.ops import clips, heatmaps, images, sequences
 
 RGB_CHANNELS = 3
 PIXELS_A_CELL = 4  # of frames, to those of a volume along a side
-MOST_BEYOND = 0.5  # of the keypoints outside the frame; if it is more, that is not the frame they were found in
 _UNANSWERED = -1.0  # no probability is that
 
 

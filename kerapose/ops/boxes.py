@@ -33,8 +33,9 @@ def compact_box(keypoints, frame_size, padding=0.25, hw_ratio=1.0, beyond_frame=
     frame_size = ops.cast(frame_size, "float32")
     present = keypoints != 0.0
     people_axes = (-4, -3, -2)
-    low = ops.min(ops.where(present, keypoints, np.float32(np.inf)), axis=people_axes)  # [..., 2]
-    high = ops.max(ops.where(present, keypoints, np.float32(-np.inf)), axis=people_axes)
+    # `initial`: there may be no people at all.
+    low = ops.min(ops.where(present, keypoints, np.float32(np.inf)), axis=people_axes, initial=np.inf)  # [..., 2]
+    high = ops.max(ops.where(present, keypoints, np.float32(-np.inf)), axis=people_axes, initial=-np.inf)
     extent = high - low  # -inf where no keypoint is present
     trusted = ops.all(extent >= threshold_px, axis=-1, keepdims=True)  # [..., 1]
     low, high = ops.where(trusted, low, 0.0), ops.where(trusted, high, 1.0)

@@ -1,11 +1,18 @@
-"""From a sequence of keypoints to the clips that a network sees: sampling, then the geometry of PoseConv3D's recipe."""
+"""From a sequence of keypoints to the clips that a network sees: sampling, then the geometry of PoseConv3D's recipe.
+
+What is missing, of score 0 or less, not finite or at (0, 0), is at (0, 0) with score 0 before anything else
+(`without_missing`). The published code takes such a keypoint for one where it has a score, or a place; `published=True`
+does as it does.
+"""
 
 from keras import ops
 
 from kerapose.ops import boxes, images, sequences
 
 
-def evaluation_clips(keypoints, scores, frame_size, num_frames=48, num_clips=1, size=(64, 64), padding=0.25):
+def evaluation_clips(
+    keypoints, scores, frame_size, num_frames=48, num_clips=1, size=(64, 64), padding=0.25, published=False
+):
     """The deterministic clips of a sequence, as the published validation and test modes make them.
 
     Frames are sampled uniformly, the people of all sampled frames are cropped together with a compact square box, and
@@ -19,6 +26,7 @@ def evaluation_clips(keypoints, scores, frame_size, num_frames=48, num_clips=1, 
         num_clips: clips a sequence, N.
         size: height and width of the volume, pixels.
         padding: how much wider than the people the box is, as a fraction of its half size.
+        published: whether missing keypoints are taken as they are given.
 
     Returns:
         keypoints [..., N, M, L, K, 2] in pixels of the volume, scores [..., N, M, L, K].
@@ -30,6 +38,7 @@ def evaluation_clips(keypoints, scores, frame_size, num_frames=48, num_clips=1, 
     """
     frames = sequences.sample_frames(ops.shape(keypoints)[-3], num_frames, num_clips)  # [N, L]
     keypoints, scores = take_frames(keypoints, scores, ops.reshape(frames, (-1,)))  # [..., M, N*L, K, 2]
+    keypoints, scores = (keypoints, scores) if published else without_missing(keypoints, scores)
     keypoints, box_size = compact(keypoints, frame_size, padding)
     keypoints = boxes.resize(keypoints, box_size, size)
     return _split_clips(keypoints, num_clips, -3), _split_clips(scores, num_clips, -2)
@@ -59,6 +68,7 @@ def training_clip(
     area_range=(0.56, 1.0),
     aspect_range=(3 / 4, 4 / 3),
     rotation=0.0,
+    published=False,
 ):
     """One random clip of a sequence: sampled, cropped to the people, then randomly cropped, resized and mirrored.
 
@@ -79,12 +89,14 @@ def training_clip(
         area_range: of the random crop, fractions of the compact box.
         aspect_range: of the random crop, width / height.
         rotation: angle in radians by which to turn the people in their box; 0 in the published recipe.
+        published: whether missing keypoints are taken as they are given.
 
     Returns:
         keypoints [M, L, K, 2] in pixels of the volume, scores [M, L, K].
     """
     frames = sequences.sample_frames(ops.shape(keypoints)[1], num_frames, 1, words, random_start=True)[0]  # [L]
     keypoints, scores = take_frames(keypoints, scores, frames)
+    keypoints, scores = (keypoints, scores) if published else without_missing(keypoints, scores)
     keypoints, box_size = compact(keypoints, frame_size, padding)
     keypoints = boxes.rotate(keypoints, box_size, rotation)
     resized = boxes.short_side_size(box_size, short_side_px)
@@ -95,7 +107,7 @@ def training_clip(
     return ops.where(flip, mirrored, keypoints), ops.where(flip, mirrored_scores, scores)
 
 
-def evaluation_video_clip(frames, keypoints, scores, frame_size, rgb_size, pose_size, padding=0.25):
+def evaluation_video_clip(frames, keypoints, scores, frame_size, rgb_size, pose_size, padding=0.25, published=False):
     """The deterministic clip of frames and keypoints that were sampled: both cropped to one box round the people.
 
     Args:
@@ -107,6 +119,7 @@ def evaluation_video_clip(frames, keypoints, scores, frame_size, rgb_size, pose_
         rgb_size: height and width of the pictures that come out, pixels.
         pose_size: height and width of the heatmap volume, pixels.
         padding: how much wider than the people the box is, as a fraction of its half size; black beyond the frame.
+        published: whether missing keypoints are taken as they are given.
 
     Returns:
         frames [..., L, h, w, 3] float32, 0 .. 255, or None; keypoints [..., M, L', K, 2] in pixels of the volume;
@@ -120,6 +133,7 @@ def evaluation_video_clip(frames, keypoints, scores, frame_size, rgb_size, pose_
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022; its published test mode.
     """
+    keypoints, scores = (keypoints, scores) if published else without_missing(keypoints, scores)
     keypoints, frame_size = _in_pixels_of(frames, keypoints, frame_size)
     box = boxes.compact_box(keypoints, frame_size, padding)
     keypoints = boxes.resize(boxes.crop_compact(keypoints, box), boxes.box_size(box), pose_size)
@@ -141,6 +155,7 @@ def training_video_clip(
     short_side_px=256,
     area_range=(0.56, 1.0),
     aspect_range=(3 / 4, 4 / 3),
+    published=False,
 ):
     """A random clip of frames and keypoints that were sampled: both cropped and mirrored alike.
 
@@ -162,6 +177,7 @@ def training_video_clip(
             pixels there.
         area_range: of the random crop, fractions of the compact box.
         aspect_range: of the random crop, width / height.
+        published: whether missing keypoints are taken as they are given.
 
     Returns:
         frames [L, h, w, 3] float32, 0 .. 255, or None; keypoints [M, L', K, 2] in pixels of the volume; scores
@@ -169,6 +185,7 @@ def training_video_clip(
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022; its published training mode.
     """
+    keypoints, scores = (keypoints, scores) if published else without_missing(keypoints, scores)
     keypoints, frame_size = _in_pixels_of(frames, keypoints, frame_size)
     box = boxes.compact_box(keypoints, frame_size, padding)
     resized = boxes.short_side_size(boxes.box_size(box), short_side_px)
@@ -191,17 +208,40 @@ def take_frames(keypoints, scores, frames):
     return ops.take(keypoints, frames, axis=-3), ops.take(scores, frames, axis=-2)
 
 
-def full_scores(scores):
-    """1 for every keypoint of a person who has a score above 0; a person without one is padding and stays undrawn.
+def without_missing(keypoints, scores):
+    """Brings what is missing to (0, 0) and score 0, so that it shapes no box and is drawn nowhere.
+
+    Args:
+        keypoints: [..., K, 2]; missing where not finite, or (0, 0).
+        scores: [..., K]; missing where not finite, or not above 0.
+
+    Returns:
+        keypoints and scores of the same shapes, float32.
+
+    Example:
+        >>> without_missing([[30.0, 40.0], [-1.0, -1.0]], [0.9, 0.0])
+        [[30.0, 40.0], [0.0, 0.0]], [0.9, 0.0]
+    """
+    keypoints, scores = ops.cast(keypoints, "float32"), ops.cast(scores, "float32")
+    placed = ops.logical_and(ops.all(ops.isfinite(keypoints), axis=-1), ops.any(keypoints != 0.0, axis=-1))
+    seen = ops.logical_and(placed, ops.logical_and(ops.isfinite(scores), scores > 0.0))  # [..., K]
+    return ops.where(seen[..., None], keypoints, 0.0), ops.where(seen, scores, 0.0)
+
+
+def full_scores(scores, published=False):
+    """1 for every keypoint that has a score above 0.
 
     Args:
         scores: [..., M, T, K].
+        published: whether all keypoints of a person who has such a score get 1, missing ones too.
 
     Returns:
         [..., M, T, K] float32.
     """
-    is_person = ops.any(scores > 0, axis=(-2, -1), keepdims=True)  # [..., M, 1, 1]
-    return ops.broadcast_to(ops.cast(is_person, "float32"), ops.shape(scores))
+    drawn = ops.cast(scores, "float32") > 0.0
+    if published:
+        drawn = ops.any(drawn, axis=(-2, -1), keepdims=True)  # [..., M, 1, 1]
+    return ops.broadcast_to(ops.cast(drawn, "float32"), ops.shape(scores))
 
 
 def compact(keypoints, frame_size, padding=0.25):

@@ -24,8 +24,8 @@ def joint_volume(keypoints, scores, height, width, sigma_px=0.6):
 
     Args:
         keypoints: [..., M, T, K, 2], pixels of the volume, x first.
-        scores: [..., M, T, K], the height of each Gaussian; below 0.001 the keypoint is not drawn. Zero for a person
-            that is only padding. None: ones.
+        scores: [..., M, T, K], the height of each Gaussian; below 0.001, and where a keypoint is not finite, it is not
+            drawn. Zero for a person that is only padding. None: ones.
         height: rows of the volume.
         width: columns of the volume.
         sigma_px: standard deviation, pixels of the volume.
@@ -66,7 +66,7 @@ def limb_volume(keypoints, scores, edges, height, width, sigma_px=0.6):
         >>> limb_volume(np.zeros((1, 48, 17, 2)), None, [(5, 7), (7, 9)], 56, 56).shape
         (48, 56, 56, 2)
     """
-    keypoints, scores = _as_float32(keypoints, scores)
+    keypoints, scores = _drawable(keypoints, scores)
     edges = np.asarray(edges, "int32")
     segments = ops.take(keypoints, edges, axis=-2)  # [..., M, T, E, 2 ends, 2]
     end_scores = ops.take(scores, edges, axis=-1)  # [..., M, T, E, 2 ends]
@@ -95,8 +95,11 @@ def limb_volume(keypoints, scores, edges, height, width, sigma_px=0.6):
     beyond = ops.maximum(ops.abs(along) - half_length[..., None, None, :], 0.0)  # zero beside the limb
     ridge = ops.exp((ops.square(beyond) + ops.square(across)) * np.float32(-0.5 / sigma_px**2))
 
-    columns = _window(low[..., 0], high[..., 0], width, sigma_px)  # [..., M, T, W, E]
-    rows = _window(low[..., 1], high[..., 1], height, sigma_px) * value[..., None, :]  # [..., M, T, H, E]
+    columns, rows = (
+        ops.cast(_inside_window(low[..., i], high[..., i], size, sigma_px), "float32")
+        for i, size in enumerate((width, height))
+    )  # [..., M, T, W, E], [..., M, T, H, E]
+    rows = rows * value[..., None, :]
     volume = ridge * (rows[..., :, None, :] * columns[..., None, :, :])
     return ops.max(volume, axis=-5, initial=0.0)  # [..., T, H, W, E]
 
@@ -443,14 +446,22 @@ def _as_float32(keypoints, scores):
     return keypoints, scores
 
 
+def _drawable(keypoints, scores):
+    """Keypoints, all finite, and their scores, 0 where one is not drawn: NaN would spoil all that it is added to."""
+    keypoints, scores = _as_float32(keypoints, scores)
+    drawn = ops.logical_and(scores >= MIN_SCORE, ops.all(ops.isfinite(keypoints), axis=-1))
+    return _finite(keypoints), ops.where(drawn, scores, 0.0)
+
+
 def _window_gaussian(mean, size, sigma_px):
     """exp(-(x - mean)² / 2σ²) at x = 0 .. size - 1 inside the window of `mean`, else 0: [..., K] -> [..., size, K]."""
     offset = np.arange(size, dtype="float32")[:, None] - mean[..., None, :]
-    return ops.exp(ops.square(offset) * np.float32(-0.5 / sigma_px**2)) * _window(mean, mean, size, sigma_px)
+    gaussian = ops.exp(ops.square(offset) * np.float32(-0.5 / sigma_px**2))
+    return ops.where(_inside_window(mean, mean, size, sigma_px), gaussian, 0.0)  # of NaN, too, this is 0
 
 
-def _window(low, high, size, sigma_px):
-    """1 where trunc(low - 3σ) <= x <= trunc(high + 3σ), else 0, for x = 0 .. size - 1: [..., K] -> [..., size, K].
+def _inside_window(low, high, size, sigma_px):
+    """Whether trunc(low - 3σ) <= x <= trunc(high + 3σ), for x = 0 .. size - 1: [..., K] -> [..., size, K].
 
     The published bounds are cut towards zero, so on pixels x >= 0 the lower one reads low < x + 1 + 3σ and the upper
     one high >= x - 3σ, save that pixel 0 is still drawn while high > -1 - 3σ. They are float64 sums there. Here only
@@ -461,7 +472,7 @@ def _window(low, high, size, sigma_px):
     inside_low = low[..., None, :] < _round_up(pixel + 1 + reach)
     first = np.where(pixel == 0, np.nextafter(-1 - reach, 0), pixel - reach)
     inside_high = high[..., None, :] >= _round_up(first)
-    return ops.cast(ops.logical_and(inside_low, inside_high), "float32")
+    return ops.logical_and(inside_low, inside_high)
 
 
 def _round_up(values):

@@ -58,8 +58,9 @@ class SkeletonAction:
         """Recognizes one sequence.
 
         Args:
-            keypoints: [M, T, K, 2], or [T, K, 2] for one person, pixels, x first; (0, 0) where missing. Any M and T.
-            scores: [M, T, K] or [T, K]. None: 1 where a keypoint is not (0, 0).
+            keypoints: [M, T, K, 2], or [T, K, 2] for one person, pixels, x first; (0, 0) or NaN where missing. Any M
+                and T.
+            scores: [M, T, K] or [T, K]; missing where 0. None: 1 where a keypoint is not missing.
             frame_size: (height, width), pixels. None: just large enough for the keypoints.
             top: how many actions to name.
 

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 
 from kerapose import models, skeletons
-from kerapose.data import tracks
+from kerapose.data import gate, tracks
 from kerapose.data.gate import mirrors
+from kerapose.data.gate import sequences as sequence_gate
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -113,10 +114,10 @@ class Lifter:
         """Lifts the track of one person, or those of several.
 
         Args:
-            keypoints: [T, K, 2], or [M, T, K, 2] for M people in the same frames, pixels, x first; any T. NaN where
-                missing.
+            keypoints: [T, K, 2], or [M, T, K, 2] for M people in the same frames, pixels, x first; any T. (0, 0)
+                or NaN where missing.
             frame_size: (height, width), pixels.
-            scores: [T, K] or [M, T, K], 0 where missing. None: 1 where a keypoint is finite and not (0, 0).
+            scores: [T, K] or [M, T, K]; missing where 0. None: 1 where a keypoint is not missing.
 
         Returns:
             A `Pose3D`, with an axis M if the keypoints had one.
@@ -124,8 +125,7 @@ class Lifter:
         Raises:
             ValueError: if the tracks are not as described, or a keypoint that the network needs is in no frame.
         """
-        keypoints, scores = _checked_tracks(keypoints, scores, self.skeleton)
-        size = _checked_frame_size(frame_size)
+        keypoints, scores, size = _checked_tracks(keypoints, scores, frame_size, self.skeleton)
         people = keypoints.reshape(-1, *keypoints.shape[-3:])  # [M, T, K, 2]
         people_scores = scores.reshape(people.shape[:-1])
         whole = [
@@ -143,7 +143,7 @@ class Lifter:
 
     def _without_gaps(self, keypoints, scores, person):
         """The track of one person as the network wants it: [T, K, 2], [T, K] -> [T, K_in, 2]."""
-        found = np.isfinite(keypoints).all(axis=-1) & (scores > self.min_score)  # [T, K]; False where a score is NaN
+        found = scores > self.min_score  # [T, K]
         seen = found.any(axis=0)
         if not seen.any():
             raise ValueError(
@@ -195,9 +195,9 @@ def _refuse_unlike_sets(source, target):
     skeletons.convert(np.zeros((count, 2)), np.zeros(count), source, target)
 
 
-def _checked_tracks(keypoints, scores, skeleton):
-    """float32 [(M,) T, K, 2] and [(M,) T, K]."""
-    keypoints = np.asarray(keypoints, "float32")
+def _checked_tracks(keypoints, scores, frame_size, skeleton):
+    """float32 [(M,) T, K, 2] and [(M,) T, K], (0, 0) and 0 where missing, and the size of the frame, int32 [2]."""
+    keypoints, scores = (None if array is None else np.asarray(array, "float32") for array in (keypoints, scores))
     if keypoints.ndim not in (3, 4) or keypoints.shape[-2:] != (skeleton.num_keypoints, 2):
         raise ValueError(
             f"keypoints of {skeleton.name} must be [T, {skeleton.num_keypoints}, 2] or [M, T, "
@@ -205,22 +205,18 @@ def _checked_tracks(keypoints, scores, skeleton):
         )
     if keypoints.shape[-3] == 0:
         raise ValueError(f"A track must have at least one frame, got keypoints of {keypoints.shape}; leave it out.")
-    if scores is None:
-        scores = np.isfinite(keypoints).all(axis=-1) & (keypoints != 0).any(axis=-1)
-    scores = np.asarray(scores, "float32")
-    if scores.shape != keypoints.shape[:-1]:
+    if scores is not None and scores.shape != keypoints.shape[:-1]:
         raise ValueError(
             f"scores must be {keypoints.shape[:-1]}, one per keypoint, got {scores.shape}; give one for each keypoint."
         )
-    return keypoints, scores
-
-
-def _checked_frame_size(frame_size):
-    """float32 [2]."""
-    size = np.asarray(() if frame_size is None else frame_size)
-    if size.shape != (2,) or not np.issubdtype(size.dtype, np.number) or not (np.isfinite(size) & (size > 0)).all():
-        raise ValueError(
-            f"frame_size must be (height, width) in pixels, both above 0, got {frame_size}; give the size of the video "
-            "frames."
-        )
-    return size.astype("float32")
+    report = gate.Report("tracks", "")
+    report.seen()
+    size = sequence_gate.frame_size_of(frame_size)
+    if size is None:
+        report.note(sequence_gate.FRAME_SIZE, "", repr(frame_size))
+    keypoints, scores, nowhere = sequence_gate.without_missing(keypoints, scores)
+    if nowhere:
+        report.note(sequence_gate.NOWHERE, "", f"{nowhere} keypoints")
+    sequence_gate.note_places(report, keypoints, scores, size, "")
+    report.close()
+    return keypoints, scores, size

@@ -6,9 +6,9 @@ import keras
 import numpy as np
 
 from kerapose import models, skeletons
-from kerapose.data import clips, frames
-from kerapose.models.video_recognizer import MOST_BEYOND, clip_shapes
-from kerapose.ops import heatmaps
+from kerapose.data import frames, gate
+from kerapose.data.gate import sequences as sequence_gate
+from kerapose.models.video_recognizer import clip_shapes
 from kerapose.predictors.actions import ScoredAction, with_flip_test
 
 
@@ -49,9 +49,10 @@ class Action:
 
         Args:
             video: the path of a file (MP4, AVI, MKV ...), its content as bytes, or RGB frames, uint8 [T, H, W, 3].
-            keypoints: [M, T, K, 2], or [T, K, 2] for one person, pixels, x first; (0, 0) where missing. Any M; T is the
-                number of frames of the video, in the order in which they are shown, whatever the frame rate does.
-            scores: [M, T, K] or [T, K]. None: 1 where a keypoint is not (0, 0).
+            keypoints: [M, T, K, 2], or [T, K, 2] for one person, pixels, x first; (0, 0) or NaN where missing. Any M;
+                T is the number of frames of the video, in the order in which they are shown, whatever the frame rate
+                does.
+            scores: [M, T, K] or [T, K]; missing where 0. None: 1 where a keypoint is not missing.
             frame_size: (height, width) that the keypoints refer to, pixels, of another size of the same video. None:
                 that of the video.
             top: how many actions to name. None: all.
@@ -71,13 +72,17 @@ class Action:
 
     def probabilities(self, video, keypoints, scores=None, frame_size=None):
         """The probability of every class, in the order of the labels: [C] float32; arguments as for a call."""
-        num_frames, size = _measure(video)
-        name = str(video) if isinstance(video, str | os.PathLike) else "0"
-        given = size if frame_size is None else frame_size
-        element = clips.make_element(keypoints, self.skeleton, scores, given, name=name)
-        _check(element, num_frames, size)
+        info = _measure(video)
+        name = str(video) if isinstance(video, str | os.PathLike) else ""
+        size = info.frame_size if frame_size is None else frame_size
+        report = gate.Report("videos", "")
+        element = sequence_gate.read_clip(report, keypoints, self.skeleton, scores, size, name=name)
+        if element is not None:
+            length, size = element["keypoints"].shape[1], element["frame_size"]
+            sequence_gate.note_video(report, length, size, info, name, frames.same_shape)
+        report.close()
         inputs = {name: element[name][None] for name in ("keypoints", "scores", "frame_size")}
-        rgb, _ = self.recognizer.samples(num_frames)  # [N, L]
+        rgb, _ = self.recognizer.samples(info.num_frames)  # [N, L]
         if rgb.size:
             inputs["frames"] = _read(video, rgb.ravel())[None]  # [1, N*L, H, W, 3]
         return self._of_samples.predict_on_batch(inputs)[0]
@@ -140,17 +145,16 @@ class _OfSamples(keras.Model):
 
 
 def _measure(video):
-    """The number of frames of a video, and their height and width."""
+    """The `VideoInfo` of a video."""
     if isinstance(video, str | os.PathLike | bytes):
-        info = frames.probe(video)
-        return info.num_frames, tuple(info.frame_size)
+        return frames.probe(video)
     shape, kind = np.shape(video), getattr(video, "dtype", type(video).__name__)
     if kind != np.uint8 or len(shape) != 4 or shape[3] != 3 or 0 in shape:
         raise ValueError(
             f"A video must be a file, its content as bytes, or RGB frames, uint8 [T, H, W, 3], got {kind} "
             f"{list(shape)}; convert it."
         )
-    return shape[0], shape[1:3]
+    return frames.VideoInfo(shape[0], shape[1:3], fps=float("nan"))
 
 
 def _read(video, indices):
@@ -158,29 +162,3 @@ def _read(video, indices):
     if isinstance(video, str | os.PathLike | bytes):
         return frames.read(video, indices)
     return np.asarray(video)[indices]
-
-
-def _check(element, num_frames, size):
-    """Raises one sentence if keypoints are not those of a video of so many frames of a size (height, width)."""
-    keypoints, scores, given = (element[name] for name in ("keypoints", "scores", "frame_size"))
-    if keypoints.shape[1] != num_frames:
-        raise ValueError(
-            f"Keypoints are given for every frame of the video, got {keypoints.shape[1]} of them for {num_frames} "
-            "frames; give those of this very video, (0, 0) in frames without any."
-        )
-    if not frames.same_shape(size, given):
-        raise ValueError(
-            f"Keypoints refer to a frame of the video's shape, got {given[1]} x {given[0]} pixels for a video of "
-            f"{size[1]} x {size[0]}; correct frame_size (height, width)."
-        )
-    points = keypoints[(scores >= heatmaps.MIN_SCORE) & (keypoints != 0).any(axis=-1)]  # [P, 2]
-    if len(points) and np.abs(points).max() <= 1.0:
-        raise ValueError(
-            f"Keypoints are in pixels, got none above {np.abs(points).max():.2f}; multiply them by width and height."
-        )
-    beyond = np.mean(((points < 0) | (points > given[::-1])).any(axis=-1)) if len(points) else 0.0
-    if beyond > MOST_BEYOND:
-        raise ValueError(
-            f"Keypoints must lie in the frame of {given[1]} x {given[0]} pixels, got {beyond:.0%} beyond it; give "
-            "frame_size (height, width), the size that they refer to."
-        )

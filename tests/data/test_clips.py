@@ -165,7 +165,7 @@ def test_from_pyskl_names_its_splits_and_checks_its_clips(tmp_path):
     path = save_pyskl(tmp_path)
     with pytest.raises(ValueError, match=r"set.pkl has the splits train, val, got 'test'; use one of them"):
         clips.from_pyskl(path, "test", COCO)
-    with pytest.raises(ValueError, match="0 to 2, got 3"):
+    with pytest.raises(clips.BadDataError, match="0 to 2, got 4 of 7 clips .* .clip3, clip4, clip5, clip6: 3"):
         clips.from_pyskl(path, "train", COCO, num_classes=3)
     with pytest.raises(ValueError, match="skeleton ntu 25"):
         clips.from_pyskl(path, "train", NTU)
@@ -237,24 +237,15 @@ def test_from_tfds_names_its_splits(prepared):
 
 
 # ---------------------------------------------------------------------------------------------------- bad input
-def with_nan():
-    keypoints = walk()
-    keypoints[0, 4, 3:5] = np.nan
-    return keypoints
-
-
 BAD = {
-    "no frames": (walk()[:, :0], None, 0, "at least one person and one frame, got 1 people and 0 frames"),
-    "no people": (walk()[:0], None, 0, "at least one person and one frame, got 0 people and 30 frames"),
-    "all scores zero": (walk(), np.zeros((1, 30, 17)), 0, "at least one keypoint, got no score of 0.001 or more"),
-    "nothing found": (np.zeros((1, 30, 17, 2)), None, 0, "at least one keypoint, got no score of 0.001 or more"),
-    "NaN": (with_nan(), None, 0, r"finite, got 2 keypoints with NaN or infinity .*; set missing keypoints to \(0, 0\)"),
-    "NaN score": (walk(), np.full((1, 30, 17), np.nan), 0, "Keypoints and scores are finite"),
-    "other keypoints": (walk()[:, :, :15], None, 0, "coco has 17 keypoints, got 15 .* give the skeleton"),
-    "3D": (np.ones((1, 30, 17, 3)), None, 0, r"\[M, T, K, 2\], got \(1, 30, 17, 3\) .*; reshape them"),
-    "scores of another": (walk(), np.ones((1, 29, 17)), 0, r"\(1, 30, 17\) here, got \(1, 29, 17\)"),
-    "label too high": (walk(), None, 3, "0 to 2, got 3 .*; correct the label or the number of classes"),
-    "label below 0": (walk(), None, -1, "0 to 2, got -1"),
+    "no frames": (walk()[:, :0], None, 0, "at least one frame, got .* without any"),
+    "other keypoints": (walk()[:, :, :15], None, 0, r"\(bad: 15 and 17 of coco\); give the skeleton"),
+    "3D": (np.ones((1, 30, 17, 3)), None, 0, r"\[M, T, K, 2\], got .* \(bad: \(1, 30, 17, 3\)\); reshape them"),
+    "text": (np.full((1, 30, 17, 2), "x"), None, 0, "of another shape .bad: no numbers"),
+    "scores of another": (walk(), np.ones((1, 29, 17)), 0, r"\(bad: \(1, 29, 17\) for \(1, 30, 17, 2\)\)"),
+    "percent": (walk(), np.full((1, 30, 17), 95.0), 0, "Scores are 0 to 1, got .* .bad: 95.; divide them by 100"),
+    "label too high": (walk(), None, 3, "0 to 2, got .* .bad: .*3.*; correct it, or the number of classes"),
+    "label below 0": (walk(), None, -1, "0 to 2, got .* .bad: .*-1"),
 }
 
 
@@ -262,9 +253,20 @@ BAD = {
 def test_bad_clips_are_refused_by_name(case):
     keypoints, scores, label, message = BAD[case]
     scores = scores if scores is None else [np.ones((1, 30, 17)), scores]
-    with pytest.raises(ValueError, match=message) as from_arrays_error:
+    with pytest.raises(clips.BadDataError, match=message) as from_arrays_error:
         clips.from_arrays([walk(), keypoints], [0, label], COCO, scores, names=["good", "bad"], num_classes=3)
+    if case == "text":
+        return  # which no dataset of tensors has
     scores = np.any(keypoints != 0, axis=-1) if scores is None else scores[1]
+    both = two_clips(keypoints, scores, label)
+    with pytest.raises(clips.BadDataError, match=message) as check_error:
+        clips.check(both, COCO, 3)
+    assert from_arrays_error.value.names == check_error.value.names == ("bad",)
+    assert clips.check(clips.skip(both, check_error.value.names), COCO, 3) == 1
+
+
+def two_clips(keypoints, scores, label):
+    """A dataset of a good clip and, without a check, another one."""
     bad = {
         "keypoints": keypoints.astype("float32"),
         "scores": scores.astype("float32"),
@@ -272,17 +274,11 @@ def test_bad_clips_are_refused_by_name(case):
         "label": np.int64(label),
         "name": "bad",
     }
-    good = next(clips.from_arrays([walk()], [0], COCO).as_numpy_iterator())
-    dataset = tf.data.Dataset.from_tensors(good)
-    shapes = {"keypoints": (None,) * 4, "scores": (None,) * 3}
-    signature = {
-        key: tf.TensorSpec(shapes.get(key, spec.shape), spec.dtype) for key, spec in dataset.element_spec.items()
-    }
-    both = tf.data.Dataset.from_generator(lambda: iter([good, bad]), output_signature=signature)
-    with pytest.raises(ValueError, match=message) as check_error:
-        clips.check(both, COCO, 3)
-    assert str(check_error.value) == str(from_arrays_error.value)
-    assert "clip bad" in str(check_error.value)
+    good = next(clips.from_arrays([walk()], [0], COCO, names=["good"]).as_numpy_iterator())
+    shapes = {"keypoints": (None,) * 4, "scores": (None,) * 3, "frame_size": (2,), "label": (), "name": ()}
+    types = {"keypoints": tf.float32, "scores": tf.float32, "frame_size": tf.int32, "label": tf.int64}
+    signature = {key: tf.TensorSpec(shape, types.get(key, tf.string)) for key, shape in shapes.items()}
+    return tf.data.Dataset.from_generator(lambda: iter([good, bad]), output_signature=signature)
 
 
 def test_check_counts_and_wants_a_clip(dataset):
@@ -385,9 +381,12 @@ def test_scores_can_be_left_out():
     scores[0, 3] = 0  # missing in one frame
     scores[1] = 0  # nobody: as a source pads people
     dataset = clips.from_arrays([keypoints], [0], COCO, [scores])
-    expected = np.concatenate([np.ones((1, 1, FRAMES, 17)), np.zeros((1, 1, FRAMES, 17))], axis=1)
-    np.testing.assert_array_equal(read(training(dataset, batch_size=1, use_scores=False), 1)[0][1], expected)
-    np.testing.assert_array_equal(read(clips.evaluation(dataset, 1, FRAMES, use_scores=False))[0][1], expected)
+    for plain, full in (
+        (read(training(dataset, batch_size=1, use_scores=use), 1)[0][1] for use in (True, False)),
+        (read(clips.evaluation(dataset, 1, FRAMES, use_scores=use))[0][1] for use in (True, False)),
+    ):
+        np.testing.assert_array_equal(full, plain > 0)
+        assert full[0, 0].all(axis=1).sum() >= FRAMES - 2 and not full[0, 1].any()
     drawn = read(training(dataset, batch_size=1), 1)[0][1]
     assert len(np.unique(drawn)) > FRAMES
 
@@ -400,7 +399,7 @@ def slow_clip(keypoints, scores, mirrored, size=56):
         x, y = (float(coordinate) for coordinate in keypoints[m, t, k])
         x, y = x and (x - 87) * size / 125, y and (y - 77) * size / 125  # exactly 0 marks a missing one
         moved[m, t, swapped.get(k, k)] = (x and size - x if mirrored else x, y)
-        moved_scores[m, t, swapped.get(k, k)] = scores[m, t, k]
+        moved_scores[m, t, swapped.get(k, k)] = scores[m, t, k] if x or y else 0
     return moved, moved_scores
 
 

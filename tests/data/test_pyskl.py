@@ -118,10 +118,16 @@ def test_reads_lists_where_arrays_are_usual(tmp_path):
     assert_same_clip(read_clip(tmp_path, lists), clip)
 
 
-def test_scores_are_one_where_there_are_none(tmp_path):
-    clip = annotation("a")
+@pytest.mark.parametrize("missing", [(0, 0), (np.nan, np.nan), (7, np.inf)])
+def test_scores_are_one_where_there_are_none_and_a_joint_is_not_missing(tmp_path, missing):
+    clip = annotation("a", people=2)
     del clip["keypoint_score"]
-    np.testing.assert_array_equal(read_clip(tmp_path, clip)["scores"], np.ones((1, 5, 17)))
+    clip["keypoint"][0, 2, 9], clip["keypoint"][1] = missing, missing
+    expected = np.ones((2, 5, 17))
+    expected[0, 2, 9] = expected[1] = 0
+    found = read_clip(tmp_path, clip)
+    np.testing.assert_array_equal(found["scores"], expected)
+    assert not found["keypoints"][expected == 0].any()
 
 
 def test_every_reading_gives_arrays_of_its_own(tmp_path):
@@ -139,7 +145,8 @@ def test_missing_joints_become_zero_and_are_counted(tmp_path, caplog):
     value["annotations"][2]["keypoint"][0, 1, 1] = 1e300  # no float32
     annotations = pyskl.read_annotations(save(tmp_path, value))
     assert [record.getMessage() for record in caplog.records] == [
-        f"{tmp_path / 'set.pkl'}: 4 joints in 3 clips are not finite; taken as missing, score 0."
+        "set.pkl: A keypoint with a score has a finite score and place other than (0, 0), got 3 of 3 clips with "
+        "keypoints that have none (a, b, c: 2 keypoints); these count as missing, score 0."
     ]
     for name, place in (("a", (0, 2, 5)), ("a", (0, 3, 6)), ("b", (1, 4, 8)), ("c", (0, 1, 1))):
         clip = annotations.clips[name]
@@ -153,7 +160,7 @@ def test_a_clip_without_people_is_kept(tmp_path, caplog):
     value["annotations"][1] = annotation("b", 2, people=0, frames=7)
     clip = pyskl.read_annotations(save(tmp_path, value)).clips["b"]
     assert clip["keypoints"].shape == (1, 7, 17, 2) and not clip["keypoints"].any() and not clip["scores"].any()
-    assert "nobody was found in 1 clips" in caplog.text
+    assert "got 1 of 3 clips in which nobody is seen" in caplog.text
 
 
 # ---------------------------------------------------------------------------------------------------- Kinetics' form
@@ -161,6 +168,7 @@ def compressed(name, people_per_frame, seed=0, **changes):
     rng = np.random.default_rng(seed)
     frame_inds = np.repeat(np.arange(len(people_per_frame)), people_per_frame).astype(np.int16)
     rows = rng.uniform(0.1, 1, (len(frame_inds), 17, 3)).astype(np.float16)
+    rows[..., :2] *= 200
     entry = {"frame_dir": name, "label": 1, "img_shape": (240, 320), "total_frames": len(people_per_frame)}
     return entry | {"frame_inds": frame_inds, "keypoint": rows} | changes
 
@@ -199,7 +207,7 @@ def test_unpacks_skeletons_in_any_order_of_frames(tmp_path):
 def test_a_compressed_clip_without_people_is_kept(tmp_path, caplog):
     clip = read_clip(tmp_path, compressed("k", [0, 0, 0, 0]))
     assert clip["keypoints"].shape == (1, 4, 17, 2) and not clip["scores"].any()
-    assert "nobody was found in 1 clips" in caplog.text
+    assert "got one in which nobody is seen" in caplog.text
 
 
 def test_refuses_frames_beyond_the_clip(tmp_path):
@@ -239,7 +247,8 @@ def test_counts_missing_joints_in_keypoint_files(tmp_path, caplog):
     save(tmp_path, {"y": {"keypoint": entries[1]["keypoint"]}}, name="kpfiles/q.pkl")
     clip = pyskl.read_annotations(save(tmp_path, value)).clips["y"]
     assert clip["scores"][0, 0, 3] == 0 and not clip["keypoints"][0, 0, 3].any()
-    assert f"{tmp_path / 'kpfiles' / 'q.pkl'}: 1 joints in 1 clips are not finite" in caplog.text
+    assert f"{tmp_path / 'kpfiles' / 'q.pkl'}: A keypoint with a score has" in caplog.text
+    assert "(y: 1 keypoints)" in caplog.text
 
 
 def test_missing_keypoint_files_are_asked_for_at_once(tmp_path):
@@ -316,7 +325,7 @@ def lying_array(code, state, shape=(1, 1, 1, 2)):
 
 def test_what_a_pickle_says_of_a_dtype_is_not_believed(tmp_path):
     # Flag 63 says "these floats are pointers to objects"; NumPy's own reader would believe it.
-    clip = annotation("a") | {"total_frames": 1, "keypoint_score": None}
+    clip = annotation("a") | {"total_frames": 1, "keypoint_score": None, "img_shape": (3_000_000, 3_000_000)}
     clip["keypoint"] = lying_array("f8", (3, "<", None, None, None, 8, 8, 63))
     keypoints = read_clip(tmp_path, clip)["keypoints"]
     np.testing.assert_array_equal(keypoints, np.full((1, 1, 1, 2), np.frombuffer(b"\x41" * 8)[0], np.float32))
@@ -372,14 +381,19 @@ def test_files_that_are_no_annotation_pickle(tmp_path):
 @pytest.mark.parametrize(
     "changes, match",
     [
-        ({"label": 3}, "'a': `label` must be one whole number, 0 to 2, got 3"),
-        ({"label": -1}, "0 to 2, got -1"),
-        ({"label": None}, "0 to 2, got None"),
-        ({"label": 1.5}, "0 to 2, got 1.5"),
-        ({"label": [1, 2]}, "0 to 2, got .1, 2."),
-        ({"img_shape": None}, "'a': `img_shape` must be the frame's height and width in pixels, got None"),
-        ({"img_shape": (240, 320, 3)}, "got .240, 320, 3."),
-        ({"img_shape": (0, 320)}, "got .0, 320."),
+        ({"label": 3}, "set.pkl: Labels are whole numbers, 0 to 2, got 1 of 3 .* .a: 3."),
+        ({"label": True}, "0 to 2, got .* .a: True"),
+        ({"label": np.nan}, "0 to 2, got .* .a: nan"),
+        ({"label": "1"}, "0 to 2, got .* .a: '1'"),
+        ({"img_shape": (240.5, 320)}, ".a: .240.5, 320."),
+        ({"keypoint_score": np.full((1, 5, 17), 95)}, "Scores are 0 to 1, got .* .a: 95.; divide"),
+        ({"label": -1}, "0 to 2, got .* .a: -1"),
+        ({"label": None}, "0 to 2, got .* .a: .."),
+        ({"label": 1.5}, "0 to 2, got .* .a: 1.5"),
+        ({"label": [1, 2]}, "0 to 2, got .* .a: .1, 2."),
+        ({"img_shape": None}, "frame_size is .height, width.*got .* .a: .."),
+        ({"img_shape": (240, 320, 3)}, ".a: .240, 320, 3."),
+        ({"img_shape": (0, 320)}, ".a: .0, 320."),
         ({"total_frames": 9}, "'a': `total_frames` must be the number of frames in `keypoint`, got 9 and 5"),
         ({"keypoint_score": np.ones((1, 4, 17))}, r"'a': `keypoint_score` must be \(1, 5, 17\).*got \(1, 4, 17\)"),
         ({"keypoint": np.ones((1, 5, 25, 3))}, "'a': .* three coordinates, a 3D skeleton, and only 2D ones are read"),
@@ -410,7 +424,7 @@ def test_all_clips_have_the_keypoints_of_the_first(tmp_path):
 
 def test_labels_are_open_without_a_number_of_classes(tmp_path):
     assert read_clip(tmp_path, annotation("a", label=700))["label"] == 700
-    refuse(tmp_path, [annotation("a", label=-1)], "0 or more, got -1")
+    refuse(tmp_path, [annotation("a", label=-1)], "whole numbers, from 0 on, got one .* .a: -1")
 
 
 @pytest.mark.parametrize(
@@ -446,3 +460,31 @@ def test_reads_a_real_file(shared_data):
     expected = {entry["frame_dir"]: entry for entry in pickle.loads(path.read_bytes())["annotations"]}
     for name, clip in annotations.clips.items():
         assert_same_clip(clip, expected[name])
+
+
+# ---------------------------------------------------------------------------------------------------- going on
+def test_all_bad_clips_are_named_and_can_be_left_out(tmp_path):
+    value = content()
+    value["annotations"][0]["label"], value["annotations"][1]["img_shape"] = 7, None
+    path = save(tmp_path, value)
+    with pytest.raises(pyskl.AnnotationError) as error:
+        pyskl.read_annotations(path, num_classes=3)
+    assert set(error.value.names) == {"a", "b"}
+    annotations = pyskl.read_annotations(path, num_classes=3, skip=error.value.names)
+    assert list(annotations.clips) == ["c"] and annotations.splits == {"train": [], "val": ["c"]}
+    with pytest.raises(ValueError, match="clips to skip are in the file, x are not"):
+        pyskl.read_annotations(path, skip=["a", "x"])
+
+
+def test_all_malformed_clips_are_named(tmp_path):
+    value = content()
+    for index in (0, 2):
+        value["annotations"][index]["keypoint"] = np.ones((5, 17, 2))
+    with pytest.raises(pyskl.AnnotationError, match="'a': `keypoint` must be .* So are 1 other clips .c.") as error:
+        pyskl.read_annotations(save(tmp_path, value))
+    assert error.value.names == ("a", "c")
+
+
+def test_a_label_may_be_any_whole_number(tmp_path):
+    for label in (np.int64(2), np.float32(2), np.array([2])):
+        assert read_clip(tmp_path, annotation("a", label=label), num_classes=3)["label"] == 2

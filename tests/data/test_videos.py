@@ -177,8 +177,9 @@ def test_from_pyskl_names_what_is_missing_or_twice(tmp_path, arrays, folder):
     path = save_pyskl(tmp_path / "set.pkl", arrays, ["clip0", "clip1", "other", "another"])
     with pytest.raises(ValueError, match="has the splits train, all, got 'test'; use one of them"):
         videos.from_pyskl(folder, path, "test", COCO)
-    with pytest.raises(FileNotFoundError, match=r"a video of each of 4 clips, it has none of 2 \(other, ...\); add"):
+    with pytest.raises(FileNotFoundError, match=r"of 4 clips, it has none of 2 \(other, another\); add"):
         videos.from_pyskl(folder, path, "all", COCO)
+    assert int(videos.from_pyskl(folder, path, "all", COCO, skip=["other", "another"]).cardinality()) == 2
     with pytest.raises(FileNotFoundError, match=r"no folder .*nowhere; give the one that holds the videos"):
         videos.from_pyskl(tmp_path / "nowhere", path, "all", COCO)
     (tmp_path / "below").mkdir()
@@ -238,39 +239,23 @@ def test_from_tfds_equals_from_arrays(tmp_path, dataset):
 def bad_clips(good):
     """Arguments of `from_arrays` for one clip each, and what is said of it."""
     content, points = good["videos"][0], good["keypoints"][0]
-    nan = points.copy()
-    nan[0, 4, 3:5] = np.nan
     sizes = {"frame_sizes": [(WIDTH, HEIGHT)]}
+    unreadable = "got .* whose video cannot be read .bad: "
     return {
-        "other length": (
-            content,
-            points[:, :19],
-            0,
-            {},
-            "every frame .* got 19 of them and 20 frames in clip bad; give",
-        ),
-        "other shape": (
-            content,
-            points,
-            0,
-            sizes,
-            "got 96 x 128 pixels and 128 x 96 of the video in clip bad; correct",
-        ),
-        "NaN": (content, nan, 0, {}, "finite, got 2 keypoints with NaN or infinity in clip bad"),
-        "nobody": (content, np.zeros_like(points), 0, {}, "got no score of 0.001 or more in clip bad"),
-        "label": (content, points, 3, {}, "0 to 2, got 3 in clip bad"),
-        "no video": (b"GIF89a, say", points, 0, {}, "Clip bad: "),
-        "truncated": (content[: len(content) // 2], points, 0, {}, "[Cc]lip bad"),
-        "empty": (b"", points, 0, {}, "Clip bad: "),
+        "other length": (content, points[:, :19], 0, {}, "every frame .* .bad: 19 of them and 20 frames.; give"),
+        "other shape": (content, points, 0, sizes, ".bad: 96 x 128 pixels and 128 x 96 of the video.; correct"),
+        "0..1": (content, points / (WIDTH, HEIGHT), 0, {}, "Keypoints are in pixels, got .*multiply"),
+        "label": (content, points, 3, {}, "0 to 2, got .* .bad: .*3"),
+        "no video": (b"GIF89a, say", points, 0, {}, unreadable),
+        "truncated": (content[: len(content) // 2], points, 0, {}, unreadable),
+        "empty": (b"", points, 0, {}, unreadable),
     }
 
 
-@pytest.mark.parametrize(
-    "case", ["other length", "other shape", "NaN", "nobody", "label", "no video", "truncated", "empty"]
-)
+@pytest.mark.parametrize("case", ["other length", "other shape", "0..1", "label", "no video", "truncated", "empty"])
 def test_bad_clips_are_refused_by_name(arrays, dataset, case):
     content, points, label, others, message = bad_clips(arrays)[case]
-    with pytest.raises(ValueError, match=message) as from_arrays_error:
+    with pytest.raises(videos.BadDataError, match=message) as from_arrays_error:
         videos.from_arrays([content], [points], [label], COCO, names=["bad"], num_classes=3, **others)
     bad = {
         "video": content,
@@ -281,18 +266,40 @@ def test_bad_clips_are_refused_by_name(arrays, dataset, case):
         "name": "bad",
     }
     good = next(dataset.as_numpy_iterator())
-    both = tf.data.Dataset.from_generator(lambda: iter([good, bad]), output_signature=dataset.element_spec)
-    with pytest.raises(ValueError, match=message) as check_error:
-        videos.check(both, COCO, 3)
-    assert str(check_error.value) == str(from_arrays_error.value)
+    elements = [bad] if case == "0..1" else [good, bad]  # which must be most of the clips
+    found = tf.data.Dataset.from_generator(lambda: iter(elements), output_signature=dataset.element_spec)
+    with pytest.raises(videos.BadDataError, match=message) as check_error:
+        videos.check(found, COCO, 3)
+    assert from_arrays_error.value.names == check_error.value.names == ("bad",)
     assert str(check_error.value).count("\n") == 0
+    if len(elements) > 1:
+        assert videos.check(videos.skip(found, check_error.value.names), COCO, 3) == 1
+
+
+def test_a_video_that_is_not_there_is_named_and_skipped(tmp_path, arrays):
+    given = {key: arrays[key][:3] for key in ("keypoints", "scores", "labels")}
+    paths = [tmp_path / f"{i}.mkv" for i in range(3)]
+    for path, content in zip(paths, arrays["videos"], strict=False):
+        path.write_bytes(content)
+    dataset = videos.from_arrays(paths, **given, skeleton=COCO)
+    paths[1].unlink()
+    with pytest.raises(videos.BadDataError, match="1 of 3 clips whose video cannot be read") as error:
+        videos.check(dataset, COCO, 3)
+    assert error.value.names == ("1",)
+    rest = videos.skip(dataset, error.value.names)
+    assert videos.check(rest, COCO, 3) == 2 and [label for _, label in single(read(evaluation(rest)))] == [0, 2]
+    with pytest.raises(videos.BadDataError, match="cannot be read") as error:
+        videos.from_arrays(paths, **given, skeleton=COCO)
+    assert error.value.names == ("1",)
+    with pytest.raises(ValueError, match="Clips to skip are in the dataset, 7 are not"):
+        videos.skip(dataset, ["7"])
 
 
 def test_check_counts_and_wants_a_clip(dataset):
     assert videos.check(dataset, COCO, 7) == 7
     with pytest.raises(ValueError, match="at least one clip, got none; check the split"):
         videos.check(dataset.take(0), COCO, 7)
-    with pytest.raises(ValueError, match="at least one clip, got none; check the split"):
+    with pytest.raises(ValueError, match="at least one clip to learn from, got 0 clips"):
         training(dataset.take(0))
 
 
@@ -303,7 +310,7 @@ def test_a_compressed_video_keeps_its_shape(arrays, height, width, fits):
     if fits:
         videos.from_arrays(**given, skeleton=COCO, frame_sizes=(HEIGHT, WIDTH))
     else:
-        with pytest.raises(ValueError, match="got 128 x 96 pixels and 72 x 48 of the video in clip 0"):
+        with pytest.raises(ValueError, match="0: 128 x 96 pixels and 72 x 48 of the video"):
             videos.from_arrays(**given, skeleton=COCO, frame_sizes=(HEIGHT, WIDTH))
 
 

@@ -227,10 +227,15 @@ def test_a_camera_must_have_all_its_numbers(tmp_path):
         path.write_text(json.dumps({"cameras": [{name: cameras[0][name] for name in cameras[0] if name != key}]}))
         with pytest.raises(ValueError, match=f"must have {key} or .*; add it"):
             track_records.read_cameras(path)
-    for text in ("{", "[]", '{"cameras": 3}', '{"cameras": [3]}'):
+    for text in ("[]", '{"cameras": 3}', '{"cameras": [3]}'):
         path.write_text(text)
         with pytest.raises(ValueError, match="must be JSON with a list `cameras` of objects"):
             track_records.read_cameras(path)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="cameras.json must be a file of cameras, it is cut short in line 1"):
+        track_records.read_cameras(path)
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"cameras": cameras}).encode())  # with a byte order mark
+    assert len(track_records.read_cameras(path)) == len(cameras)
     path.write_text('{"cameras": []}')
     with pytest.raises(ValueError, match="must have at least one camera"):
         track_records.read_cameras(path)

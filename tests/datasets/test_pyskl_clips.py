@@ -107,7 +107,7 @@ def test_a_published_config_wants_its_own_classes_and_keypoints(tmp_path):
     content = pickle.loads((DUMMY / "ntu60_hrnet.pkl").read_bytes())
     content["annotations"][0]["label"] = 60
     (tmp_path / "ntu60_hrnet.pkl").write_bytes(pickle.dumps(content))
-    with pytest.raises(ValueError, match="`label` must be one whole number, 0 to 59, got 60"):
+    with pytest.raises(ValueError, match="Labels are whole numbers, 0 to 59, got .*: 60"):
         build(tmp_path / "built", "ntu60", tmp_path)
     (tmp_path / "ntu60_hrnet.pkl").write_bytes(own_file(tmp_path).read_bytes())
     with pytest.raises(ValueError, match="this one has 18 and skeleton coco 17"):
@@ -140,12 +140,12 @@ def test_own_file_without_names(tmp_path):
     "arguments, match",
     [
         ({}, "The number of classes in .*own.pkl must be known; give num_classes or class_names"),
-        ({"num_classes": 1}, "clip 'b': `label` must be one whole number, 0 to 0, got 1"),
+        ({"num_classes": 1}, "own.pkl: Labels are whole numbers, 0 to 0, got 2 of 3 clips .* .b, c: 1"),
         ({"num_classes": 2, "skeleton": "coco"}, "this one has 18 and skeleton coco 17"),
         ({"num_classes": 2, "skeleton": "horse"}, "must be one of coco, .*got 'horse'"),
         ({"num_classes": 2, "name": "gym"}, "must not be called gym, which is a published one"),
         ({"num_classes": 3, "class_names": "one\ntwo"}, "one name for each class, got 2 names and num_classes 3"),
-        ({"class_names": "one\none\n"}, "one different class name a line, got .'one'."),
+        ({"class_names": "one\none\n"}, "one different class name a line, got one more than once; correct the file"),
         ({"class_names": "one\n\ntwo\n"}, "one different class name a line, got an empty line"),
     ],
 )

@@ -250,7 +250,7 @@ def test_a_video_may_be_smaller_than_the_frames_annotated(frame_size, fits):
     ("arguments", "match"),
     [
         ({}, "The number of classes in .*own.pkl must be known; give num_classes or class_names"),
-        ({"num_classes": 1}, "clip 'dance/anna': `label` must be one whole number, 0 to 0, got 1"),
+        ({"num_classes": 1}, "Labels are whole numbers, 0 to 0, got .* .dance/anna: 1"),
         ({"num_classes": 2, "skeleton": "coco"}, "this one has 3 and skeleton coco 17"),
         ({"num_classes": 2, "name": "ntu60"}, "must not be called ntu60, which is a published one"),
     ],

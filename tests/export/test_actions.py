@@ -194,16 +194,16 @@ def with_value(array, index, value):
             "at least one sequence, person and frame, got 0 sequences of 2 people and 30 frames; leave",
         ),
         (
-            lambda r: {"keypoints": with_value(r["keypoints"], (1, 0, 3, 4, 1), np.nan)},
-            "must be finite, got NaN or infinity in sequence 1; set missing keypoints to",
+            lambda r: {"keypoints": with_value(r["keypoints"], 1, r["keypoints"][1] / 1280)},
+            "keypoints must be in pixels, got none beyond 0.* in sequence 1; multiply",
         ),
         (
-            lambda r: {"keypoints": with_value(r["keypoints"], (0, 0, 3, 4, 0), np.inf)},
-            "must be finite, got NaN or infinity in sequence 0; set missing keypoints to",
+            lambda r: {"keypoints": with_value(r["keypoints"], 0, r["keypoints"][0] + 5000)},
+            "keypoints must lie in the frame, got .* for sequence 0; give frame_size",
         ),
         (
-            lambda r: {"scores": with_value(r["scores"], (1, 1, 29, 16), np.nan)},
-            "must be finite, got NaN or infinity in sequence 1; set missing keypoints to",
+            lambda r: {"scores": with_value(r["scores"], (1, 1, 29, 16), 95.0)},
+            "scores must be 0 to 1, got 95 in sequence 1; divide them by 100",
         ),
         (
             lambda r: {"scores": with_value(r["scores"], 1, 0.0)},

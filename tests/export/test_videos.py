@@ -179,8 +179,8 @@ def with_value(array, index, value):
         ),
         (lambda r: {"scores": r["scores"][:, :1]}, "scores must be .* got .2 1 20 17. for .2 2 20 17 2.; give one"),
         (
-            lambda r: {"keypoints": with_value(r["keypoints"], (1, 0, 3, 4, 1), np.nan)},
-            "must be finite, got NaN or infinity in sequence 1; set missing keypoints to",
+            lambda r: {"keypoints": with_value(r["keypoints"], 1, r["keypoints"][1] / 64)},
+            "keypoints must be in pixels, got none beyond .* in sequence 1; multiply",
         ),
         (
             lambda r: {"scores": with_value(r["scores"], 1, 0.0)},
@@ -188,7 +188,7 @@ def with_value(array, index, value):
         ),
         (
             lambda r: {"keypoints": with_value(r["keypoints"], 1, r["keypoints"][1] * 20)},
-            "must lie in the frame, got 680 of 680 beyond height and width .48 64. for video 1; give frame_size",
+            "must lie in the frame, got 680 of 680 beyond height and width .48 64. for sequence 1; give frame_size",
         ),
     ],
 )

@@ -126,33 +126,34 @@ def test_recognizers_have_the_published_test_size_and_the_network_keeps_its_own(
         np.testing.assert_array_equal(ours, theirs)
 
 
-def with_nan(keypoints):
-    keypoints = keypoints.copy()
-    keypoints[0, 2, 3, 1] = np.nan
-    return keypoints
-
-
-def with_infinity(keypoints):
-    keypoints = keypoints.copy()
-    keypoints[1, 2, 3, 0] = np.inf
-    return keypoints
+@pytest.mark.parametrize("lost", [np.nan, np.inf, -1.0, 5.0])
+def test_what_is_missing_is_nowhere(recognize, lost):
+    keypoints, scores = (array.copy() for array in sequence())
+    keypoints[0, 2:9, 3:6], scores[0, 2:9, 3:6] = 0, 0
+    expected = recognize.probabilities(keypoints, scores, SIZE)
+    keypoints[0, 2:9, 3:6] = lost
+    np.testing.assert_array_equal(recognize.probabilities(keypoints, scores, SIZE), expected)
+    if not np.isfinite(lost):
+        np.testing.assert_array_equal(
+            recognize.probabilities(keypoints, np.maximum(scores, 1e-9) * (scores > 0), SIZE), expected
+        )
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda k, s: (k[:, :0], s[:, :0]), "at least one person and one frame, got 2 people and 0 frames"),
-        (lambda k, s: (k[:0], s[:0]), "at least one person and one frame, got 0 people and 30 frames"),
-        (lambda k, s: (k, np.zeros_like(s)), "shows at least one keypoint, got no score of 0.001 or more"),
-        (lambda k, s: (np.zeros_like(k), None), "shows at least one keypoint"),
-        (lambda k, s: (with_nan(k), s), "are finite, got 1 keypoints with NaN or infinity"),
-        (lambda k, s: (with_infinity(k), None), "are finite, got 1 keypoints with NaN or infinity"),
-        (lambda k, s: (k, np.where(s > 0.9, np.nan, s)), "scores are finite"),
-        (lambda k, s: (k[:, :, :15], s[:, :, :15]), "coco has 17 keypoints, got 15"),
-        (lambda k, s: (k, s[:1]), r"Scores are \(2, 30, 17\) here, got \(1, 30, 17\)"),
-        (lambda k, s: (k[0, 0], s[0, 0]), r"Keypoints are \[M, T, K, 2\], got \(17, 2\)"),
-        (lambda k, s: (np.concatenate([k, k], axis=-1), s), r"Keypoints are \[M, T, K, 2\], got \(2, 30, 17, 4\)"),
-        (lambda k, s: ([], None), r"Keypoints are \[M, T, K, 2\], got \(0,\)"),
+        (lambda k, s: (k[:, :0], s[:, :0]), "at least one frame, got one without any"),
+        (lambda k, s: (k[:0], s[:0]), "A clip shows somebody, got one in which nobody is seen"),
+        (lambda k, s: (k, np.zeros_like(s)), "nobody is seen, with no score of 0.001 or more"),
+        (lambda k, s: (np.zeros_like(k), None), "A clip shows somebody"),
+        (lambda k, s: (k, 100 * s), "Scores are 0 to 1, got one with one above 10"),
+        (lambda k, s: (k / 1280, s), "Keypoints are in pixels, got one"),
+        (lambda k, s: (k / 640 - 1, s), "Keypoints are in pixels, got one"),
+        (lambda k, s: (k[:, :, :15], s[:, :, :15]), "those of the skeleton, got .* .15 and 17 of coco"),
+        (lambda k, s: (k, s[:1]), r"one score for each keypoint, got .*\(1, 30, 17\) for \(2, 30, 17, 2\)"),
+        (lambda k, s: (k[0, 0], s[0, 0]), r"Keypoints are \[M, T, K, 2\], got .*\(17, 2\)"),
+        (lambda k, s: (np.concatenate([k, k], axis=-1), s), r"Keypoints are \[M, T, K, 2\], got .*\(2, 30, 17, 4\)"),
+        (lambda k, s: ([], None), r"Keypoints are \[M, T, K, 2\], got .*\(0,\)"),
     ],
 )
 @pytest.mark.parametrize("frame_size", [SIZE, None])
@@ -161,10 +162,10 @@ def test_a_bad_sequence_gets_one_sentence(recognize, change, sentence, frame_siz
         recognize(*change(*sequence()), frame_size)
 
 
-@pytest.mark.parametrize("frame_size", [(0, 1280), (720,), (720, -1), 720])
+@pytest.mark.parametrize("frame_size", [(0, 1280), (720,), (720, -1), 720, (720.5, 1280), (True, 1280)])
 def test_a_bad_frame_size_gets_one_sentence(recognize, frame_size):
     with pytest.raises(
-        ValueError, match=r"frame_size is \(height, width\) in pixels, got .*give the size of the video"
+        ValueError, match=r"frame_size is \(height, width\), whole numbers .*give the size of the video"
     ):
         recognize(*sequence(), frame_size)
 

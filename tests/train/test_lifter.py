@@ -399,6 +399,7 @@ SEMI = {"semi_supervised": True, "labelled_share": 0.5, "epochs": 5}
     [
         ({"dataset": "nobodys"}, "nobodys is not prepared in .*; run: python datasets/build.py nobodys"),
         ({"test_split": "val"}, "walkers has the splits train, validation, test, got 'val'; use one of them"),
+        ({"skip": ["nobody"]}, "--skip names samples of walkers, 'nobody' is in none of its splits; correct the name"),
         ({"filter_widths": ["3", "4"]}, "must be odd, got 4; use 3 or 5"),
         ({"filter_widths": ["3", "wide"]}, "--filter_widths is a list of odd numbers, got 3,wide; give for example"),
         ({"chunk_length": 64}, "--batch_size counts predicted frames .*, got 32 and 64; give a larger --batch_size"),

@@ -211,7 +211,11 @@ def test_flags_of_mirroring_reach_training_and_test(finished, data_dir, tmp_path
         ),
         ({"test_split": "test"}, "has the splits train, val, got 'test'; use one of them"),
         ({"flip_pairs": ["stand:sit"]}, "there is no class 'sit'; choose from stand, crouch, spread"),
-        ({"skeleton": "ntu"}, "ntu has 25 keypoints, got 17 in clip .*; give the skeleton"),
+        ({"skeleton": "ntu"}, "those of the skeleton, got .*: 17 and 25 of ntu.; give the skeleton"),
+        (
+            {"skip": ["clip0", "nobody"]},
+            "--skip names samples of pyskl_clips/custom, 'nobody' is in none of its splits",
+        ),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),
 )
@@ -219,6 +223,14 @@ def test_a_mistaken_flag_takes_no_work_folder(finished, data_dir, tmp_path, chan
     with pytest.raises(ValueError, match=match):
         poseconv3d.run(config_of(finished, data_dir, **changes) | {"workdir": str(tmp_path / "run")})
     assert not (tmp_path / "run").exists()
+
+
+def test_clips_are_skipped_in_the_split_that_has_them(finished, data_dir):
+    config = config_of(finished, data_dir, skip=["clip0", "clip40"])
+    splits, _ = poseconv3d.load(config, skeletons.get(config["skeleton"]))
+    names = {role: {element["name"].decode() for element in splits[role].as_numpy_iterator()} for role in splits}
+    assert names["train"] == {f"clip{i}" for i in range(1, 36)} and "clip40" not in names["validation"]
+    assert int(splits["train"].cardinality()) == 35
 
 
 # ---------------------------------------------------------------------------------------------------- distribution

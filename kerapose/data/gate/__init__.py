@@ -14,6 +14,6 @@ of what is missing: a keypoint whose score (of images: visibility) is 0, and who
 Whether samples may be mirrored, is asked here too (`mirrors.py`).
 """
 
-from kerapose.data.gate.report import BadDataError, Report, Rule, some
+from kerapose.data.gate.report import ALL, BadDataError, Report, Rule, some
 
-__all__ = ["BadDataError", "Report", "Rule", "some"]
+__all__ = ["ALL", "BadDataError", "Report", "Rule", "some"]

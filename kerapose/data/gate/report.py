@@ -5,6 +5,7 @@ import dataclasses
 from absl import logging
 
 NAMES_SHOWN = 5  # in an error or a warning
+ALL = 1 - 1e-9  # as `impossible_above`: only if every sample breaks the rule
 
 
 class BadDataError(ValueError):
@@ -24,7 +25,7 @@ class Rule:
         breach: what breaks it, behind number and kind of the samples: "with all keypoints within 1.5 px of (0, 0)".
         remedy: the end of the sentence: "multiply them by width and height".
         impossible_above: the share of the samples above which breaches are impossible; up to it they are suspicious.
-            0: even one is impossible. 1: none ever is.
+            0: even one is impossible. `ALL`: all of them are. 1: none ever is.
     """
 
     rule: str
@@ -39,6 +40,8 @@ class Report:
     Args:
         kind: what a sample is called where there are several: "clips".
         remedy: what else can be done about samples that are named, behind each remedy; "" where nothing can.
+        source: of the samples, a file say, which begins each sentence; "" where there is none to name.
+        error: the class of the error, `BadDataError` or one of its children.
 
     Example:
         >>> report = Report("clips")
@@ -49,9 +52,13 @@ class Report:
         >>> report.close()
     """
 
-    def __init__(self, kind, remedy=", or leave them out with `skip(dataset, error.names)`"):
+    def __init__(
+        self, kind, remedy=", or leave them out with `skip(dataset, error.names)`", source="", error=BadDataError
+    ):
         self.kind = kind
         self.remedy = remedy
+        self.source = source
+        self.error = error
         self.total = 0
         self._breaches = {}  # by rule: names, and what was found in the first of them
 
@@ -80,16 +87,17 @@ class Report:
             distinct = list(dict.fromkeys(names))
             is_impossible = len(distinct) > rule.impossible_above * self.total
             (impossible if is_impossible else suspicious).append((rule, distinct, found))
+        source = f"{self.source}: " if self.source else ""
         if suspicious:
-            logging.warning("%s", " ".join(self._sentence(*breach, "") for breach in suspicious))
+            logging.warning("%s%s", source, " ".join(self._sentence(*breach, "") for breach in suspicious))
         if impossible:
             names = dict.fromkeys(name for _, names, _ in impossible for name in names)
-            raise BadDataError(" ".join(self._sentence(*breach, self.remedy) for breach in impossible), names)
+            raise self.error(source + " ".join(self._sentence(*breach, self.remedy) for breach in impossible), names)
 
     def _sentence(self, rule, names, found, remedy):
         what = f"{len(names)} of {self.total} {self.kind}" if self.total > 1 else "one"
-        found = f": {found}" if found else ""
-        return f"{rule.rule}, got {what} {rule.breach} ({some(names)}{found}); {rule.remedy}{remedy}."
+        shown = ": ".join(filter(None, [some(filter(None, names)), str(found)]))  # one without a name needs none
+        return f"{rule.rule}, got {what} {rule.breach}{f' ({shown})' if shown else ''}; {rule.remedy}{remedy}."
 
 
 def some(names):

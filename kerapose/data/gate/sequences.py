@@ -1,0 +1,508 @@
+"""What a valid clip is, a video with its keypoints, a track, and a pose in space.
+
+A door reads each clip with `read_clip`, which brings it to the one convention; a track is judged by `note_track`. Both
+note what they find in a `Report`, which the door closes when all samples are through.
+"""
+
+import collections
+import dataclasses
+
+import numpy as np
+
+from kerapose.data.gate.report import ALL, Rule
+from kerapose.ops import cameras, heatmaps
+
+NEAR_ORIGIN_PX = 1.5  # a person whose keypoints are all this close to (0, 0) is one of 0..1 or -1..1
+MOST_BEYOND = 0.5  # of the seen keypoints outside the frame; if it is more, that is not the frame they were found in
+MOST_NEGATIVE = 0.25  # of the seen keypoints left of the frame or above it, where they are counted from its corner
+FIT_SHARE = 0.01  # of the seen keypoints that may lie outside a frame that they fit
+MISFIT_SHARE = 0.2  # from which share on they do not fit: people who are cut off have less beyond it
+HIGHEST_SCORE = 1.5  # heatmaps of some networks have peaks a little above 1
+IMPOSSIBLE_SCORE = 10.0  # logits do not reach it, percent do
+PERSON_M = (0.5, 2.5)  # the largest side of the box round a person's joints: from one who curls up to arms held up
+POSE_M = (0.02, 10.0)  # beyond it, metres are not what the figures are in: millimetres give 1700, normalized ones 0.001
+FARTHEST_M = 100.0  # from the camera to a person; a place in millimetres is thousands away
+FOCAL_SHARE = (0.1, 100.0)  # of the frame's width: a lens of more than 157 degrees, and one of half a degree
+MOST_MISSED = 0.2  # of the frame's width, from a keypoint to where the camera sees its joint
+SAME_PLACE_M = 1e-6  # how close a root is to the camera's centre if poses are from the root
+
+SHAPE = Rule("Keypoints are [M, T, K, 2]", "of another shape", "reshape them")
+SKELETON = Rule(
+    "Keypoints are those of the skeleton",
+    "with another number of them",
+    "give the skeleton that the keypoints were made with",
+)
+ONE_SCORE = Rule("There is one score for each keypoint", "with scores of another shape", "reshape them")
+FRAMES = Rule("A clip has at least one frame", "without any", "check how it was cut")
+PEOPLE = Rule(
+    "A clip shows somebody",
+    f"in which nobody is seen, with no score of {heatmaps.MIN_SCORE} or more",
+    "set the scores to 1 if they are not known (training leaves such clips out, tests keep them)",
+    ALL,
+)
+PEOPLE_OF_FILE = dataclasses.replace(PEOPLE, impossible_above=1)  # a file of empty clips alone is read all the same
+FRAME_SIZE = Rule(
+    "frame_size is (height, width), whole numbers of pixels from 1 on",
+    "with another size",
+    "give the size of the video frames",
+)
+PIXELS = Rule(
+    "Keypoints are in pixels",
+    f"with all seen ones within {NEAR_ORIGIN_PX} px of (0, 0)",
+    "multiply them by width and height if they are 0..1",
+    0.5,
+)
+INSIDE = Rule(
+    "Keypoints lie in the frame",
+    f"with more than {MOST_BEYOND:.0%} of the seen ones beyond it",
+    "give frame_size (height, width), the size that they refer to",
+    0.5,
+)
+SWAPPED = Rule(
+    "frame_size is (height, width)",
+    "whose keypoints fit a frame of (width, height) alone",
+    "turn the two numbers round if that is so",
+    1,
+)
+CORNER = Rule(
+    "Keypoints are counted from the frame's upper left corner",
+    f"with more than {MOST_NEGATIVE:.0%} of the seen ones left of it or above",
+    "add half of width and height if they are counted from the centre",
+    1,
+)
+SCORES = Rule("Scores are 0 to 1", f"with one above {IMPOSSIBLE_SCORE:g}", "divide them by 100 if they are percent")
+HIGH_SCORES = Rule("Scores are 0 to 1", f"with one above {HIGHEST_SCORE}", "bring them to this range", 1)
+NOWHERE = Rule(
+    "A keypoint with a score has a finite score and place other than (0, 0)",
+    "with keypoints that have none",
+    "these count as missing, score 0",
+    1,
+)
+NAMES = Rule("Names of clips differ", "with the name of another", "`skip` would leave out all of a name", 1)
+VIDEO = Rule("A clip has a whole video", "whose video cannot be read", "get or encode it again")
+LENGTH = Rule(
+    "Keypoints are given for every frame of the video",
+    "with another number of frames",
+    "give those of this very video, (0, 0) in frames without any",
+)
+VIDEO_SHAPE = Rule(
+    "Keypoints refer to a frame of the video's shape", "with one of another shape", "correct frame_size (height, width)"
+)
+
+TRACK_FRAMES = Rule("A track has at least one frame", "without any", "check how it was cut")
+SAME_FRAMES = Rule(
+    "2D and 3D have the same frames", "with others", "trim=True cuts the 2D off where it is longer; else cut the poses"
+)
+FPS = Rule("fps is a positive number", "with another fps", "give the frame rate of the video")
+FINITE = Rule("Figures of tracks are finite", "with NaN or infinity", "cut the track there")
+TRACK_PERSON = Rule(
+    "A track shows its person",
+    "with nothing seen in any frame",
+    "set the scores to 1 if they are not known",
+)
+TRACK_KEYPOINTS = Rule(
+    "Each keypoint is seen in at least one frame of its track",
+    "with some that are in none",
+    "these stand at (0, 0): lower min_score, or leave tracks or keypoints out",
+    1,
+)
+CAMERA = Rule("A camera is nine finite numbers, the focal lengths positive", "with another camera", "give none, or all")
+CAMERA_NUMBERS = Rule("Cameras have the numbers that are asked for", "with another camera", "correct it")
+METRES = Rule(
+    f"Poses are in metres, their largest side {POSE_M[0]:g} to {POSE_M[1]:g}",
+    "of another size",
+    "divide them by 1000 if they are in millimetres",
+)
+PERSONS = Rule(
+    f"People are {PERSON_M[0]:g} to {PERSON_M[1]:g} m large", "of another size", "check the unit of the poses", 1
+)
+ABSOLUTE = Rule(
+    "poses_camera_m are counted from the camera's centre",
+    "with the root there in most frames",
+    "add the way of the root if they are counted from it",
+    1,
+)
+IN_FRONT = Rule(
+    "People are in front of the camera, z above 0", "who are behind it in most frames", "check its orientation", 1
+)
+NEAR = Rule(f"People are within {FARTHEST_M:g} m of the camera", "who are farther", "give its translation in metres", 1)
+FOCAL = Rule(
+    f"focal_px is in pixels, {FOCAL_SHARE[0]:g} to {FOCAL_SHARE[1]:g} times the frame's width",
+    "with another focal length",
+    "multiply it by half the width if it is of a normalized camera",
+)
+SEEN_SO = Rule(
+    "Cameras see the joints where the keypoints are",
+    f"with a median distance of more than {MOST_MISSED:.0%} of the width",
+    "check units and axes of cameras and poses, and whether 2D and 3D are of the same frames",
+    1,  # what a detector found may be another person, and calibrations are not all exact
+)
+
+
+# ---------------------------------------- single values
+def whole_number(value):
+    """A whole number as an int, of NumPy or not, or 2.0; None for what is none: 1.5, NaN, True, text, several."""
+    value = np.asarray(value)
+    if value.size != 1 or value.dtype.kind not in "iuf":
+        return None
+    value = value.item()
+    return int(value) if np.isfinite(value) and value == int(value) else None
+
+
+def class_index(label, num_classes=None):
+    """A label as an int from 0 to below `num_classes`; None for what is no class.
+
+    An array of one number is that number. 1.5 is no class, nor are NaN, True, "1", or a one-hot array.
+    """
+    index = whole_number(label)
+    return index if index is not None and index >= 0 and (num_classes is None or index < num_classes) else None
+
+
+def frame_size_of(frame_size):
+    """(height, width) as int32 [2]; None for what is no size of a frame, such as 1080.5."""
+    if np.shape(frame_size) != (2,):
+        return None
+    sides = [whole_number(side) for side in frame_size]
+    return None if None in sides or min(sides) < 1 else np.array(sides, "int32")
+
+
+def frame_rate(fps):
+    """A frame rate as a float; None for what is none: NaN, infinity, 0, True, text."""
+    value = np.asarray(fps)
+    if value.shape != () or value.dtype.kind not in "iuf" or not np.isfinite(value) or value <= 0:
+        return None
+    return float(value)
+
+
+# ---------------------------------------- what is missing
+def is_seen(keypoints, scores):
+    """Which keypoints [..., 2] were seen: finite, not (0, 0), of a finite score [...] above 0."""
+    with np.errstate(invalid="ignore"):
+        placed = np.isfinite(keypoints).all(axis=-1) & (keypoints != 0).any(axis=-1)
+        return placed & np.isfinite(scores) & (scores > 0)
+
+
+def without_missing(keypoints, scores=None):
+    """Brings keypoints to the one convention: what is missing is at (0, 0) and has score 0.
+
+    Args:
+        keypoints: [..., K, 2], (0, 0), NaN or infinity where missing.
+        scores: [..., K], 0, less, or NaN where missing. None: not known.
+
+    Returns:
+        keypoints [..., K, 2] and scores [..., K] (1 where not known), float32, and how many keypoints had a score, or
+        NaN for one, and yet were missing.
+    """
+    with np.errstate(over="ignore"):  # what is too large for float32 is missing too
+        keypoints = np.asarray(keypoints, "float32")
+        given = np.ones(keypoints.shape[:-1], "float32") if scores is None else np.asarray(scores, "float32")
+    seen = is_seen(keypoints, given)
+    nowhere = 0 if scores is None else int(np.count_nonzero(~seen & ~(given <= 0)))
+    return np.where(seen[..., None], keypoints, np.float32(0)), np.where(seen, given, np.float32(0)), nowhere
+
+
+# ---------------------------------------- clips
+def read_clip(
+    report, keypoints, skeleton=None, scores=None, frame_size=None, label=0, name="", num_classes=None, people=PEOPLE
+):
+    """Brings a clip to the one convention and notes what is wrong with it.
+
+    Args:
+        report: a `Report`.
+        keypoints: [M, T, K, 2] (or [T, K, 2] for one person), pixels, x first. Missing: (0, 0), NaN or a score of 0.
+        skeleton: the `Skeleton` of the keypoints. None: not checked.
+        scores: [M, T, K] (or [T, K]). None: 1 where a keypoint is not missing.
+        frame_size: (height, width), pixels. None: just large enough for the keypoints.
+        label: class index.
+        name: what errors call the clip.
+        num_classes: how many classes there are. None: any label from 0 on.
+        people: the rule on clips that show nobody; `PEOPLE` refuses samples of which none shows anybody.
+
+    Returns:
+        {"keypoints": float32 [M, T, K, 2], "scores": float32 [M, T, K], "frame_size": int32 [2], "label": int64,
+        "name"}, M at least 1; None if it is so wrong that there is no such thing.
+    """
+    arrays = _clip_arrays(report, keypoints, skeleton, scores, name)
+    known = frame_size is not None
+    size, index = note_description(report, frame_size if known else (1, 1), label, name, num_classes)
+    if arrays is None or size is None or index is None:
+        return None
+    size = size if known else None
+    keypoints, scores, nowhere = without_missing(*arrays)
+    if nowhere:
+        report.note(NOWHERE, name, f"{nowhere} keypoints")
+    if not (scores >= heatmaps.MIN_SCORE).any():
+        report.note(people, name)
+    note_places(report, keypoints, scores, size, name)
+    if size is None:
+        size = np.ceil(keypoints.max(axis=(0, 1, 2), initial=1.0))[::-1].astype("int32")
+    return {"keypoints": keypoints, "scores": scores, "frame_size": size, "label": np.int64(index), "name": name}
+
+
+def note_description(report, frame_size, label, name, num_classes=None):
+    """Counts a clip and notes whether its frame size and label are such; arguments as of `read_clip`.
+
+    Returns:
+        int32 [2] and an int, None for what is none.
+    """
+    report.seen()
+    size, index = frame_size_of(frame_size), class_index(label, num_classes)
+    if size is None:
+        report.note(FRAME_SIZE, name, repr(frame_size))
+    if index is None:
+        report.note(_labels(num_classes), name, repr(label))
+    return size, index
+
+
+def note_rows(report, keypoints, scores, name):
+    """Counts a clip and notes what is wrong with its keypoints [N, K, 2] and scores [N, K], one a person and frame."""
+    report.seen()
+    keypoints, scores, nowhere = without_missing(keypoints, scores)
+    if nowhere:
+        report.note(NOWHERE, name, f"{nowhere} keypoints")
+    note_places(report, keypoints, scores, None, name)
+
+
+def note_places(report, keypoints, scores, frame_size, name):
+    """Notes what is wrong with the units and the origin of keypoints, looking at all of a sample.
+
+    Args:
+        report: a `Report`.
+        keypoints: [..., K, 2], pixels, missing ones at (0, 0).
+        scores: [..., K], 0 where missing.
+        frame_size: (height, width), pixels. None: not known.
+        name: of the sample.
+    """
+    points = keypoints[scores > 0]  # [P, 2]
+    if not len(points):
+        return
+    if np.abs(points).max() <= NEAR_ORIGIN_PX:
+        report.note(PIXELS, name, f"none beyond {np.abs(points).max():.2g}")
+    elif frame_size is not None:
+        beyond, turned = (_share_beyond(points, size) for size in (frame_size, frame_size[::-1]))
+        height, width = (int(side) for side in frame_size)
+        found = f"{beyond:.0%} beyond height {height} and width {width}"
+        if beyond > MOST_BEYOND:
+            report.note(INSIDE, name, found)
+        if beyond > MISFIT_SHARE and turned <= FIT_SHARE:
+            report.note(SWAPPED, name, found)
+        negative = (points < 0).any(axis=-1).mean()
+        if negative > MOST_NEGATIVE:
+            report.note(CORNER, name, f"{negative:.0%}")
+    if scores.max() > IMPOSSIBLE_SCORE:
+        report.note(SCORES, name, f"{scores.max():g}")
+    elif scores.max() > HIGHEST_SCORE:
+        report.note(HIGH_SCORES, name, f"{scores.max():g}")
+
+
+def note_repeated(report, names):
+    """Notes names of clips that come more than once: who leaves one out leaves out all of that name."""
+    counts = collections.Counter(map(str, names))
+    report.note_all(NAMES, counts, [count > 1 for count in counts.values()])
+
+
+def note_video(report, length, frame_size, info, name, same_shape):
+    """Notes whether a video is that of the keypoints.
+
+    Args:
+        report: a `Report`.
+        length: T, frames of the keypoints.
+        frame_size: (height, width) that the keypoints refer to, pixels.
+        info: what `data.frames.probe` says of the video.
+        name: of the clip.
+        same_shape: `data.frames.same_shape`.
+    """
+    if info.num_frames != length:
+        report.note(LENGTH, name, f"{length} of them and {info.num_frames} frames")
+    height, width = info.frame_size
+    if not same_shape(info.frame_size, frame_size):
+        report.note(
+            VIDEO_SHAPE,
+            name,
+            f"{int(frame_size[1])} x {int(frame_size[0])} pixels and {int(width)} x {int(height)} of the video",
+        )
+
+
+# ---------------------------------------- tracks
+def note_track_form(report, track, skeleton, pose_skeleton):
+    """Counts a track and notes what is wrong with its arrays, before anything is made of them.
+
+    Args:
+        report: a `Report`.
+        track: {"name", "keypoints" [T, K, 2], "scores" [T, K] or None, "frame_size", "fps", "poses_world_m" and
+            "poses_camera_m" [T, J, 3] or None}.
+        skeleton: the `Skeleton` of the keypoints.
+        pose_skeleton: the `Skeleton` of the poses.
+
+    Returns:
+        Whether all is as it should be.
+    """
+    report.seen()
+    name, keypoints, scores = track["name"], track["keypoints"], track["scores"]
+    sound = _note_array(report, "keypoints", keypoints, skeleton, 2, name)
+    if sound and scores is not None and np.shape(scores) != keypoints.shape[:2]:
+        report.note(ONE_SCORE, name, f"{np.shape(scores)} for {keypoints.shape}")
+        sound = False
+    for field in ("poses_world_m", "poses_camera_m"):
+        poses = track[field]
+        if poses is not None:
+            good = _note_array(report, field, poses, pose_skeleton, 3, name)
+            if good and sound and len(poses) != len(keypoints):
+                report.note(SAME_FRAMES, name, f"{len(keypoints)} of 2D and {len(poses)} of 3D")
+                good = False
+            sound = sound and good and _note_finite(report, field, poses, name)
+    if frame_size_of(track["frame_size"]) is None:
+        report.note(FRAME_SIZE, name, repr(track["frame_size"]))
+        sound = False
+    if frame_rate(track["fps"]) is None:
+        report.note(FPS, name, repr(track["fps"]))
+        sound = False
+    return sound
+
+
+def note_track(report, track, same_joints):
+    """Counts a track and notes what is wrong with its figures.
+
+    Args:
+        report: a `Report`.
+        track: {"name", "keypoints_screen" [T, K, 2], "scores" [T, K] 0 where missing, "frame_size" [2], "fps", and,
+            None where not known, "camera" [9], "poses_world_m" and "poses_camera_m" [T, J, 3]}.
+        same_joints: whether keypoints and poses are of the same set.
+    """
+    report.seen()
+    name, scores, frame_size = track["name"], track["scores"], track["frame_size"]
+    if frame_size_of(frame_size) is None:
+        report.note(FRAME_SIZE, name, repr(frame_size))
+        return
+    if frame_rate(track["fps"]) is None:
+        report.note(FPS, name, repr(track["fps"]))
+    fields = ("keypoints_screen", "scores", "poses_world_m", "poses_camera_m")
+    finite = [_note_finite(report, field, track[field], name) for field in fields if track[field] is not None]
+    if not all(finite):
+        return
+    seen = scores > 0
+    if not seen.any():
+        report.note(TRACK_PERSON, name)
+    elif not seen.any(axis=0).all():
+        report.note(TRACK_KEYPOINTS, name, f"keypoints {', '.join(map(str, np.flatnonzero(~seen.any(axis=0))))}")
+    keypoints = np.asarray(cameras.denormalize_screen(track["keypoints_screen"], frame_size))  # [T, K, 2]
+    note_places(report, keypoints, scores, frame_size, name)
+    poses = track["poses_camera_m"]
+    if poses is not None:
+        note_size(report, poses, name)
+        _note_place(report, poses, name)
+    if track["camera"] is not None and _note_camera(report, track["camera"], name) and poses is not None:
+        _note_projection(report, keypoints, scores, poses, track["camera"], frame_size, same_joints, name)
+
+
+def _note_array(report, field, values, skeleton, size, name):
+    axes, count = ("K", "J")[size - 2], skeleton.num_keypoints
+    if np.ndim(values) != 3 or values.shape[1:] != (count, size):
+        rule = f"{field} of {skeleton.name} are [T, {axes}, {size}], {axes} {count}"
+        remedy = "reshape them, or give the skeleton that they were made with"
+        report.note(Rule(rule, "of another shape", remedy), name, "no numbers" if values is None else values.shape)
+        return False
+    if not len(values):
+        report.note(TRACK_FRAMES, name)
+    return len(values) > 0
+
+
+def _note_finite(report, field, values, name):
+    bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+    if len(bad):
+        report.note(FINITE, name, f"{field} of frame {bad[0]}")
+    return not len(bad)
+
+
+def note_size(report, poses, name):
+    """Notes poses [T, J, 3] that are not as large as a person in metres."""
+    size = float(np.median((poses.max(axis=1) - poses.min(axis=1)).max(axis=-1)))  # the largest side, of most frames
+    if not POSE_M[0] <= size <= POSE_M[1]:
+        report.note(METRES, name, f"{size:.4g}")
+    elif not PERSON_M[0] <= size <= PERSON_M[1]:
+        report.note(PERSONS, name, f"{size:.3g} m")
+
+
+def _note_place(report, poses, name):
+    """Notes poses [T, J, 3] in camera space that are not where a camera sees people."""
+    distance, depth = np.median(np.linalg.norm(poses[:, 0], axis=-1)), np.median(poses[:, 0, 2])
+    if distance <= SAME_PLACE_M:
+        report.note(ABSOLUTE, name)
+    elif depth <= 0:
+        report.note(IN_FRONT, name, f"z {depth:.3g} m")
+    elif distance > FARTHEST_M:
+        report.note(NEAR, name, f"{distance:.4g} m")
+
+
+def _note_camera(report, camera, name):
+    """Notes a camera [9] that is none; whether it is one."""
+    if not np.isfinite(camera).all() or not (camera[:2] > 0).all():
+        report.note(CAMERA, name, np.asarray(camera).tolist())
+        return False
+    shares = camera[:2] / 2  # a screen is 2 wide
+    if not ((shares >= FOCAL_SHARE[0]) & (shares <= FOCAL_SHARE[1])).all():
+        report.note(FOCAL, name, f"{shares[0]:.3g} times")
+        return False
+    return True
+
+
+def _note_projection(report, keypoints, scores, poses, camera, frame_size, same_joints, name):
+    """Notes where a camera does not see poses [T, J, 3] where the keypoints [T, K, 2] are.
+
+    Where the sets differ, the middle of what is seen is compared with the middle of the joints.
+    """
+    ahead = (poses[..., 2] > 0).all(axis=1) & (scores > 0).any(axis=1)  # [T]
+    if not ahead.any():
+        return
+    poses, keypoints, seen = poses[ahead], keypoints[ahead], scores[ahead] > 0
+    projected = np.asarray(cameras.denormalize_screen(cameras.project(poses, camera), frame_size))  # [T, J, 2]
+    if same_joints:
+        missed = np.linalg.norm(projected - keypoints, axis=-1)[seen]
+    else:
+        middle = np.where(seen[..., None], keypoints, 0).sum(axis=1) / seen.sum(axis=1)[:, None]  # [T, 2]
+        missed = np.linalg.norm(projected.mean(axis=1) - middle, axis=-1)
+    missed = float(np.median(missed)) / int(frame_size[1])
+    if not missed <= MOST_MISSED:
+        report.note(SEEN_SO, name, f"{missed:.0%}")
+
+
+# ---------------------------------------- helpers
+def _clip_arrays(report, keypoints, skeleton, scores, name):
+    """Keypoints [M, T, K, 2], M at least 1, and scores [M, T, K] or None; None for both if they are no such arrays."""
+    keypoints, scores = numbers(keypoints), None if scores is None else numbers(scores)
+    shape, scores_shape = np.shape(keypoints), np.shape(scores)
+    if keypoints is None or len(shape) not in (3, 4) or shape[-1] != 2:
+        report.note(SHAPE, name, shape if keypoints is not None else "no numbers")
+        return None
+    keypoints = keypoints[None] if len(shape) == 3 else keypoints
+    if skeleton is not None and shape[-2] != skeleton.num_keypoints:
+        report.note(SKELETON, name, f"{shape[-2]} and {skeleton.num_keypoints} of {skeleton.name}")
+        return None
+    if scores is not None and scores_shape not in (keypoints.shape[:3], shape[:-1]):
+        report.note(ONE_SCORE, name, f"{scores_shape} for {shape}")
+        return None
+    if 0 in keypoints.shape[1:]:
+        report.note(FRAMES, name)
+        return None
+    if not len(keypoints):
+        return np.zeros((1, *keypoints.shape[1:])), None
+    return keypoints, None if scores is None else scores.reshape(keypoints.shape[:3])
+
+
+def numbers(values):
+    """An array of numbers; None for what is none, text or lists of different lengths."""
+    try:
+        values = np.asarray(values)
+    except ValueError:
+        return None
+    return values if values.dtype.kind in "iufb" else None
+
+
+def _labels(num_classes):
+    allowed = "from 0 on" if num_classes is None else f"0 to {num_classes - 1}"
+    return Rule(f"Labels are whole numbers, {allowed}", "with another label", "correct it, or the number of classes")
+
+
+def _share_beyond(points, frame_size):
+    """The share of points [P, 2] that lie outside a frame of (height, width)."""
+    return float(((points < 0) | (points > np.asarray(frame_size)[::-1])).any(axis=-1).mean())

@@ -1,0 +1,73 @@
+"""What the served models of keypoints ask of their places and scores: the gate's impossible rules, in the graph.
+
+A request is refused where the predictors refuse it; what is only suspicious passes, since a graph has nobody to warn.
+"""
+
+import tensorflow as tf
+
+from kerapose.data.gate import sequences as gate
+from kerapose.export.archives import first_false, require
+
+
+def is_seen(keypoints, scores):
+    """Which keypoints [..., 2] were seen: finite, not (0, 0), of a finite score [...] above 0."""
+    placed = tf.logical_and(
+        tf.reduce_all(tf.math.is_finite(keypoints), axis=-1), tf.reduce_any(keypoints != 0.0, axis=-1)
+    )
+    return tf.logical_and(placed, tf.logical_and(tf.math.is_finite(scores), scores > 0.0))
+
+
+def check_places(inputs, kind, rank, remedy="give frame_size (height, width), the size that they refer to"):
+    """The inputs {"keypoints", "scores", "frame_size", ...}, once their units and origin can be right.
+
+    Args:
+        inputs: keypoints [B, ..., K, 2], scores [B, ..., K], frame_size [B, 2] and others.
+        kind: what one of the B is called in errors.
+        rank: of the keypoints.
+        remedy: what to do about keypoints beyond the frame.
+
+    Returns:
+        The inputs.
+    """
+    keypoints, scores = tf.ensure_shape(inputs["keypoints"], (None,) * rank), inputs["scores"]
+    size = tf.cast(inputs["frame_size"], tf.float32)
+    seen = is_seen(keypoints, scores)
+    inputs = _refuse_unscaled(inputs, keypoints, seen, kind)
+    rest = list(range(1, rank - 1))
+    highest = tf.reduce_max(tf.where(seen, scores, 0.0), axis=rest)  # [B]
+    sane = highest <= gate.IMPOSSIBLE_SCORE
+    inputs = require(
+        tf.reduce_all(sane),
+        f"scores must be 0 to 1, got {{}} in {kind} {{}}; divide them by 100 if they are percent.",
+        (tf.gather(highest, first_false(sane)), first_false(sane)),
+        inputs,
+    )
+    limit = tf.reshape(tf.reverse(size, [1]), (-1, *[1] * len(rest), 2))  # x first
+    outside = tf.reduce_any(tf.logical_or(keypoints < 0.0, keypoints > limit), axis=-1)
+    counts = [tf.math.count_nonzero(flags, rest) for flags in (tf.logical_and(seen, outside), seen)]  # [B] each
+    within = tf.cast(counts[0], tf.float32) <= gate.MOST_BEYOND * tf.cast(counts[1], tf.float32)
+    wrong = first_false(within)
+    return require(
+        tf.reduce_all(within),
+        f"keypoints must lie in the frame, got {{}} of {{}} beyond height and width {{}} for {kind} {{}}; {remedy}.",
+        (tf.gather(counts[0], wrong), tf.gather(counts[1], wrong), tf.gather(inputs["frame_size"], wrong), wrong),
+        inputs,
+    )
+
+
+def refuse_unscaled_frame(inputs):
+    """The inputs {"keypoints" [M, K, 2], ...} of one frame, once its people are not all at the origin."""
+    keypoints = tf.ensure_shape(inputs["keypoints"], (None,) * 3)[None]  # [1, M, K, 2]
+    return _refuse_unscaled(inputs, keypoints, is_seen(keypoints, tf.ones(tf.shape(keypoints)[:-1])), "frame")
+
+
+def _refuse_unscaled(inputs, keypoints, seen, kind):
+    axes = list(range(1, keypoints.shape.rank))
+    farthest = tf.reduce_max(tf.where(seen[..., None], tf.abs(keypoints), 0.0), axis=axes)  # [B], 0 where none is seen
+    in_pixels = tf.logical_or(farthest > gate.NEAR_ORIGIN_PX, tf.equal(farthest, 0.0))
+    return require(
+        tf.reduce_all(in_pixels),
+        f"keypoints must be in pixels, got none beyond {{}} in {kind} {{}}; multiply them by width and height.",
+        (tf.gather(farthest, first_false(in_pixels)), first_false(in_pixels)),
+        inputs,
+    )

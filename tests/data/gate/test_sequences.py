@@ -1,0 +1,391 @@
+"""The gate of clips and tracks: one bad sample is tried at all doors of its kind, which must all say the same."""
+
+import pickle
+import re
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kerapose import export, models, predictors
+from kerapose.data import clips, gate, tracks, videos
+from kerapose.data import frames as frame_data
+from kerapose.data.gate import sequences
+from kerapose.ops import clips as clip_ops
+from kerapose.skeletons import COCO, H36M
+
+SIZE = (96, 128)
+FRAMES = 12
+NAMES = ["one", "two"]
+
+
+def walk(seed=0, people=1):
+    """A person who drifts through the frame: [M, T, 17, 2], pixels."""
+    random = np.random.default_rng(seed)
+    body = random.uniform((20, 20), (80, 60), (people, 1, 17, 2))
+    return (body + np.linspace(0, 20, FRAMES)[:, None, None] + random.normal(0, 0.3, (people, FRAMES, 17, 2))).astype(
+        "float32"
+    )
+
+
+def network():
+    inputs = keras.Input((4, 16, 16, 17))
+    x = keras.layers.GlobalAveragePooling3D()(inputs)
+    return keras.Model(inputs, keras.layers.Dense(2)(x))
+
+
+@pytest.fixture(scope="module")
+def recognizer():
+    return models.ActionRecognizer(network(), COCO.flip_permutation, num_clips=1, flip_test=False)
+
+
+@pytest.fixture(scope="module")
+def served(recognizer, tmp_path_factory):
+    path = tmp_path_factory.mktemp("served") / "1"
+    export.saved_model(recognizer, path, NAMES, 17)
+    return tf.saved_model.load(str(path)).signatures["serving_default"]
+
+
+@pytest.fixture(scope="module")
+def film():
+    images = np.random.default_rng(0).integers(0, 255, (FRAMES, *SIZE, 3)).astype("uint8")
+    return frame_data.encode(images, 25)
+
+
+# ---------------------------------------- doors of clips; each takes keypoints, scores, frame size and label of a clip
+def by_arrays(keypoints, scores, size, label):
+    return next(iter(clips.from_arrays([keypoints], [label], COCO, scores and [scores], size, num_classes=2)))
+
+
+def by_check(keypoints, scores, size, label):
+    given = np.ones(keypoints.shape[:3]) if scores is None else scores
+    given = np.where(np.any(keypoints != 0, axis=-1), given, 0)
+    element = {"keypoints": keypoints, "scores": given, "frame_size": size, "label": label, "name": "0"}
+    types = {"keypoints": tf.float32, "scores": tf.float32, "frame_size": tf.float64, "label": tf.float64}
+    dataset = tf.data.Dataset.from_tensors({k: tf.cast(v, types[k]) if k in types else v for k, v in element.items()})
+    return clips.check(dataset, COCO, 2)
+
+
+def make_predictor():
+    net = network()
+    net.resized = lambda shape: keras.Sequential(
+        [keras.Input(shape), keras.layers.GlobalAveragePooling3D(), keras.layers.Dense(2)]
+    )
+    return predictors.SkeletonAction(net, COCO, NAMES, 1)
+
+
+class Doors:
+    """Every door that a clip comes in by, by name."""
+
+    def __init__(self, folder, served, film):
+        self.folder, self.served, self.film = folder, served, film
+        self.recognize = make_predictor()
+
+    def predictor(self, keypoints, scores, size, label):
+        return self.recognize.probabilities(keypoints, scores, size)
+
+    def pyskl(self, keypoints, scores, size, label):
+        path = self.folder / "set.pkl"
+        one = {"frame_dir": "0", "label": label, "img_shape": size, "keypoint": keypoints, "total_frames": FRAMES}
+        one |= {} if scores is None else {"keypoint_score": scores}
+        path.write_bytes(pickle.dumps({"split": {"train": ["0"]}, "annotations": [one]}))
+        dataset = clips.from_pyskl(path, "train", COCO, 2)
+        return clips.check(dataset, COCO, 2)
+
+    def videos(self, keypoints, scores, size, label):
+        return videos.from_arrays([self.film], [keypoints], [label], COCO, scores and [scores], [size], num_classes=2)
+
+    def saved_model(self, keypoints, scores, size, label):
+        scores = np.any(keypoints != 0, axis=-1) if scores is None else scores
+        values = {"keypoints": keypoints, "scores": scores}
+        inputs = {key: tf.constant(np.asarray(value, "float32"))[None] for key, value in values.items()}
+        return self.served(frame_size=tf.constant([size], tf.int32), **inputs)
+
+    def all(self):
+        named = {"from_arrays": by_arrays, "check": by_check, "predictor": self.predictor}
+        return named | {"from_pyskl": self.pyskl, "videos": self.videos, "SavedModel": self.saved_model}
+
+
+@pytest.fixture(scope="module")
+def doors(tmp_path_factory, served, film):
+    return Doors(tmp_path_factory.mktemp("doors"), served, film).all()
+
+
+def changed(**changes):
+    return {"keypoints": walk(), "scores": None, "size": SIZE, "label": 0} | changes
+
+
+REFUSED = {
+    "0..1": changed(keypoints=walk() / (128, 96)),
+    "-1..1": changed(keypoints=walk() / (64, 48) - 1),
+    "beyond": changed(keypoints=walk() + 500),
+    "counted from another corner": changed(keypoints=walk() - (128, 96)),
+    "percent": changed(scores=np.full((1, FRAMES, 17), 95.0).tolist()),
+    "logits": changed(scores=np.full((1, FRAMES, 17), 12.5).tolist()),
+    "nobody": changed(scores=np.zeros((1, FRAMES, 17)).tolist()),
+    "negative scores": changed(scores=np.full((1, FRAMES, 17), -1.0).tolist()),
+    "nobody, no scores": changed(keypoints=np.zeros((1, FRAMES, 17, 2), "float32")),
+    "no size": changed(size=(0, 128)),
+    "other keypoints": changed(keypoints=walk()[:, :, :15]),
+    "no frames": changed(keypoints=walk()[:, :0]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_impossible_is_refused_at_every_door(doors, case):
+    for name, door in doors.items():
+        if case == "no frames" and name in ("videos", "from_pyskl"):
+            continue  # whose own rules on the number of frames come first
+        if case.startswith(("nobody", "negative")) and name == "from_pyskl":
+            continue  # a clip with nobody stays in its file; `check` is asked below
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+            door(*REFUSED[case].values())
+
+
+ACCEPTED = {
+    "plain": changed(),
+    "one person near the corner among others": changed(keypoints=np.concatenate([walk(), walk() * 0.01])),
+    "peaks above 1": changed(scores=np.full((1, FRAMES, 17), 1.2).tolist()),
+    "half beyond": changed(keypoints=np.concatenate([walk(), walk(1) + 500 * (np.arange(17) > 9)[:, None]])),
+    "a size of NumPy": changed(size=np.array(SIZE)),
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_what_is_possible_is_accepted_at_every_door(doors, case):
+    for door in doors.values():
+        door(*ACCEPTED[case].values())
+
+
+@pytest.mark.parametrize(
+    ("lost", "score"), [(np.nan, 0.0), (np.inf, np.nan), (0.0, 0.7), (-1.0, 0.0), (7.0, -1.0), (1e30, np.nan)]
+)
+def test_what_is_missing_gives_the_same_clip_at_every_door(doors, served, lost, score):
+    keypoints, scores = walk(people=2), np.random.default_rng(3).uniform(0.2, 1, (2, FRAMES, 17)).astype("float32")
+    keypoints[0, 3:7, 5], scores[0, 3:7, 5] = lost, score
+    keypoints[1], scores[1] = lost, score
+    clean = sequences.without_missing(keypoints, scores)[:2]
+    assert not clean[0][1].any() and not clean[1][1].any() and not clean[0][0, 3:7, 5].any()
+    element = next(clips.from_arrays([keypoints], [0], COCO, [scores], SIZE).as_numpy_iterator())
+    np.testing.assert_array_equal(element["keypoints"], clean[0])
+    np.testing.assert_array_equal(element["scores"], clean[1])
+    in_graph = tf.function(clip_ops.without_missing)(keypoints, scores)
+    for found, expected in zip(in_graph, clean, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+    def answer(keypoints, scores):
+        size = tf.constant([SIZE], tf.int32)
+        return served(keypoints=keypoints[None], scores=scores[None], frame_size=size)["probabilities"].numpy()
+
+    np.testing.assert_array_equal(answer(keypoints, scores), answer(*clean))
+    raw = tf.data.Dataset.from_tensors(element | {"keypoints": keypoints, "scores": scores})
+    first, second = (
+        next(iter(clips.volumes(clips.evaluation(dataset, 1, 8, (20, 20)), (20, 20))))[0].numpy()
+        for dataset in (raw, tf.data.Dataset.from_tensors(element))
+    )
+    np.testing.assert_array_equal(first, second)
+    assert np.isfinite(first).all() and first[..., 0, 0, :].max() < 0.5
+
+
+@pytest.mark.parametrize("edges", [None, COCO.edges])
+@pytest.mark.parametrize("lost", [np.nan, np.inf, -np.inf])
+def test_a_volume_is_finite_whatever_is_missing(edges, lost):
+    keypoints, scores = np.full((1, 1, 4, 17, 2), 8.0, "float32"), np.ones((1, 1, 4, 17), "float32")
+    keypoints[..., 9, :], scores[..., 9] = lost, 0
+    layer = models.ActionRecognizer(network(), COCO.flip_permutation).volume
+    layer = type(layer)(16, 16, edges)
+    volume = np.asarray(layer({"keypoints": keypoints, "scores": scores}))
+    assert np.isfinite(volume).all() and volume.max() > 0.5
+    without = (
+        [i for i in range(17) if i != 9] if edges is None else [i for i, edge in enumerate(edges) if 9 not in edge]
+    )
+    assert (volume[..., without].max(axis=(0, 1, 2, 3)) > 0.5).all()
+    assert not volume[..., [i for i in range(volume.shape[-1]) if i not in without]].any()
+
+
+# ---------------------------------------- labels, numbers
+@pytest.mark.parametrize("label", [2, 2.0, np.int64(2), np.float32(2), np.array(2), np.array([2]), np.uint8(2)])
+def test_a_whole_number_is_a_class(label):
+    assert sequences.class_index(label, 3) == 2
+    (element,) = clips.from_arrays([walk()], [label], COCO, num_classes=3).as_numpy_iterator()
+    assert element["label"] == 2
+
+
+@pytest.mark.parametrize("label", [1.5, -1, 3, np.nan, np.inf, None, "2", True, np.bool_(True), [0, 1], np.eye(3)[2]])
+def test_what_is_no_class_is_refused(label):
+    assert sequences.class_index(label, 3) is None
+    with pytest.raises(clips.BadDataError, match="Labels are whole numbers, 0 to 2, got one"):
+        clips.from_arrays([walk()], [label], COCO, num_classes=3)
+
+
+@pytest.mark.parametrize("size", [(1080, 1920), (1080.0, np.float32(1920)), np.array([1080, 1920], "int16")])
+def test_whole_numbers_are_the_size_of_a_frame(size):
+    assert sequences.frame_size_of(size).tolist() == [1080, 1920]
+
+
+@pytest.mark.parametrize("size", [(1080.5, 1920), (0, 5), (np.nan, 5), None, 5, "ab", (True, 5), (1, 2, 3), ("1", "2")])
+def test_what_is_no_size_is_told(size):
+    assert sequences.frame_size_of(size) is None
+
+
+# ---------------------------------------- shares of a data set
+def many(count, bad, change):
+    keypoints = [change(walk(i)) if i < bad else walk(i) for i in range(count)]
+    return {"keypoints": keypoints, "labels": [0] * count, "skeleton": COCO, "frame_sizes": SIZE}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda k: k / 128, "Keypoints are in pixels, got 2 of 6 clips"),
+        (lambda k: k + 400, "Keypoints lie in the frame, got 2 of 6 clips"),
+        (lambda k: k - 44, "counted from the frame's upper left corner, got 2 of 6 clips"),
+        (lambda k: k[..., ::-1] * (0.8, 1.2), r"frame_size is \(height, width\), got 2 of 6 clips whose"),
+        (lambda k: k * 0, "A clip shows somebody, got 2 of 6 clips in which nobody is seen"),
+    ],
+)
+def test_a_few_odd_clips_are_counted_in_one_warning(caplog, change, message):
+    dataset = clips.from_arrays(**many(6, 2, change))
+    clips.check(dataset, COCO, 1)
+    assert len(caplog.records) == 2  # one of each door
+    for record in caplog.records:
+        assert re.search(message, record.getMessage())
+
+
+def test_names_that_come_twice_are_told_of(caplog):
+    clips.from_arrays(**many(3, 0, None), names=["a", "b", "a"])
+    assert "Names of clips differ, got 1 of 3 clips with the name of another (a)" in caplog.text
+
+
+def test_a_report_names_all_that_is_impossible():
+    given = many(4, 0, None) | {"labels": [0, 7, 0.5, 0]}
+    with pytest.raises(gate.BadDataError, match="got 2 of 4 clips with another label .1, 2: 7") as error:
+        clips.from_arrays(**given, num_classes=2)
+    assert error.value.names == ("1", "2")
+
+
+# ---------------------------------------- clips with nobody
+@pytest.fixture
+def with_empty(film):
+    keypoints = [walk(i) * (i not in (1, 3)) for i in range(5)]
+    return {"keypoints": keypoints, "labels": [0, 1, 0, 1, 1], "skeleton": COCO, "frame_sizes": SIZE}
+
+
+def test_a_clip_with_nobody_is_kept_in_tests_and_left_out_of_training(with_empty, film):
+    for dataset, pipeline, options in (
+        (clips.from_arrays(**with_empty), clips, {"num_frames": 4, "size": (16, 16)}),
+        (videos.from_arrays([film] * 5, **with_empty), videos, {"rgb_shape": (2, 16, 16, 3), "pose_shape": None}),
+    ):
+        assert pipeline.check(dataset, COCO, 2) == 5
+        tested = list(pipeline.evaluation(dataset, 2, **options))
+        assert np.concatenate([labels for _, labels in tested]).tolist() == [0, 1, 0, 1, 1]
+        assert all(np.isfinite(value).all() for inputs, _ in tested for value in inputs.values())
+        learnt = pipeline.trainable(dataset)
+        assert int(learnt.cardinality()) == 3 and pipeline.trainable(learnt) is learnt
+        seen = [labels for _, labels in pipeline.training(dataset, COCO, 3, **options).take(4)]
+        assert np.sort(np.concatenate(seen)).tolist() == [0] * 8 + [1] * 4
+
+
+def test_an_exact_resume_counts_only_what_is_learnt(with_empty):
+    dataset = clips.from_arrays(**with_empty)
+    whole = [labels.numpy() for _, labels in clips.training(dataset, COCO, 2, 4, seed=1).take(9)]
+    later = [labels.numpy() for _, labels in clips.training(dataset, COCO, 2, 4, seed=1, first_step=4).take(5)]
+    np.testing.assert_array_equal(whole[4:], later)
+
+
+def test_a_dataset_that_was_checked_is_not_read_again(with_empty):
+    read = []
+    elements = list(clips.from_arrays(**with_empty).as_numpy_iterator())
+    spec = clips.from_arrays(**with_empty).element_spec
+
+    def generate():
+        read.append(1)
+        yield from elements
+
+    dataset = tf.data.Dataset.from_generator(generate, output_signature=spec)
+    clips.check(dataset, COCO, 2)
+    assert int(clips.trainable(dataset).cardinality()) == 3 and len(read) == 1
+    assert int(clips.trainable(clips.trainable(dataset)).cardinality()) == 3 and len(read) == 1
+
+
+def test_a_dataset_with_nobody_at_all_is_refused():
+    given = many(2, 2, lambda keypoints: keypoints * 0)
+    with pytest.raises(clips.BadDataError, match="A clip shows somebody, got 2 of 2 clips"):
+        clips.from_arrays(**given)
+
+
+@pytest.mark.parametrize("shape", [(0, FRAMES, 17, 2), (1, FRAMES, 17, 2)])
+def test_no_people_are_one_of_missing_joints(shape):
+    dataset = clips.from_arrays([walk(), np.zeros(shape)], [0, 1], COCO, frame_sizes=SIZE)
+    element = list(dataset.as_numpy_iterator())[1]
+    assert element["keypoints"].shape == (1, FRAMES, 17, 2) and not element["scores"].any()
+
+
+def test_raw_elements_without_people_go_through_the_pipelines(recognizer):
+    element = next(clips.from_arrays([walk()], [0], COCO, frame_sizes=SIZE).as_numpy_iterator())
+    empty = element | {
+        "keypoints": np.zeros((0, FRAMES, 17, 2), "float32"),
+        "scores": np.zeros((0, FRAMES, 17), "float32"),
+    }
+    spec = clips.from_arrays([walk()], [0], COCO).element_spec
+    dataset = tf.data.Dataset.from_generator(lambda: iter([element, empty]), output_signature=spec)
+    ((batch, _),) = clips.evaluation(dataset, 2, 4, (16, 16))
+    assert batch["scores"].shape == (2, 1, 4, 17) and not batch["scores"][1].numpy().any()
+    inputs = {key: empty[key][None] for key in ("keypoints", "scores", "frame_size")}
+    assert np.isfinite(np.asarray(recognizer(inputs))).all()
+
+
+# ---------------------------------------- parity
+def test_the_published_arithmetic_is_still_there():
+    keypoints, scores = walk(people=2), np.ones((2, FRAMES, 17), "float32")
+    keypoints[0, :, 3], scores[0, :, 3] = 5.0, 0.0
+    plain, published = (
+        np.asarray(clip_ops.evaluation_clips(keypoints, scores, SIZE, 4, published=published)[0])
+        for published in (False, True)
+    )
+    assert np.abs(plain[0, 0, :, 4] - published[0, 0, :, 4]).max() > 0.5  # the box that the guess was in is larger
+    np.testing.assert_array_equal(clip_ops.full_scores(scores, published=True), np.ones((2, FRAMES, 17)))
+    np.testing.assert_array_equal(clip_ops.full_scores(scores), scores)
+
+
+# ---------------------------------------- doors of tracks
+@pytest.fixture(scope="module")
+def lifter():
+    return predictors.Lifter(models.TemporalLifter(filter_widths=(3,), channels=8), H36M)
+
+
+@pytest.fixture(scope="module")
+def served_lifter(lifter, tmp_path_factory):
+    path = tmp_path_factory.mktemp("lifter") / "1"
+    export.lifter_saved_model(lifter.lifter, path, H36M.keypoints)
+    return tf.saved_model.load(str(path)).signatures["serving_default"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"keypoints": walk()[0] / (128, 96)},
+        {"keypoints": walk()[0] / (64, 48) - 1},
+        {"keypoints": walk()[0] + 500},
+        {"scores": np.full((FRAMES, 17), 95.0)},
+        {"scores": np.zeros((FRAMES, 17))},
+        {"keypoints": walk()[0] * np.nan},
+        {"frame_size": (0, 128)},
+    ],
+)
+def test_impossible_tracks_are_refused_at_every_door(lifter, served_lifter, change):
+    given = {"keypoints": walk()[0], "frame_size": SIZE, "scores": np.ones((FRAMES, 17))} | change
+
+    def serve(keypoints, frame_size, scores):
+        inputs = {"keypoints": keypoints, "scores": scores}
+        inputs = {key: tf.constant(np.asarray(value, "float32"))[None] for key, value in inputs.items()}
+        return served_lifter(frame_size=tf.constant([frame_size], tf.int32), **inputs)
+
+    def read(keypoints, frame_size, scores):
+        return tracks.from_arrays([keypoints], [frame_size], scores=[scores])
+
+    for door in (lifter, serve, read):
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+            door(**given)
+        door(walk()[0], SIZE, np.ones((FRAMES, 17)))

@@ -1,11 +1,11 @@
 """What all 3D data sets of this folder share: the record of one sequence as one camera saw it, and cameras' files."""
 
-import json
 import pathlib
 
 import numpy as np
 import tensorflow_datasets as tfds
 
+from kerapose import files
 from kerapose.ops import cameras as camera_ops
 
 UNIT_TOLERANCE = 1e-3  # how far from 1 the norm of an orientation may be
@@ -171,11 +171,11 @@ def read_cameras(path):
         ValueError: when the file or a camera in it is not as described; the sentence names the camera.
     """
     path = pathlib.Path(path)
-    try:
-        cameras = json.loads(path.read_text())["cameras"]
-        cameras = [dict(camera) for camera in cameras]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} must be JSON with a list `cameras` of objects ({error!r}); correct it.") from None
+    what = "JSON with a list `cameras` of objects"
+    content = files.read_json(path, what)
+    cameras = content.get("cameras") if isinstance(content, dict) else None
+    if not isinstance(cameras, list) or not all(isinstance(camera, dict) for camera in cameras):
+        raise ValueError(f"{path} must be {what}, it is something else; correct it.")
     if not cameras:
         raise ValueError(f"{path} must have at least one camera, it has none; add one.")
     checked = [check_camera(f"{path}, camera {number}", camera) for number, camera in enumerate(cameras)]

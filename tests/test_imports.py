@@ -15,24 +15,28 @@ TREES = ("kerapose", "datasets", "train", "benchmarks")
 # A room may import itself and these; "data.pyskl" is one module of a room.
 MAY_IMPORT = {
     "kerapose": set(),  # kerapose/__init__.py
+    "files": set(),
     "skeletons": set(),
     "ops": set(),
     "layers": {"ops"},  # relaxed: HeatmapVolume is a layer round a function of ops
     "models": {"layers", "ops", "losses"},  # relaxed: LiftTrainer weighs several losses of two networks
     "losses": {"ops"},
-    "metrics": {"ops"},
-    "data": {"ops", "skeletons"},
+    "metrics": {"ops", "files", "data.coco"},  # relaxed: one reader of COCO's files
+    "data": {"ops", "skeletons", "files"},
     "visualize": {"skeletons"},
     "weights": {"models", "layers", "ops"},
-    "export": {"models", "layers", "ops", "data.images"},  # relaxed: an exported model decodes images as training does
-    "predictors": {"models", "data", "ops", "skeletons", "visualize"},
+    # relaxed: an exported model decodes images as training does, and goes by the same rules
+    "export": {"models", "layers", "ops", "data.images", "data.gate"},
+    "predictors": {"models", "data", "ops", "skeletons", "visualize", "files"},
     "tracking": {"metrics", "skeletons"},
     "predict": {"predictors", "tracking", "models", "data", "skeletons", "visualize", "weights"},
-    # relaxed: one reader of each kind of file, one way to find a prepared data set, and one projection
+    # relaxed: one reader of each kind of file, one gate, one way to find a prepared data set, and one projection
     "datasets": {
         "skeletons",
+        "files",
         "data.pyskl",
         "data.coco",
+        "data.gate",
         "data.images",
         "data.frames",
         "data.prepared",

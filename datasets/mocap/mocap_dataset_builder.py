@@ -1,14 +1,13 @@
 """Motion capture of one's own: joint positions, cameras to see them by and a description; README.md tells more."""
 
 import io
-import json
 import logging
 
 import numpy as np
 import tensorflow_datasets as tfds
 import track_records
 
-from kerapose import skeletons
+from kerapose import files, skeletons
 
 CAMERAS, META = "cameras.json", "meta.json"
 # How files of 17 joints in Human3.6M's order spell its names, beside the set's own spelling.
@@ -135,12 +134,10 @@ def read_meta(path):
         (may be empty), and "joints_left" and "joints_right" where the file has them.
 
     Raises:
+        FileNotFoundError: when there is no such file.
         ValueError: when the file is no JSON object, or lacks something.
     """
-    try:
-        meta = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} must be JSON ({error}); correct it.") from None
+    meta = files.read_json(path, "a JSON object")
     forms = {"fps": (int, float), "joints": list, "parents": list, "split": dict}
     for key, form in forms.items():
         if not isinstance(meta, dict) or not isinstance(meta.get(key), form) or not meta[key]:

@@ -40,7 +40,7 @@ class ImageFiles:
         split: the split's name, for errors.
         folder: where the files are, as an `epath.Path`.
         skip_corrupt: whether a file that cannot be decoded is left out; else `close` refuses it.
-        remedy: what else can be done about such files, for errors.
+        remedy: what else can be done about bad files, for errors.
 
     Attributes:
         corrupt: names of files that cannot be decoded, in the order in which they came.
@@ -51,10 +51,6 @@ class ImageFiles:
         self.split, self.folder, self.skip_corrupt, self.remedy = split, folder, skip_corrupt, remedy
         self.corrupt, self.num_good = [], 0
         self._looked_at = []  # name, annotated size, shown size, orientation, path
-        self._look = tf.function(
-            lambda encoded: (tf.shape(images.decode(encoded))[:2], images.orientation(encoded)),
-            [tf.TensorSpec((), tf.string)],
-        )
 
     def read(self, name, size=(0, 0)):
         """Reads one file.
@@ -71,7 +67,7 @@ class ImageFiles:
         if path.is_file():
             encoded = path.read_bytes()
             try:
-                found, orientation = (value.numpy().tolist() for value in self._look(encoded))
+                found, orientation = (value.numpy().tolist() for value in _look(encoded))
             except tf.errors.InvalidArgumentError:
                 found = (0, 0)
                 self.corrupt.append(name)
@@ -97,18 +93,25 @@ class ImageFiles:
             raise ValueError(f"{self.split}: a split must have at least one whole image, got none; leave it out.")
 
 
-def check_people(where, people, sizes=None):
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+def _look(encoded):
+    """(height, width) of an encoded image as it is shown, and the orientation of its Exif data."""
+    return tf.shape(images.decode(encoded))[:2], images.orientation(encoded)
+
+
+def check_people(where, people, sizes=None, remedy=""):
     """Refuses people who cannot be right, as every pipeline does.
 
     Args:
         where: they are from, for the error.
         people: what `coco.read_people` gives, or arrays like these.
         sizes: [N, 2] (height, width) of their pictures. None: not known.
+        remedy: what else can be done about them, for errors.
 
     Raises:
         BadDataError: naming and counting them.
     """
-    report = gate.Report("people", remedy="", source=where)
+    report = gate.Report("people", remedy, source=where)
     rules.note_people(report, people, sizes)
     report.close()
 

@@ -25,6 +25,7 @@ class CocoConfig(tfds.core.BuilderConfig):
         category: name of the category whose people are taken, or a list of such names; None takes all with the same
             keypoints.
         skip_corrupt: whether images that cannot be decoded are left out, in place of being refused.
+        skip: names of images that are left out.
         only_people: the splits whose images without anybody are left out.
     """
 
@@ -33,10 +34,11 @@ class CocoConfig(tfds.core.BuilderConfig):
     skeleton: skeletons.Skeleton = skeletons.COCO
     category: str | list[str] | None = None
     skip_corrupt: bool = False
+    skip: tuple[str, ...] = ()
     only_people: tuple[str, ...] = ()
 
 
-def own(name, annotations, images=None, category=None, flip_pairs=None, sigmas=None, skip_corrupt=False):
+def own(name, annotations, images=None, category=None, flip_pairs=None, sigmas=None, skip_corrupt=False, skip=()):
     """Makes the config of files of one's own.
 
     Args:
@@ -48,6 +50,7 @@ def own(name, annotations, images=None, category=None, flip_pairs=None, sigmas=N
         flip_pairs: pairs of names that change places in a mirror, left first; None finds them by the names.
         sigmas: one object keypoint similarity constant a keypoint; None for COCO's, where the keypoints are COCO's.
         skip_corrupt: whether images that cannot be decoded are left out, in place of being refused.
+        skip: names of images that are left out, with their people.
 
     Returns:
         A `CocoConfig`.
@@ -65,7 +68,7 @@ def own(name, annotations, images=None, category=None, flip_pairs=None, sigmas=N
     folders = dict.fromkeys(annotations, images) if images is None or isinstance(images, str) else dict(images)
     if set(folders) != set(annotations):
         raise ValueError(f"images must be one folder or one for each of {list(annotations)}, got {list(folders)}.")
-    found = {}
+    found, names = {}, set()
     for split, file in annotations.items():
         if not re.fullmatch(r"[\w-]+", split) or split.lower() == "all":
             raise ValueError(f"A split's name must be letters, digits, _ or - and not 'all', got {split!r}; rename it.")
@@ -76,7 +79,12 @@ def own(name, annotations, images=None, category=None, flip_pairs=None, sigmas=N
         if not folder.is_dir():
             raise FileNotFoundError(f"There is no folder {folder} with the images of the split {split}; give --images.")
         annotations, folders = annotations | {split: str(path)}, folders | {split: str(folder)}
-        found[split] = _skeleton(path, category, flip_pairs, sigmas)
+        listed, _, skeleton = coco.read_images(path, category=category)
+        found[split] = _known_better(skeleton, flip_pairs, sigmas)
+        names.update(listed["name"])
+    strangers = sorted(set(skip) - names)
+    if strangers:
+        raise ValueError(f"--skip must name images of the annotation files, {strangers[0]} is none; correct the name.")
     first, *others = found
     different = [split for split in others if found[split] != found[first]]
     if different:
@@ -92,12 +100,12 @@ def own(name, annotations, images=None, category=None, flip_pairs=None, sigmas=N
         skeleton=found[first],
         category=category,
         skip_corrupt=skip_corrupt,
+        skip=tuple(skip),
     )
 
 
-def _skeleton(path, category, flip_pairs, sigmas):
+def _known_better(skeleton, flip_pairs, sigmas):
     """The skeleton of an annotation file, with what the user knows better."""
-    _, skeleton = coco.read_people(path, category=category)
     if flip_pairs is None and sigmas is None:
         return skeleton
     edges = [(start + 1, end + 1) for start, end in skeleton.edges]
@@ -142,14 +150,16 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split, file, folder):
         config = self.builder_config
         listed, fields, _ = coco.read_images(file, config.skeleton, config.category, folder)
-        image_records.check_people(file, fields, fields["size"])
+        remedy = ", or leave their images out with --skip" if config.annotations else ""
+        used = ~np.isin(fields["name"], config.skip)
+        used_fields = {key: value[used] for key, value in fields.items()}
+        image_records.check_people(file, used_fields, used_fields["size"], remedy)
         columns = (listed[key].tolist() for key in ("image_id", "name", "size", "count"))
-        remedy = ", or leave them out with --skip_corrupt" if config.annotations else ""
         files = image_records.ImageFiles(split, folder, config.skip_corrupt, remedy)
         kept, stop = [], 0
         for image_id, name, size, count in zip(*columns, strict=True):
             start, stop = stop, stop + count  # people come image after image
-            if split in config.only_people and not count:
+            if (split in config.only_people and not count) or name in config.skip:
                 continue
             read = files.read(name, size)
             if read is None:
@@ -159,6 +169,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             yield image_id, {"image": read[0], "image_id": image_id, "name": name, "people": people}
         files.close()
         told = {"images": files.num_good, "corrupt_images_left_out": files.corrupt}
+        told["images_skipped"] = [name for name in listed["name"].tolist() if name in config.skip]
         self.info.metadata["counts"][split] = told | image_records.counts(
             {key: [one[key] for one in kept] for key in ("box", "is_crowd", "visibility")}
         )

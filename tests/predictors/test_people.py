@@ -130,7 +130,10 @@ def test_images_of_all_kinds(find, tmp_path):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((90, 120, 3), "float32"), r"must be uint8, 0 to 255, or uint16, got float32; round and convert"),
+        (
+            np.zeros((90, 120, 3), "float32"),
+            "must be uint8, 0 to 255, or uint16, got float32; multiply by 255 if it is",
+        ),
         (np.zeros((90, 120, 3), "int64"), "must be uint8, 0 to 255, or uint16, got int64"),
         (
             np.zeros((3, 90, 120), "uint8"),
@@ -253,10 +256,13 @@ def test_boxes_of_a_real_detector(shared_data):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"annotations": []}, "must be a JSON list of detections, .* not of its annotations"),
+        ({"annotations": []}, "must be a JSON list of detections, .*; give a detector's results in COCO's form"),
         ([{"image_id": 7, "bbox": [1, 2, 3, 4]}], "must be a JSON list of detections"),
-        (detections(bbox=[1, 2, 0, 4]), "both sizes above 0, got another for image 7 in .*boxes.json; drop it"),
-        (detections(bbox=[1, 2, 3]), "must be x, y, width, height"),
+        (
+            detections(bbox=[1, 2, 0, 4]),
+            "both sizes above 0, got .1.0, 2.0, 0.0, 4.0. for image 7 in .*; drop it",
+        ),
+        (detections(bbox=[1, 2, 3]), r"must have a bbox of 4 numbers, .* got \[1, 2, 3\] in 1 of 4"),
         (detections(bbox=[1, 2, float("nan"), 4]), "must be x, y, width, height"),
     ],
 )

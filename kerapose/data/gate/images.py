@@ -17,8 +17,6 @@ A rule that speaks of most people states its share in `impossible_above`; people
 by its border, or tiny, break none.
 """
 
-import dataclasses
-
 import numpy as np
 
 from kerapose.data.gate.report import BadDataError, Rule
@@ -32,8 +30,8 @@ BOX_MARGIN = 0.25  # of the side of a box: how far outside of it keypoints are i
 MOST = 0.5  # share of people above which it is no accident
 MANY = 0.05  # share of people from which on placeholders are told of
 # A box in corners that is read as x, y, width, height reaches beyond its picture if its middle is right of or below
-# that of the picture: far more than one in five do so, and in true files hardly any by a tenth of the picture.
-BEYOND, BEYOND_SHARE = 0.1, 0.2
+# that of the picture: half of them or more do so, and in true files hardly any by a tenth of the picture.
+BEYOND, BEYOND_SHARE = 0.1, 0.3
 WHOLE_SHARE = 0.95  # of the boxes that must be whole and inside their pictures if they are corners
 FILLED = 0.5  # of width and of height: keypoints that fill so much of a box as corners speak for it ...
 SMALLER = 0.6  # ... if it has at most this share of the area of the box as x, y, width, height
@@ -313,8 +311,10 @@ def note_bboxes(report, names, bbox, sizes, keypoints=None, visibility=None):
     if keypoints is not None:
         told |= whole & _fills(keypoints, visibility, low, high)
     if whole.sum() >= WHOLE_SHARE * sound.sum() and not unit.any():
-        rule = CORNERS if sound.sum() >= LEAST_BOXES else dataclasses.replace(CORNERS, impossible_above=1.0)
-        report.note_all(rule, names, told, lambda i: _written(bbox[i]), sound)
+        if told.sum() >= LEAST_BOXES:
+            report.note_all(CORNERS, names, told, lambda i: _written(bbox[i]), sound)
+        elif told.any() and told.sum() == sound.sum():
+            report.note_all(PERHAPS_CORNERS, names, told, lambda i: _written(bbox[i]), sound)
         smaller = whole & (np.prod(high - low, axis=1) <= SMALLER * np.prod(high, axis=1))
         if not known.any() and sound.sum() >= ENOUGH_BOXES and smaller.sum() > MOST * sound.sum():
             report.note_all(PERHAPS_CORNERS, names, smaller, lambda i: _written(bbox[i]), sound)

@@ -318,7 +318,7 @@ def test_boxes_of_a_detector_are_tested_too(finished, data_dir, tmp_path, run_he
 
 
 def test_boxes_of_a_detector_in_other_units_are_refused():
-    sizes = {i: (90, 120) for i in range(4)}
+    sizes = dict.fromkeys(range(4), (90, 120))
     boxes = np.float32([[60, 30, 110, 80], [70, 40, 115, 85]])  # as corners
     as_read = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)  # x + width, y + height
     with pytest.raises(ValueError, match="found.json: A bbox of COCO is x, y, width, height, got 8 of 8 boxes"):

@@ -33,7 +33,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]  # the builders are packages of thi
 OWN_FILE_FLAGS = {
     "pyskl_clips": ("file", "num_classes", "class_names", "skeleton"),
     "rgb_pose_clips": ("file", "num_classes", "class_names", "skeleton"),
-    "coco_keypoints": ("annotations", "images", "category", "flip_pairs", "sigmas", "skip_corrupt"),
+    "coco_keypoints": ("annotations", "images", "category", "flip_pairs", "sigmas", "skip_corrupt", "skip"),
 }
 COUNTED = ("crowds", "people_without_keypoints", "boxes_without_area")
 
@@ -168,6 +168,8 @@ def told(counts):
     phrases += [f"{counts[key]} {key.replace('_', ' ')}" for key in COUNTED if counts.get(key)]
     corrupt = counts.get("corrupt_images_left_out")
     phrases += [f"{len(corrupt)} corrupt images left out ({', '.join(corrupt)})"] if corrupt else []
+    skipped = counts.get("images_skipped")
+    phrases += [f"{len(skipped)} images left out as asked ({', '.join(skipped)})"] if skipped else []
     return " images" + ", ".join(phrases)
 
 
@@ -185,13 +187,13 @@ def main(argv):
         sys.exit(str(error))
 
 
-def parse(annotations=None, images=None, flip_pairs=None, sigmas=None, **others):
+def parse(annotations=None, images=None, flip_pairs=None, sigmas=None, category=None, **others):
     """Turns the flags that hold several values into those values; None stays None.
 
     Example:
         >>> parse(annotations="train:a.json,test:b.json", flip_pairs="leftear:rightear")
         {'annotations': {'train': 'a.json', 'test': 'b.json'}, 'images': None,
-         'flip_pairs': [('leftear', 'rightear')], 'sigmas': None}
+         'flip_pairs': [('leftear', 'rightear')], 'sigmas': None, 'category': None}
     """
 
     def pairs(flag, text):
@@ -214,7 +216,10 @@ def parse(annotations=None, images=None, flip_pairs=None, sigmas=None, **others)
             sigmas = [float(sigma) for sigma in sigmas.split(",")]
         except ValueError:
             raise ValueError(f"--sigmas must be numbers separated by commas, got {sigmas!r}.") from None
-    return {"annotations": annotations, "images": images, "flip_pairs": flip_pairs, "sigmas": sigmas} | others
+    if category is not None and "," in category:
+        category = [name.strip() for name in category.split(",") if name.strip()]
+    parsed = {"annotations": annotations, "images": images, "flip_pairs": flip_pairs, "sigmas": sigmas}
+    return parsed | {"category": category} | others
 
 
 def define_flags():
@@ -230,9 +235,10 @@ def define_flags():
     coco = "coco_keypoints/custom: "
     flags.DEFINE_string("annotations", None, coco + "your COCO keypoint files, as SPLIT:FILE,SPLIT:FILE.")
     flags.DEFINE_string("images", None, coco + "folder of the images, or SPLIT:DIR,...; each file's own by default.")
-    flags.DEFINE_string("category", None, coco + "whose keypoints, where several categories have some.")
+    flags.DEFINE_string("category", None, coco + "NAME,... to take, where categories have different keypoints.")
     flags.DEFINE_string("flip_pairs", None, coco + "LEFT:RIGHT,... or nothing; by default found by the names.")
     flags.DEFINE_string("sigmas", None, coco + "one OKS constant a keypoint, with commas between them.")
+    flags.DEFINE_multi_string("skip", None, coco + "name of an image to leave out; may be given several times.")
     flags.DEFINE_bool("skip_corrupt", None, coco + "leave out images that cannot be decoded, in place of stopping.")
 
 

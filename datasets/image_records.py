@@ -4,9 +4,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from kerapose.data import images
+from kerapose.data import coco, gate, images
+from kerapose.data.gate import images as rules
 
-NAMES_SHOWN = 5  # in an error
+some = gate.some  # builders name files as the gate does
 
 
 def features(skeleton):
@@ -39,73 +40,80 @@ class ImageFiles:
         split: the split's name, for errors.
         folder: where the files are, as an `epath.Path`.
         skip_corrupt: whether a file that cannot be decoded is left out; else `close` refuses it.
-        remedy: what else can be done about such files, for errors.
+        remedy: what else can be done about bad files, for errors.
 
     Attributes:
-        missing, corrupt, resized: names of such files, in the order in which they came.
+        corrupt: names of files that cannot be decoded, in the order in which they came.
+        num_good: how many were read.
     """
 
     def __init__(self, split, folder, skip_corrupt=False, remedy=""):
         self.split, self.folder, self.skip_corrupt, self.remedy = split, folder, skip_corrupt, remedy
-        self.missing, self.corrupt, self.resized, self.num_good = [], [], [], 0
-        self._size = tf.function(lambda encoded: tf.shape(images.decode(encoded)), [tf.TensorSpec((), tf.string)])
+        self.corrupt, self.num_good = [], 0
+        self._looked_at = []  # name, annotated size, shown size, orientation, path
 
-    def read(self, name, size=None):
+    def read(self, name, size=(0, 0)):
         """Reads one file.
 
         Args:
             name: of the file in the folder.
-            size: (height, width) that the image must have when it is upright; None takes any.
+            size: annotated (height, width), 0 where not known.
 
         Returns:
             The file's bytes and its (height, width), or None when it is no good.
         """
-        try:
-            encoded = (self.folder / name).read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            self.missing.append(name)
-            return None
-        try:
-            found = tuple(self._size(encoded).numpy()[:2].tolist())
-        except tf.errors.InvalidArgumentError:
-            self.corrupt.append(name)
-            return None
-        if size is not None and found != tuple(size):
-            self.resized.append(f"{name} is {found[0]} x {found[1]}, not {size[0]} x {size[1]}")
+        path = coco.image_path(self.folder, name)
+        found, orientation, encoded = (-1, -1), 1, None
+        if path.is_file():
+            encoded = path.read_bytes()
+            try:
+                found, orientation = (value.numpy().tolist() for value in _look(encoded))
+            except tf.errors.InvalidArgumentError:
+                found = (0, 0)
+                self.corrupt.append(name)
+        if found[0] != 0 or not self.skip_corrupt:
+            self._looked_at.append((name, tuple(size), tuple(found), orientation, path))
+        if found[0] <= 0:
             return None
         self.num_good += 1
-        return encoded, found
+        return encoded, tuple(found)
 
     def close(self):
         """Refuses the split, naming and counting its bad files, unless they are to be left out.
 
         Raises:
-            FileNotFoundError: when files are missing.
-            ValueError: when files cannot be decoded, when none is left, or when some are not of the annotated size.
+            BadDataError: when files are not there, cannot be decoded or are not of the annotated size.
+            ValueError: when none is left.
         """
-        if self.missing:
-            raise FileNotFoundError(
-                f"{self.split}: {len(self.missing)} images are not in {self.folder} ({some(self.missing)}); put them "
-                "there or name the folder where they are."
-            )
-        if self.resized:
-            raise ValueError(
-                f"{self.split}: turned as its Exif data say, an image must have the height and width of its "
-                f"annotation, {len(self.resized)} do not ({some(self.resized)}); take the images that were annotated."
-            )
-        if self.corrupt and not self.skip_corrupt:
-            raise ValueError(
-                f"{self.split}: {len(self.corrupt)} images in {self.folder} are not whole JPEG or PNG files "
-                f"({some(self.corrupt)}); get them anew{self.remedy}."
-            )
+        report = gate.Report("images", self.remedy, source=self.split)
+        if self._looked_at:
+            rules.note_images(report, *zip(*self._looked_at, strict=True))
+        report.close()
         if not self.num_good:
             raise ValueError(f"{self.split}: a split must have at least one whole image, got none; leave it out.")
 
 
-def some(names):
-    """The first of some names, and how many more there are: for an error."""
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(str(name) for name in names[:NAMES_SHOWN]) + more
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
+def _look(encoded):
+    """(height, width) of an encoded image as it is shown, and the orientation of its Exif data."""
+    return tf.shape(images.decode(encoded))[:2], images.orientation(encoded)
+
+
+def check_people(where, people, sizes=None, remedy=""):
+    """Refuses people who cannot be right, as every pipeline does.
+
+    Args:
+        where: they are from, for the error.
+        people: what `coco.read_people` gives, or arrays like these.
+        sizes: [N, 2] (height, width) of their pictures. None: not known.
+        remedy: what else can be done about them, for errors.
+
+    Raises:
+        BadDataError: naming and counting them.
+    """
+    report = gate.Report("people", remedy, source=where)
+    rules.note_people(report, people, sizes)
+    report.close()
 
 
 def counts(people):

@@ -227,11 +227,11 @@ def read_cameras(path):
         ValueError: when the file or a camera in it is not as described; the sentence names the camera.
     """
     path = pathlib.Path(path)
-    content = files.read_json(path, "a file of cameras")
-    try:
-        cameras = [dict(camera) for camera in content["cameras"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} must be JSON with a list `cameras` of objects ({error!r}); correct it.") from None
+    what = "JSON with a list `cameras` of objects"
+    content = files.read_json(path, what)
+    cameras = content.get("cameras") if isinstance(content, dict) else None
+    if not isinstance(cameras, list) or not all(isinstance(camera, dict) for camera in cameras):
+        raise ValueError(f"{path} must be {what}, it is something else; correct it.")
     if not cameras:
         raise ValueError(f"{path} must have at least one camera, it has none; add one.")
     checked = [check_camera(f"{path}, camera {number}", camera) for number, camera in enumerate(cameras)]

@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import numbers
 import pathlib
 
 # What a file may begin with, to say how its text is encoded; the longer ones first, since one begins with another.
@@ -60,3 +61,20 @@ def read_json(path, what="a JSON file"):
             f"{path} must be {what}, it is no JSON from line {error.lineno}, column {error.colno} on: {rest}; correct "
             "it, or give another file."
         ) from error
+
+
+def whole_number(value):
+    """A whole number that others may have written as 7, 7.0 or "7", as an int.
+
+    Raises:
+        ValueError: if it is none; True and False are none.
+
+    Example:
+        >>> whole_number("000785")
+        785
+    """
+    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
+        return int(value)
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value // 1:
+        return int(value)
+    raise ValueError(f"A whole number is needed, got {value!r}; round or number it.")

@@ -22,25 +22,25 @@ MAY_IMPORT = {
     "layers": {"ops"},  # relaxed: HeatmapVolume is a layer round a function of ops
     "models": {"layers", "ops", "losses"},  # relaxed: LiftTrainer weighs several losses of two networks
     "losses": {"ops"},
-    "metrics": {"ops"},
-    "data": {"ops", "sides", "skeletons"},
+    "metrics": {"ops", "files", "data.coco"},  # relaxed: one reader of COCO's files
+    "data": {"ops", "sides", "skeletons", "files"},
     "visualize": {"skeletons"},
     "weights": {"models", "layers", "ops"},
     # relaxed: an exported model decodes images as training does, and refuses what the predictors refuse
     "export": {"models", "layers", "ops", "data.images", "data.gate"},
-    "predictors": {"models", "data", "ops", "sides", "skeletons", "visualize"},
+    "predictors": {"models", "data", "ops", "sides", "skeletons", "visualize", "files"},
     "tracking": {"metrics", "skeletons"},
     "predict": {"predictors", "tracking", "models", "data", "skeletons", "visualize", "weights"},
     # relaxed: one reader of each kind of file, one gate, one way to find a prepared data set, and one projection
     "datasets": {
         "skeletons",
+        "files",
         "data.pyskl",
         "data.coco",
+        "data.gate",
         "data.images",
         "data.frames",
         "data.prepared",
-        "data.gate",
-        "files",
         "ops.cameras",
     },
 }

@@ -7,6 +7,7 @@ two cores, 50 % PCKh and a mean error of 15 pixels on people never seen. README.
 """
 
 import inspect
+import io
 import json
 import pathlib
 
@@ -17,7 +18,8 @@ import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
 from kerapose import export, losses, metrics, models, predictors, skeletons, weights
-from kerapose.data import crops, prepared
+from kerapose.data import coco, crops, gate, prepared
+from kerapose.data.gate.images import note_bboxes
 from kerapose.ops import boxes, heatmaps
 from train import common, pictures
 
@@ -238,7 +240,12 @@ def load_detections(config, people, skeleton):
         split=config["test_split"], shuffle_files=False, decoders={"image": tfds.decode.SkipDecoding()}
     )
     skipped = [name.encode() for name in config["skip"]]
-    ids = [int(record["image_id"]) for record in _ids(records) if record["name"] not in skipped]
+    sizes = {
+        int(record["image_id"]): coco.header_size(io.BytesIO(record["image"]))
+        for record in records.as_numpy_iterator()
+        if record["name"] not in skipped
+    }
+    ids = list(sizes)
     strangers = set(found) - set(ids)
     if len(strangers) == len(found):
         raise ValueError(
@@ -247,6 +254,7 @@ def load_detections(config, people, skeleton):
         )
     if strangers:
         logging.warning("%s has boxes in %d images that are not tested.", config["detections"], len(strangers))
+    check_units(config["detections"], found, sizes)
     signature = people.element_spec | {"score": tf.TensorSpec((), tf.float32)}
     unknown = {key: np.zeros(spec.shape, spec.dtype.as_numpy_dtype) for key, spec in people.element_spec.items()}
 
@@ -261,8 +269,20 @@ def load_detections(config, people, skeleton):
     return tf.data.Dataset.from_generator(elements, output_signature=signature), ids
 
 
-def _ids(records):
-    return records.map(lambda record: {key: record[key] for key in ("image_id", "name")}).as_numpy_iterator()
+def check_units(path, found, sizes):
+    """Refuses detected boxes in 0..1, or that are corners.
+
+    Args:
+        path: of their file, for the error.
+        found: what `predictors.read_boxes` gives.
+        sizes: dict of image id to (height, width).
+    """
+    owners = [image_id for image_id, (boxes_there, _) in found.items() for _ in boxes_there if image_id in sizes]
+    corners = np.concatenate([boxes_there for image_id, (boxes_there, _) in found.items() if image_id in sizes])
+    bbox = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    report = gate.Report("boxes", remedy="", source=path)
+    note_bboxes(report, owners, bbox, np.array([sizes[image_id] for image_id in owners]))
+    report.close()
 
 
 def cutting(config):

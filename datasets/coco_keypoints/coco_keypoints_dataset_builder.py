@@ -1,7 +1,6 @@
 """Images and people of COCO keypoint files: COCO itself, or files of one's own; README.md tells more."""
 
 import dataclasses
-import json
 import re
 
 import image_records
@@ -23,30 +22,35 @@ class CocoConfig(tfds.core.BuilderConfig):
         annotations: split to annotation file; empty for COCO, whose files are downloaded.
         images: split to the folder of its images.
         skeleton: the `Skeleton` of all splits.
-        category: name of the category whose people are taken; None takes the only one with keypoints.
+        category: name of the category whose people are taken, or a list of such names; None takes all with the same
+            keypoints.
         skip_corrupt: whether images that cannot be decoded are left out, in place of being refused.
+        skip: names of images that are left out.
         only_people: the splits whose images without anybody are left out.
     """
 
     annotations: dict[str, str] = dataclasses.field(default_factory=dict)
     images: dict[str, str] = dataclasses.field(default_factory=dict)
     skeleton: skeletons.Skeleton = skeletons.COCO
-    category: str | None = None
+    category: str | list[str] | None = None
     skip_corrupt: bool = False
+    skip: tuple[str, ...] = ()
     only_people: tuple[str, ...] = ()
 
 
-def own(name, annotations, images=None, category=None, flip_pairs=None, sigmas=None, skip_corrupt=False):
+def own(name, annotations, images=None, category=None, flip_pairs=None, sigmas=None, skip_corrupt=False, skip=()):
     """Makes the config of files of one's own.
 
     Args:
         name: what the data set is called after the slash: "custom", or a name that tells several apart.
         annotations: dict of split to annotation file.
         images: folder of the images, or a dict of split to folder; None for the annotation file's own.
-        category: name of the category whose people are taken; may be left out when only one has keypoints.
+        category: name of the category whose people are taken, or a list of names of several with the same keypoints;
+            may be left out when all have the same.
         flip_pairs: pairs of names that change places in a mirror, left first; None finds them by the names.
         sigmas: one object keypoint similarity constant a keypoint; None for COCO's, where the keypoints are COCO's.
         skip_corrupt: whether images that cannot be decoded are left out, in place of being refused.
+        skip: names of images that are left out, with their people.
 
     Returns:
         A `CocoConfig`.
@@ -64,7 +68,7 @@ def own(name, annotations, images=None, category=None, flip_pairs=None, sigmas=N
     folders = dict.fromkeys(annotations, images) if images is None or isinstance(images, str) else dict(images)
     if set(folders) != set(annotations):
         raise ValueError(f"images must be one folder or one for each of {list(annotations)}, got {list(folders)}.")
-    found = {}
+    found, names = {}, set()
     for split, file in annotations.items():
         if not re.fullmatch(r"[\w-]+", split) or split.lower() == "all":
             raise ValueError(f"A split's name must be letters, digits, _ or - and not 'all', got {split!r}; rename it.")
@@ -75,7 +79,12 @@ def own(name, annotations, images=None, category=None, flip_pairs=None, sigmas=N
         if not folder.is_dir():
             raise FileNotFoundError(f"There is no folder {folder} with the images of the split {split}; give --images.")
         annotations, folders = annotations | {split: str(path)}, folders | {split: str(folder)}
-        found[split] = _skeleton(path, category, flip_pairs, sigmas)
+        listed, _, skeleton = coco.read_images(path, category=category)
+        found[split] = _known_better(skeleton, flip_pairs, sigmas)
+        names.update(listed["name"])
+    strangers = sorted(set(skip) - names)
+    if strangers:
+        raise ValueError(f"--skip must name images of the annotation files, {strangers[0]} is none; correct the name.")
     first, *others = found
     different = [split for split in others if found[split] != found[first]]
     if different:
@@ -91,12 +100,12 @@ def own(name, annotations, images=None, category=None, flip_pairs=None, sigmas=N
         skeleton=found[first],
         category=category,
         skip_corrupt=skip_corrupt,
+        skip=tuple(skip),
     )
 
 
-def _skeleton(path, category, flip_pairs, sigmas):
+def _known_better(skeleton, flip_pairs, sigmas):
     """The skeleton of an annotation file, with what the user knows better."""
-    _, skeleton = coco.read_people(path, category=category)
     if flip_pairs is None and sigmas is None:
         return skeleton
     edges = [(start + 1, end + 1) for start, end in skeleton.edges]
@@ -140,92 +149,40 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, split, file, folder):
         config = self.builder_config
-        fields, _ = coco.read_people(file, config.skeleton, config.category)
-        check(file, fields)
-        places = {}
-        for place, image_id in enumerate(fields["image_id"].tolist()):
-            places.setdefault(image_id, []).append(place)
-        listed = json.loads(epath.Path(file).read_text())["images"]
-        remedy = ", or leave them out with --skip_corrupt" if config.annotations else ""
+        listed, fields, _ = coco.read_images(file, config.skeleton, config.category, folder)
+        remedy = ", or leave their images out with --skip" if config.annotations else ""
+        used = ~np.isin(fields["name"], config.skip)
+        used_fields = {key: value[used] for key, value in fields.items()}
+        image_records.check_people(file, used_fields, used_fields["size"], remedy)
+        columns = (listed[key].tolist() for key in ("image_id", "name", "size", "count"))
         files = image_records.ImageFiles(split, folder, config.skip_corrupt, remedy)
-        kept = []
-        for image in listed:
-            here = places.get(int(image["id"]), [])
-            if split in config.only_people and not here:
+        kept, stop = [], 0
+        for image_id, name, size, count in zip(*columns, strict=True):
+            start, stop = stop, stop + count  # people come image after image
+            if (split in config.only_people and not count) or name in config.skip:
                 continue
-            read = files.read(image["file_name"], size_of(image))
+            read = files.read(name, size)
             if read is None:
                 continue
-            encoded, size = read
-            people = [person(fields, place, size) for place in here]
+            people = [person(fields, place) for place in range(start, stop)]
             kept += people
-            record = {"image": encoded, "image_id": image["id"], "name": image["file_name"], "people": people}
-            yield int(image["id"]), record
+            yield image_id, {"image": read[0], "image_id": image_id, "name": name, "people": people}
         files.close()
         told = {"images": files.num_good, "corrupt_images_left_out": files.corrupt}
+        told["images_skipped"] = [name for name in listed["name"].tolist() if name in config.skip]
         self.info.metadata["counts"][split] = told | image_records.counts(
             {key: [one[key] for one in kept] for key in ("box", "is_crowd", "visibility")}
         )
 
 
-def size_of(image):
-    """The (height, width) an annotation file gives an image, None where it gives none."""
-    return (image["height"], image["width"]) if image.get("height") and image.get("width") else None
-
-
-def person(fields, place, size):
-    """One person of a record; what is not labelled lies at (0, 0), and the box is cut off as COCO's users do."""
-    labelled = fields["visibility"][place] > 0
+def person(fields, place):
+    """One person of a record."""
     return {
-        "keypoints": np.where(labelled[:, None], fields["keypoints"][place], 0).astype(np.float32),
+        "keypoints": fields["keypoints"][place].astype(np.float32),
         "visibility": fields["visibility"][place].astype(np.int32),
-        "box": clip_box(fields["box"][place], size),
+        "box": fields["box"][place].astype(np.float32),
         "area": float(fields["area"][place]),
         "head_size": 0.0,
         "is_crowd": bool(fields["is_crowd"][place]),
         "id": int(fields["person_id"][place]),
     }
-
-
-def clip_box(box, size):
-    """Cuts a box off at the border of its image, from the middle of its first pixel to that of its last.
-
-    COCO's box reaches from edge to edge of the pixels it covers, x to x + w; the published top-down networks take it
-    from x to x + w - 1, within 0 to W - 1. A box outside the image is left without area.
-
-    Args:
-        box: float array [4], left, top, right, bottom, from edge to edge.
-        size: (height, width) of the image.
-
-    Returns:
-        float32 array [4].
-    """
-    last = np.array([size[1], size[0]], float) - 1
-    start = np.maximum(box[:2], 0)
-    end = np.minimum(start + np.maximum(box[2:] - box[:2] - 1, 0), last)
-    start = np.minimum(start, last)
-    return np.concatenate([start, np.maximum(start, end)]).astype(np.float32)
-
-
-def check(file, fields):
-    """Refuses annotations whose numbers are none.
-
-    Args:
-        file: the annotation file, for the error.
-        fields: what `coco.read_people` gives.
-
-    Raises:
-        ValueError: naming and counting the annotations.
-    """
-    labelled = fields["visibility"] > 0  # [N, K]
-    finite = np.isfinite(fields["keypoints"]).all(axis=-1) | ~labelled
-    rules = {
-        "visibility must be 0, 1 or 2": np.isin(fields["visibility"], (0, 1, 2)).all(axis=1),
-        "a labelled keypoint must be finite": finite.all(axis=1),
-        "bbox must be finite": np.isfinite(fields["box"]).all(axis=1),
-        "area must be finite and not negative": np.isfinite(fields["area"]) & ~(fields["area"] < 0),
-    }
-    for rule, holds in rules.items():
-        if not holds.all():
-            bad = fields["person_id"][~holds].tolist()
-            raise ValueError(f"{file}: {rule}, {len(bad)} annotations break it (id {image_records.some(bad)}).")

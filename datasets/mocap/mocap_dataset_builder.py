@@ -136,6 +136,7 @@ def read_meta(path):
         (may be empty), and "joints_left" and "joints_right" where the file has them.
 
     Raises:
+        FileNotFoundError: when there is no such file.
         ValueError: when the file is no JSON object, or lacks something.
     """
     meta = files.read_json(path, "a description of takes")

@@ -1,12 +1,12 @@
 """MPII Human Pose, from the annotation files that top-down networks are published with; README.md tells more."""
 
-import json
 import pathlib
 
 import image_records
 import numpy as np
 import tensorflow_datasets as tfds
 
+from kerapose import files
 from kerapose.skeletons import MPII
 
 from . import mat5
@@ -58,19 +58,20 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         places = {}
         for place, name in enumerate(people["image"]):
             places.setdefault(name, []).append(place)
-        files = image_records.ImageFiles(split, folder)
+        image_files, sizes = image_records.ImageFiles(split, folder), np.zeros((len(people["image"]), 2), int)
         for number, (name, here) in enumerate(places.items()):
-            read_file = files.read(name)
+            read_file = image_files.read(name)
             if read_file is None:
                 continue
+            sizes[here] = read_file[1]
             stem = pathlib.PurePath(name).stem
             image_id = int(stem) if stem.isdigit() else number
             record = {"image": read_file[0], "image_id": image_id, "name": name}
             yield name, record | {"people": [person(people, place) for place in here]}
-        files.close()
-        self.info.metadata["counts"][split] = {"images": files.num_good} | image_records.counts(
-            people | {"is_crowd": [False] * len(people["box"])}
-        )
+        image_files.close()
+        people |= {"is_crowd": np.zeros(len(sizes), bool), "name": people["image"]}
+        image_records.check_people(split, people, sizes)
+        self.info.metadata["counts"][split] = {"images": image_files.num_good} | image_records.counts(people)
 
 
 def find(folder, name):
@@ -100,11 +101,11 @@ def read(path):
     Raises:
         ValueError: when the file is damaged or not as described, naming people by their number from 0.
     """
-    try:
-        content = json.loads(path.read_text())
-        images = [str(person["image"]) for person in content]
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} must be a JSON list of people with an image each: {error!r}; get it anew.") from None
+    what = "a JSON list of people with an image each"
+    content = files.read_json(path, what)
+    if not isinstance(content, list) or not all(isinstance(one, dict) and one.get("image") for one in content):
+        raise ValueError(f"{path} must be {what}, it is something else; get it anew.")
+    images = [str(person["image"]) for person in content]
     if not images:
         raise ValueError(f"{path} must have at least one person, it has none; get it anew.")
     count = MPII.num_keypoints

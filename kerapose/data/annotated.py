@@ -4,27 +4,24 @@ What is here goes for elements of either: one a person there, one an image with 
 """
 
 import pathlib
+import weakref
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from absl import logging
 
-from kerapose.data import coco, prepared
+from kerapose.data import coco, gate, prepared
 from kerapose.data import images as image_files
+from kerapose.data.gate import images as rules
 from kerapose.ops import images as image_ops
 
 IMAGE_FIELDS = ("image", "path", "pixels")  # one of them
-VISIBILITIES = (0, 1, 2)  # not labelled, occluded, visible
 PIXEL_SHAPE = (-1, -1, 3)  # any height and width
 SHUFFLE_BUFFER = 4096  # people; 0.3 GB of COCO's images
 
 
-class BadDataError(ValueError):
-    """Images or annotations that a network could not be trained on; `names` are the images', for `skip`."""
-
-    def __init__(self, message, names):
-        super().__init__(message)
-        self.names = tuple(names)
+_sound_datasets = weakref.WeakSet()  # whose annotations the gate has seen
 
 
 # ---------------------------------------- sources
@@ -35,8 +32,15 @@ def read_records(name, split, data_dir=None):
     if "people" not in builder.info.features or "skeleton" not in metadata:
         raise ValueError(f"{name} must hold images with people and say their skeleton, it does not; use another.")
     decoders = {"image": tfds.decode.SkipDecoding()}
-    records = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders)
+    records = builder.as_dataset(split=split, shuffle_files=False, decoders=decoders).map(_in_convention)
     return records, prepared.skeleton_of(metadata["skeleton"])
+
+
+def _in_convention(record):
+    """A record whose keypoints are at (0, 0) where they are not labelled, and whose size is 0 if it is not said."""
+    people = dict(record["people"])
+    people["keypoints"] = tf.where(people["visibility"][..., None] > 0, people["keypoints"], 0.0)
+    return {"size": tf.zeros(2, tf.int32)} | record | {"people": people}
 
 
 def image_folder(path):
@@ -47,11 +51,26 @@ def image_folder(path):
     return path
 
 
+def paths_of(folder, names):
+    """The paths of images by their names in a COCO file, as text: [N]."""
+    paths = {name: str(coco.image_path(folder, name)) for name in dict.fromkeys(names)}
+    return np.array([paths[name] for name in names], object)
+
+
+def sizes_of(images, sizes):
+    """[N, 2] annotated (height, width) of images, `sizes` if given: else of arrays their own, of others 0."""
+    if sizes is not None:
+        return np.asarray(sizes, "int32")
+    own = [np.shape(image)[:2] if hasattr(image, "shape") and np.ndim(image) > 1 else (0, 0) for image in images]
+    return np.array(own, "int32").reshape(-1, 2)
+
+
 def as_tensors(fields, skeleton, count=None):
     """Arrays of N people in the types and shapes of elements."""
     count = len(fields["box"]) if count is None else count
-    shapes = {"keypoints": (skeleton.num_keypoints, 2), "visibility": (skeleton.num_keypoints,), "box": (4,)}
-    types = {"visibility": "int32", "is_crowd": "bool", "image_id": "int64", "person_id": "int64"}
+    shapes = {"keypoints": (skeleton.num_keypoints, 2), "visibility": (skeleton.num_keypoints,)}
+    shapes |= {"box": (4,), "size": (2,)}
+    types = {"visibility": "int32", "is_crowd": "bool", "image_id": "int64", "person_id": "int64", "size": "int32"}
     tensors = {}
     for key, value in fields.items():
         shape = (count, *shapes.get(key, ()))
@@ -61,9 +80,11 @@ def as_tensors(fields, skeleton, count=None):
                 f"{np.shape(value)}; reshape it, or give the skeleton that the keypoints were made with."
             )
         if key == "visibility":
-            value = np.where(np.isin(value, VISIBILITIES), value, -1)  # what is none of them stays wrong as an int
+            value = np.where(np.isin(value, rules.VISIBILITIES), value, -1)  # what is none stays wrong as an int
         is_text = key in ("name", "path")
         tensors[key] = tf.constant(list(value), tf.string) if is_text else np.asarray(value, types.get(key, "float32"))
+    if "keypoints" in tensors:
+        tensors["keypoints"] = rules.in_convention(tensors["keypoints"], tensors["visibility"]).astype("float32")
     return tensors
 
 
@@ -105,10 +126,18 @@ def _image_fields(image):
 
 # ---------------------------------------- pixels
 def decoded(element):
-    """The image of an element: [H, W, 3] uint8 RGB, upright."""
-    if "pixels" in element:
-        return element["pixels"]
-    return _decode(tf.io.read_file(element["path"]) if "path" in element else element["image"])
+    """The image of an element: [H, W, 3] uint8 RGB, upright; when run, it must have the size it was annotated in."""
+    image = element["pixels"] if "pixels" in element else _decode(_encoded(element))
+    found, size = tf.shape(image)[:2], element["size"]
+    good = tf.logical_or(tf.reduce_all(tf.equal(size, found)), tf.reduce_any(tf.equal(size, 0)))
+    sentence = "A picture must have the height and width that it was annotated in, got (name, annotated, shown)"
+    told = [sentence, element["name"], size, found, "; `check` tells why."]
+    with tf.control_dependencies([tf.debugging.Assert(good, told)]):
+        return tf.identity(image)
+
+
+def _encoded(element):
+    return tf.io.read_file(element["path"]) if "path" in element else element["image"]
 
 
 @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
@@ -160,11 +189,12 @@ def cut(batch, matrices, image_size):
 
 def _image_of(batch, i):
     """The image of the i-th of a batch of elements."""
+    element = {key: batch[key][i] for key in ("image", "path", "size", "name") if key in batch}
     if "pixels" in batch:
-        return tf.raw_ops.TensorListGetItem(
+        element["pixels"] = tf.raw_ops.TensorListGetItem(
             input_handle=batch["pixels"][i], index=0, element_shape=PIXEL_SHAPE, element_dtype=tf.uint8
         )
-    return decoded({key: batch[key][i] for key in ("image", "path") if key in batch})
+    return decoded(element)
 
 
 def finisher(normalization, color_jitter):
@@ -194,13 +224,102 @@ def check_keypoints(dataset, skeleton):
         )
 
 
-def has_no_name_of(dataset, names):
-    """Whether the image of each element has none of a set of names, each of which some image must have: [N] bool."""
+def check_people(people):
+    """Raises if annotations cannot be right as far as they alone show it: what training looks at without `check`.
+
+    Args:
+        people: arrays of N people, with the "size" [N, 2] of their images, as far as it is known.
+
+    Raises:
+        BadDataError: naming the images.
+    """
+    report = gate.Report("people")
+    rules.note_people(report, people, people["size"])
+    report.close()
+
+
+def check(dataset, is_read, images, people, of_person):
+    """Decodes images, and raises if one of these or an annotation cannot be right.
+
+    Args:
+        dataset: of elements.
+        is_read: [elements] bool, whose images are decoded.
+        images: {"name" [I], "size" [I, 2]} of these.
+        people: arrays of N people.
+        of_person: [N] the places of their images among the I.
+
+    Raises:
+        BadDataError: naming the images.
+    """
+    of_images, of_people = gate.Report("images"), gate.Report("people")
+    found, orientations, paths = _looked_at(dataset, is_read)
+    good = rules.note_images(of_images, images["name"], images["size"], found, orientations, paths)
+    sizes = np.where(good[:, None], found, 0)  # of another size keypoints say nothing
+    rules.note_people(of_people, people, sizes[of_person])
+    of_images.close(of_people)
+
+
+def _looked_at(dataset, wanted):
+    """Of the images of elements for which an array [N] is true: sizes [I, 2], orientations, paths if they have some.
+
+    A size is 0 where an image cannot be decoded, -1 where it is not there.
+    """
+
+    def look(element):
+        if "pixels" in element:
+            return tf.shape(element["pixels"])[:2], tf.constant(1, tf.int64)
+        encoded = _encoded(element)
+        return tf.shape(_decode(encoded))[:2], image_files.orientation(encoded)
+
+    dataset, count = kept(dataset, wanted), wanted.sum()
+    iterator, sizes, orientations = iter(dataset.map(look, tf.data.AUTOTUNE)), [], []
+    while len(sizes) < count:
+        size, kind = np.zeros(2, "int32"), 1
+        try:
+            size, kind = (value.numpy() for value in next(iterator))
+        except tf.errors.NotFoundError:  # the iterator goes on with the next one
+            size = size - 1
+        except (tf.errors.InvalidArgumentError, tf.errors.FailedPreconditionError, tf.errors.PermissionDeniedError):
+            pass
+        sizes.append(size)
+        orientations.append(kind)
+    paths = None
+    if "path" in dataset.element_spec and any(size[0] < 0 for size in sizes):
+        paths = [path.decode() for path in dataset.map(lambda element: element["path"]).as_numpy_iterator()]
+    return np.array(sizes).reshape(-1, 2), np.array(orientations), paths
+
+
+def mark_sound(dataset):
+    """The dataset, of which it is known from now on that the gate has seen its annotations."""
+    _sound_datasets.add(dataset)
+    return dataset
+
+
+def is_sound(dataset):
+    """Whether the gate has seen its annotations."""
+    return dataset in _sound_datasets
+
+
+def skip(dataset, names):
+    """Leaves images out of a dataset; how many these are is logged.
+
+    Args:
+        dataset: of elements.
+        names: of the images, such as those of a `BadDataError`.
+
+    Returns:
+        A `tf.data.Dataset` of elements, whose `cardinality()` is known.
+
+    Raises:
+        ValueError: naming those that the dataset does not have.
+    """
+    names = {str(name) for name in names}
     present = [name.decode() for name in dataset.map(lambda element: element["name"]).as_numpy_iterator()]
     strangers = sorted(names - set(present))
     if strangers:
-        raise ValueError(f"Images to skip are in the dataset, {coco.some(strangers)} are not; correct the names.")
-    return np.array([name not in names for name in present], bool)
+        raise ValueError(f"Images to skip are in the dataset, {gate.some(strangers)} are not; correct the names.")
+    logging.info("%d images are left out, as asked (%s).", len(names), gate.some(sorted(names)))
+    return kept(dataset, np.array([name not in names for name in present], bool))
 
 
 def kept(dataset, keep):
@@ -209,56 +328,3 @@ def kept(dataset, keep):
         dataset = tf.data.Dataset.zip(dataset, tf.data.Dataset.from_tensor_slices(keep))
         dataset = dataset.filter(lambda _, is_kept: is_kept).map(lambda element, _: element)
     return dataset.apply(tf.data.experimental.assert_cardinality(int(keep.sum())))
-
-
-def image_sizes(dataset, wanted):
-    """Height and width of the image of each element for which an array [N] is true, (0, 0) where it cannot be read."""
-    sizes, count = [], wanted.sum()
-    iterator = iter(kept(dataset, wanted).map(lambda element: tf.shape(decoded(element))[:2], tf.data.AUTOTUNE))
-    while len(sizes) < count:
-        try:
-            sizes.append(next(iterator).numpy())
-        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):  # the iterator goes on with the next one
-            sizes.append(np.zeros(2, "int32"))
-    return sizes
-
-
-def unsound(people):
-    """What is wrong with annotations: {complaint: [N] bool}."""
-    finite = np.isfinite(people["keypoints"]).all(axis=(1, 2))
-    box, area = people["box"], people["area"]
-    with np.errstate(invalid="ignore"):  # NaN is counted as such
-        return {
-            "with a keypoint that is not finite": ~finite,
-            "with a box or an area that is not finite": ~(np.isfinite(box).all(axis=1) & np.isfinite(area)),
-            "with visibility other than 0, 1, 2": ~np.isin(people["visibility"], VISIBILITIES).all(axis=1),
-            "with a box whose right or bottom comes before its left or top": (box[:, 2:] < box[:, :2]).any(axis=1),
-            "with a negative area": area < 0,
-        }
-
-
-def is_outside(box, sizes):
-    """Whether boxes [N, 4] share nothing with images of (height, width) [N, 2]: [N] bool."""
-    left, top, right, bottom = box.T
-    return (left > sizes[:, 1] - 0.5) | (top > sizes[:, 0] - 0.5) | (right < -0.5) | (bottom < -0.5)
-
-
-def raise_unsound(problems, names, unreadable=()):
-    """Raises one error on all that is wrong, if there is something."""
-    complaints = [f"{len(unreadable)} images cannot be decoded ({coco.some(unreadable)})"] if len(unreadable) else []
-    bad = list(unreadable)
-    for complaint, wrong in problems.items():
-        if wrong.any():
-            complaints.append(f"{wrong.sum()} people {complaint} ({coco.some(dict.fromkeys(names[wrong]))})")
-            bad += names[wrong].tolist()
-    if complaints:
-        raise BadDataError(
-            f"Images can be read and annotations are sound, got {'; '.join(complaints)}; repair them, or leave their "
-            "images out with `skip(dataset, error.names)`.",
-            dict.fromkeys(bad),
-        )
-
-
-def counted(reasons):
-    """Why people are left out, and how many; somebody may be left out for two reasons."""
-    return ", ".join(f"{wrong.sum()} {reason}" for reason, wrong in reasons.items() if wrong.any())

@@ -4,7 +4,10 @@ Every source yields the same element, one a person, and every step is a pure fun
 
     {"image": encoded JPEG or PNG, "keypoints": [K, 2] pixels of the image, "visibility": [K] 0 not labelled,
      1 occluded, 2 visible, "box": [4] left, top, right, bottom in pixels, "area": pixels^2, "head_size": pixels, 0 if
-     not known, "is_crowd": bool, "image_id": int, "person_id": int, "name": file name of the image}
+     not known, "is_crowd": bool, "image_id": int, "person_id": int, "name": file name of the image, "size": [2]
+     annotated height and width of the image, 0 if not known}
+
+A keypoint that is not labelled lies at (0, 0). What a valid sample is says the gate, `data.gate.images`.
 
 In place of "image" it may have "path", a file to be read when its turn comes, or "pixels", [H, W, 3] uint8 RGB, of
 which each image is in memory once. Batches for training are (crops [B, H, W, 3], heatmaps [B, h, w, K], weights
@@ -21,13 +24,15 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from kerapose.data import annotated, coco, order, prepared
+from kerapose.data import annotated, coco, gate, order, prepared
+from kerapose.data.gate import images as rules
 from kerapose.data.gate import mirrors
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import heatmaps as heatmap_ops
 
 NotPreparedError = prepared.NotPreparedError
-BadDataError = annotated.BadDataError
+BadDataError = gate.BadDataError
+skip = annotated.skip
 HALF_BODY_JOINTS = 8  # only people with more labelled ones than this are cut in half, as published
 NUM_UNIFORMS = 9  # random numbers of an augmentation, beside two of a normal distribution
 
@@ -66,7 +71,8 @@ def from_coco(
         annotation_file: JSON with `images`, `annotations` and `categories`.
         image_dir: folder of the images, which are read when their turn comes.
         skeleton: a `Skeleton` with as many keypoints as the category. None: made from the category.
-        category: its name. None: the only one that has keypoints.
+        category: its name, or a list of names of categories with the same keypoints. None: all that have keypoints, if
+            these are the same.
         detections: JSON list of {"image_id", "bbox", "score"}, the boxes that a detector found. The elements are these
             then in place of the annotated people, without a labelled keypoint, and have a "score".
         min_score: of the detections that are kept.
@@ -78,6 +84,7 @@ def from_coco(
 
     Raises:
         ValueError: if a file is not as described, naming the annotation.
+        BadDataError: if its boxes are in 0..1 or corners. Of single people and images it is for `check` to say.
         FileNotFoundError: if there is no such file or folder.
 
     Example:
@@ -85,10 +92,12 @@ def from_coco(
     """
     image_dir = annotated.image_folder(image_dir)
     if detections is None:
-        fields, skeleton = coco.read_people(annotation_file, skeleton, category, flip_pairs)
+        fields, skeleton = coco.read_people(annotation_file, skeleton, category, image_dir, flip_pairs)
     else:
-        fields, skeleton = coco.read_detections(detections, annotation_file, skeleton, category, min_score, flip_pairs)
-    fields["path"] = np.array([str(image_dir / name) for name in fields["name"]], object)
+        fields, skeleton = coco.read_detections(
+            detections, annotation_file, skeleton, category, min_score, image_dir, flip_pairs
+        )
+    fields["path"] = annotated.paths_of(image_dir, fields["name"])
     fields["head_size"] = np.zeros(len(fields["path"]))
     return tf.data.Dataset.from_tensor_slices(annotated.as_tensors(fields, skeleton)), skeleton
 
@@ -105,6 +114,7 @@ def from_arrays(
     image_ids=None,
     person_ids=None,
     names=None,
+    sizes=None,
 ):
     """A dataset of people in images that are in memory, or in files of one's own.
 
@@ -113,8 +123,8 @@ def from_arrays(
             or all bytes of JPEG or PNG files, or all uint8 arrays: [H, W, 3] RGB, [H, W, 4] of which the alpha is left
             out, [H, W] grey.
         boxes: [N, 4] left, top, right, bottom, pixels.
-        keypoints: [N, K, 2], pixels, x first.
-        visibility: [N, K]: 0 not labelled, 1 occluded, 2 visible. None: 2 where a keypoint is not (0, 0).
+        keypoints: [N, K, 2], pixels, x first; of what is not labelled they mean nothing, and may be NaN.
+        visibility: [N, K]: 0 not labelled, 1 occluded, 2 visible. None: 2 where a keypoint is neither (0, 0) nor NaN.
         skeleton: the `Skeleton` of the keypoints.
         areas: [N] pixels^2, of the people, for the object keypoint similarity. None: of the boxes.
         head_sizes: [N] pixels, for PCKh. None: not known.
@@ -122,6 +132,8 @@ def from_arrays(
         image_ids: [N] ints. None: the number of the first person in the image.
         person_ids: [N] ints. None: the number of the person.
         names: [N] of the images, for errors. None: their paths, or their ids.
+        sizes: [N, 2] (height, width) of the images when they were annotated, which those of files must still have. 0 or
+            None: not known.
 
     Returns:
         A `tf.data.Dataset` of elements.
@@ -145,7 +157,7 @@ def from_arrays(
     are_paths = count > 0 and annotated.is_path(images[0])
     fields = {
         "keypoints": keypoints,
-        "visibility": 2 * np.any(keypoints != 0, axis=-1) if visibility is None else visibility,
+        "visibility": rules.visibility_of(keypoints) if visibility is None else np.asarray(visibility),
         "box": boxes,
         "area": np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1) if areas is None else areas,
         "head_size": np.zeros(count) if head_sizes is None else head_sizes,
@@ -153,6 +165,7 @@ def from_arrays(
         "image_id": image_ids,
         "person_id": np.arange(count) if person_ids is None else person_ids,
         "name": [str(n) for n in (names if names is not None else images if are_paths else image_ids)],
+        "size": annotated.sizes_of(images, sizes),
     }
     people = tf.data.Dataset.from_tensor_slices(annotated.as_tensors(fields, skeleton, count))
     return tf.data.Dataset.zip(people, annotated.shared_images(images)).map(lambda person, image: person | image)
@@ -164,7 +177,7 @@ def _people_of_record(record):
 
     def person(i):
         fields = {key: value[i] for key, value in people.items() if key != "id"}
-        of_image = {key: record[key] for key in ("image", "image_id", "name")}
+        of_image = {key: record[key] for key in ("image", "image_id", "name", "size")}
         return fields | of_image | {"person_id": people["id"][i]}
 
     return tf.data.Dataset.range(tf.shape(people["id"], tf.int64)[0]).map(person)
@@ -187,7 +200,7 @@ def trainable(dataset, skeleton):
         A `tf.data.Dataset` of elements, whose `cardinality()` is known.
 
     Raises:
-        BadDataError: naming the images where annotations are unsound, as in `check`.
+        BadDataError: naming the images where annotations cannot be right, as in `check`.
         ValueError: if it has nobody to learn from, or other keypoints than the skeleton.
 
     Example:
@@ -197,20 +210,20 @@ def trainable(dataset, skeleton):
     if dataset in _trainable_datasets:
         return dataset
     people = annotations(dataset, skeleton)
-    annotated.raise_unsound(annotated.unsound(people), people["name"])
+    annotated.check_people(people)
     reasons = _untrainable(people)
     keep = ~np.any(list(reasons.values()), axis=0)
     if not keep.any():
         raise ValueError(
-            f"A dataset has at least one person to learn from, got {len(keep)} people, {annotated.counted(reasons)}; "
+            f"A dataset has at least one person to learn from, got {len(keep)} people, {rules.counted(reasons)}; "
             "check the split and its annotations."
         )
     if not keep.all():
-        counted = annotated.counted(reasons)
+        counted = rules.counted(reasons)
         logging.info("%d of %d people are left out of training: %s.", (~keep).sum(), len(keep), counted)
     dataset = annotated.kept(dataset, keep)
     _trainable_datasets.add(dataset)
-    return dataset
+    return annotated.mark_sound(dataset)
 
 
 def annotations(dataset, skeleton):
@@ -246,9 +259,9 @@ def check(dataset, skeleton):
         How many people there are.
 
     Raises:
-        BadDataError: naming and counting images that cannot be read, and images with annotations that are unsound:
-            numbers that are not finite, visibility other than 0, 1, 2, boxes whose sides are reversed or that lie
-            outside of the image. Its `names` are for `skip`. People whom training leaves out (`trainable`) are sound.
+        BadDataError: naming and counting images that are not there, cannot be decoded or are of another size than
+            annotated, and images with people who break a rule of `data.gate.images`. Its `names` are for `skip`. What
+            is only suspicious is told of in a warning. People whom training leaves out (`trainable`) are sound.
         ValueError: if it has nobody to learn from, or other keypoints than the skeleton.
 
     Example:
@@ -258,38 +271,14 @@ def check(dataset, skeleton):
         ...     dataset = skip(dataset, error.names)
     """
     people = annotations(dataset, skeleton)
-    problems = annotated.unsound(people)
-    _, firsts = np.unique(people["image_id"], return_index=True)
-    is_first = np.zeros(len(people["box"]), bool)
-    is_first[firsts] = True
-    sizes = dict(zip(people["image_id"][is_first].tolist(), annotated.image_sizes(dataset, is_first), strict=True))
-    sizes = np.array([sizes[image_id] for image_id in people["image_id"].tolist()])  # [N, 2], 0 where unreadable
-    unreadable = sizes[:, 0] == 0
-    learnt = ~np.any(list(_untrainable(people).values()), axis=0)
-    problems["with a box outside of the image"] = annotated.is_outside(people["box"], sizes) & learnt & ~unreadable
-    annotated.raise_unsound(problems, people["name"], people["name"][is_first & unreadable])
-    if not learnt.any():
+    _, firsts, of_person = np.unique(people["image_id"], return_index=True, return_inverse=True)
+    order_read = np.argsort(firsts)  # the images come in the order of the dataset
+    is_first = np.isin(np.arange(len(people["box"])), firsts)
+    images = {key: people[key][is_first] for key in ("name", "size")}
+    annotated.check(dataset, is_first, images, people, np.argsort(order_read)[of_person])
+    if np.any(list(_untrainable(people).values()), axis=0).all():
         trainable(dataset, skeleton)  # which says why
-    return len(learnt)
-
-
-def skip(dataset, names):
-    """Leaves images out of a dataset; how many people are in them is logged.
-
-    Args:
-        dataset: of elements.
-        names: of the images, such as those of a `BadDataError`.
-
-    Returns:
-        A `tf.data.Dataset` of elements, whose `cardinality()` is known.
-
-    Raises:
-        ValueError: naming those that the dataset does not have.
-    """
-    names = {str(name) for name in names}
-    keep = annotated.has_no_name_of(dataset, names)
-    logging.info("%d people in %d images are left out, as asked.", (~keep).sum(), len(names))
-    return annotated.kept(dataset, keep)
+    return len(of_person)
 
 
 # ---------------------------------------- batches
@@ -459,11 +448,16 @@ def evaluation(
         A `tf.data.Dataset` of {"crop": [B, H, W, 3], "matrix": [B, 2, 3] from pixels of the image to those of the
         crop, and every field of the elements but the image}.
 
+    Raises:
+        BadDataError: as `trainable` does.
+
     Example:
         >>> for batch in evaluation(dataset, skeleton):
         ...     keypoints, scores = estimator.from_crops(batch["crop"], batch["matrix"])
     """
     annotated.check_keypoints(dataset, skeleton)
+    if not annotated.is_sound(dataset):
+        annotated.check_people(annotations(dataset, skeleton))
     image_size, _ = _sizes(image_size, image_size)
     finish = annotated.finisher(normalization, 0.0)
 

@@ -51,10 +51,15 @@ def decode(encoded, upright=True):
     # This operation takes PNG files as well. Its default method for JPEG is a grey level off all other decoders.
     image = tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
     if upright:
-        exif = tf.cond(is_png, lambda: _exif_of_png(data), lambda: _exif_of_jpeg(data))
-        orientation = tf.cond(tf.size(exif) > 0, lambda: _orientation(exif), lambda: tf.constant(1, tf.int64))
-        image = tf.cond(tf.equal(orientation, 1), lambda: image, lambda: _turn(image, orientation))
+        kind = _orientation_in(data, is_png)
+        image = tf.cond(tf.equal(kind, 1), lambda: image, lambda: _turn(image, kind))
     return tf.ensure_shape(image, (None, None, 3))
+
+
+def orientation(encoded):
+    """How a JPEG or PNG file is to be turned by its Exif data: scalar string -> 1 .. 8, 1 where they do not say it."""
+    data = tf.pad(tf.io.decode_raw(encoded, tf.uint8), [[0, MARGIN]])  # [bytes]
+    return _orientation_in(data, _holds(data, 0, PNG_SIGNATURE))
 
 
 def crop(image, matrix, output_size):
@@ -112,6 +117,12 @@ def _refuse(encoded, data):
     parts = ["An image must be a JPEG or PNG file, got ", count, " bytes of ", kind, "; convert it."]
     tf.debugging.Assert(False, [tf.strings.join(parts)])
     return tf.identity(encoded)
+
+
+def _orientation_in(data, is_png):
+    """The orientation of the bytes of a file, with a margin: [bytes] -> 1 .. 8."""
+    exif = tf.cond(is_png, lambda: _exif_of_png(data), lambda: _exif_of_jpeg(data))
+    return tf.cond(tf.size(exif) > 0, lambda: _orientation(exif), lambda: tf.constant(1, tf.int64))
 
 
 def _exif_of_jpeg(data):

@@ -5,7 +5,9 @@ It is the sister of `data.crops`. Every source yields the same element, one an i
     {"image": encoded JPEG or PNG, "keypoints": [M, K, 2] pixels of the image, "visibility": [M, K] 0 not labelled,
      1 occluded, 2 visible, "box": [M, 4] left, top, right, bottom in pixels, "area": [M] pixels^2, "head_size": [M]
      pixels, 0 if not known, "is_crowd": [M] bool, "person_id": [M] ints, "image_id": int, "name": file name of the
-     image}
+     image, "size": [2] annotated height and width of the image, 0 if not known}
+
+A keypoint that is not labelled lies at (0, 0). What a valid sample is says the gate, `data.gate.images`.
 
 M differs from image to image and may be 0. In place of "image" it may have "path", a file to be read when its turn
 comes, or "pixels", [H, W, 3] uint8 RGB. Batches for training are (images [B, H, W, 3], targets [B, h, w, K+1+2E], mask
@@ -25,14 +27,16 @@ import tensorflow as tf
 from absl import logging
 
 from kerapose import skeletons
-from kerapose.data import annotated, coco, order, prepared
+from kerapose.data import annotated, coco, gate, order, prepared
+from kerapose.data.gate import images as rules
 from kerapose.data.gate import mirrors
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import images as image_ops
 from kerapose.ops import pafs
 
 NotPreparedError = prepared.NotPreparedError
-BadDataError = annotated.BadDataError
+BadDataError = gate.BadDataError
+skip = annotated.skip
 GREY = 128.0  # what lies outside of an image, 0 .. 255
 # What the published preparation of COCO asks of a main person: labelled keypoints, of a small skeleton half as many as
 # it has; pixels^2; distance to an earlier one, as a fraction of that one's width.
@@ -48,16 +52,15 @@ def from_tfds(name, split, data_dir=None):
     """A dataset of the images in one split of a prepared TFDS dataset, and the skeleton of the people in them.
 
     Args:
-        name: of the dataset and its config ("puppets/groups", "coco_keypoints/openfield").
-        split: name of the split.
-        data_dir: where `datasets/build.py` prepared it. None: TFDS's default folder.
+        name: see `crops.from_tfds`, as all that follow.
+        split: see there.
+        data_dir: see there.
 
     Returns:
         A `tf.data.Dataset` of elements, in the order in which they lie on the disk, and a `Skeleton`.
 
     Raises:
-        NotPreparedError: if the dataset is not prepared there.
-        ValueError: if it has no such split, or no images with people.
+        NotPreparedError, ValueError: as there.
 
     Example:
         >>> dataset, skeleton = from_tfds("puppets/groups", "train")
@@ -70,32 +73,30 @@ def from_coco(annotation_file, image_dir, skeleton=None, category=None, flip_pai
     """A dataset of all images of a COCO keypoint file, in its order, and the skeleton of the people in them.
 
     Args:
-        annotation_file: JSON with `images`, `annotations` and `categories`.
-        image_dir: folder of the images, which are read when their turn comes.
-        skeleton: a `Skeleton` with as many keypoints as the category. None: made from the category.
-        category: its name. None: the only one that has keypoints.
-        flip_pairs: pairs of keypoints that change places in a mirror, left first, by name or place, where the category
-            gives them names that do not tell. None: found by the names.
+        annotation_file: see `crops.from_coco`, as all that follow.
+        image_dir: see there.
+        skeleton: see there.
+        category: see there.
+        flip_pairs: see there.
 
     Returns:
         A `tf.data.Dataset` of elements and a `Skeleton`.
 
     Raises:
-        ValueError: if the file is not as described, naming the annotation.
-        FileNotFoundError: if there is no such file or folder.
+        ValueError, BadDataError, FileNotFoundError: as there.
 
     Example:
         >>> dataset, skeleton = from_coco("person_keypoints_val2017.json", "val2017")
     """
     image_dir = annotated.image_folder(image_dir)
-    images, people, skeleton = coco.read_images(annotation_file, skeleton, category, flip_pairs)
+    images, people, skeleton = coco.read_images(annotation_file, skeleton, category, image_dir, flip_pairs)
     people = {key: value for key, value in people.items() if key in PERSON_FIELDS}
     people = annotated.as_tensors(people | {"head_size": np.zeros(len(people["box"]))}, skeleton)
-    images["path"] = np.array([str(image_dir / name) for name in images["name"]], object)
+    images["path"] = annotated.paths_of(image_dir, images["name"])
     return _with_people(images, people), skeleton
 
 
-def from_arrays(images, people, skeleton, image_ids=None, names=None):
+def from_arrays(images, people, skeleton, image_ids=None, names=None, sizes=None):
     """A dataset of images that are in memory, or in files of one's own.
 
     Args:
@@ -103,11 +104,12 @@ def from_arrays(images, people, skeleton, image_ids=None, names=None):
             of which the alpha is left out, [H, W] grey.
         people: N dicts of arrays of the M people in an image, whose keys are those of elements: "keypoints" [M, K, 2]
             pixels, x first, and "box" [M, 4] left, top, right, bottom; if there is more to say, "visibility" [M, K]
-            (else 2 where a keypoint is not (0, 0)), "area" [M] pixels^2 (else that of the box), "head_size" [M]
-            pixels, "is_crowd" [M] bool, "person_id" [M] ints (else counted through all images).
+            (else 2 where a keypoint is neither (0, 0) nor NaN), "area" [M] pixels^2 (else that of the box),
+            "head_size" [M] pixels, "is_crowd" [M] bool, "person_id" [M] ints (else counted through all images).
         skeleton: the `Skeleton` of the keypoints.
         image_ids: [N] ints, each another. None: the number of the image.
         names: [N] of the images, for errors. None: their paths, or their ids.
+        sizes: [N, 2] (height, width) of the images when they were annotated, as in `crops.from_arrays`.
 
     Returns:
         A `tf.data.Dataset` of elements.
@@ -137,6 +139,7 @@ def from_arrays(images, people, skeleton, image_ids=None, names=None):
     fields = {
         "image_id": image_ids,
         "name": np.array([str(name) for name in names], object),
+        "size": annotated.sizes_of(images, sizes),
         "count": np.array([len(one["box"]) for one in arrays[:count]], "int64"),
     }
     dataset = _with_people(fields, {key: np.concatenate([one[key] for one in arrays]) for key in PERSON_FIELDS})
@@ -146,13 +149,13 @@ def from_arrays(images, people, skeleton, image_ids=None, names=None):
 def _element_of_record(record):
     people = record["people"]
     fields = {key: people["id" if key == "person_id" else key] for key in PERSON_FIELDS}
-    return fields | {key: record[key] for key in ("image", "image_id", "name")}
+    return fields | {key: record[key] for key in ("image", "image_id", "name", "size")}
 
 
 def _with_people(images, people):
     """A dataset of the rows of `images`, each with its own of the people, who come image after image."""
     stops = np.cumsum(images["count"], dtype="int64")
-    rows = {"image_id": images["image_id"]}
+    rows = {key: images[key] for key in ("image_id", "size")}
     rows |= {key: tf.constant(images[key].tolist(), tf.string) for key in ("name", "path") if key in images}
     people = {key: tf.constant(value) for key, value in people.items()}
 
@@ -177,7 +180,7 @@ def _person_arrays(fields, skeleton, name, first):
     complete = {
         "keypoints": keypoints,
         "box": box,
-        "visibility": 2 * np.any(keypoints != 0, axis=-1),
+        "visibility": rules.visibility_of(keypoints),
         "area": np.prod(box[..., 2:] - box[..., :2], axis=-1),
         "head_size": np.zeros(count),
         "is_crowd": np.zeros(count, bool),
@@ -209,7 +212,7 @@ def trainable(dataset, skeleton, min_keypoints=None, min_area=MIN_AREA, min_dist
         `cardinality()` is known.
 
     Raises:
-        BadDataError: naming the images where annotations are unsound, as in `check`.
+        BadDataError: naming the images where annotations cannot be right, as in `check`.
         ValueError: if it has nobody to learn from, or other keypoints than the skeleton.
 
     Example:
@@ -223,10 +226,10 @@ def trainable(dataset, skeleton, min_keypoints=None, min_area=MIN_AREA, min_dist
     if "main" in dataset.element_spec:
         return dataset
     people, images = _read(dataset, skeleton)
-    annotated.raise_unsound(annotated.unsound(people), people["name"])
+    annotated.check_people(people)
     is_main, reasons = _mains(people, images, skeleton, min_keypoints, min_area, min_distance)
     if not is_main.all():
-        counted = annotated.counted(reasons)
+        counted = rules.counted(reasons)
         logging.info("%d of %d people are no main ones: %s.", (~is_main).sum(), len(is_main), counted)
     starts = np.cumsum(images["count"]) - images["count"]
     mains = np.flatnonzero(is_main) - np.repeat(starts, images["count"])[is_main]  # [samples], places in their images
@@ -277,53 +280,18 @@ def check(dataset, skeleton):
         How many people there are.
 
     Raises:
-        BadDataError: naming and counting images that cannot be read, those without people too, and images with
-            annotations that are unsound: numbers that are not finite, visibility other than 0, 1, 2, boxes whose sides
-            are reversed or that lie outside of the image, of people with labelled keypoints. Its `names` are for
-            `skip`.
+        BadDataError: as `crops.check` does, of images without people too.
         ValueError: if it has no main person (see `trainable`), or other keypoints than the skeleton.
-
-    Example:
-        >>> try:
-        ...     check(dataset, skeleton)
-        ... except BadDataError as error:
-        ...     dataset = skip(dataset, error.names)
     """
     people, images = _read(dataset, skeleton)
-    problems = annotated.unsound(people)
     every = np.ones(len(images["count"]), bool)
-    sizes = np.array(annotated.image_sizes(dataset, every))  # [images, 2], 0 where unreadable
-    unreadable = sizes[:, 0] == 0
-    of_person = np.repeat(np.arange(len(sizes)), images["count"])
-    with np.errstate(invalid="ignore"):  # NaN is counted as such
-        outside = annotated.is_outside(people["box"], sizes[of_person])
-    learnt = ~people["is_crowd"] & (people["visibility"] > 0).any(axis=1)
-    problems["with a box outside of the image"] = outside & learnt & ~unreadable[of_person]
-    annotated.raise_unsound(problems, people["name"], images["name"][unreadable])
+    annotated.check(dataset, every, images, people, np.repeat(np.arange(len(every)), images["count"]))
     _mains(people, images, skeleton)  # which says whether there is somebody
     return len(people["box"])
 
 
-def skip(dataset, names):
-    """Leaves images out of a dataset; how many these are is logged.
-
-    Args:
-        dataset: of elements.
-        names: of the images, such as those of a `BadDataError`.
-
-    Returns:
-        A `tf.data.Dataset` of elements, whose `cardinality()` is known.
-
-    Raises:
-        ValueError: naming those that the dataset does not have.
-    """
-    keep = annotated.has_no_name_of(dataset, {str(name) for name in names})
-    logging.info("%d images are left out, as asked.", (~keep).sum())
-    return annotated.kept(dataset, keep)
-
-
 def _read(dataset, skeleton):
-    """The people of all images, each with the id and name of the image; names and counts of people of the images."""
+    """The people of all images, each with what is known of the image; names, sizes, counts of people of the images."""
     annotated.check_keypoints(dataset, skeleton)
     batches = list(dataset.map(annotated.without_image).ragged_batch(IMAGES_AT_ONCE))
     if not batches:
@@ -332,8 +300,10 @@ def _read(dataset, skeleton):
     counts = np.concatenate([batch["person_id"].row_lengths().numpy() for batch in batches])
     ids = np.concatenate([batch["image_id"].numpy() for batch in batches])
     names = np.array([name.decode() for batch in batches for name in batch["name"].numpy()], object)
-    of_image = {"image_id": np.repeat(ids, counts), "name": np.repeat(names, counts)}
-    return people | of_image, {"name": names, "count": counts}
+    sizes = np.concatenate([batch["size"].numpy() for batch in batches])
+    of_image = {"image_id": ids, "name": names, "size": sizes}
+    people |= {key: np.repeat(value, counts, axis=0) for key, value in of_image.items()}
+    return people, of_image | {"count": counts}
 
 
 def _mains(people, images, skeleton, min_keypoints=None, min_area=MIN_AREA, min_distance=MIN_DISTANCE):
@@ -355,7 +325,7 @@ def _mains(people, images, skeleton, min_keypoints=None, min_area=MIN_AREA, min_
     is_main &= ~close
     if not is_main.any():
         found = f"{len(is_main)} people in {len(images['count'])} images"
-        found += f", {annotated.counted(reasons)}" if len(is_main) else ""
+        found += f", {rules.counted(reasons)}" if len(is_main) else ""
         raise ValueError(
             f"A dataset has at least one main person to learn from, got {found}; check the split and its annotations."
         )

@@ -24,6 +24,7 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from kerapose.data.gate.images import TINY_PX, UNIT
 from kerapose.export.archives import first_false_or_zero, require, whole
 from kerapose.export.encoded import check_images, decoded
 
@@ -161,6 +162,14 @@ def _boxes_in_image(request, size):
     begins = tf.reduce_all(boxes[:, :2] < tf.stack([width, height]), axis=-1)
     ends = tf.reduce_all(boxes[:, 2:] > 0.0, axis=-1)
     good = tf.logical_or(tf.logical_and(begins, ends), _is_padding(boxes))
+    in_pixels = tf.reduce_any(tf.abs(boxes) > UNIT, axis=-1)
+    people = tf.boolean_mask(in_pixels, tf.logical_not(_is_padding(boxes)))
+    boxes = require(
+        tf.reduce_any(tf.concat([people, [tf.size(people) == 0, tf.reduce_max(size[:2]) <= TINY_PX]], axis=0)),
+        "Boxes must be in pixels, got {} in image {}, which is {} wide and {} high; multiply them by width and height.",
+        (tf.gather(_never_empty(boxes), first_false_or_zero(in_pixels)), request["index"], size[1], size[0]),
+        {"boxes": boxes},
+    )["boxes"]
     return require(
         tf.reduce_all(good),
         "A box must show a part of its image, got {} in image {}, which is {} wide and {} high; leave it out, or check "

@@ -2,13 +2,14 @@
 
 import contextlib
 import io
-import json
 import pathlib
 
 import numpy as np
 import pycocotools.coco
 import pycocotools.cocoeval
 
+from kerapose import files
+from kerapose.data import coco
 from kerapose.metrics.keypoints import refuse_unnumbered
 
 
@@ -407,12 +408,14 @@ def coco_results(detections, category_id=1, decimals=None):
 
 def _true_people(ground_truth, sigmas, image_ids):
     """Any form of ground truth as the content of a file of COCO's, people numbered from 1."""
+    where = "ground_truth"
     if isinstance(ground_truth, (str, pathlib.Path)):
-        ground_truth = json.loads(pathlib.Path(ground_truth).read_text())
+        where, ground_truth = ground_truth, files.read_json(ground_truth, "a COCO keypoint file")
     if "annotations" in ground_truth:
-        people = [_true_person(a) for a in ground_truth["annotations"]]
-        known = [int(image["id"]) for image in ground_truth.get("images", ())]
-        categories = [int(c["id"]) for c in ground_truth.get("categories", ())]
+        people = _people_of_file(ground_truth["annotations"], len(sigmas), where)
+        known, categories = (
+            coco.ids_of(ground_truth.get(part) or [], where, part) for part in ("images", "categories")
+        )
     else:
         people, known, categories = _people_of_arrays(ground_truth, len(sigmas)), [], []
     known = sorted({*known, *(person["image_id"] for person in people)})
@@ -430,20 +433,28 @@ def _true_people(ground_truth, sigmas, image_ids):
     }
 
 
-def _true_person(annotation):
-    _require(annotation, ("image_id", "keypoints", "bbox"), "annotations")
-    labelled = int((np.asarray(annotation["keypoints"], "float64")[2::3] > 0).sum())
-    width, height = annotation["bbox"][2:]
-    return {
-        "image_id": int(annotation["image_id"]),
-        "category_id": int(annotation.get("category_id", 1)),
-        "keypoints": annotation["keypoints"],
-        # Who has none but is said to have some would be measured by the box alone, which anything near it fits.
-        "num_keypoints": min(int(annotation.get("num_keypoints", labelled)), labelled),
-        "bbox": [float(value) for value in annotation["bbox"]],
-        "area": float(annotation.get("area", width * height)),
-        "iscrowd": int(annotation.get("iscrowd", 0)),
-    }
+def _people_of_file(annotations, num_joints, where):
+    arrays = coco.people_of(annotations, num_joints, where, numbered=False)
+    labels = np.concatenate([arrays["keypoints"], arrays["visibility"][..., None]], axis=-1)  # [A, K, 3]
+    return [
+        {
+            "image_id": int(arrays["image_id"][i]),
+            "category_id": int(annotation.get("category_id") or 1),
+            "keypoints": labels[i].reshape(-1).tolist(),
+            "num_keypoints": _count(annotation, labels[i, :, 2]),
+            "bbox": arrays["bbox"][i].tolist(),
+            "area": float(arrays["area"][i]),
+            "iscrowd": int(arrays["is_crowd"][i]),
+        }
+        for i, annotation in enumerate(annotations)
+    ]
+
+
+def _count(annotation, visibility):
+    """How many keypoints of a person are labelled. Who has none but is said to have some would be measured by the box
+    alone, which anything near it fits."""
+    labelled = int((visibility > 0).sum())
+    return min(int(annotation.get("num_keypoints", labelled)), labelled)
 
 
 def _people_of_arrays(arrays, num_joints):
@@ -508,7 +519,7 @@ def _refuse_repetitions(people, person_ids):
 def _detected_people(detections, sigmas, truth):
     """Any form of detections as a list of {"image_id", "category_id", "keypoints" [K, 2], "score", "area"}."""
     if isinstance(detections, (str, pathlib.Path)):
-        detections = json.loads(pathlib.Path(detections).read_text())
+        detections = _results(files.read_json(detections, "a list of COCO's results"), detections)
     categories = {category["id"] for category in truth["categories"]}
     if isinstance(detections, dict):
         people = _detections_of_arrays(detections, len(sigmas), categories)
@@ -523,6 +534,12 @@ def _detected_people(detections, sigmas, truth):
         if strangers:
             raise ValueError(f"a detection's {key} must be one of the ground truth's, got {strangers[0]}; {remedy}.")
     return people
+
+
+def _results(results, path):
+    if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
+        raise ValueError(f"{path} must be a list of COCO's results, it is something else; give what was detected.")
+    return results
 
 
 def _detections_of_arrays(arrays, num_joints, categories):
@@ -558,8 +575,8 @@ def _detection_of_result(result, num_joints):
     keypoints = triples.reshape(-1, 3)[:, :2]
     refuse_unnumbered("detected keypoints and scores", np.append(keypoints, result["score"]))
     return {
-        "image_id": int(result["image_id"]),
-        "category_id": int(result.get("category_id", 1)),
+        "image_id": files.whole_number(result["image_id"]),
+        "category_id": files.whole_number(result.get("category_id", 1)),
         "keypoints": keypoints,
         "score": float(result["score"]),
         "area": float(_extent(keypoints[None])[0]),

@@ -1,7 +1,6 @@
 """From images to people: boxes, poses and named keypoints."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import typing
@@ -10,8 +9,9 @@ import cv2
 import keras
 import numpy as np
 
-from kerapose import models
-from kerapose.data import images
+from kerapose import files, models
+from kerapose.data import coco, gate, images
+from kerapose.data.gate import images as rules
 from kerapose.data.gate import mirrors
 
 PERSON_CLASSES = {80: 0, 91: 1}  # of COCO's detectors, by their number of classes: 91 are COCO's own ids
@@ -110,9 +110,10 @@ class TopDownPose:
             A list of N `Pose`, in the order of the boxes.
 
         Raises:
-            ValueError: if an image or a box is not as described; no box may be empty or lie outside the image.
+            ValueError: if an image or a box is not as described; no box may be empty, lie outside the image or be in
+                0..1, and scores are 0..1.
         """
-        image = read_image(image)
+        image, are_given = read_image(image), True
         if boxes is None:
             if box_scores is not None:
                 raise ValueError("box_scores need their boxes, got none; give boxes=[[left, top, right, bottom], ...].")
@@ -120,7 +121,8 @@ class TopDownPose:
                 boxes, box_scores = self.detector(image)
             else:
                 boxes = [[0, 0, image.shape[1], image.shape[0]]]
-        boxes = _checked_boxes(boxes, image)
+            are_given = False
+        boxes = rules.check_boxes(boxes, image.shape[:2], are_given)
         box_scores = _checked_scores(box_scores, len(boxes))
         keypoints, scores = self._find(image, boxes)
         return [
@@ -262,36 +264,35 @@ def read_boxes(path, min_score=0.0, category_id=1, max_boxes=None):
         images without a box are not in it.
 
     Raises:
-        ValueError: if the file is not as described, or a box that would be read has no area.
+        ValueError: if the file is not as described, a box that would be read has no area, most are in 0..1, or a score
+            is not in 0..1.
 
     Example:
         >>> detected = read_boxes("COCO_val2017_detections_AP_H_56_person.json", min_score=0.2)
         >>> boxes, scores = detected[785]
     """
-    results = json.loads(pathlib.Path(path).read_text())
-    fields = {"image_id", "bbox", "score"}
-    if not isinstance(results, list) or not all(isinstance(r, dict) and fields <= r.keys() for r in results):
-        raise ValueError(
-            f"{path} must be a JSON list of detections, each with image_id, bbox and score; this is the form of COCO's "
-            "results, not of its annotations."
+    found = coco.boxes_of(files.read_json(path, "a JSON list of detections"), path)
+    kept = np.array([number in (None, category_id) for number in found["category_id"]], bool)
+    kept &= found["score"] >= min_score
+    bbox, scores, image_ids = (found[key][kept] for key in ("bbox", "score", "image_id"))
+    sound = np.isfinite(bbox).all(axis=1) & (bbox[:, 2:] > 0).all(axis=1)
+    if not sound.all():
+        wrong = int(np.argmin(sound))
+        raise gate.BadDataError(
+            f"A bbox must be x, y, width, height with both sizes above 0, got {bbox[wrong].tolist()} for image "
+            f"{image_ids[wrong]} in {path}; drop it from the file."
         )
-    by_image = {}
-    for result in results:
-        if result.get("category_id", category_id) == category_id and result["score"] >= min_score:
-            by_image.setdefault(result["image_id"], []).append((result["score"], result["bbox"]))
-    read = {}
-    for image_id, found in by_image.items():
-        found = sorted(found, key=lambda scored: -scored[0])[:max_boxes]
-        fit = all(len(box) == 4 for _, box in found)
-        boxes = np.array([box for _, box in found] if fit else [[0] * 4], "float32")
-        if not np.isfinite(boxes).all() or (boxes[:, 2:] <= 0).any():
-            raise ValueError(
-                f"A bbox must be x, y, width, height with both sizes above 0, got another for image {image_id} in "
-                f"{path}; drop it from the file."
-            )
-        boxes[:, 2:] += boxes[:, :2]
-        read[image_id] = boxes, np.array([score for score, _ in found], "float32")
-    return read
+    report = gate.Report("boxes", remedy="", source=path)
+    rules.note_bboxes(report, image_ids, bbox, np.zeros((len(bbox), 2)))
+    report.close()
+    places = {}
+    for place in np.argsort(-scores, kind="stable"):
+        places.setdefault(int(image_ids[place]), []).append(place)
+    boxes = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1).astype("float32")
+    return {
+        image_id: (boxes[places[image_id][:max_boxes]], scores[places[image_id][:max_boxes]].astype("float32"))
+        for image_id in dict.fromkeys(image_ids.tolist())
+    }
 
 
 def read_image(image):
@@ -314,8 +315,8 @@ def read_image(image):
     image = np.asarray(image)
     if image.dtype not in (np.uint8, np.uint16):
         raise ValueError(
-            f"An image must be uint8, 0 to 255, or uint16, got {image.dtype}; round and convert it with "
-            "astype('uint8')."
+            f"An image must be uint8, 0 to 255, or uint16, got {image.dtype}; multiply by 255 if it is 0 to 1, and "
+            "convert it with astype('uint8')."
         )
     if image.dtype == np.uint16:
         image = (image >> 8).astype("uint8")
@@ -341,38 +342,11 @@ def _decoded(encoded, name):
         ) from error
 
 
-def _checked_boxes(boxes, image):
-    height, width = image.shape[:2]
-    boxes = np.asarray(boxes, "float32")
-    if boxes.size == 0:
-        return boxes.reshape(0, 4)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
-        raise ValueError(f"boxes must be [N, 4], left, top, right, bottom, got {boxes.shape}; give a list of boxes.")
-    rules = (
-        (np.isfinite(boxes).all(axis=1), "have finite coordinates", "leave it out"),
-        (
-            (boxes[:, 2:] > boxes[:, :2]).all(axis=1),
-            "be left, top, right, bottom, with right > left and bottom > top",
-            "COCO's x, y, w, h is x, y, x + w, y + h here",
-        ),
-        (
-            (boxes[:, :2] < (width, height)).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1),
-            f"show a part of the image, which is {width} wide and {height} high",
-            "leave it out, or check that it is in pixels of this image",
-        ),
-    )
-    for kept, rule, remedy in rules:
-        if not kept.all():
-            wrong = int(np.argmin(kept))
-            raise ValueError(f"A box must {rule}, got {boxes[wrong].tolist()} for box {wrong}; {remedy}.")
-    return boxes
-
-
 def _checked_scores(scores, count):
     scores = np.ones(count) if scores is None else np.asarray(scores, "float64")
     if scores.shape != (count,):
         raise ValueError(f"box_scores must be one per box, [{count}], got {scores.shape}.")
-    return scores
+    return rules.check_scores(scores, "box_scores")
 
 
 def _load_detector(preset):

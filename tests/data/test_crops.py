@@ -126,7 +126,7 @@ def test_from_arrays_gives_the_arrays_back(dataset):
     assert types == {
         **dict.fromkeys(("keypoints", "box", "area", "head_size"), "float32"),
         **dict.fromkeys(("image_id", "person_id"), "int64"),
-        "visibility": "int32",
+        **dict.fromkeys(("visibility", "size"), "int32"),
         "is_crowd": "bool",
         "name": "string",
         "pixels": "uint8",
@@ -236,7 +236,8 @@ def test_from_coco_reads_people_image_after_image(tmp_path):
     assert [element["person_id"] for element in elements] == [5, 2, 1, 3]
     assert [element["name"] for element in elements] == [b"d.png", b"d.png", b"b.png", b"b.png"]
     first, second = elements[:2]
-    assert first["box"].tolist() == [5, 6, 55, 51] and first["area"] == 50 * 45 and not first["is_crowd"]
+    assert first["box"].tolist() == [5, 6, 54, 50] and first["size"].tolist() == [90, 120]  # to the last pixel's middle
+    assert first["area"] == 50 * 45 and not first["is_crowd"]
     assert second["area"] == np.float32(102.5) and second["is_crowd"] and second["image_id"] == 4
     assert second["keypoints"].tolist() == [[12, 20], [30, 42], [0, 0]] and second["visibility"].tolist() == [2, 1, 0]
     np.testing.assert_array_equal(annotated.decoded(first), picture(0))
@@ -250,8 +251,11 @@ def test_from_coco_can_be_given_a_skeleton_and_a_category(tmp_path):
     dataset, skeleton = crops.from_coco(file, folder, own, category="rat")
     assert skeleton is own
     assert [element["person_id"] for element in dataset.as_numpy_iterator()] == [2]
-    with pytest.raises(ValueError, match="one with keypoints, .*annotations.json has mouse, rat, got None; give anoth"):
-        crops.from_coco(file, folder)
+    for names in (None, ["mouse", "rat"]):
+        both, _ = crops.from_coco(file, folder, own, category=names)
+        assert [element["person_id"] for element in both.as_numpy_iterator()] == [1, 2]
+    with pytest.raises(ValueError, match="one with keypoints, .*annotations.json has mouse, rat, got cat; give anoth"):
+        crops.from_coco(file, folder, category="cat")
     with pytest.raises(ValueError, match="coco has 17 keypoints, got 3 in .*annotations.json; give the skeleton"):
         crops.from_coco(file, folder, COCO, category="rat")
 
@@ -259,12 +263,21 @@ def test_from_coco_can_be_given_a_skeleton_and_a_category(tmp_path):
 @pytest.mark.parametrize(
     ("second", "message"),
     [
-        ({"keypoints": [1, 2, 3]}, r"keypoints of 3 x 3 numbers, 1 in .*annotations.json do not \(2\); correct them"),
-        ({"keypoints": None}, r"keypoints of 3 x 3 numbers, 1 in .* do not \(2\)"),
-        ({"bbox": [1, 2, 3]}, r"bbox of 4 and .* 1 in .* do not \(2\)"),
-        ({"bbox": ...}, r"Annotations have id, image_id, bbox .* 1 in .* do not \(2\)"),
-        ({"keypoints": ...}, r"1 in .* do not \(2\)"),
-        ({"id": 1}, "Every annotation has an id of its own"),
+        ({"keypoints": [1, 2, 3]}, r"annotations.json: .* of 3 x 3 numbers, got \[1, 2, 3\] in 1 of 2 \(id 2\)"),
+        ({"keypoints": [1, 2, 2, 3, "4", 2, 0, 0, 0]}, r"keypoints of 3 x 3 numbers, got .*'4'.* in 1 of 2 \(id 2\)"),
+        ({"keypoints": "many"}, r"keypoints of 3 x 3 numbers, got 'many' in 1 of 2 \(id 2\)"),
+        ({"bbox": [1, 2, 3]}, r"a bbox of 4 numbers, .* got \[1, 2, 3\] in 1 of 2 \(id 2\)"),
+        ({"bbox": ...}, r"a bbox of 4 numbers, .* bbox is lacking in 1 of 2 \(id 2\); give each person a box"),
+        ({"bbox": None}, r"a bbox of 4 numbers, .* got None in 1 of 2 \(id 2\)"),
+        ({"bbox": [1, 2, None, 4]}, r"a bbox of 4 numbers, .* got \[1, 2, None, 4\]"),
+        ({"area": "big"}, r"a number as area, got 'big' in 1 of 2 \(id 2\); leave it out"),
+        ({"iscrowd": 2}, r"iscrowd 0 or 1, got 2 in 1 of 2 \(id 2\)"),
+        ({"category_id": 9}, r"category_id must be one of the categories, 3, got 9 in 1 annotations \(id 2\)"),
+        ({"category_id": "mouse"}, r"a whole number as category_id, got 'mouse' in 1 of 2 \(id 2\)"),
+        ({"id": ...}, r"an id, a whole number, id is lacking in 1 of 2 \(id number 1\); number them"),
+        ({"image_id": 1.5}, r"an image_id, a whole number, got 1.5 in 1 of 2 \(id 2\)"),
+        ({"image_id": ...}, r"an image_id, a whole number, image_id is lacking in 1 of 2 \(id 2\)"),
+        ({"id": 1}, "Every annotation has an id of its own, got 1 again; correct them"),
         ({"image_id": 77}, r"has people in 1 images that are not listed \(77\); list them"),
     ],
 )
@@ -323,7 +336,7 @@ def test_from_coco_takes_detections_in_place_of_people(tmp_path):
     assert found["person_id"].tolist() == [1, 0] and found["box"].tolist() == [[3, 4, 53, 64], [1, 2, 31, 42]]
     assert found["area"].tolist() == [3000, 1200] and not found["visibility"].any()
     (folder / "found.json").write_text(json.dumps([{"image_id": 2, "bbox": [1, 2, 30, 40]}]))
-    with pytest.raises(ValueError, match=r"a list of image_id, bbox and score, .*found.json is not; give a detector"):
+    with pytest.raises(ValueError, match=r"found.json must be a JSON list of detections, each .*; give a detector"):
         crops.from_coco(file, folder, detections=folder / "found.json")
 
 
@@ -481,12 +494,18 @@ def test_another_skeleton_is_refused(dataset):
 
 
 UNSOUND = {
-    "NaN": ({"keypoints": (2, 3, 0, np.nan)}, r"1 people with a keypoint that is not finite \(2\)"),
-    "infinite box": ({"boxes": (1, 2, np.inf)}, r"1 people with a box or an area that is not finite \(1\)"),
-    "visibility": ({"visibility": (0, 5, 3)}, r"1 people with visibility other than 0, 1, 2 \(0\)"),
-    "NaN visibility": ({"visibility": (1, 5, np.nan)}, r"1 people with visibility other than 0, 1, 2 \(1\)"),
-    "half visible": ({"visibility": (1, 5, 0.5)}, r"1 people with visibility other than 0, 1, 2 \(1\)"),
-    "width and height": ({"boxes": (1, 2, 1.0)}, r"1 people with a box whose right or bottom comes before its left or"),
+    "NaN": ({"keypoints": (2, 3, 0, np.nan)}, r"1 of 3 people with a labelled keypoint that is not finite \(2\)"),
+    "infinite box": (
+        {"boxes": (1, 2, np.inf)},
+        r"1 of 3 people with a box, an area or a head that is not finite \(",
+    ),
+    "visibility": ({"visibility": (0, 5, 3)}, r"1 of 3 people with visibility other than 0, 1, 2 \(0\)"),
+    "NaN visibility": ({"visibility": (1, 5, np.nan)}, r"1 of 3 people with visibility other than 0, 1, 2 \(1\)"),
+    "half visible": ({"visibility": (1, 5, 0.5)}, r"1 of 3 people with visibility other than 0, 1, 2 \(1\)"),
+    "width and height": (
+        {"boxes": (1, 2, 1.0)},
+        r"1 of 3 people with a box whose right or bottom comes before its",
+    ),
 }
 
 
@@ -499,7 +518,7 @@ def test_unsound_annotations_are_refused_by_name(case):
         given[key][tuple(place)] = value
     dataset = crops.from_arrays(**given, skeleton=COCO)
     for use in (crops.check, crops.trainable, crops.training, crops.validation):
-        with pytest.raises(crops.BadDataError, match=message + ".*; repair them, or leave their images out") as error:
+        with pytest.raises(crops.BadDataError, match=message + ".*, or leave them out with `skip") as error:
             use(dataset, COCO)
     left = crops.skip(dataset, error.value.names)
     assert int(left.cardinality()) == 2 and crops.check(left, COCO) == 2
@@ -511,11 +530,12 @@ def test_a_box_outside_of_the_image_is_refused_by_name():
     given["boxes"][1:5] = outside
     given["boxes"][5] = (-30, -30, 60, 130)  # only reaches over the border
     dataset = crops.from_arrays(**given, skeleton=COCO, image_ids=range(6))
-    with pytest.raises(crops.BadDataError, match=r"4 people with a box outside of the image \(1, 2, 3, 4\)") as error:
+    with pytest.raises(crops.BadDataError, match=r"4 of 6 people with a box outside of the .* \(1, 2, 3, 4: ") as error:
         crops.check(dataset, COCO)
     assert error.value.names == ("1", "2", "3", "4")
-    (batch,) = crops.evaluation(dataset, COCO, image_size=SIZE)  # which leaves nobody out
-    assert batch["crop"].shape == (6, *SIZE, 3) and np.isfinite(batch["crop"]).all()
+    for use in (crops.trainable, crops.evaluation):
+        with pytest.raises(crops.BadDataError, match="4 of 6 people with a box outside of the image"):
+            use(dataset, COCO)
 
 
 def test_images_that_cannot_be_read_are_refused_by_name(tmp_path, dataset):
@@ -529,7 +549,8 @@ def test_images_that_cannot_be_read_are_refused_by_name(tmp_path, dataset):
     with pytest.raises(crops.BadDataError) as error:
         crops.check(dataset, COCO)
     bad = [str(names[i]) for i in (1, 2, 3, 5, 6)]
-    assert f"5 images cannot be decoded ({', '.join(bad)})" in str(error.value) and list(error.value.names) == bad
+    assert f"4 of 8 images that cannot be decoded ({', '.join(bad[:4])})" in str(error.value)
+    assert f"1 of 8 images not there ({bad[4]})" in str(error.value) and sorted(error.value.names) == bad
     left = crops.skip(dataset, error.value.names)
     assert crops.check(left, COCO) == 3
     assert [element["person_id"] for element in left.as_numpy_iterator()] == [0, 4, 7]
@@ -542,7 +563,7 @@ def test_an_error_names_a_few_and_counts_the_others():
     given["visibility"][1:] = 3
     dataset = crops.from_arrays(**given, skeleton=COCO, image_ids=range(9), names=[f"{i}.jpg" for i in range(9)])
     with pytest.raises(
-        crops.BadDataError, match=r"8 people .* \(1.jpg, 2.jpg, 3.jpg, 4.jpg, 5.jpg and 3 more\)"
+        crops.BadDataError, match=r"8 of 9 people .* \(1.jpg, 2.jpg, 3.jpg, 4.jpg, 5.jpg and 3 more\)"
     ) as error:
         crops.check(dataset, COCO)
     assert len(error.value.names) == 8

@@ -160,7 +160,7 @@ def test_builds_coco_files_of_ones_own_from_the_command_line(tmp_path):
     flags = ("--annotations=train:train.json,test:test.json", "--images=images", "--data_dir=data")
     flags += ("--flip_pairs=one:other", "--sigmas=0.1,0.2,0.2")
     files = {split: str(tmp_path / f"{split}.json") for split in ("train", "test")}
-    with pytest.raises(ValueError, match=r"test: 1 images in .*images are not whole JPEG or PNG files \(test1.png\)"):
+    with pytest.raises(ValueError, match=r"test: Images are whole JPEG or PNG files, got 1 of 2 .*\(test1.png\)"):
         build.run("coco_keypoints/mice", tmp_path / "data", annotations=files, images=str(tmp_path / "images"))
     assert not list(tmp_path.glob("data/coco_keypoints/mice/1.0.0"))
     done = run_python(BUILD, "coco_keypoints/mice", *flags, "--skip_corrupt", cwd=tmp_path)
@@ -176,20 +176,27 @@ def test_builds_coco_files_of_ones_own_from_the_command_line(tmp_path):
 def test_flags_that_hold_several_values(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     parsed = build.parse(
-        annotations="train:a.json, test:/b:c.json", images="d", flip_pairs="x:y", sigmas="0.1,1", file="z"
+        annotations="train:a.json, test:/b:c.json",
+        images="d",
+        flip_pairs="x:y",
+        sigmas="0.1,1",
+        category="dog",
+        file="z",
     )
     assert parsed == {
         "annotations": {"train": "a.json", "test": "/b:c.json"},
         "images": "d",
         "flip_pairs": [("x", "y")],
         "sigmas": [0.1, 1.0],
+        "category": "dog",
         "file": "z",
     }
     assert build.parse(images="train:a,test:b")["images"] == {"train": "a", "test": "b"}
     (tmp_path / "odd:name").mkdir()
     assert build.parse(images="odd:name")["images"] == "odd:name"
     assert build.parse(flip_pairs="")["flip_pairs"] == []
-    assert build.parse() == dict.fromkeys(("annotations", "images", "flip_pairs", "sigmas"))
+    assert build.parse(category="dog, cat")["category"] == ["dog", "cat"]
+    assert build.parse() == dict.fromkeys(("annotations", "images", "flip_pairs", "sigmas", "category"))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from kerapose.data import coco
 from kerapose.skeletons import COCO, Skeleton
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -122,6 +123,7 @@ def test_own_files(files, tmp_path):
     assert builder.info.metadata["counts"]["train"] == {
         "images": 3,
         "corrupt_images_left_out": [],
+        "images_skipped": [],
         "people": 3,
         "crowds": 1,
         "people_without_keypoints": 0,
@@ -140,7 +142,7 @@ def test_boxes_are_cut_off_as_published():
     random = np.random.default_rng(0)
     kept = 0
     for box in random.uniform((-30, -30, 0, 0), (70, 50, 60, 60), size=(300, 4)):
-        clipped = coco_keypoints.clip_box(np.array([*box[:2], *(box[:2] + box[2:])]), (40, 50))
+        (clipped,) = coco.clipped(box[None], np.array([[40, 50]]))
         expected = published_box(box, width=50, height=40)
         if expected[2] > expected[0] and expected[3] > expected[1]:
             np.testing.assert_allclose(clipped, expected, rtol=1e-5)
@@ -192,9 +194,32 @@ def test_one_category_of_several(files, tmp_path):
     files.content["annotations"].append(files.mouse(30, 7, category_id=8, keypoints=[1, 2, 2, 3, 4, 2]))
     with pytest.raises(ValueError, match="mouse, rat"):
         files.config()
+    with pytest.raises(ValueError, match="several with the same, .* has mouse, rat, got mouse, rat; give another"):
+        files.config(category=["mouse", "rat"])
     builder = build(tmp_path, files.config(category="rat"))
     assert Skeleton(**builder.info.metadata["skeleton"]).keypoints == ("nose", "tail")
     assert records_of(builder, "train")[7]["people"]["id"].tolist() == [30]
+
+
+def test_categories_with_the_same_keypoints_are_one(files, tmp_path):
+    files.content["categories"] += [MOUSE | {"id": 8, "name": "vole"}, MOUSE | {"id": 9, "name": "shrew"}]
+    files.content["annotations"] += [files.mouse(30, 7, category_id=8), files.mouse(31, 7, category_id=9)]
+    assert records_of(build(tmp_path, files.config()), "train")[7]["people"]["id"].tolist() == [1, 4, 30, 31]
+    some = build(tmp_path, files.config("some", category=["mouse", "shrew"]))
+    assert records_of(some, "train")[7]["people"]["id"].tolist() == [1, 4, 31]
+
+
+def test_images_can_be_left_out_by_their_names(files, tmp_path):
+    files.content["annotations"].append(files.mouse(50, 5, area=-3))
+    (tmp_path / "images" / "a.jpg").unlink()
+    for skip in (["a.jpg"], ["sub/b.png"]):
+        with pytest.raises(ValueError, match="or leave .* out with --skip"):
+            build(tmp_path, files.config(skip=skip))
+    builder = build(tmp_path, files.config("left", skip=["a.jpg", "sub/b.png"]))
+    assert list(records_of(builder, "train")) == [9]
+    assert builder.info.metadata["counts"]["train"]["images_skipped"] == ["a.jpg", "sub/b.png"]
+    with pytest.raises(ValueError, match="--skip must name images of the annotation files, c.jpg is none"):
+        files.config(skip=["c.jpg"])
 
 
 def test_coco_keypoints_are_cocos_skeleton(files):
@@ -208,10 +233,10 @@ def test_coco_keypoints_are_cocos_skeleton(files):
     ("changes", "match"),
     [
         ({"keypoints": [1, 2, 2]}, "3 x 3 numbers.*1"),
-        ({"keypoints": [float("nan"), 2, 2, 0, 0, 0, 0, 0, 0]}, "a labelled keypoint must be finite, 1 .*id 50"),
-        ({"keypoints": [1, 2, 3, 0, 0, 0, 0, 0, 0]}, "visibility must be 0, 1 or 2, 1 .*id 50"),
-        ({"bbox": [0, 0, float("inf"), 3]}, "bbox must be finite, 1 .*id 50"),
-        ({"area": -3}, "area must be finite and not negative, 1 .*id 50"),
+        ({"keypoints": [float("nan"), 2, 2, 0, 0, 0, 0, 0, 0]}, "keypoints are finite, got 1 of 4 people .*a.jpg"),
+        ({"keypoints": [1, 2, 3, 0, 0, 0, 0, 0, 0]}, "Visibility is 0 .*, got 1 of 4 people .*a.jpg"),
+        ({"bbox": [0, 0, float("inf"), 3]}, "Boxes, areas .* are finite, got 1 of 4 people .*a.jpg"),
+        ({"area": -3}, "Areas .* are not negative, got 1 of 4 people .*a.jpg.*; correct .* with --skip"),
         ({"id": 1}, "id of its own"),
         ({"image_id": 77}, "not listed .77"),
     ],
@@ -227,7 +252,7 @@ def test_bad_annotations_are_refused_by_name(files, tmp_path, changes, match):
 def test_missing_images_are_named_and_counted(files, tmp_path):
     for name in ("a.jpg", "sub/b.png"):
         (tmp_path / "images" / name).unlink()
-    with pytest.raises(FileNotFoundError, match="train: 2 images are not in .*images .a.jpg, sub/b.png.; put them"):
+    with pytest.raises(ValueError, match="got 2 of 3 images not there .a.jpg, sub/b.png: no .*a.jpg.; put them there"):
         build(tmp_path, files.config(skip_corrupt=True))
 
 
@@ -235,7 +260,7 @@ def test_corrupt_images_are_named_and_counted_or_left_out(files, tmp_path):
     for name in ("a.jpg", "sub/b.png"):
         path = tmp_path / "images" / name
         path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(ValueError, match="2 images in .* not whole .* .a.jpg, sub/b.png.; get .*or .*--skip_corrupt"):
+    with pytest.raises(ValueError, match="whole .* got 2 of 3 images .*.a.jpg, sub/b.png.; convert .* with --skip"):
         build(tmp_path, files.config())
     builder = build(tmp_path, files.config("kept", skip_corrupt=True))
     assert builder.info.splits["train"].num_examples == 1
@@ -253,7 +278,7 @@ def test_an_image_must_have_the_annotated_size_when_upright(files, tmp_path):
     plain = path.read_bytes()
     exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"  # a quarter turn
     path.write_bytes(plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:])
-    with pytest.raises(ValueError, match="1 do not .a.jpg is 40 x 30, not 30 x 40.; take the images"):
+    with pytest.raises(ValueError, match="1 of 3 images stored in .* .a.jpg: annotated as 40 x 30 .*, shown as 30"):
         build(tmp_path, files.config())
     files.content["images"][0] |= {"width": 30, "height": 40}
     builder = build(tmp_path, files.config())

@@ -165,7 +165,7 @@ def test_a_file_that_is_none(folder, content, match):
 
 def test_missing_files_are_named(folder, tmp_path):
     (folder / "images" / "015599452.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match="train: 1 images are not in .*images .015599452.jpg."):
+    with pytest.raises(ValueError, match="train: Image files are where .* 1 of 2 images not there .015599452.jpg: no "):
         build(tmp_path, folder)
     shutil.rmtree(folder / "images")
     (folder / "train.json").unlink()
@@ -176,7 +176,9 @@ def test_missing_files_are_named(folder, tmp_path):
 def test_corrupt_images_are_named(folder, tmp_path):
     path = folder / "images" / "005808361.jpg"
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(ValueError, match="validation: 1 images in .* are not whole .*005808361.jpg.; get them anew.$"):
+    with pytest.raises(
+        ValueError, match="validation: Images are whole .* got 1 of 2 images .*005808361.jpg.; .* again.$"
+    ):
         build(tmp_path, folder)
 
 

@@ -224,6 +224,14 @@ def with_value(array, index, value):
             lambda r: {"boxes": with_value(r["boxes"], (2, 2), [100, 10, 140, 60])},
             "must show a part of its image, got .100 10 140 60. in image 2, which is 80 wide and 150 high; leave",
         ),
+        (
+            lambda r: {"boxes": np.tile(np.float32([0.25, 0.1, 0.75, 0.9]), (3, 4, 1))},
+            "Boxes must be in pixels, got .0.25 0.1 0.75 0.9. in image 0, which is .* wide and .* high; multiply",
+        ),
+        (
+            lambda r: {"boxes": with_value(r["boxes"], 1, [0, 0, 1, 1])},
+            "Boxes must be in pixels, got .0 0 1 1. in image 1",
+        ),
     ],
 )
 def test_a_bad_request_gets_one_sentence(run, asked, change, sentence):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kerapose import models, predictors, skeletons
-from kerapose.data import crops
+from kerapose.data import crops, gate
 from kerapose.predictors import Keypoint, PersonDetector, Pose, TopDownPose, read_boxes
 
 COCO = skeletons.COCO
@@ -130,7 +130,10 @@ def test_images_of_all_kinds(find, tmp_path):
 @pytest.mark.parametrize(
     ("image", "message"),
     [
-        (np.zeros((90, 120, 3), "float32"), r"must be uint8, 0 to 255, or uint16, got float32; round and convert"),
+        (
+            np.zeros((90, 120, 3), "float32"),
+            "must be uint8, 0 to 255, or uint16, got float32; multiply by 255 if it is",
+        ),
         (np.zeros((90, 120, 3), "int64"), "must be uint8, 0 to 255, or uint16, got int64"),
         (
             np.zeros((3, 90, 120), "uint8"),
@@ -168,11 +171,34 @@ def test_a_bad_file_is_named(find, tmp_path):
         ([30, 40, 20, 50], "with right > left and bottom > top"),
         ([120, 10, 150, 50], "show a part of the image, which is 120 wide and 90 high, got .* for box 1; leave it out"),
         ([10, -50, 50, 0], "show a part of the image"),
+        ([20, 30, 15, 20], r"right > left .*, got \[20.0, 30.0, 15.0, 20.0\] for box 1; COCO's x, y, w, h is x, y, x"),
     ],
 )
 def test_a_bad_box_gets_one_sentence(find, box, message):
     with pytest.raises(ValueError, match=message):
         find(photo(), [[0, 0, 20, 20], box])
+
+
+@pytest.mark.parametrize(
+    "boxes", [[[0.1, 0.2, 0.6, 0.9]], [[0, 0, 1, 1]], [[0.3, 0.1, 0.5, 0.4], [-0.2, -0.5, 0.7, 0.8]]]
+)
+def test_boxes_in_fractions_are_refused(find, boxes):
+    with pytest.raises(gate.BadDataError, match=r"A box must be in pixels, got .* for box 0; multiply it by width and"):
+        find(photo(), boxes)
+    assert len(find(photo(), [*boxes, [10, 10, 50, 60]])) == len(boxes) + 1  # of one among others nothing is said
+    tiny = TopDownPose(find.estimator, BIRD, detector=lambda image: (np.float32(boxes[:1]).clip(0), [0.5]))
+    assert len(tiny(photo())) == 1  # nor of what a detector finds
+
+
+@pytest.mark.parametrize("scores", [[90.0, 80.0], [0.5, np.nan], [-0.1, 0.4], [1.0, 1.2]])
+def test_scores_of_boxes_are_zero_to_one(find, tmp_path, scores):
+    with pytest.raises(
+        gate.BadDataError, match="box_scores must be 0 to 1, got .* for box [01]; divide percentages by"
+    ):
+        find(photo(), BOXES[:2], box_scores=scores)
+    found = [{"image_id": 7, "bbox": [1, 2, 30, 40], "score": score} for score in scores]
+    with pytest.raises(gate.BadDataError, match="boxes.json: scores must be 0 to 1, got .* for box [01]; divide"):
+        read_boxes(written(tmp_path, found))
 
 
 def test_boxes_of_another_shape_are_refused(find):
@@ -253,11 +279,19 @@ def test_boxes_of_a_real_detector(shared_data):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"annotations": []}, "must be a JSON list of detections, .* not of its annotations"),
+        ({"annotations": []}, "must be a JSON list of detections, .*; give a detector's results in COCO's form"),
         ([{"image_id": 7, "bbox": [1, 2, 3, 4]}], "must be a JSON list of detections"),
-        (detections(bbox=[1, 2, 0, 4]), "both sizes above 0, got another for image 7 in .*boxes.json; drop it"),
-        (detections(bbox=[1, 2, 3]), "must be x, y, width, height"),
+        (
+            detections(bbox=[1, 2, 0, 4]),
+            "both sizes above 0, got .1.0, 2.0, 0.0, 4.0. for image 7 in .*; drop it",
+        ),
+        (detections(bbox=[1, 2, 3]), r"must have a bbox of 4 numbers, .* got \[1, 2, 3\] in 1 of 4"),
         (detections(bbox=[1, 2, float("nan"), 4]), "must be x, y, width, height"),
+        (detections(bbox=[9, 8, -2, 4]), "must be x, y, width, height with both sizes above 0"),
+        (detections(bbox=None), "a bbox of 4 numbers, x, y, width, height, got None in 1 of 4"),
+        (detections(score="high"), "a number as score, got 'high' in 1 of 4"),
+        (detections(image_id="street"), "an image_id, a whole number, got 'street' in 1 of 4"),
+        ([{"image_id": 7, "bbox": [0.1, 0.2, 0.3, 0.6], "score": 1}] * 2, "Boxes are in pixels, got 2 of 2 boxes"),
     ],
 )
 def test_a_bad_file_of_boxes_gets_one_sentence(tmp_path, content, message):

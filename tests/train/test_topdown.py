@@ -317,6 +317,17 @@ def test_boxes_of_a_detector_are_tested_too(finished, data_dir, tmp_path, run_he
     assert "val_pck" not in history[0] and len(history) == 2
 
 
+def test_boxes_of_a_detector_in_other_units_are_refused():
+    sizes = dict.fromkeys(range(4), (90, 120))
+    boxes = np.float32([[60, 30, 110, 80], [70, 40, 115, 85]])  # as corners
+    as_read = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)  # x + width, y + height
+    with pytest.raises(ValueError, match="found.json: A bbox of COCO is x, y, width, height, got 8 of 8 boxes"):
+        topdown.check_units("found.json", {i: (as_read, np.ones(2)) for i in range(4)}, sizes)
+    with pytest.raises(ValueError, match="found.json: Boxes are in pixels, got 8 of 8 boxes"):
+        topdown.check_units("found.json", {i: (boxes / 120, np.ones(2)) for i in range(4)}, sizes)
+    topdown.check_units("found.json", {i: (boxes, np.ones(2)) for i in range(4)}, sizes)
+
+
 @pytest.mark.parametrize("model", sorted(topdown.MODELS))
 def test_pretrained_leaves_only_new_joints_new(model, tmp_path, real_networks):
     given = {"model": model, "variant": "tests", "pretrained": None, "backbone_weights": None}

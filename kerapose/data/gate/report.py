@@ -34,13 +34,23 @@ class Rule:
     impossible_above: float = 0.0
 
 
+@dataclasses.dataclass
+class _Breach:
+    """Who breaks a rule: distinct names, how many samples, how many it could have been, what the first has instead."""
+
+    names: dict
+    count: int = 0
+    among: int | None = None
+    found: str = ""
+
+
 class Report:
     """What is wrong with some samples, rule by rule.
 
     Args:
         kind: what a sample is called where there are several: "clips".
         remedy: what else can be done about samples that are named, behind each remedy; "" where nothing can.
-        source: of the samples, a file say, which begins each sentence; "" where there is none to name.
+        source: of the samples, a file say, which begins the sentences; "" where there is none to name.
         error: the class of the error, `BadDataError` or one of its children.
 
     Example:
@@ -60,7 +70,7 @@ class Report:
         self.source = source
         self.error = error
         self.total = 0
-        self._breaches = {}  # by rule: names, and what was found in the first of them
+        self._breaches = {}  # by rule
 
     def seen(self, count=1):
         """Counts samples, whether they break a rule or not: shares are of these."""
@@ -68,35 +78,56 @@ class Report:
 
     def note(self, rule, name, found=""):
         """Notes that a sample breaks a rule; `found` is what it has instead, told of the first sample alone."""
-        self._breaches.setdefault(rule, ([], found))[0].append(str(name))
+        breach = self._breaches.setdefault(rule, _Breach({}, found=found))
+        breach.count += str(name) not in breach.names
+        breach.names[str(name)] = None
 
-    def note_all(self, rule, names, broken):
-        """Notes the samples of some names for which a mask [N] is true."""
-        for name, is_broken in zip(names, broken, strict=True):
-            if is_broken:
-                self.note(rule, name)
+    def note_all(self, rule, names, broken, found=None, among=None):
+        """Notes those of N samples that break a rule; several may have one name, as people in one image do.
 
-    def close(self):
+        Args:
+            rule: the `Rule`.
+            names: [N].
+            broken: [N] bool.
+            found: a function of the place of a sample, that gives what the first one has instead.
+            among: [N] bool, which samples could break it: shares are of these. None: all that were seen.
+        """
+        places = [place for place, is_broken in enumerate(broken) if is_broken]
+        if not places:
+            return
+        breach = self._breaches.setdefault(rule, _Breach({}, found=found(places[0]) if found else ""))
+        breach.count += len(places)
+        breach.names.update(dict.fromkeys(str(names[place]) for place in places))
+        if among is not None:
+            breach.among = (breach.among or 0) + sum(map(bool, among))
+
+    def close(self, *others):
         """Raises one error on all that is impossible, if there is something, and warns once of all that is suspicious.
+
+        Args:
+            *others: reports on samples of other kinds, which are told of in the same sentence.
 
         Raises:
             BadDataError: whose `names` are those of the samples that are impossible.
         """
-        impossible, suspicious = [], []
-        for rule, (names, found) in self._breaches.items():
-            distinct = list(dict.fromkeys(names))
-            is_impossible = len(distinct) > rule.impossible_above * self.total
-            (impossible if is_impossible else suspicious).append((rule, distinct, found))
+        impossible, suspicious, names = [], [], {}
+        for report in (self, *others):
+            for rule, breach in report._breaches.items():
+                among = report.total if breach.among is None else breach.among
+                if breach.count > rule.impossible_above * among:
+                    impossible.append(report._sentence(rule, breach, report.remedy))
+                    names.update(breach.names)
+                else:
+                    suspicious.append(report._sentence(rule, breach, ""))
         source = f"{self.source}: " if self.source else ""
         if suspicious:
-            logging.warning("%s%s", source, " ".join(self._sentence(*breach, "") for breach in suspicious))
+            logging.warning("%s%s", source, " ".join(suspicious))
         if impossible:
-            names = dict.fromkeys(name for _, names, _ in impossible for name in names)
-            raise self.error(source + " ".join(self._sentence(*breach, self.remedy) for breach in impossible), names)
+            raise self.error(source + " ".join(impossible), names)
 
-    def _sentence(self, rule, names, found, remedy):
-        what = f"{len(names)} of {self.total} {self.kind}" if self.total > 1 else "one"
-        shown = ": ".join(filter(None, [some(filter(None, names)), str(found)]))  # one without a name needs none
+    def _sentence(self, rule, breach, remedy):
+        what = f"{breach.count} of {self.total} {self.kind}" if self.total > 1 else "one"
+        shown = ": ".join(filter(None, [some(filter(None, breach.names)), str(breach.found)]))  # some have no name
         return f"{rule.rule}, got {what} {rule.breach}{f' ({shown})' if shown else ''}; {rule.remedy}{remedy}."
 
 

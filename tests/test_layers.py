@@ -479,7 +479,7 @@ def test_frozen_layers_use_and_keep_their_running_statistics(layer):
     random_weights(layer)
     layer.trainable = False
     before = layer.get_weights()
-    np.testing.assert_array_equal(layer(x, training=True), layer(x))
+    np.testing.assert_allclose(layer(x, training=True), layer(x), rtol=1e-5, atol=1e-6)
     for value, expected in zip(layer.get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, expected)
 
@@ -522,6 +522,48 @@ def test_upsample_repeats_each_pixel(factor, dtype):
     blocks = np.arange(expected.size).reshape(2, 3, factor, 5, factor, 4).sum((2, 4))
     np.testing.assert_allclose(tf.cast(tape.gradient(loss, x), tf.float32), blocks, rtol=0.02)
     assert layers.Upsample.from_config(layer.get_config()).factor == factor
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_the_gradient_of_enlarging_compiles_and_outlives_a_saved_model(factor, policy, tmp_path):
+    layer, x = layers.Upsample(factor, dtype=policy), random_array((2, 3, 5, 4))
+
+    def gradient_of(enlarge):
+        def gradient(x):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                loss = tf.reduce_sum(tf.square(tf.cast(enlarge(x), tf.float32)))
+            return tape.gradient(loss, x)
+
+        return gradient
+
+    inputs = keras.Input((None, None, 4))
+    keras.Model(inputs, layer(inputs)).export(tmp_path / "served", verbose=False)
+    served = tf.saved_model.load(tmp_path / "served").serve
+    compiled = tf.function(gradient_of(layer), jit_compile=True)
+    for gradient in (gradient_of(layer), compiled, gradient_of(served)):
+        np.testing.assert_allclose(gradient(tf.constant(x)), 2 * factor**2 * x, rtol=0.03, atol=0.01)
+
+
+@pytest.mark.parametrize("channels", [12, 16, 24])  # with and without a bfloat16 kernel for the norm
+@pytest.mark.parametrize(
+    "kernel, strides", [((3, 3, 3), (1, 2, 2)), ((3, 3, 3), (1, 1, 1)), ((3, 3), (2, 2))], ids=["3D", "3D by 1", "2D"]
+)
+def test_a_depthwise_step_in_bfloat16_is_that_in_float32_within_its_error(kernel, strides, channels):
+    x, steps = random_array((2, *(4, 8, 8)[-len(kernel) :], channels)), []
+    for policy in ("float32", "mixed_bfloat16"):
+        layer = layers.ConvNorm(channels, kernel, strides, depthwise=True, dtype=policy)
+        layer.build(x.shape)
+        random_weights(layer)
+        with tf.GradientTape() as tape:
+            y = layer(x, training=True)
+            assert y.dtype == layer.compute_dtype
+            loss = tf.reduce_sum(tf.square(tf.cast(y, tf.float32)) * random_array(y.shape, seed=3))
+        steps.append([y, *tape.gradient(loss, layer.trainable_variables), layer.moving_mean, layer.moving_variance])
+    for exact, rounded in zip(*steps, strict=True):
+        exact, rounded = (tf.cast(part, tf.float32).numpy() for part in (exact, rounded))
+        np.testing.assert_allclose(rounded, exact, atol=0.04 * np.abs(exact).max())
 
 
 # ---------------------------------------- depthwise convolution

@@ -226,7 +226,7 @@ def encode(frames, fps, crf=20, key_frame_every=KEY_FRAME_EVERY):
     size = np.shape(first)[:2]
     if any(side % 2 for side in size):
         raise ValueError(f"Frames of an MP4 file have even sides, got {size[0]} x {size[1]}; crop or pad them.")
-    options = {"crf": str(crf), "preset": "veryfast", "g": str(key_frame_every), "threads": "1"}
+    options = {"crf": str(crf), "preset": "veryfast", "g": str(int(key_frame_every)), "threads": "1"}
     file = io.BytesIO()
     with _written(file, "mp4", "libx264", "yuv420p", fps, size, options) as (container, stream):
         for number, picture in enumerate(itertools.chain([first], frames)):
@@ -331,6 +331,7 @@ class _Decoder:
         self.packets = packets
         self._convert = VideoReformatter()
         self._numbers = packets.numbers  # by the time of a packet, or by its place once `find_order` has found it
+        self._rotation, self._matrix = None, None  # of the last frame
         self._is_sure = True  # that where there are no times, frames come out without holes, and can be counted
 
     def first(self):
@@ -460,14 +461,24 @@ class _Decoder:
         elif 1 > ratio >= fractions.Fraction(1, WIDEST_PIXEL):
             height = round(height / ratio)
         picture = self._convert.reformat(frame, width, height, format="rgb24").to_ndarray()
-        matrix = frame.side_data.get("DISPLAYMATRIX")
-        if matrix is None:
-            return picture
-        # Where x and y go: x' = a x + c y, y' = b x + d y, but for an offset.
-        a, b, _, c, d = np.frombuffer(matrix, "int32")[:5].astype("float64").tolist()
+        if frame.rotation != self._rotation:  # else as before: side data is not looked at in vain, see `_matrix_of`
+            self._rotation, self._matrix = frame.rotation, _matrix_of(frame)
+        a, b, c, d = self._matrix
         if abs(b) + abs(c) > abs(a) + abs(d):
             picture, a, d = picture.swapaxes(0, 1), c, b
         return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def _matrix_of(frame):
+    """(a, b, c, d) of the display matrix of a frame of PyAV: it is shown at x' = a x + c y, y' = b x + d y.
+
+    A frame whose side data was looked at refers to itself, and is in memory until the garbage collector comes.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return 1.0, 0.0, 0.0, 1.0
+    a, b, _, c, d = np.frombuffer(matrix, "int32")[:5].astype("float64").tolist()
+    return a, b, c, d
 
 
 def _gathered(decoder, indices, wanted):

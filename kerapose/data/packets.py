@@ -238,12 +238,14 @@ class Packets:
         """Which frame each packet has, and where some are missing."""
         times = [packet.time for packet in self.table if not packet.is_hidden]
         self.num_frames, self.numbers, self.gaps = len(times), None, []
-        self._shown = None if None in times else sorted(times)  # times of all frames
+        self._shown = None if None in times else sorted(times)  # when
         marked = []
         # AVI has no times: for streams whose frames are stored in another order, FFmpeg gives the order of storage.
         is_avi = self._container.format.name == "avi"
         is_guess = is_avi and self.stream.codec_context.has_b_frames and self._shown == times
-        if self._shown and len(set(times)) == len(times) and not is_guess:
+        if is_guess:
+            self._shown = None
+        if self._shown and len(set(times)) == len(times):
             self._is_cut |= self._ends_before_its_time()
             self._shown = self._shown[: self._num_whole()]
             self.num_frames = len(self._shown)

@@ -56,6 +56,7 @@ def write(
     rotation=None,
     file=None,
     clock=100,
+    pixel=None,
     **more,
 ):
     """A video by plain PyAV: its bytes, unless a file is given. `times` are in parts of a second, by `clock`."""
@@ -68,6 +69,8 @@ def write(
             stream.codec_context.time_base = fractions.Fraction(1, clock)
         stream.height, stream.width = pictures.shape[1:3]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        if pixel is not None:
+            stream.codec_context.sample_aspect_ratio = pixel
         if rotation is not None:
             stream.set_display_rotation(rotation)
         for i, picture in enumerate(pictures):
@@ -194,6 +197,73 @@ def test_a_turned_video_is_upright(pictures, rotation, tmp_path):
     capture = cv2.VideoCapture(str(path))
     expected = [capture.read()[1] for _ in range(2)][1][..., ::-1]
     np.testing.assert_allclose(turned, expected, atol=4)
+
+
+TURNS = {  # a, b, c, d of a display matrix, and what it does to a picture
+    "mirrored": ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),
+    "upside down and mirrored": ((1, 0, 0, -1), lambda picture: picture[::-1]),
+    "turned": ((-1, 0, 0, -1), lambda picture: picture[::-1, ::-1]),
+    "turned to the right": ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),
+    "turned to the left": ((0, -1, 1, 0), np.rot90),
+    "turned and mirrored": ((0, 1, 1, 0), lambda picture: picture.swapaxes(0, 1)),
+    "turned and mirrored the other way": ((0, -1, -1, 0), lambda picture: np.rot90(picture.swapaxes(0, 1), 2)),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_display_matrix_with_or_without_a_mirror_is_followed(pictures, turn):
+    (a, b, c, d), turned = TURNS[turn]
+    video = write(pictures[:3])
+    expected = turned(frames.read(video)[1])
+    place = video.index(b"tkhd") + 44
+    matrix = b"".join(int(part).to_bytes(4, "big", signed=True) for part in np.array([a, b, 0, c, d, 0, 0, 0]) * 2**16)
+    video = video[:place] + matrix + video[place + len(matrix) :]
+    assert frames.probe(video).frame_size == expected.shape[:2]
+    np.testing.assert_array_equal(frames.read(video, [1])[0], expected)
+    np.testing.assert_array_equal(list(frames.iterate(video))[1], expected)
+
+
+@pytest.mark.parametrize("container_format, codec", [("mp4", "libx264"), ("matroska", "libx264"), ("avi", "mpeg4")])
+@pytest.mark.parametrize(
+    "ratio, size", [((64, 45), (48, 137)), ((2, 1), (48, 192)), ((8, 9), (54, 96)), ((1, 1), SIZE), ((1, 90), SIZE)]
+)
+def test_pixels_are_square(pictures, container_format, codec, ratio, size):
+    """Wide pixels make a picture wider, high ones make it higher."""
+    video = write(pictures[:4], container_format, codec, pixel=fractions.Fraction(*ratio))
+    plain = frames.read(write(pictures[:4], container_format, codec))
+    assert frames.probe(video).frame_size == size
+    decoded = frames.read(video)
+    assert decoded.shape == (4, *size, 3)
+    expected = np.stack([cv2.resize(picture, size[::-1]) for picture in plain])
+    assert np.abs(decoded.astype(int) - expected).mean() < 2
+    assert numbers(np.stack([cv2.resize(picture, SIZE[::-1]) for picture in decoded])) == [0, 1, 2, 3]
+
+
+def test_pixels_are_made_square_before_a_picture_is_turned(pictures):
+    video = write(pictures[:2], pixel=fractions.Fraction(2), rotation=90)
+    assert frames.probe(video).frame_size == (192, 48)
+
+
+def test_times_of_frames_are_those_of_the_file(pictures):
+    times = 100 + np.cumsum(np.random.default_rng(0).integers(1, 9, COUNT))
+    for container_format in ("mp4", "matroska", "mpegts"):
+        video = write(pictures, container_format, options=B_FRAMES, times=times)
+        given = [one.time_s for one in frames.iterate(video, with_times=True)]
+        np.testing.assert_allclose(np.subtract(given, given[0]), (times - times[0]) / 100, atol=2e-3)
+    for form in ("avi", "h264, no times"):  # here the rate is all there is
+        given = [one.time_s for one in frames.iterate(write(pictures, *FORMS[form]), 5, True)]
+        np.testing.assert_allclose(np.diff(given), 1 / 25)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, np.int64, np.int16])
+def test_numpy_scalars_are_numbers(pictures, number):
+    jpegs = [tf.io.encode_jpeg(picture).numpy() for picture in pictures[:3]]
+    assert frames.probe(frames.wrap_jpegs(jpegs, fps=number(25))).fps == 25
+    video = frames.encode(pictures, fps=number(25), crf=number(20), key_frame_every=number(12))
+    assert frames.probe(video) == frames.VideoInfo(COUNT, SIZE, 25.0)
+    if number in (np.int64, np.int16):
+        assert numbers(np.array(list(frames.iterate(video, number(5))))) == list(range(5))
+        assert frames.same_shape((number(48), number(96)), np.array([96, 192], number))
 
 
 def test_only_what_is_needed_is_decoded(pictures):

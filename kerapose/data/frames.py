@@ -87,7 +87,7 @@ class Frame(typing.NamedTuple):
     is_lost: bool
 
 
-def probe(source, name=None):
+def probe(source, name=None, tell=True):
     """Counts the frames of a video and finds their size.
 
     They are counted one by one, since the header of a file may be wrong; only the first is decoded.
@@ -95,6 +95,7 @@ def probe(source, name=None):
     Args:
         source: path of a video file, or its content as bytes.
         name: what errors and warnings call it. None: its path.
+        tell: whether to warn of damage, which is in the answer anyway.
 
     Returns:
         A `VideoInfo`.
@@ -109,12 +110,13 @@ def probe(source, name=None):
     """
     with opened(source, name) as packets:
         picture = _Decoder(packets).first()
-        _tell_damage(packets)
+        if tell:
+            _tell_damage(packets)
         size = tuple(picture.shape[:2])
         return VideoInfo(packets.num_frames, size, packets.mean_fps(), tuple(packets.gaps), packets.damage)
 
 
-def read(source, indices=None, name=None):
+def read(source, indices=None, name=None, told=None):
     """Decodes frames of a video.
 
     In the place of a frame that cannot be decoded stands the nearest one that can, of two the earlier one.
@@ -123,6 +125,8 @@ def read(source, indices=None, name=None):
         source: path of a video file, or its content as bytes.
         indices: [L] numbers of frames, in any order, the same more than once if need be. None: all frames.
         name: what errors and warnings call it. None: its path.
+        told: a set, in which videos are noted whose lost frames have been told of, and of which nothing is told again:
+            a training reads them over and over. None: each call tells.
 
     Returns:
         [L, H, W, 3] uint8 RGB, in the order of `indices`.
@@ -150,7 +154,11 @@ def read(source, indices=None, name=None):
         if len(lost) > MOST_LOST * len(wanted):  # bad luck, or a bad file
             _refuse_losses(packets, sorted(set(range(last + 1)) - {number for number, _ in decoder.in_order()}))
         if lost:
-            _tell_losses(packets, sorted(lost))
+            video = packets.name, hash(source)
+            if told is None or video not in told:
+                _tell_losses(packets, sorted(lost))
+            if told is not None:
+                told.add(video)
             nearest = decoder.nearest(lost)
             if frames is None:
                 frames = np.empty((len(indices), *next(iter(nearest.values())).shape), "uint8")
@@ -280,17 +288,18 @@ def wrap_jpegs(jpegs, fps):
     return file.getvalue()
 
 
-def find(folder, names):
+def find(folder, names, endings=CONTAINERS):
     """Finds the video files of clips by the names of the clips.
 
     Args:
         folder: where the videos are, or folders with them; links are followed.
         names: of the clips; a folder in a name is one that the video's folder must end in.
+        endings: of videos, in small letters; files may have them in capitals. None: any.
 
     Returns:
         dict: each name to a list of paths, of none, one or more files.
     """
-    by_stem, found = _videos_by_stem(pathlib.Path(folder)), {}
+    by_stem, found = _files_by_stem(pathlib.Path(folder), endings), {}
     for name in names:
         *parents, stem = pathlib.PurePosixPath(name).parts
         found[name] = [path for path in by_stem[stem] if list(path.parts[-1 - len(parents) : -1]) == parents]
@@ -304,8 +313,8 @@ def same_shape(video_size, frame_size):
     return bool(least.max() <= most.min())
 
 
-def _videos_by_stem(folder):
-    """All videos in a folder, those below it and those that links lead to, by their names without endings."""
+def _files_by_stem(folder, endings):
+    """All files of some endings in a folder, below it and where links lead to, by their names without endings."""
     there, seen, waiting = collections.defaultdict(list), set(), collections.deque([folder])
     while waiting:
         here = waiting.popleft()
@@ -315,7 +324,7 @@ def _videos_by_stem(folder):
         for path in sorted(here.iterdir()):
             if path.is_dir():
                 waiting.append(path)
-            elif path.suffix.lower() in CONTAINERS:
+            elif endings is None or path.suffix.lower() in endings:
                 for stem in {path.stem, path.stem.removesuffix(RGB_ENDING)}:
                     there[stem].append(path)
     return there

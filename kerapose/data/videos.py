@@ -23,6 +23,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerapose.data import clips, frames, order, prepared, pyskl
+from kerapose.data.gate.report import Report, Rule, some
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import images as image_ops
 from kerapose.ops import sequences
@@ -30,6 +31,7 @@ from kerapose.ops import sequences
 NotPreparedError = prepared.NotPreparedError
 SHUFFLE_BUFFER = 1024  # videos; 1.5 GB of NTU RGB+D's
 NUM_CROP_UNIFORMS = 22  # of `ops.boxes.random_crop_box`
+WHOLE = Rule("Videos should be whole", "of which something is lost", "get them again for the rest", 1.0)
 NUM_UNIFORMS = 1 + 3 + NUM_CROP_UNIFORMS  # mirror, colours, crop
 
 
@@ -64,16 +66,19 @@ def from_arrays(videos, keypoints, labels, skeleton, scores=None, frame_sizes=No
             f"keypoints and {len(labels)} labels; match them."
         )
     by_path = all(isinstance(video, str | os.PathLike) for video in videos)
-    elements = []
+    elements, report = [], Report("videos", "")
     for i, video in enumerate(videos):
         name = str(i if names is None else names[i])
-        content = video if isinstance(video, bytes) else pathlib.Path(video).read_bytes()
+        content = video if isinstance(video, bytes) else os.fspath(video)
+        if content is not video and not os.path.exists(content):
+            raise FileNotFoundError(f"There is no video {content} of clip {name}; correct the path.")
         size = frame_sizes if frame_sizes is None or np.ndim(frame_sizes) == 1 else frame_sizes[i]
         size = _probe(content, name).frame_size if size is None else size
         given = None if scores is None else scores[i]
         element = clips.make_element(keypoints[i], skeleton, given, size, labels[i], name, num_classes)
-        _check_video(element, content)
-        elements.append(element | ({"path": os.fspath(video)} if by_path else {"video": content}))
+        _check_video(element, content, report)
+        elements.append(element | ({"path": content} if by_path else {"video": _content(content)}))
+    report.close()
     return _from_elements(elements, range(len(elements)), skeleton, "path" if by_path else "video")
 
 
@@ -149,28 +154,33 @@ def check(dataset, skeleton, num_classes):
             among it; a video that cannot be read, that has another number of frames than the keypoints, or whose frames
             are of another shape than theirs; or if there is no clip at all.
     """
-    count = 0
+    count, report = 0, Report("videos", "")
     for element in dataset.as_numpy_iterator():
         name = element["name"].decode()
         given = (element[key] for key in ("scores", "frame_size", "label"))
         clips.make_element(element["keypoints"], skeleton, *given, name, num_classes)
-        content = element["video"] if "video" in element else _read_file(element["path"].decode(), name)
-        _check_video(element | {"name": name}, content)
+        content = element["video"] if "video" in element else os.fsdecode(element["path"])
+        _check_video(element | {"name": name}, content, report)
         count += 1
     if count == 0:
         raise ValueError("A dataset has at least one clip, got none; check the split and how it was prepared.")
+    report.close()
     return count
 
 
-def _check_video(element, content):
-    """Raises one sentence if a video is not that of the keypoints."""
+def _check_video(element, content, report):
+    """Raises one sentence if a video, given as a path or as its content, is not that of the keypoints."""
     name, length = element["name"], element["keypoints"].shape[1]
     info = _probe(content, name)
+    report.seen()
     if info.num_frames != length:
+        damage = f", {info.damage}" if info.damage else ""
         raise ValueError(
             f"Keypoints are given for every frame of the video, got {length} of them and {info.num_frames} frames in "
-            f"clip {name}; give those of this very video, (0, 0) in frames without any."
+            f"clip {name}{damage}; give those of this very video, (0, 0) in frames without any."
         )
+    if info.damage:
+        report.note(WHOLE, name, info.damage)
     sides, real = element["frame_size"], info.frame_size
     if not frames.same_shape(real, sides):
         raise ValueError(
@@ -180,13 +190,16 @@ def _check_video(element, content):
 
 
 # ---------------------------------------- frames
-def decode(video, indices, name=""):
+def decode(video, indices, name="", is_path=False):
     """Decodes some frames of a video, and of the others only what these need.
+
+    In the place of a frame that cannot be decoded stands the nearest one, and one warning a video says so.
 
     Args:
         video: scalar string, the content of a file.
         indices: [L] int32, frames in the order of presentation, counted from 0; in any order, any of them twice.
         name: scalar string, what errors call the video.
+        is_path: whether `video` is the path of a file, which is then not read as a whole.
 
     Returns:
         [L, H, W, 3] uint8, RGB.
@@ -200,7 +213,7 @@ def decode(video, indices, name=""):
 
     def read(video, indices, name):
         video, name = (x.item() if isinstance(x, np.ndarray) else x for x in (video, name))  # arrays where eager
-        return _read_frames(video, indices, name.decode())
+        return _read_frames(os.fsdecode(video) if is_path else video, indices, name.decode())
 
     indices, name = tf.convert_to_tensor(indices, tf.int32), tf.convert_to_tensor(name)
     # Declared stateless, which it is: tf.data would otherwise run one at a time where operations are deterministic.
@@ -458,8 +471,8 @@ def _clip(element, rgb):
     """{"frames": those of the indices [L], if there are any, "keypoints" and "scores" of all frames}."""
     clip = {"keypoints": element["keypoints"], "scores": element["scores"]}
     if rgb is not None:
-        video = element["video"] if "video" in element else tf.io.read_file(element["path"])
-        clip["frames"] = decode(video, rgb, element["name"])
+        is_path = "video" not in element
+        clip["frames"] = decode(element["path" if is_path else "video"], rgb, element["name"], is_path)
     return clip
 
 
@@ -493,9 +506,11 @@ def _find_videos(folder, names):
     found = frames.find(folder, names)
     lacking = [name for name, files in found.items() if not files]
     if lacking:
+        others = [path.name for files in frames.find(folder, lacking, None).values() for path in files]
+        but = f"; {some(others)} may be of these, with an ending that no video has" if others else ""
         raise FileNotFoundError(
             f"{folder} must have a video of each of {len(found)} clips, it has none of {len(lacking)} ({lacking[0]}"
-            f"{', ...' if len(lacking) > 1 else ''}); add them, or take the clips out of the split."
+            f"{', ...' if len(lacking) > 1 else ''}{but}); add them, or take the clips out of the split."
         )
     twice = next((name for name, files in found.items() if len(files) > 1), None)
     if twice is not None:
@@ -529,21 +544,28 @@ def _from_elements(elements, keys, skeleton, source):
 
 
 # ---------------------------------------- reading, with errors that name the clip
-def _probe(content, name):
-    return _named(name, frames.probe, content)
+_TOLD = set()  # videos whose lost frames have been told of
 
 
-def _read_file(path, name):
-    return _named(name, pathlib.Path(path).read_bytes)
+def _content(source):
+    return source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
 
 
-def _read_frames(content, indices, name):
-    return _named(name, frames.read, content, indices)
+def _called(source, name):
+    return f"the video of clip {name}" if name and isinstance(source, bytes) else None  # else by its path
 
 
-def _named(name, function, *arguments):
+def _probe(source, name):
+    return _named(name, frames.probe, source, _called(source, name), tell=False)
+
+
+def _read_frames(source, indices, name):
+    return _named(name, frames.read, source, indices, _called(source, name), told=_TOLD)
+
+
+def _named(name, function, *arguments, **options):
     """Calls a function and has its error name the clip."""
     try:
-        return function(*arguments)
+        return function(*arguments, **options)
     except (ValueError, IndexError, OSError) as error:
         raise ValueError(f"Clip {name}: {error}") from error

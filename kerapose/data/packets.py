@@ -25,6 +25,7 @@ STEP_TOLERANCE = 0.01  # of a step, or one tick of the file's clock, if that is 
 MOST_GAPS = 0.1  # of the steps; where more are wide, the rate varies and nothing is lost
 HOLE = 1.5  # steps: frames further apart have others between them
 MARK_REACH = 8  # frames between a loss and the packet that FFmpeg marks for it, at most
+BLOCK_BYTES = 100  # between the data of two Matroska blocks there are their heads, at most so long
 NAMED = 5  # places in a sentence
 
 _RIFF, _MATROSKA, _MATROSKA_BODY, _MP4 = b"RIFF", b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"ftyp"
@@ -210,7 +211,7 @@ class Packets:
 
     # ---------------------------------------- the table
     def _read_table(self):
-        is_shorter = self._declared > self._length
+        is_shorter = self._is_shorter = self._declared > self._length
         if self.stream is None and is_shorter:
             raise ValueError(
                 f"A video must be whole, got {self.name}, which ends before its first frame; get it again."
@@ -250,9 +251,10 @@ class Packets:
             self._shown = self._shown[: self._num_whole()]
             self.num_frames = len(self._shown)
             self.numbers = {time: number for number, time in enumerate(self._shown)}
-            self.gaps = find_gaps(self._shown)
             marked = [self.numbers.get(packet.time) for packet in self.table if packet.is_marked]
-            marked = [one for one in marked if one is not None and not self._is_near_gap(one)]
+            marked = [number for number in marked if number is not None]
+            self.gaps = [gap for gap in find_gaps(self._shown) if self._may_be_loss(gap, marked)]
+            marked = [number for number in marked if not any(_are_near(number, gap) for gap in self.gaps)]
         self.damage = self._described(sorted(marked))
 
     def _ends_before_its_time(self):
@@ -276,8 +278,18 @@ class Packets:
         is_hole = (steps > HOLE * np.median(steps)) & (np.array(self._shown[1:]) > decoded_until)
         return int(np.argmax(is_hole)) + 1 if is_hole.any() else len(self._shown)
 
-    def _is_near_gap(self, number):
-        return any(abs(number - before) <= MARK_REACH for before, _ in self.gaps)
+    def _may_be_loss(self, gap, marked):
+        """Whether frames may have been lost in a gap, or one is shown longer: by what else the container says."""
+        container = self._container.format.name.split(",")[0]
+        if container == "mov":  # its index names every frame
+            return False
+        if container == "mpegts":  # it counts its packets, so that a loss is noticed
+            return any(_are_near(number, gap) for number in marked)
+        if container == "matroska":  # one block is behind the other
+            placed = [packet for packet in self.table if packet.position is not None]
+            between = [after.position - one.position - one.size for one, after in itertools.pairwise(placed)]
+            return self._is_shorter or max(between, default=0) > BLOCK_BYTES
+        return True
 
     def _described(self, marked):
         found = []
@@ -307,6 +319,10 @@ def listed(places):
     shown, more = places[:NAMED], len(places) - NAMED
     last = f"{more} more" if more > 0 else shown.pop()
     return f"{', '.join(shown)} and {last}" if shown else last
+
+
+def _are_near(number, gap):
+    return abs(number - gap[0]) <= MARK_REACH
 
 
 def find_gaps(times):

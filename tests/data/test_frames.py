@@ -288,12 +288,13 @@ def test_inside_tf_data(pictures):
 
 
 @pytest.mark.parametrize("name", ["mmpose_demo.mp4", "demo_skeleton.mp4"])
-def test_real_videos_equal_opencv(shared_data, name):
+def test_real_videos_equal_opencv(shared_data, name, caplog):
     path = shared_data("videos") / name
     capture = cv2.VideoCapture(str(path))
     info = frames.probe(path)
     assert info.num_frames == int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     expected = np.stack([capture.read()[1][..., ::-1] for _ in range(3)])
+    assert not caplog.records  # one of them has a frame that is shown six times as long as the others
     decoded = frames.read(path, [2, 0, 2])
     assert decoded.shape[1:3] == info.frame_size
     assert np.abs(decoded.astype(int) - expected[[2, 0, 2]]).mean() < 0.5  # one of the two may round otherwise
@@ -507,13 +508,35 @@ def test_a_packet_cut_out_of_a_transport_stream_is_told(pictures, options, frame
 
 
 @pytest.mark.parametrize("rate", [25, 30, 24000 / 1001])
-@pytest.mark.parametrize("container_format", ["matroska", "mp4", "flv"])
-def test_gaps_are_found_in_all_files_with_times(pictures, rate, container_format, caplog):
-    """Matroska and FLV round times to milliseconds, so that steps differ by one."""
+@pytest.mark.parametrize("container_format", ["flv", "mp4", "matroska", "mpegts"])
+def test_a_gap_in_time_is_told_unless_the_container_shows_that_it_is_none(pictures, rate, container_format, caplog):
+    """FLV has nothing but times, which it rounds to milliseconds; in the others a frame may be shown longer."""
     times = np.round(24000 * np.delete(np.arange(43), [7, 8, 30]) / rate)
     video = write(pictures[:40], container_format, options={"bf": "0"}, times=times, clock=24000)
-    assert frames.probe(video).gaps == ((6, 2), (27, 1))
-    assert "3 frames seem to be lost, for which there is time behind frames 6 and 27" in caplog.text
+    info = frames.probe(video)
+    assert info.num_frames == 40
+    if container_format == "flv":
+        assert info.gaps == ((6, 2), (27, 1))
+        assert "3 frames seem to be lost, for which there is time behind frames 6 and 27" in caplog.text
+    else:
+        assert (info.gaps, info.damage) == ((), "") and not caplog.records
+
+
+@pytest.mark.parametrize("form", ["mkv", "webm"])
+@pytest.mark.parametrize("place", [6, 20, 33])
+def test_blocks_lost_from_the_middle_of_a_matroska_file_are_told(pictures, form, place, caplog):
+    """Where even the head of a block is destroyed, FFmpeg goes on at the next group of blocks without a word."""
+    video = write(pictures, *FORMS[form])
+    _, position, size = packets(video)[place]
+    for damaged in (
+        video[:position] + bytes(size) + video[position + size :],
+        video[:position] + video[position + size :],
+    ):
+        caplog.clear()
+        info = frames.probe(damaged)
+        assert info.num_frames < COUNT
+        assert info.damage in caplog.text and len(caplog.records) == 1
+        assert "seem to be lost" in info.damage or "ends too early" in info.damage or "seems to be lost" in info.damage
 
 
 @pytest.mark.parametrize("container_format", ["matroska", "mp4", "mpegts"])

@@ -181,8 +181,8 @@ def iterate(source, num_frames=None, with_times=False):
         [H, W, 3] uint8 RGB each, or a `Frame`.
 
     Raises:
-        ValueError: if this is not a video, none of its frames can be decoded, or as soon as it is known to have lost
-            more than `MOST_LOST` of them.
+        ValueError: if this is not a video, none of its frames can be decoded, as soon as it is known to have lost more
+            than `MOST_LOST` of them, or when a frame comes that is of another size.
         FileNotFoundError: if there is no such file.
 
     Example:
@@ -509,6 +509,8 @@ def _without_holes(packets, count):
     decoder.find_order(is_needed=True)
     for number, picture in decoder.in_order():
         picture = np.ascontiguousarray(picture)
+        if last is not None and picture.shape != last.shape:
+            _refuse_sizes(last.shape[:2], picture.shape[:2], number)
         for lost in range(due, min(number, count)):
             yield lost, (picture if last is None else last).copy(), True
         if number >= count:

@@ -139,7 +139,8 @@ def from_tfds(name, split, data_dir=None):
 def check(dataset, skeleton, num_classes):
     """Reads a whole dataset once and raises on the first clip that a network could not be trained on.
 
-    Of each video the frames are counted, and the first one is decoded.
+    Of each video the frames are counted, and the first one is decoded. One warning names those of which something is
+    lost; damaged frames are told of when they are read.
 
     Args:
         dataset: of elements.

@@ -577,8 +577,13 @@ def test_a_frame_that_is_not_there(pictures, index):
 def test_frames_of_two_sizes(pictures):
     small, large = (av.open(io.BytesIO(write(part, "h264"))) for part in (pictures[:3], pictures[:3, :, :64]))
     joined = b"".join(bytes(packet) for container in (small, large) for packet in container.demux(video=0))
-    with pytest.raises(ValueError, match="have one size, got 48 x 96 and then 48 x 64 in frame 3"):
+    message = "have one size, got 48 x 96 and then 48 x 64 in frame 3"
+    with pytest.raises(ValueError, match=message):
         frames.read(joined)
+    given = frames.iterate(joined)
+    assert [next(given).shape for _ in range(3)] == [(*SIZE, 3)] * 3
+    with pytest.raises(ValueError, match=message):
+        next(given)
 
 
 # ---------------------------------------- writing

@@ -461,11 +461,9 @@ class _Decoder:
     def _as_shown(self, frame):
         """[H, W, 3] of a frame of PyAV, with square pixels, turned and mirrored as its file says."""
         stream = self.packets.stream
-        ratio = (
-            stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1
-        )  # width by height of a pixel
+        ratio = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1  # of a pixel's sides
         height, width = frame.height, frame.width
-        if 1 < ratio <= WIDEST_PIXEL:
+        if 1 < ratio <= WIDEST_PIXEL:  # its width is the longer one
             width = round(width * ratio)
         elif 1 > ratio >= fractions.Fraction(1, WIDEST_PIXEL):
             height = round(height / ratio)

@@ -253,7 +253,7 @@ class Packets:
             self.numbers = {time: number for number, time in enumerate(self._shown)}
             marked = [self.numbers.get(packet.time) for packet in self.table if packet.is_marked]
             marked = [number for number in marked if number is not None]
-            self.gaps = [gap for gap in find_gaps(self._shown) if self._may_be_loss(gap, marked)]
+            self.gaps = find_gaps(self._shown) if self._may_lose() else []
             marked = [number for number in marked if not any(_are_near(number, gap) for gap in self.gaps)]
         self.damage = self._described(sorted(marked))
 
@@ -278,13 +278,14 @@ class Packets:
         is_hole = (steps > HOLE * np.median(steps)) & (np.array(self._shown[1:]) > decoded_until)
         return int(np.argmax(is_hole)) + 1 if is_hole.any() else len(self._shown)
 
-    def _may_be_loss(self, gap, marked):
-        """Whether frames may have been lost in a gap, or one is shown longer: by what else the container says."""
+    def _may_lose(self):
+        """Whether frames may be missing where there is time for them, or one is only shown longer there.
+
+        A transport stream counts its packets, but whoever left one out in writing it left out the count as well.
+        """
         container = self._container.format.name.split(",")[0]
         if container == "mov":  # its index names every frame
             return False
-        if container == "mpegts":  # it counts its packets, so that a loss is noticed
-            return any(_are_near(number, gap) for number in marked)
         if container == "matroska":  # one block is behind the other
             placed = [packet for packet in self.table if packet.position is not None]
             between = [after.position - one.position - one.size for one, after in itertools.pairwise(placed)]

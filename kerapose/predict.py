@@ -4,7 +4,8 @@
 
 writes `predicted/walk.mp4`, the video with the skeletons of its people, each in the colour of the person's identity and
 with its number at the head, and `predicted/walk.json`. SOURCE is a video, an image (`predicted/NAME.png`), a folder of
-images, which are taken one by one, or `camera:0`, the first camera. The network says what is done:
+images (.jpg, .jpeg, .png), which are taken one by one, or `camera:0`, the first camera. Whatever else is in a folder is
+named and left alone, but for hidden files and those of file managers (Thumbs.db). The network says what is done:
 
     LightweightOpenPose, as .keras or as published (.pth)     all people of a frame at once
     SimpleBaseline, HRNet, StackedHourglass (.keras)          those that --detector finds; without it, each frame is
@@ -21,11 +22,16 @@ person of whom too little was seen:
      "fps": 25.0,                      null for an image
      "frame_size": [height, width],
      "frames": [{"frame": 0,
+                 "time": 0.0,          seconds on the clock of the file, of a camera from its first picture on; or null
                  "people": [{"id": 0, "score": 0.8, "box": [left, top, right, bottom],
                              "keypoints": [[x, y, score], ...], "pose_3d": [[x, y, z], ...]}]}]}
 
+A frame that cannot be decoded has `"lost": true` and no people; in the video the picture before it is shown again.
+
 Ctrl-C ends a video or the camera after the frame that is worked on, and both files are written with what was done so
-far; a second Ctrl-C, as any error, leaves neither of the two. What a folder had before is kept.
+far. So they are when anything goes wrong in the middle, and an image of a folder that cannot be read costs only itself:
+an error then says what is lacking, and the exit status is 1. After a second Ctrl-C, and where nothing could be done,
+neither file is written, and what a folder had before is kept; the exit status is 130 or 2.
 """
 
 import argparse
@@ -49,15 +55,25 @@ from absl import logging
 
 from kerapose import models, predictors, skeletons, tracking, visualize, weights
 from kerapose.data import frames
+from kerapose.data.gate.report import some
 
 IMAGES = (".jpg", ".jpeg", ".png")
+OF_FILE_MANAGERS = ("thumbs.db", "desktop.ini")  # and what begins with a dot; nobody means these
 CHECKPOINTS = (".pth", ".pt", ".bin", ".safetensors")
 USUAL_FPS = 30.0  # of a source that does not tell
 TRIAL_FRAMES = 5  # by which the speed of a camera with its network is measured
 SURE_SCORE = 0.3  # of top-down keypoints: a heatmap has a maximum also where there is nothing
 GAP_PX = 4  # between the picture and the poses in space
-DECIMALS = {"pixels": 2, "scores": 4, "metres": 4}  # in the JSON file
+DECIMALS = {"pixels": 2, "scores": 4, "metres": 4, "seconds": 6}  # in the JSON file
 PLAIN_PIXELS = {"mean": [0.0] * 3, "std": [1.0] * 3}  # what hourglasses are trained with
+
+
+class IncompleteError(RuntimeError):
+    """Not all of a source was done; `written` are the paths of the files that there are all the same."""
+
+    def __init__(self, message, written):
+        super().__init__(message)
+        self.written = list(written)
 
 
 def main(argv=None):
@@ -66,6 +82,10 @@ def main(argv=None):
     try:
         for path in run(arguments):
             print(path)
+    except IncompleteError as error:
+        for path in error.written:
+            print(path)
+        parser.exit(1, f"kerapose.predict: {error}\n")
     except (ValueError, OSError, ImportError) as error:
         parser.exit(2, f"kerapose.predict: {error}\n")
     except KeyboardInterrupt:
@@ -113,6 +133,7 @@ def run(arguments):
     Raises:
         ValueError, OSError: if a file is not what it has to be, or files and options do not fit together.
         ImportError: if a package for a detector or a checkpoint is missing.
+        IncompleteError: if something went wrong in the middle, once all that was done before it is written.
 
     Example:
         >>> run(make_parser().parse_args(["walk.mp4", "--model", "openpose.keras"]))
@@ -127,15 +148,50 @@ def run(arguments):
     find, min_score = _make_predictor(arguments)
     lift = _make_lifter(arguments, find.skeleton)
     sources = [_image(path) for path in files] or [_moving(arguments, find)]
-    written = []
+    written, failures = [], {}
+    # Without a terminal there is no bar, which is made of control characters, but a line for each file.
     total = None if sources[0].num_frames is None else sum(source.num_frames for source in sources)
-    with _asked_to_stop() as stop, tqdm.tqdm(total=total, unit="frame") as bar:
+    with _asked_to_stop() as stop, tqdm.tqdm(total=total, unit="frame", disable=None) as bar:
         for source in sources:
             if stop.is_set():
                 break
             recording = _Recording(source, find, min_score, not arguments.raw, arguments.trail)
-            written += _write(recording, recording.drawn(bar, stop), lift, output)
+            try:
+                written += _write(recording, recording.drawn(bar, stop), lift, output)
+            except Exception as error:  # of whatever kind: the other images do not suffer from it
+                if len(sources) == 1:
+                    raise
+                failures[source.given] = error
+            if bar.disable:
+                print(f"{source.given}: {len(recording.people)}/{source.num_frames or '?'} frames", file=sys.stderr)
+            if recording.error is not None:
+                raise _cut_short(recording, written) from recording.error
+    if failures:
+        raise _left_out(failures, len(sources), written) from next(iter(failures.values()))
     return written
+
+
+def _cut_short(recording, written):
+    source, error, count = recording.source, recording.error, len(recording.people)
+    total = "" if source.num_frames is None else f" of {source.num_frames}"
+    return IncompleteError(
+        f"A video is worked through to its end, got {source.given} up to an error behind {count}{total} frames "
+        f"({_reason(error)}); {' and '.join(path.name for path in written)} have those before it.",
+        written,
+    )
+
+
+def _left_out(failures, total, written):
+    return IncompleteError(
+        f"Each image of a folder gives its files, got {len(failures)} of {total} that do not ({some(failures)}: "
+        f"{_reason(next(iter(failures.values())))}); mend or remove them, the others are written.",
+        written,
+    )
+
+
+def _reason(error):
+    known = isinstance(error, ValueError | OSError)
+    return (str(error) if known else f"{type(error).__name__}: {error}").strip().split("\n")[0].rstrip(".")
 
 
 # ---------------------------------------- sources
@@ -148,7 +204,7 @@ class _Source:
         given: what the user calls it.
         fps: frames a second; None for an image.
         num_frames: None where nobody knows.
-        frames: gives them one after another, RGB uint8 [H, W, 3].
+        frames: gives them one after another, each a `data.frames.Frame`.
     """
 
     name: str
@@ -172,14 +228,32 @@ def _files(given, output):
         raise ValueError(f"--output must be another folder than the source's, got {output}; files have the same names.")
     if not path.is_dir():
         return [path] if path.suffix.lower() in IMAGES else []
-    found = sorted(one for one in path.iterdir() if one.suffix.lower() in IMAGES)
+    found = sorted(one for one in path.iterdir() if one.suffix.lower() in IMAGES and one.is_file() and not _hidden(one))
+    others = [
+        one for one in path.iterdir() if one not in found and not _hidden(one) and one.resolve() != output.resolve()
+    ]
+    others = sorted(one.name for one in others)
     if not found:
-        raise ValueError(f"A folder must have images ({', '.join(IMAGES)}), got none in {path}; give another.")
+        but = f", but {some(others)}" if others else ""
+        raise ValueError(f"A folder must have images ({', '.join(IMAGES)}), got none in {path}{but}; give another.")
+    if others:
+        logging.warning(
+            "Of a folder its images (%s) are read, got %d others in %s that are not (%s); convert images, and give "
+            "videos and folders themselves.",
+            ", ".join(IMAGES),
+            len(others),
+            path,
+            some(others),
+        )
     counts = collections.Counter(one.stem for one in found)
     twice = [name for name, count in counts.items() if count > 1]
     if twice:
         raise ValueError(f"Images of a folder must have names of their own, got two called {twice[0]}; rename one.")
     return found
+
+
+def _hidden(path):
+    return path.name.startswith(".") or path.name.lower() in OF_FILE_MANAGERS
 
 
 def _camera_number(given):
@@ -188,7 +262,8 @@ def _camera_number(given):
 
 
 def _image(path):
-    return _Source(path.stem, str(path), None, 1, (predictors.read_image(one) for one in [path]))
+    pictures = (frames.Frame(predictors.read_image(one), None, False) for one in [path])
+    return _Source(path.stem, str(path), None, 1, pictures)
 
 
 def _moving(arguments, find):
@@ -198,10 +273,10 @@ def _moving(arguments, find):
 
 def _video(arguments):
     path = pathlib.Path(arguments.source)
-    info = frames.probe(path)  # refuses what is no video, or not a whole one
-    fps = info.fps if info.fps > 0 else USUAL_FPS
+    info = frames.probe(path)  # refuses what is no video
+    fps = float(info.fps) if info.fps > 0 else USUAL_FPS
     count = min(info.num_frames, arguments.max_frames or info.num_frames)
-    return _Source(path.stem, str(path), fps, count, frames.iterate(path, count))
+    return _Source(path.stem, str(path), fps, count, frames.iterate(path, count, True))
 
 
 def _camera(number, arguments, find):
@@ -219,21 +294,23 @@ def _camera(number, arguments, find):
     for _ in range(TRIAL_FRAMES):
         there, picture = capture.read()
         find(_rgb(picture if there else first))
-    fps = min(capture.get(cv2.CAP_PROP_FPS) or USUAL_FPS, TRIAL_FRAMES / (time.perf_counter() - start))
+    fps = float(min(capture.get(cv2.CAP_PROP_FPS) or USUAL_FPS, TRIAL_FRAMES / (time.perf_counter() - start)))
     name = f"camera:{number}"
     return _Source(f"camera_{number}", name, fps, arguments.max_frames, _seen(capture, arguments.max_frames, name))
 
 
 def _seen(capture, count, name):
     """Gives what a camera sees, until it is unplugged or has given `count` frames."""
-    number = 0
+    number, start = 0, None
     try:
         while count is None or number < count:
             there, picture = capture.read()
+            now = time.perf_counter()
+            start = now if start is None else start
             if not there:
                 logging.warning("%s gives no more pictures after %d.", name, number)
                 return
-            yield _rgb(picture)
+            yield frames.Frame(_rgb(picture), now - start, False)
             number += 1
     finally:
         capture.release()
@@ -349,7 +426,8 @@ def _make_lifter(arguments, skeleton):
 class _People:
     """Those of one frame: ids [N], scores [N], boxes [N, 4], keypoints [N, K, 2], their scores [N, K], in pixels.
 
-    `poses_m` [N, J, 3] are added where they are lifted, NaN for who could not be.
+    `poses_m` [N, J, 3] are added where they are lifted, NaN for who could not be. `time_s` and `is_lost` are of the
+    frame (`data.frames.Frame`).
     """
 
     ids: np.ndarray
@@ -358,6 +436,8 @@ class _People:
     keypoints: np.ndarray
     keypoint_scores: np.ndarray
     poses_m: np.ndarray | None = None
+    time_s: float | None = None
+    is_lost: bool = False
 
 
 class _Recording:
@@ -372,25 +452,43 @@ class _Recording:
         self.trail = trail
         self.people = []  # T `_People`
         self.frame_size = None
+        self.error = None  # that ended it early
 
     def drawn(self, bar, stop):
-        """Yields the frames with the people drawn in, until they end or the user has enough."""
+        """Yields the frames with the people drawn in, until they end, an error comes, or the user has enough.
+
+        An error before the first frame is done is raised; a later one is kept, so that what was done can be written.
+        """
+        pictures = self._followed()
+        while not stop.is_set() or not self.people:
+            try:
+                picture = next(pictures, None)
+            except Exception as error:
+                if not self.people:
+                    raise
+                self.error = error
+                return
+            if picture is None:
+                return
+            yield picture
+            bar.update()
+
+    def _followed(self):
         fps = self.source.fps or USUAL_FPS
         track = tracking.Tracker(self.skeleton, fps, smooth=self.smooth, min_score=self.min_score)
         ways = collections.defaultdict(lambda: collections.deque(maxlen=self.trail))
-        for image in self.source.frames:
+        for image, time_s, is_lost in self.source.frames:
             self.frame_size = image.shape[:2]
-            people = _follow(self.find(image), track, self.skeleton.num_keypoints)
-            self.people.append(people)
+            people = _follow([] if is_lost else self.find(image), track, self.skeleton.num_keypoints)
+            people.time_s, people.is_lost = time_s, is_lost
             found = people.keypoint_scores > self.min_score  # [N, K]
             for identity, keypoints, there in zip(people.ids.tolist(), people.keypoints, found, strict=True):
                 if there.any():
                     ways[identity].append(np.median(keypoints[there], axis=0))
             trails = [np.array(ways[identity]) for identity in people.ids.tolist()] if self.trail else None
-            yield visualize.draw_identities(image, people.keypoints, found, self.skeleton, people.ids, trails, 0.5)
-            bar.update()
-            if stop.is_set():
-                return
+            drawn = visualize.draw_identities(image, people.keypoints, found, self.skeleton, people.ids, trails, 0.5)
+            self.people.append(people)
+            yield drawn
 
     def lift(self, lift):
         """Adds the poses in space, each person's whole track at once."""
@@ -424,10 +522,7 @@ class _Recording:
         sets = {"skeleton": _set_as_dict(self.skeleton)}
         if pose_skeleton is not None:
             sets["pose_skeleton"] = _set_as_dict(pose_skeleton)
-        numbered = [
-            {"frame": frame, "people": [_person_as_dict(people, row) for row in range(len(people.ids))]}
-            for frame, people in enumerate(self.people)
-        ]
+        numbered = [{"frame": frame} | _frame_as_dict(people) for frame, people in enumerate(self.people)]
         shape = {"fps": self.source.fps, "frame_size": list(self.frame_size)}
         return {"source": self.source.given} | sets | shape | {"frames": numbered}
 
@@ -443,6 +538,12 @@ def _follow(poses, track, num_keypoints):
 
 def _set_as_dict(skeleton):
     return {key: skeleton.to_dict()[key] for key in ("name", "keypoints", "edges")}
+
+
+def _frame_as_dict(people):
+    time_s = None if people.time_s is None else _rounded(people.time_s, "seconds")
+    lost = {"lost": True} if people.is_lost else {}
+    return {"time": time_s} | lost | {"people": [_person_as_dict(people, row) for row in range(len(people.ids))]}
 
 
 def _person_as_dict(people, row):

@@ -1,11 +1,13 @@
 """The command that draws people and writes them down, by what lies in its files."""
 
 import functools
+import io
 import json
 import os
 import re
 import signal
 
+import av
 import cv2
 import keras
 import numpy as np
@@ -127,13 +129,16 @@ def test_a_video_becomes_a_video_and_a_json_file_with_identities(walk, video, tm
     assert [one["frame"] for one in content["frames"]] == list(range(8))
     assert [[person["id"] for person in one["people"]] for one in content["frames"]] == [[0]] * 2 + [[1, 0]] * 6
     person = content["frames"][0]["people"][0]
+    assert [one["time"] for one in content["frames"]] == pytest.approx(np.arange(8) / 12.5)
+    assert all(one.keys() == {"frame", "time", "people"} for one in content["frames"])
     assert person.keys() == {"id", "score", "box", "keypoints"}
     assert person["box"] == [24, 10, 36, 95]
     assert person["score"] == pytest.approx(0.9 * 16 / 17, abs=1e-4)
     assert np.array(person["keypoints"]).shape == (17, 3)
     assert person["keypoints"][3] == [0, 0, 0]
     assert person["keypoints"][0] == [30, 16, 0.9]
-    assert "8/8" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert said == f"{video}: 8/8 frames\n"  # and no control characters, as in a terminal
     info = frames.probe(written[0])
     assert (info.num_frames, info.frame_size) == (8, (112, 160))
     assert info.fps == pytest.approx(12.5)
@@ -285,15 +290,161 @@ def interrupt_twice():
     interrupt()
 
 
-@pytest.mark.parametrize(("happens", "error"), [(fail, RuntimeError), (interrupt_twice, KeyboardInterrupt)])
 @pytest.mark.parametrize("lifted", [False, True])
-def test_errors_and_a_second_ctrl_c_leave_what_was_there(walk, video, tmp_path, lifter, happens, error, lifted):
+def test_a_second_ctrl_c_leaves_what_was_there(walk, video, tmp_path, lifter, lifted):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "walk.mp4").write_text("before")
-    with pytest.raises(error):
-        walk(video, *(["--lifter", lifter] if lifted else []), find=Walkers(happens, until=4))
+    with pytest.raises(KeyboardInterrupt):
+        walk(video, *(["--lifter", lifter] if lifted else []), find=Walkers(interrupt_twice, until=4))
     assert left_in(tmp_path / "out") == ["walk.mp4"]
     assert (tmp_path / "out" / "walk.mp4").read_text() == "before"
+
+
+@pytest.mark.parametrize("until", [1, 4, 7])
+@pytest.mark.parametrize("lifted", [False, True])
+def test_an_error_in_the_middle_leaves_what_was_done_before(walk, video, tmp_path, lifter, lifted, until):
+    with pytest.raises(
+        predict.IncompleteError, match=f"behind {until} of 8 frames .RuntimeError: out of order"
+    ) as said:
+        walk(video, *(["--lifter", lifter] if lifted else []), find=Walkers(fail, until=until))
+    drawn, notes = said.value.written
+    assert "; walk.mp4 and walk.json have those before it." in str(said.value)
+    assert isinstance(said.value.__cause__, RuntimeError)
+    content = json.loads(notes.read_text())["frames"]
+    assert len(content) == frames.probe(drawn).num_frames == until
+    assert all("pose_3d" in person for one in content for person in one["people"]) == lifted
+
+
+def test_an_error_at_the_beginning_leaves_nothing(walk, video, tmp_path):
+    with pytest.raises(RuntimeError, match="^out of order$"):
+        walk(video, find=Walkers(fail, until=0))
+    assert left_in(tmp_path / "out") == []
+
+
+def test_the_exit_status_says_that_not_all_was_done(monkeypatch, capsys, video, tmp_path):
+    monkeypatch.setattr(predict, "_make_predictor", lambda arguments: (Walkers(fail, until=3), 0.0))
+    with pytest.raises(SystemExit) as ended:
+        predict.main([str(video), "--model", "none", "--output", str(tmp_path / "out")])
+    out, error = capsys.readouterr()
+    assert ended.value.code == 1
+    assert out.split() == [str(tmp_path / "out" / name) for name in ("walk.mp4", "walk.json")]
+    assert "kerapose.predict: A video is worked through to its end, got" in error and "Traceback" not in error
+
+
+# ---------------------------------------- damaged sources
+def film(container_format, codec, spoiled=(), count=20, **options):
+    """A video with zeros in some of its frames, by the order of storage, which is that of their numbers."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=container_format) as container:
+        stream = container.add_stream(codec, rate=25, options={"g": "1", **options})
+        stream.height, stream.width = 112, 160
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for picture in textured(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    content = bytearray(buffer.getvalue())
+    with av.open(io.BytesIO(bytes(content))) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    for frame in spoiled:
+        position, size = places[frame]
+        content[position + 200 : position + size] = bytes(size - 200)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("form", [("mp4", "libx264"), ("matroska", "libx264"), ("avi", "mjpeg")])
+@pytest.mark.parametrize("lost", [[5], [0, 1, 19], [3, 4, 5, 6, 12]])
+def test_damaged_frames_are_marked_and_all_others_keep_their_places(walk, tmp_path, caplog, form, lost):
+    path, find = tmp_path / "walk.video", Walkers()
+    path.write_bytes(film(*form, lost))
+    drawn, notes = walk(path, find=find)
+    content = json.loads(notes.read_text())["frames"]
+    assert [one["frame"] for one in content] == list(range(20))
+    assert [one["frame"] for one in content if one.get("lost")] == lost
+    assert [bool(one["people"]) for one in content] == [i not in lost for i in range(20)]
+    np.testing.assert_allclose(np.diff([one["time"] for one in content]), 0.04, atol=1e-3)
+    assert find.calls == 20 - len(lost)
+    info = frames.probe(drawn)
+    assert (info.num_frames, info.fps) == (20, pytest.approx(25, abs=0.1))
+    assert (
+        len([one for one in caplog.records if f"got {len(lost)} of 20 of {path} that cannot" in one.getMessage()]) == 1
+    )
+    plain, shown = frames.read(path), frames.read(drawn)
+    assert np.abs(shown[:, :, 148:].astype(int) - plain[:, :, 148:]).mean() < 8  # of a lost one that before it
+
+
+def test_a_video_that_breaks_off_is_written_as_far_as_it_goes(walk, tmp_path, caplog):
+    for name, content in (
+        ("a.mkv", film("matroska", "libx264")),
+        ("b.ts", film("mpegts", "libx264")),
+        ("c.avi", film("avi", "mjpeg")),
+    ):
+        (tmp_path / name).write_bytes(content[: int(0.6 * len(content)) // 188 * 188 + 30])
+        caplog.clear()
+        drawn, notes = walk(tmp_path / name)
+        count = len(json.loads(notes.read_text())["frames"])
+        assert frames.probe(drawn).num_frames == count and 6 <= count <= 14
+        assert f"got {tmp_path / name}, which ends too early, after {count}" in caplog.text
+
+
+def test_a_video_with_too_much_damage_is_written_as_far_as_it_is_known(walk, tmp_path):
+    path = tmp_path / "walk.avi"
+    path.write_bytes(film("avi", "mjpeg", range(6, 20)))
+    with pytest.raises(
+        predict.IncompleteError, match=r"behind 16 of 20 frames \(At least 50% of .* got 11 of 20"
+    ) as said:
+        walk(path)
+    assert len(json.loads(said.value.written[1].read_text())["frames"]) == 16
+    path.write_bytes(film("avi", "mjpeg", range(20)))
+    with pytest.raises(ValueError, match="got 20 of 20 of .* that cannot be decoded"):
+        walk(path)
+
+
+def images(folder, *names):
+    folder.mkdir()
+    for name, picture in zip(names, textured(len(names)), strict=True):
+        cv2.imwrite(str(folder / name), picture)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda whole: b"", lambda whole: whole[: len(whole) // 2], lambda whole: b"no image"]
+)
+def test_an_image_that_cannot_be_read_costs_only_itself(walk, tmp_path, damage):
+    folder = images(tmp_path / "images", "a.png", "b.jpg", "c.PNG", "d.JPG")
+    (folder / "b.jpg").write_bytes(damage((folder / "b.jpg").read_bytes()))
+    with pytest.raises(predict.IncompleteError, match=r"got 1 of 4 that do not \(.*b.jpg: .*\); mend or rem") as said:
+        walk(folder)
+    assert [path.name for path in said.value.written] == [f"{x}.{ending}" for x in "acd" for ending in ("png", "json")]
+    assert left_in(tmp_path / "out") == sorted(path.name for path in said.value.written)
+    assert json.loads((tmp_path / "out" / "a.json").read_text())["frames"][0]["time"] is None
+
+
+def test_an_image_on_which_the_predictor_fails_costs_only_itself(walk, tmp_path):
+    folder = images(tmp_path / "images", "a.png", "b.png", "c.png")
+    with pytest.raises(predict.IncompleteError, match=r"got 1 of 3 .*b.png: RuntimeError: out of order"):
+        walk(folder, find=Walkers(fail, until=1))
+    assert left_in(tmp_path / "out") == ["a.json", "a.png", "c.json", "c.png"]
+
+
+def test_what_is_not_read_of_a_folder_is_named(walk, tmp_path, caplog):
+    folder = images(tmp_path / "images", "a.png", "b.JPG", ".hidden.png")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini"):
+        (folder / name).write_bytes(b"")
+    walk(folder)
+    assert not caplog.records and left_in(tmp_path / "out") == ["a.json", "a.png", "b.json", "b.png"]
+    (folder / "more").mkdir()
+    for name in ("c.tiff", "walk.MP4", "notes.txt", "d.heic", "e.webp"):
+        (folder / name).write_bytes(b"")
+    walk(folder, "--output", str(folder / "predicted"))
+    (record,) = caplog.records
+    assert "got 6 others in" in record.getMessage()
+    assert "(c.tiff, d.heic, e.webp, more, notes.txt and 1 more)" in record.getMessage()
+    for name in ("a.png", "b.JPG"):
+        (folder / name).unlink()
+    with pytest.raises(
+        ValueError, match="got none in .*images, but c.tiff, d.heic, e.webp, more, notes.txt and 2 more;"
+    ):
+        walk(folder)
 
 
 # ---------------------------------------- cameras
@@ -326,6 +477,8 @@ def test_a_camera_is_followed_until_it_ends_or_is_enough(walk, monkeypatch, tmp_
     assert (drawn.name, notes.name) == ("camera_0.mp4", "camera_0.json")
     assert content["source"] == "camera:0"
     assert 0 < content["fps"] <= 20
+    times = [one["time"] for one in content["frames"]]
+    assert times[0] == 0 and all(before < after for before, after in zip(times, times[1:], strict=False))
     assert len(content["frames"]) == frames.probe(drawn).num_frames == 4  # the first three are for its speed
     assert Camera.last.released
     plain = textured(7)[3]

@@ -96,7 +96,7 @@ class Builder(pyskl_clips.Builder):
         for name in names:
             video, clip = videos[name].read_bytes(), annotations.clips[name]
             try:
-                about = frames.probe(video)
+                about = frames.probe(video, str(videos[name]))
                 keypoints, scores, difference = fit(clip, about)
             except ValueError as error:
                 bad.append(f"{videos[name].name}: {str(error).rstrip('.')}")
@@ -154,10 +154,12 @@ def find_videos(folder, names):
     videos = frames.find(folder, names)
     missing = [name for name, paths in videos.items() if not paths]
     if missing:
+        others = [path.name for paths in frames.find(folder, missing, None).values() for path in paths]
+        but = f"; {image_records.some(others)} there will not do" if others else ""
         raise FileNotFoundError(
             f"{len(missing)} of {len(names)} clips have no video in {folder} ({image_records.some(missing)}); put "
             f"files of these names there, ending in {', '.join(frames.CONTAINERS)}, or take the clips out of the "
-            "splits."
+            f"splits{but}."
         )
     twice = [f"{name}: {paths[0]} and {paths[1]}" for name, paths in videos.items() if len(paths) > 1]
     if twice:
@@ -187,9 +189,10 @@ def fit(clip, about):
     keypoints, scores, num_poses = clip["keypoints"], clip["scores"], clip["keypoints"].shape[1]
     difference = about.num_frames - num_poses
     if abs(difference) > MOST_FRAMES_APART:
+        damage = f" of a video {about.damage}" if about.damage else ""
         raise ValueError(
             f"a video and its keypoints must have the same frames, at most {MOST_FRAMES_APART} apart, got "
-            f"{about.num_frames} and {num_poses}; take the video that was annotated."
+            f"{about.num_frames} and {num_poses}{damage}; take the video that was annotated."
         )
     annotated, shown = clip["frame_size"], about.frame_size
     if not frames.same_shape(shown, annotated):

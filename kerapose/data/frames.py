@@ -2,6 +2,11 @@
 
 Frames are numbered from 0 in the order in which they are shown, however they are stored and whatever their times are:
 frame t is the one that keypoints [:, t] belong to. Decoded are those that are asked for and those that they refer to.
+They are as the file says that they are to be looked at: turned and mirrored, and with square pixels.
+
+A damaged packet costs its frame, not the video: another one stands in its place, all others keep their numbers, and one
+warning says so. What a file has lost as a whole (its end, packets that were cut out) is told by `probe`, and by `read`
+and `iterate` where they give all frames.
 """
 
 import collections
@@ -10,16 +15,39 @@ import dataclasses
 import fractions
 import io
 import itertools
-import os
 import pathlib
+import typing
 
 import numpy as np
+from absl import logging
 
-CONTAINERS = (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wmv")
+from kerapose.data.packets import listed, opened
+
+CONTAINERS = (
+    *(
+        ".3g2",
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".divx",
+        ".f4v",
+        ".flv",
+        ".m2ts",
+        ".m2v",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+    ),
+    *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
+)
 RGB_ENDING = "_rgb"  # that NTU RGB+D has behind the names of its clips
 ROUNDING_PX = 2  # that compression may add to a side or take from it: most codecs want even ones
 KEY_FRAME_EVERY = 12  # a random frame of a video then costs six on average, and the file is a little larger
-_RIFF, _MATROSKA, _MATROSKA_BODY, _MP4 = b"RIFF", b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67", b"ftyp"
+MOST_LOST = 0.5  # of the frames of a video may be beyond decoding; one that has lost more is refused
+NEAR = 12  # frames to either side of a lost one among which a whole one is looked for before all others
+WIDEST_PIXEL = 8  # or highest, by its other side; a file that says more than that of its pixels says nothing
 _JPEG_FRAMES, _JPEG_SCAN, _JPEG_END = {0xC0, 0xC1, 0xC2}, 0xDA, b"\xff\xd9"  # markers: size, pixels, end
 
 
@@ -29,99 +57,152 @@ class VideoInfo:
 
     Args:
         num_frames: how many frames there are.
-        frame_size: (height, width) as shown, pixels.
+        frame_size: (height, width) as shown, pixels. Where the pixels of the file are not square, its width is
+            stretched if they are wide, its height if they are high.
         fps: frames a second, on average.
+        gaps: (frame, count) pairs: so many frames seem to have been lost from the file right behind that one, by the
+            times of the others; they are not counted, nor have they numbers.
+        damage: what is wrong with the file as a whole, in words; "" if nothing is known. Frames that cannot be decoded
+            are found when they are read.
     """
 
     num_frames: int
     frame_size: tuple[int, int]
     fps: float
+    gaps: tuple[tuple[int, int], ...] = ()
+    damage: str = ""
 
 
-def probe(source):
+class Frame(typing.NamedTuple):
+    """A frame and what is known of it.
+
+    Args:
+        picture: [H, W, 3] uint8 RGB.
+        time_s: when it is shown, seconds on the clock of the file, which need not begin at 0; None if nothing is said.
+        is_lost: whether it cannot be decoded; the picture is then that of another.
+    """
+
+    picture: np.ndarray
+    time_s: float | None
+    is_lost: bool
+
+
+def probe(source, name=None, tell=True):
     """Counts the frames of a video and finds their size.
 
     They are counted one by one, since the header of a file may be wrong; only the first is decoded.
 
     Args:
         source: path of a video file, or its content as bytes.
+        name: what errors and warnings call it. None: its path.
+        tell: whether to warn of damage, which is in the answer anyway.
 
     Returns:
         A `VideoInfo`.
 
     Raises:
-        ValueError: if this is not a video, or not a whole one.
+        ValueError: if this is not a video, or none of its frames can be decoded.
         FileNotFoundError: if there is no such file.
 
     Example:
         >>> probe("hug.mp4")
-        VideoInfo(num_frames=72, frame_size=(1080, 1920), fps=28.05)
+        VideoInfo(num_frames=72, frame_size=(1080, 1920), fps=28.05, gaps=(), damage='')
     """
-    with _opened(source) as video:
-        (_, picture) = next(_decoded(video, {0}))
-        return VideoInfo(video.num_frames, picture.shape[:2], _mean_fps(video))
+    with opened(source, name) as packets:
+        picture = _Decoder(packets).first()
+        if tell:
+            _tell_damage(packets)
+        size = tuple(picture.shape[:2])
+        return VideoInfo(packets.num_frames, size, packets.mean_fps(), tuple(packets.gaps), packets.damage)
 
 
-def read(source, indices=None):
-    """Decodes frames of a video, turned the way that the file says they are to be looked at.
+def read(source, indices=None, name=None, told=None):
+    """Decodes frames of a video.
+
+    In the place of a frame that cannot be decoded stands the nearest one that can, of two the earlier one.
 
     Args:
         source: path of a video file, or its content as bytes.
         indices: [L] numbers of frames, in any order, the same more than once if need be. None: all frames.
+        name: what errors and warnings call it. None: its path.
+        told: a set, in which videos are noted whose lost frames have been told of, and of which nothing is told again:
+            a training reads them over and over. None: each call tells.
 
     Returns:
         [L, H, W, 3] uint8 RGB, in the order of `indices`.
 
     Raises:
-        ValueError: if this is not a video, or not a whole one, or has no such frame.
+        ValueError: if this is not a video, has no such frame, or has lost more than `MOST_LOST` of its frames.
         FileNotFoundError: if there is no such file.
 
     Example:
         >>> read("hug.mp4", [0, 36, 71]).shape
         (3, 1080, 1920, 3)
     """
-    with _opened(source) as video:
-        last = video.num_frames - 1
+    with opened(source, name) as packets:
+        last = packets.num_frames - 1
+        if indices is None:
+            _tell_damage(packets)
         indices = np.arange(last + 1) if indices is None else np.asarray(indices, "int64").reshape(-1)
         outside = indices[(indices < 0) | (indices > last)]
         if len(outside):
-            raise ValueError(f"Frames of {video.name} are 0 to {last}, got {outside[0]}; ask for those.")
-        frames = None
-        for number, picture in _decoded(video, set(indices.tolist()) or {0}):
+            raise ValueError(f"Frames of {packets.name} are 0 to {last}, got {outside[0]}; ask for those.")
+        wanted, decoder = set(indices.tolist()) or {0}, _Decoder(packets)
+        frames, lost = _gathered(decoder, indices, wanted)
+        if decoder.find_order():
+            frames, lost = _gathered(decoder, indices, wanted)
+        if len(lost) > MOST_LOST * len(wanted):  # bad luck, or a bad file
+            _refuse_losses(packets, sorted(set(range(last + 1)) - {number for number, _ in decoder.in_order()}))
+        if lost:
+            video = packets.name, hash(source)
+            if told is None or video not in told:
+                _tell_losses(packets, sorted(lost))
+            if told is not None:
+                told.add(video)
+            nearest = decoder.nearest(lost)
             if frames is None:
-                frames = np.empty((len(indices), *picture.shape), "uint8")
-            if picture.shape != frames.shape[1:]:
-                _refuse_sizes(frames.shape[1:3], picture.shape[:2], number)
-            frames[indices == number] = picture
+                frames = np.empty((len(indices), *next(iter(nearest.values())).shape), "uint8")
+            for number in lost:
+                frames[indices == number] = nearest[number]
         return frames
 
 
-def iterate(source, num_frames=None):
-    """Decodes the frames of a video one after another, of which one at a time is in memory beside the encoded file.
+def iterate(source, num_frames=None, with_times=False):
+    """Decodes the frames of a video one after another, of which only the last one or two are in memory.
+
+    In the place of a frame that cannot be decoded stands the one before it; at the beginning, the first that can be.
 
     Args:
         source: path of a video file, or its content as bytes.
         num_frames: how many to give, from the first on. None: all.
+        with_times: whether to give each as a `Frame`, which says when it is shown and whether it was lost.
 
     Yields:
-        [H, W, 3] uint8 RGB each, turned as `read` does.
+        [H, W, 3] uint8 RGB each, or a `Frame`.
 
     Raises:
-        ValueError: if this is not a video, or not a whole one, or when a frame comes that cannot be decoded.
+        ValueError: if this is not a video, none of its frames can be decoded, as soon as it is known to have lost more
+            than `MOST_LOST` of them, or when a frame comes that is of another size.
         FileNotFoundError: if there is no such file.
 
     Example:
         >>> brightness = [frame.mean() for frame in iterate("hug.mp4")]
     """
-    with _opened(source) as video:
-        count = video.num_frames if num_frames is None else min(num_frames, video.num_frames)
-        for expected, (number, picture) in enumerate(_decoded(video, range(count))):
-            if number != expected:  # it was passed over, and comes late if at all
-                raise ValueError(
-                    f"Frames of a video must be whole, got frame {expected} of {video.name} that cannot be decoded; "
-                    "get or encode it again, or end before it."
-                )
-            yield np.ascontiguousarray(picture)
+    with opened(source) as packets:
+        if num_frames is None:
+            _tell_damage(packets)
+        count = packets.num_frames if num_frames is None else min(int(num_frames), packets.num_frames)
+        lost = []
+        try:
+            for number, picture, is_lost in _without_holes(packets, count):
+                if is_lost:
+                    lost.append(number)
+                    if len(lost) > MOST_LOST * packets.num_frames:
+                        refused, lost = lost, []
+                        _refuse_losses(packets, refused)
+                yield Frame(picture, packets.time_s(number), is_lost) if with_times else picture
+        finally:
+            _tell_losses(packets, lost)
 
 
 def encode(frames, fps, crf=20, key_frame_every=KEY_FRAME_EVERY):
@@ -153,7 +234,7 @@ def encode(frames, fps, crf=20, key_frame_every=KEY_FRAME_EVERY):
     size = np.shape(first)[:2]
     if any(side % 2 for side in size):
         raise ValueError(f"Frames of an MP4 file have even sides, got {size[0]} x {size[1]}; crop or pad them.")
-    options = {"crf": str(crf), "preset": "veryfast", "g": str(key_frame_every), "threads": "1"}
+    options = {"crf": str(crf), "preset": "veryfast", "g": str(int(key_frame_every)), "threads": "1"}
     file = io.BytesIO()
     with _written(file, "mp4", "libx264", "yuv420p", fps, size, options) as (container, stream):
         for number, picture in enumerate(itertools.chain([first], frames)):
@@ -207,17 +288,18 @@ def wrap_jpegs(jpegs, fps):
     return file.getvalue()
 
 
-def find(folder, names):
+def find(folder, names, endings=CONTAINERS):
     """Finds the video files of clips by the names of the clips.
 
     Args:
         folder: where the videos are, or folders with them; links are followed.
         names: of the clips; a folder in a name is one that the video's folder must end in.
+        endings: of videos, in small letters; files may have them in capitals. None: any.
 
     Returns:
         dict: each name to a list of paths, of none, one or more files.
     """
-    by_stem, found = _videos_by_stem(pathlib.Path(folder)), {}
+    by_stem, found = _files_by_stem(pathlib.Path(folder), endings), {}
     for name in names:
         *parents, stem = pathlib.PurePosixPath(name).parts
         found[name] = [path for path in by_stem[stem] if list(path.parts[-1 - len(parents) : -1]) == parents]
@@ -231,8 +313,8 @@ def same_shape(video_size, frame_size):
     return bool(least.max() <= most.min())
 
 
-def _videos_by_stem(folder):
-    """All videos in a folder, those below it and those that links lead to, by their names without endings."""
+def _files_by_stem(folder, endings):
+    """All files of some endings in a folder, below it and where links lead to, by their names without endings."""
     there, seen, waiting = collections.defaultdict(list), set(), collections.deque([folder])
     while waiting:
         here = waiting.popleft()
@@ -242,193 +324,234 @@ def _videos_by_stem(folder):
         for path in sorted(here.iterdir()):
             if path.is_dir():
                 waiting.append(path)
-            elif path.suffix.lower() in CONTAINERS:
+            elif endings is None or path.suffix.lower() in endings:
                 for stem in {path.stem, path.stem.removesuffix(RGB_ENDING)}:
                     there[stem].append(path)
     return there
 
 
 # ---------------------------------------- reading
-@dataclasses.dataclass(frozen=True)
-class _Video:
-    """An opened video: what it is called, its packets in the order of decoding, and the number of the frame of each.
+class _Decoder:
+    """Frames from the packets of a video. What cannot be decoded is left out; everything else keeps its number."""
 
-    `numbers` is by the time of the packet; None where the times say nothing, as of a raw stream.
-    """
+    def __init__(self, packets):
+        from av.video.reformatter import VideoReformatter  # late, since it brings the whole of FFmpeg with it
 
-    name: str
-    stream: object
-    packets: list
-    num_frames: int
-    numbers: dict | None
+        self.packets = packets
+        self._convert = VideoReformatter()
+        self._numbers = packets.numbers  # by the time of a packet, or by its place once `find_order` has found it
+        self._rotation, self._matrix = None, None  # of the last frame
+        self._is_sure = True  # that where there are no times, frames come out without holes, and can be counted
 
+    def first(self):
+        """The first frame that can be decoded, [H, W, 3]."""
+        found = itertools.chain(self._skipping({0}) if self.packets.numbers is not None else (), self.in_order())
+        _, picture = next(found, (None, None))
+        if picture is None:
+            _refuse_losses(self.packets, range(self.packets.num_frames))
+        return picture
 
-@contextlib.contextmanager
-def _opened(source):
-    """Opens a video and reads its packets: the encoded form is in memory then, and no frame is decoded yet."""
-    import av  # late, since it brings the whole of FFmpeg with it
+    def in_order(self):
+        """Gives (number, [H, W, 3]) of each frame that can be decoded, from the first on."""
+        return self._between(0, len(self.packets.table), range(self.packets.num_frames), skip=False)
 
-    is_content = isinstance(source, bytes)
-    name = "the video" if is_content else os.fspath(source)
-    # Never by its path: FFmpeg would take the ending for what the file is, and draw the text of a .txt.
-    content = source if is_content else pathlib.Path(source).read_bytes()
-    length, declared = len(content), _declared_length(content)
-    # Where the header says all, FFmpeg need not decode the first frames to find out what is inside.
-    options = {"analyzeduration": "1"} if _says_all(content) else {}
-    try:
-        container = av.open(io.BytesIO(content), container_options=options)
-    except av.FFmpegError as error:
-        if declared > length:
-            raise ValueError(
-                f"A video must be whole, got {length:,} of at least {declared:,} bytes of {name}, without the end of "
-                "which no frame can be found; get it again."
-            ) from error
-        raise ValueError(
-            f"A video must be a file that FFmpeg reads (MP4, AVI, MKV, ...), got {length:,} bytes of something else "
-            f"as {name}; convert it."
-        ) from error
-    with container:
-        yield _read_packets(container, name, declared > length)
-
-
-def _read_packets(container, name, is_cut):
-    """The `_Video` of an opened file, once it is known to be whole."""
-    import av
-
-    cover = av.stream.Disposition.attached_pic
-    stream = next((stream for stream in container.streams.video if not stream.disposition & cover), None)
-    if stream is None and is_cut:
-        raise ValueError(f"A video must be whole, got {name}, which ends before its first frame; get it again.")
-    if stream is None:
-        raise ValueError(f"A video must have moving pictures, got {name} without any; give another file.")
-    if stream.codec_context is None:
-        raise ValueError(f"A video must be in a form that FFmpeg decodes, got {name}, which is not; convert it.")
-    try:
-        packets = [packet for packet in container.demux(stream) if packet.size]
-    except av.FFmpegError as error:
-        raise ValueError(f"A video must be whole, got {name}, in which {error.strerror}; get it again.") from error
-    whole = sum(not packet.is_corrupt for packet in packets)
-    if is_cut and not 0 < stream.frames <= whole:
-        total = f" of {stream.frames}" if stream.frames else ""
-        raise ValueError(f"A video must be whole, got {name}, which ends after {whole}{total} frames; get it again.")
-    shown = [packet.pts for packet in packets if not packet.is_discard]
-    if not shown:
-        raise ValueError(f"A video has at least one frame, got none in {name}; give another file.")
-    in_order = None not in shown and sorted(set(shown))
-    # AVI has no times: for streams whose frames are stored in another order, FFmpeg then gives the order of storage.
-    is_guess = container.format.name == "avi" and stream.codec_context.has_b_frames and in_order == shown
-    is_timed = in_order and len(in_order) == len(shown) and not is_guess
-    stream.codec_context.thread_count = 1  # videos are read side by side; threads within one would only wait
-    numbers = {time: number for number, time in enumerate(in_order)} if is_timed else None
-    return _Video(name, stream, packets, len(shown), numbers)
-
-
-def _decoded(video, wanted):
-    """Gives (number, [H, W, 3]) of each wanted frame, in whatever order; raises if one cannot be decoded."""
-    missing = set(wanted)
-    if video.numbers is not None:
-        for start, end in _needed_packets(video, wanted):
-            for number, picture in _decoded_between(video, start, end, missing, skip=True):
+    def decoded(self, wanted):
+        """Gives (number, [H, W, 3]) of those wanted frames that can be decoded, in whatever order."""
+        missing, end = set(wanted), len(self.packets.table)
+        if self.packets.numbers is not None:
+            for number, picture in self._skipping(wanted):
                 missing.discard(number)
                 yield number, picture
-    if missing:  # no times, or a frame that refers to more than its file says: from the beginning
-        for number, picture in _decoded_between(video, 0, len(video.packets), set(missing), skip=False):
-            missing.discard(number)
-            yield number, picture
-    if missing:
-        raise ValueError(
-            f"Frames of a video must be whole, got frame {min(missing)} of {video.name} that cannot be decoded; get or "
-            "encode it again."
+            end = max((end for _, end in self._spans(missing)), default=0)
+        if missing:  # no times, or a frame that refers to more than its file says: from the beginning
+            yield from self._between(0, end, missing, skip=False)
+
+    def nearest(self, lost):
+        """{number of each lost frame: the nearest frame that can be decoded, the earlier one of two}."""
+        found = {}
+        for reach in (NEAR, self.packets.num_frames):
+            near = {other for number in lost for other in range(number - reach, number + reach + 1)} - lost
+            for other, picture in self._skipping(near) if self.packets.numbers is not None else self.in_order():
+                for number in lost - {other}:
+                    rank = abs(other - number), other > number
+                    if number not in found or rank < found[number][0]:
+                        found[number] = rank, picture
+            if len(found) == len(lost):
+                break
+        return {number: picture for number, (_, picture) in found.items()}
+
+    def find_order(self, is_needed=False):
+        """Numbers the frames of a file without times, if need be; whether that was done.
+
+        As long as all come out, they can be counted. Else the whole file is decoded to see which packets they are of.
+        """
+        if self._numbers is not None or (self._is_sure and not is_needed):
+            return False
+        places = [frame.pts for frame in self._frames(0, len(self.packets.table), {0})]
+        hidden = {place for place, packet in enumerate(self.packets.table) if packet.is_hidden}
+        places = [place for place in dict.fromkeys(places) if place is not None]
+        for lost in sorted(set(range(len(self.packets.table))) - hidden - set(places)):
+            # Stored before those that are stored after it, and shown before the first of them that is shown.
+            behind = (row for row, place in enumerate(places) if place > lost)
+            places.insert(next(behind, len(places)), lost)
+        self._numbers = {place: number for number, place in enumerate(places)}
+        return True
+
+    def _skipping(self, wanted):
+        """As `decoded`, but without another look at what cannot be decoded from the nearest key frame on."""
+        for start, end in self._spans(wanted):
+            yield from self._between(start, end, wanted, skip=True)
+
+    def _spans(self, wanted):
+        """The packets (first, last + 1) that frames take: from a key frame to the frame itself, overlaps merged."""
+        table, keys, spans = self.packets.table, [], []
+        for place, packet in enumerate(table):
+            if packet.is_key:
+                keys.append(place)
+            if self._numbers.get(packet.time) not in wanted or packet.is_hidden:
+                continue
+            # A frame that is stored after a key frame and shown before it may also refer to what came before.
+            leads = keys and packet.time < table[keys[-1]].time
+            known = keys[:-1] if leads else keys
+            spans.append((known[-1] if known else 0, place + 1))
+        merged = []
+        for start, end in sorted(spans):
+            if merged and start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            else:
+                merged.append((start, end))
+        return merged
+
+    def _between(self, start, end, wanted, skip):
+        """Gives the wanted frames among those of some packets; `skip`: others are decoded only where referred to."""
+        left = set(wanted)
+        for count, frame in enumerate(self._frames(start, end, left, skip)):
+            number = count if self._numbers is None else self._numbers.get(frame.pts)
+            if number in left and not frame.is_corrupt:
+                left.discard(number)
+                yield number, self._as_shown(frame)
+
+    def _frames(self, start, end, left, skip=False):
+        """Gives the frames of PyAV of some packets until none is left that is wanted."""
+        import av
+
+        self.packets.start_at(start)
+        context = self.packets.stream.codec_context
+        context.flush_buffers()
+        fed = given = delay = 0
+        for place, packet in itertools.chain(self.packets.between(start, end), [(None, None)]):
+            if not left:
+                return
+            if packet is not None and self.packets.numbers is None:
+                packet.pts = place
+            is_needed = not skip or packet is None or self._numbers.get(packet.pts) in left
+            context.skip_frame = "DEFAULT" if is_needed else "NONREF"
+            try:
+                frames = context.decode(packet)  # None asks for what is held back
+            except av.FFmpegError:  # whoever wanted it misses it
+                frames = []
+                self._is_sure = False
+            fed, given = fed + (packet is not None), given + len(frames)
+            if frames and not delay:
+                delay = 1 + fed - len(frames)
+            self._is_sure &= fed - given < (delay or fed + 1)
+            yield from frames
+        self._is_sure &= given == fed and self.packets.table[0].is_key
+
+    def _as_shown(self, frame):
+        """[H, W, 3] of a frame of PyAV, with square pixels, turned and mirrored as its file says."""
+        stream = self.packets.stream
+        ratio = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1  # of a pixel's sides
+        height, width = frame.height, frame.width
+        if 1 < ratio <= WIDEST_PIXEL:  # its width is the longer one
+            width = round(width * ratio)
+        elif 1 > ratio >= fractions.Fraction(1, WIDEST_PIXEL):
+            height = round(height / ratio)
+        picture = self._convert.reformat(frame, width, height, format="rgb24").to_ndarray()
+        if frame.rotation != self._rotation:  # else as before: side data is not looked at in vain, see `_matrix_of`
+            self._rotation, self._matrix = frame.rotation, _matrix_of(frame)
+        a, b, c, d = self._matrix
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            picture, a, d = picture.swapaxes(0, 1), c, b
+        return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def _matrix_of(frame):
+    """(a, b, c, d) of the display matrix of a frame of PyAV: it is shown at x' = a x + c y, y' = b x + d y.
+
+    A frame whose side data was looked at refers to itself, and is in memory until the garbage collector comes.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return 1.0, 0.0, 0.0, 1.0
+    a, b, _, c, d = np.frombuffer(matrix, "int32")[:5].astype("float64").tolist()
+    return a, b, c, d
+
+
+def _gathered(decoder, indices, wanted):
+    """Frames [L, H, W, 3] of the indices, None if there is none, and the set of those that cannot be decoded."""
+    frames, lost = None, set(wanted)
+    for number, picture in decoder.decoded(wanted):
+        if frames is None:
+            frames = np.empty((len(indices), *picture.shape), "uint8")
+        if picture.shape != frames.shape[1:]:
+            _refuse_sizes(frames.shape[1:3], picture.shape[:2], number)
+        frames[indices == number] = picture
+        lost.discard(number)
+    return frames, lost
+
+
+def _without_holes(packets, count):
+    """Gives (number, picture, whether it is that of another) of the first frames of a video, in order."""
+    decoder, due, last = _Decoder(packets), 0, None
+    decoder.find_order(is_needed=True)
+    for number, picture in decoder.in_order():
+        picture = np.ascontiguousarray(picture)
+        if last is not None and picture.shape != last.shape:
+            _refuse_sizes(last.shape[:2], picture.shape[:2], number)
+        for lost in range(due, min(number, count)):
+            yield lost, (picture if last is None else last).copy(), True
+        if number >= count:
+            return
+        if number >= due:  # else it comes late
+            yield number, picture, False
+            due, last = number + 1, picture
+        if due == count:
+            return
+    if last is None:
+        _refuse_losses(packets, range(packets.num_frames))
+    for lost in range(due, count):
+        yield lost, last.copy(), True
+
+
+def _tell_damage(packets):
+    if packets.damage:
+        logging.warning(
+            "Videos should be whole, got %s, %s; what there is of it is used, get it again for the rest.",
+            packets.name,
+            packets.damage,
         )
 
 
-def _needed_packets(video, wanted):
-    """The packets (first, last + 1) that wanted frames take: from a key frame to the frame itself, overlaps merged."""
-    keys, spans = [], []
-    for place, packet in enumerate(video.packets):
-        if packet.is_keyframe:
-            keys.append(place)
-        if video.numbers.get(packet.pts) not in wanted or packet.is_discard:
-            continue
-        # A frame that is stored after a key frame and shown before it may also refer to what came before.
-        leads = keys and packet.pts < video.packets[keys[-1]].pts
-        known = keys[:-1] if leads else keys
-        spans.append((known[-1] if known else 0, place + 1))
-    merged = []
-    for start, end in sorted(spans):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
-        else:
-            merged.append((start, end))
-    return merged
+def _tell_losses(packets, lost):
+    if lost:
+        logging.warning(
+            "Frames of a video should be whole, got %d of %d of %s that cannot be decoded (%s); the nearest others "
+            "stand in their places, and those that refer to them may show traces: get or encode it again.",
+            len(lost),
+            packets.num_frames,
+            packets.name,
+            listed(lost),
+        )
 
 
-def _decoded_between(video, start, end, wanted, skip):
-    """Gives the wanted frames among those of some packets; with `skip`, others are decoded only where referred to."""
-    import av
-
-    context = video.stream.codec_context
-    context.flush_buffers()
-    convert = av.video.reformatter.VideoReformatter()
-    left, count = set(wanted), 0
-    for packet in [*video.packets[start:end], None]:  # None asks for what is held back
-        if not left:
-            return
-        unneeded = skip and packet is not None and video.numbers.get(packet.pts) not in left
-        context.skip_frame = "NONREF" if unneeded else "DEFAULT"
-        try:
-            frames = context.decode(packet)
-        except av.FFmpegError:  # whoever wanted it misses it
-            frames = []
-        for frame in frames:
-            number = count if video.numbers is None else video.numbers.get(frame.pts)
-            count += 1
-            if number in left and not frame.is_corrupt:
-                left.discard(number)
-                picture = convert.reformat(frame, format="rgb24").to_ndarray()
-                yield number, np.rot90(picture, round(frame.rotation / 90))
-
-
-def _mean_fps(video):
-    """From the times of the frames; from the header where they say nothing."""
-    if video.numbers is None or video.num_frames == 1:
-        return float(video.stream.average_rate or video.stream.guessed_rate or 0.0)
-    span = (max(video.numbers) - min(video.numbers)) * video.stream.time_base
-    return float((video.num_frames - 1) / span)
-
-
-def _says_all(content):
-    return content[4:8] == _MP4 or content[:4] == _MATROSKA
-
-
-def _declared_length(content):
-    """How long a file is by what its own structure says, bytes; 0 where it says nothing."""
-    if content[:4] == _RIFF:  # AVI
-        return 8 + int.from_bytes(content[4:8], "little")
-    if content[:4] == _MATROSKA:
-        size, start = _matroska_number(content, 4)
-        start += size or 0
-        size, start_of_body = _matroska_number(content, start + 4)
-        is_known = content[start : start + 4] == _MATROSKA_BODY and size is not None
-        return start_of_body + size if is_known else 0
-    end = 0
-    while content[4:8] == _MP4 and end < len(content):  # from box to box
-        size = int.from_bytes(content[end : end + 4], "big")
-        if size == 1:
-            size = int.from_bytes(content[end + 8 : end + 16], "big")
-        if size == 0:  # to the end, wherever that is
-            return 0
-        end += max(size, 8)
-    return end
-
-
-def _matroska_number(content, place):
-    """A number whose leading zero bits say how many bytes it has (None: "unknown"), and where it ends."""
-    first = int.from_bytes(content[place : place + 1], "big")
-    end = place + 9 - first.bit_length()
-    largest = (1 << 7 * (end - place)) - 1
-    number = int.from_bytes(content[place:end], "big") & largest
-    return None if number == largest else number, end
+def _refuse_losses(packets, lost):
+    """Raises if too many frames of a video cannot be decoded."""
+    if len(lost) > MOST_LOST * packets.num_frames:
+        raise ValueError(
+            f"At least {1 - MOST_LOST:.0%} of the frames of a video must be whole, got {len(lost)} of "
+            f"{packets.num_frames} of {packets.name} that cannot be decoded ({listed(lost)}); get or encode it again."
+        )
 
 
 # ---------------------------------------- writing
@@ -440,7 +563,7 @@ def _written(file, container_format, codec, pixel_format, fps, size, options=Non
     if not 0 < fps < np.inf:
         raise ValueError(f"fps must be a positive number of frames a second, got {fps}; 25 is usual.")
     with av.open(file, "w", format=container_format) as container:
-        rate = fractions.Fraction(fps).limit_denominator(1001)
+        rate = fractions.Fraction(float(fps)).limit_denominator(1001)
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width = size
         stream.pix_fmt = pixel_format

@@ -146,7 +146,8 @@ def from_tfds(name, split, data_dir=None):
 def check(dataset, skeleton, num_classes):
     """Reads a whole dataset once and raises if a network could not be trained on it; what is only odd is logged.
 
-    Of each video the frames are counted, and the first one is decoded.
+    Of each video the frames are counted, and the first one is decoded. One warning names those of which something is
+    lost; damaged frames are told of when they are read.
 
     Args:
         dataset: of elements.
@@ -164,7 +165,7 @@ def check(dataset, skeleton, num_classes):
     """
 
     def note(report, raw, element):
-        video = raw["video"] if "video" in raw else raw["path"].decode()
+        video = raw["video"] if "video" in raw else os.fsdecode(raw["path"])
         _note_video(report, element, _probe(report, video, element["name"]))
 
     return clips.check_elements(dataset, skeleton, num_classes, note)
@@ -173,7 +174,7 @@ def check(dataset, skeleton, num_classes):
 def _probe(report, video, name):
     """What there is in the video of a clip, a path or bytes; None, and noted, if it cannot be read."""
     try:
-        return frames.probe(video)
+        return frames.probe(video, _called(video, name), tell=False)
     except (ValueError, OSError) as error:
         report.note(sequence_gate.VIDEO, name, str(error).rstrip("."))
         return None
@@ -187,13 +188,16 @@ def _note_video(report, element, info):
 
 
 # ---------------------------------------- frames
-def decode(video, indices, name=""):
+def decode(video, indices, name="", is_path=False):
     """Decodes some frames of a video, and of the others only what these need.
+
+    In the place of a frame that cannot be decoded stands the nearest one, and one warning a video says so.
 
     Args:
         video: scalar string, the content of a file.
         indices: [L] int32, frames in the order of presentation, counted from 0; in any order, any of them twice.
         name: scalar string, what errors call the video.
+        is_path: whether `video` is the path of a file, which is then not read as a whole.
 
     Returns:
         [L, H, W, 3] uint8, RGB.
@@ -207,7 +211,7 @@ def decode(video, indices, name=""):
 
     def read(video, indices, name):
         video, name = (x.item() if isinstance(x, np.ndarray) else x for x in (video, name))  # arrays where eager
-        return _read_frames(video, indices, name.decode())
+        return _read_frames(os.fsdecode(video) if is_path else video, indices, name.decode())
 
     indices, name = tf.convert_to_tensor(indices, tf.int32), tf.convert_to_tensor(name)
     # Declared stateless, which it is: tf.data would otherwise run one at a time where operations are deterministic.
@@ -468,8 +472,8 @@ def _clip(element, rgb):
     """{"frames": those of the indices [L], if there are any, "keypoints" and "scores" of all frames}."""
     clip = {"keypoints": element["keypoints"], "scores": element["scores"]}
     if rgb is not None:
-        video = element["video"] if "video" in element else tf.io.read_file(element["path"])
-        clip["frames"] = decode(video, rgb, element["name"])
+        is_path = "video" not in element
+        clip["frames"] = decode(element["path" if is_path else "video"], rgb, element["name"], is_path)
     return clip
 
 
@@ -503,9 +507,11 @@ def _find_videos(folder, names):
     found = frames.find(folder, names)
     lacking = [name for name, files in found.items() if not files]
     if lacking:
+        others = [path.name for files in frames.find(folder, lacking, None).values() for path in files]
+        but = f"; {gate.some(others)} may be of these, with an ending that no video has" if others else ""
         raise NoVideoError(
             f"{folder} must have a video of each of {len(found)} clips, it has none of {len(lacking)} "
-            f"({gate.some(lacking)}); add them, or leave the clips out by skip=error.names.",
+            f"({gate.some(lacking)}{but}); add them, or leave the clips out by skip=error.names.",
             lacking,
         )
     twice = next((name for name, files in found.items() if len(files) > 1), None)
@@ -526,13 +532,20 @@ class _Located:
 
 
 # ---------------------------------------- reading, with errors that name the clip
-def _read_frames(content, indices, name):
-    return _named(name, frames.read, content, indices)
+_TOLD = set()  # videos whose lost frames have been told of
 
 
-def _named(name, function, *arguments):
+def _called(source, name):
+    return f"the video of clip {name}" if name and isinstance(source, bytes) else None  # else by its path
+
+
+def _read_frames(source, indices, name):
+    return _named(name, frames.read, source, indices, _called(source, name), told=_TOLD)
+
+
+def _named(name, function, *arguments, **options):
     """Calls a function and has its error name the clip."""
     try:
-        return function(*arguments)
+        return function(*arguments, **options)
     except (ValueError, IndexError, OSError) as error:
         raise ValueError(f"Clip {name}: {error}") from error

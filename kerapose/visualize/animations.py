@@ -150,7 +150,7 @@ def _encode(file, pictures, fps):
     import av  # late, since it brings the whole of FFmpeg with it
 
     with av.open(file, "w", format="mp4") as container:
-        rate = fractions.Fraction(fps).limit_denominator(1001)
+        rate = fractions.Fraction(float(fps)).limit_denominator(1001)
         stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
         stream.pix_fmt = "yuv420p"
         for picture in pictures:

@@ -48,24 +48,35 @@ def numbers(decoded):
 
 
 def write(
-    pictures, container_format="mp4", codec="libx264", options=None, times=None, rotation=None, file=None, **more
+    pictures,
+    container_format="mp4",
+    codec="libx264",
+    options=None,
+    times=None,
+    rotation=None,
+    file=None,
+    clock=100,
+    pixel=None,
+    **more,
 ):
-    """A video by plain PyAV: its bytes, unless a file is given. `times` are in hundredths of a second."""
+    """A video by plain PyAV: its bytes, unless a file is given. `times` are in parts of a second, by `clock`."""
     if codec not in av.codecs_available:
         pytest.skip(f"this FFmpeg has no {codec}")
     buffer = io.BytesIO()
     with av.open(file or buffer, "w", format=container_format, options=more) as container:
         stream = container.add_stream(codec, rate=25, options=options or {})
         if times is not None:
-            stream.codec_context.time_base = fractions.Fraction(1, 100)
+            stream.codec_context.time_base = fractions.Fraction(1, clock)
         stream.height, stream.width = pictures.shape[1:3]
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        if pixel is not None:
+            stream.codec_context.sample_aspect_ratio = pixel
         if rotation is not None:
             stream.set_display_rotation(rotation)
         for i, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, "rgb24")
             if times is not None:
-                frame.pts, frame.time_base = int(times[i]), fractions.Fraction(1, 100)
+                frame.pts, frame.time_base = int(times[i]), fractions.Fraction(1, clock)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return buffer.getvalue()
@@ -83,6 +94,22 @@ def damage(video, frame):
     _, position, size = sorted(stored)[frame]
     garbage = np.random.default_rng(0).bytes(size // 2)
     return video[: position + size // 4] + garbage + video[position + size // 4 + len(garbage) :]
+
+
+def spoiled(video, frame, kept=24):
+    """The same file with zeros in place of all but the beginning of a frame, which most codecs do not decode then."""
+    _, position, size = sorted(packets(video))[frame]
+    if video[:1] != b"\x47":
+        kept = min(kept, size // 4)
+        return video[: position + kept] + bytes(size - kept) + video[position + size :]
+    parts, place = [video[i : i + 188] for i in range(0, len(video), 188)], position // 188
+    if size < 188:  # a transport packet is full at its end
+        kept += 188 - size
+        parts[place] = parts[place][:kept] + bytes(188 - kept)
+    while place + 1 < len(parts) and not parts[place + 1][1] & 64:
+        place += 1
+        parts[place] = parts[place][:4] + bytes(184)
+    return b"".join(parts)
 
 
 def draws(count=20):
@@ -172,6 +199,73 @@ def test_a_turned_video_is_upright(pictures, rotation, tmp_path):
     np.testing.assert_allclose(turned, expected, atol=4)
 
 
+TURNS = {  # a, b, c, d of a display matrix, and what it does to a picture
+    "mirrored": ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),
+    "upside down and mirrored": ((1, 0, 0, -1), lambda picture: picture[::-1]),
+    "turned": ((-1, 0, 0, -1), lambda picture: picture[::-1, ::-1]),
+    "turned to the right": ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),
+    "turned to the left": ((0, -1, 1, 0), np.rot90),
+    "turned and mirrored": ((0, 1, 1, 0), lambda picture: picture.swapaxes(0, 1)),
+    "turned and mirrored the other way": ((0, -1, -1, 0), lambda picture: np.rot90(picture.swapaxes(0, 1), 2)),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_a_display_matrix_with_or_without_a_mirror_is_followed(pictures, turn):
+    (a, b, c, d), turned = TURNS[turn]
+    video = write(pictures[:3])
+    expected = turned(frames.read(video)[1])
+    place = video.index(b"tkhd") + 44
+    matrix = b"".join(int(part).to_bytes(4, "big", signed=True) for part in np.array([a, b, 0, c, d, 0, 0, 0]) * 2**16)
+    video = video[:place] + matrix + video[place + len(matrix) :]
+    assert frames.probe(video).frame_size == expected.shape[:2]
+    np.testing.assert_array_equal(frames.read(video, [1])[0], expected)
+    np.testing.assert_array_equal(list(frames.iterate(video))[1], expected)
+
+
+@pytest.mark.parametrize("container_format, codec", [("mp4", "libx264"), ("matroska", "libx264"), ("avi", "mpeg4")])
+@pytest.mark.parametrize(
+    "ratio, size", [((64, 45), (48, 137)), ((2, 1), (48, 192)), ((8, 9), (54, 96)), ((1, 1), SIZE), ((1, 90), SIZE)]
+)
+def test_pixels_are_square(pictures, container_format, codec, ratio, size):
+    """Wide pixels make a picture wider, high ones make it higher."""
+    video = write(pictures[:4], container_format, codec, pixel=fractions.Fraction(*ratio))
+    plain = frames.read(write(pictures[:4], container_format, codec))
+    assert frames.probe(video).frame_size == size
+    decoded = frames.read(video)
+    assert decoded.shape == (4, *size, 3)
+    expected = np.stack([cv2.resize(picture, size[::-1]) for picture in plain])
+    assert np.abs(decoded.astype(int) - expected).mean() < 2
+    assert numbers(np.stack([cv2.resize(picture, SIZE[::-1]) for picture in decoded])) == [0, 1, 2, 3]
+
+
+def test_pixels_are_made_square_before_a_picture_is_turned(pictures):
+    video = write(pictures[:2], pixel=fractions.Fraction(2), rotation=90)
+    assert frames.probe(video).frame_size == (192, 48)
+
+
+def test_times_of_frames_are_those_of_the_file(pictures):
+    times = 100 + np.cumsum(np.random.default_rng(0).integers(1, 9, COUNT))
+    for container_format in ("mp4", "matroska", "mpegts"):
+        video = write(pictures, container_format, options=B_FRAMES, times=times)
+        given = [one.time_s for one in frames.iterate(video, with_times=True)]
+        np.testing.assert_allclose(np.subtract(given, given[0]), (times - times[0]) / 100, atol=2e-3)
+    for form in ("avi", "h264, no times"):  # here the rate is all there is
+        given = [one.time_s for one in frames.iterate(write(pictures, *FORMS[form]), 5, True)]
+        np.testing.assert_allclose(np.diff(given), 1 / 25)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, np.int64, np.int16])
+def test_numpy_scalars_are_numbers(pictures, number):
+    jpegs = [tf.io.encode_jpeg(picture).numpy() for picture in pictures[:3]]
+    assert frames.probe(frames.wrap_jpegs(jpegs, fps=number(25))).fps == 25
+    video = frames.encode(pictures, fps=number(25), crf=number(20), key_frame_every=number(12))
+    assert frames.probe(video) == frames.VideoInfo(COUNT, SIZE, 25.0)
+    if number in (np.int64, np.int16):
+        assert numbers(np.array(list(frames.iterate(video, number(5))))) == list(range(5))
+        assert frames.same_shape((number(48), number(96)), np.array([96, 192], number))
+
+
 def test_only_what_is_needed_is_decoded(pictures):
     """Damage does no harm to frames that are shown before the next key frame or after it."""
     video = damage(write(pictures, options=B_FRAMES), 15)
@@ -194,12 +288,13 @@ def test_inside_tf_data(pictures):
 
 
 @pytest.mark.parametrize("name", ["mmpose_demo.mp4", "demo_skeleton.mp4"])
-def test_real_videos_equal_opencv(shared_data, name):
+def test_real_videos_equal_opencv(shared_data, name, caplog):
     path = shared_data("videos") / name
     capture = cv2.VideoCapture(str(path))
     info = frames.probe(path)
     assert info.num_frames == int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     expected = np.stack([capture.read()[1][..., ::-1] for _ in range(3)])
+    assert not caplog.records  # one of them has a frame that is shown six times as long as the others
     decoded = frames.read(path, [2, 0, 2])
     assert decoded.shape[1:3] == info.frame_size
     assert np.abs(decoded.astype(int) - expected[[2, 0, 2]]).mean() < 0.5  # one of the two may round otherwise
@@ -247,17 +342,21 @@ def test_an_mp4_file_cut_before_its_index(pictures):
         frames.probe(video[:2000])
 
 
-def test_an_mp4_file_cut_behind_its_index(pictures, tmp_path):
+def test_an_mp4_file_cut_behind_its_index(pictures, tmp_path, caplog):
     path = tmp_path / "clip.mp4"
     write(pictures, options=B_FRAMES, file=str(path), movflags="faststart")  # by name: it is read again in the end
     video = path.read_bytes()
-    assert frames.probe(video).num_frames == COUNT
+    assert frames.probe(video).num_frames == COUNT and not caplog.records
     ends = sorted(position + size for _, position, size in packets(video))
-    for whole in (0, 1, 30, COUNT - 1):
-        with pytest.raises(
-            ValueError, match=f"must be whole, got the video, which ends after {whole} of {COUNT} frame"
-        ):
-            frames.read(video[: ends[whole] - 1], [0])
+    for stored in (1, 30, COUNT - 1):
+        caplog.clear()
+        info = frames.probe(video[: ends[stored] - 1])
+        assert stored - 3 <= info.num_frames <= stored  # without frames that are shown behind others which are cut off
+        assert numbers(frames.read(video[: ends[stored] - 1])) == list(range(info.num_frames))
+        said = f"should be whole, got the video, which ends too early, after {info.num_frames} of {COUNT} frames;"
+        assert [said in record.getMessage() for record in caplog.records] == [True, True]
+    with pytest.raises(ValueError, match="must be whole, got the video, which ends before its first frame; get it"):
+        frames.read(video[: ends[0] - 1], [0])
 
 
 def test_an_mp4_file_cut_inside_its_index(pictures, tmp_path):
@@ -268,12 +367,26 @@ def test_an_mp4_file_cut_inside_its_index(pictures, tmp_path):
         frames.probe(video[: video.index(b"moov") + 60])
 
 
-@pytest.mark.parametrize("container_format, codec, total", [("avi", "mjpeg", " of 60"), ("matroska", "libx264", "")])
-def test_other_files_that_are_cut(pictures, container_format, codec, total):
-    video = write(pictures, container_format, codec)
-    positions = sorted(position for _, position, _ in packets(video))
-    with pytest.raises(ValueError, match=f"must be whole, got the video, which ends after 20{total} frames; get it"):
-        frames.probe(video[: positions[20] + 9])
+@pytest.mark.parametrize(
+    "form, total",
+    [("avi, pictures", " of 60"), ("mkv", ""), ("webm", ""), ("ts, open", ""), ("mp4, in parts", " of 31")],
+)
+@pytest.mark.parametrize("share", [0.4, 0.55, 0.9])
+def test_other_files_that_are_cut_give_what_is_whole(pictures, form, total, share, caplog):
+    """As a download or a disk that ended: all frames until then, in order, and a word."""
+    container_format, codec, options = FORMS.get(form, ("mp4", "libx264", B_FRAMES))
+    parts = {"movflags": "frag_keyframe+empty_moov"} if form == "mp4, in parts" else {}
+    video = write(pictures, container_format, codec, options, **parts)
+    ends = [position + size for _, position, size in packets(video)]
+    end = int(share * len(video)) // 188 * 188 + 100  # in the middle of a packet of a transport stream
+    whole = sum(one <= end for one in ends)
+    cut = video[:end]
+    info = frames.probe(cut)
+    assert whole - 16 <= info.num_frames <= whole + 1
+    assert "which ends too early, after " in info.damage and info.damage in caplog.records[-1].getMessage()
+    assert len(list(frames.iterate(cut))) == info.num_frames
+    sure = info.num_frames - 1  # the end may be in the middle of the last one
+    assert numbers(frames.read(cut, np.arange(sure))) == list(range(sure))
 
 
 def test_a_cut_that_leaves_all_frames_does_no_harm(pictures):
@@ -282,18 +395,177 @@ def test_a_cut_that_leaves_all_frames_does_no_harm(pictures):
     assert numbers(frames.read(video[: index + 100], [59, 0])) == [59, 0]
 
 
-@pytest.mark.parametrize("container_format, codec", [("mp4", "libx264"), ("avi", "mjpeg")])
-def test_a_damaged_frame_is_named(pictures, container_format, codec):
-    video = write(pictures, container_format, codec, {} if codec == "mjpeg" else B_FRAMES)
-    stored = sorted(packets(video))
-    _, position, size = stored[12]  # a key frame
-    video = video[:position] + bytes(size) + video[position + size :]
-    with pytest.raises(ValueError, match="must be whole, got frame 12 of the video that cannot be decoded"):
-        frames.read(video, [11, 12, 40])
+# ---------------------------------------- damaged files
+@pytest.mark.parametrize("form", ["mp4", "mkv", "ts, open", "avi, pictures"])
+@pytest.mark.parametrize("frame", [1, 12, 59])
+def test_a_damaged_frame_is_replaced_and_named(pictures, form, frame, caplog):
+    video = write(pictures, *FORMS[form])
+    whole = frames.read(video)
+    video = spoiled(video, frame)
+    decoded = frames.read(video)
+    assert len(decoded) == COUNT and decoded.shape == whole.shape
+    lost = [one.is_lost for one in frames.iterate(video, None, True)]
+    assert len(lost) == COUNT and lost[frame] and 1 <= sum(lost) <= 12
+    assert f"of {COUNT} of the video that cannot be decoded (" in caplog.text
+    assert len(caplog.records) == 2 and f"({frame}" in caplog.records[0].getMessage()
+    before, behind = frame - 16, frame + 13  # frames refer to others as far as the next key frame
+    others = [i for i in range(COUNT) if not before <= i < behind]
+    np.testing.assert_array_equal(decoded[others], whole[others])
+    alone = frames.read(video, [frame, frame])
+    assert alone.shape[0] == 2 and numbers(alone)[0] in (frame - 1, frame - 2)
+
+
+def test_the_nearest_frame_stands_for_a_lost_one(pictures, caplog):
+    video = write(pictures, "avi", "mjpeg")
+    for frame in (0, 20, 21, 22, 23, 40, 59):
+        video = spoiled(video, frame)
+    assert numbers(frames.read(video, [23, 22, 20, 0, 59, 21, 40, 39, 40])) == [24, 24, 19, 1, 58, 19, 39, 39, 39]
+    (record,) = caplog.records
+    assert "got 7 of 60 of the video that cannot be decoded (0, 20, 21, 22, 23 and 2 more)" in record.getMessage()
+    caplog.clear()
+    given = list(frames.iterate(video, with_times=True))
+    assert numbers(np.array([one.picture for one in given]))[18:25] == [18, 19, 19, 19, 19, 19, 24]
+    assert numbers(np.array([one.picture for one in given]))[:2] == [1, 1]
+    assert [i for i, one in enumerate(given) if one.is_lost] == [0, 20, 21, 22, 23, 40, 59]
+    assert len(caplog.records) == 1
+    assert frames.probe(video) == frames.VideoInfo(COUNT, SIZE, 25.0)
+    caplog.clear()
+    assert numbers(frames.read(video, [5, 30])) == [5, 30] and not caplog.records  # nothing was lost of these
+
+
+@pytest.mark.parametrize("form", ["avi", "avi, no times", "h264, no times"])
+@pytest.mark.parametrize("frame", [9, 16, 30])
+def test_numbers_do_not_shift_where_there_are_no_times(pictures, form, frame):
+    """There frames are counted, and one that does not come out must count all the same."""
+    video = write(pictures, *FORMS[form])
+    whole, stored = frames.read(video), packets(video)
+    _, position, size = stored[frame]
+    garbage = np.random.default_rng(0).integers(1, 256, size - 6, "uint8").tobytes()  # no zeros: they would divide it
+    video = video[: position + 6] + garbage + video[position + size :]
+    decoded = frames.read(video)
+    assert len(decoded) == len(list(frames.iterate(video))) == COUNT
+    far = [i for i in range(COUNT) if not frame - 12 <= i < frame + 14]
+    np.testing.assert_array_equal(decoded[far], whole[far])
+    np.testing.assert_array_equal(frames.read(video, far[-3:]), whole[far[-3:]])
+    np.testing.assert_array_equal(np.array(list(frames.iterate(video)))[far], whole[far])
+
+
+@pytest.mark.parametrize("form", ["mp4", "mp4, one key frame", "avi, pictures"])
+def test_a_video_that_has_lost_most_of_its_frames_is_refused(pictures, form):
+    video, count = write(pictures[:20], *FORMS[form]), 20
+    for frame in range(10):
+        video = spoiled(video, frame, kept=0)
+    if form == "avi, pictures":
+        assert numbers(frames.read(video, range(8, 12))) == [10, 10, 10, 11]
+    for frame in range(10, count):
+        video = spoiled(video, frame, kept=0)
+    with pytest.raises(ValueError, match=r"At least 50% of .* got 20 of 20 of the video that cannot be decoded \(0, 1"):
+        frames.probe(video)
+    for given in ([3], None):
+        with pytest.raises(ValueError, match="At least 50% of the frames of a video must be whole, got"):
+            frames.read(video, given)
+    with pytest.raises(ValueError, match="At least 50% of the frames of a video must be whole, got"):
+        list(frames.iterate(video))
+
+
+def test_more_than_half_lost_is_told_as_soon_as_it_is_known(pictures):
+    video = write(pictures, "avi", "mjpeg")
+    for frame in range(20, 55):
+        video = spoiled(video, frame)
     given = []
-    with pytest.raises(ValueError, match="must be whole, got frame 12 of the video that cannot be decoded"):
+    with pytest.raises(ValueError, match="got 31 of 60 of the video"):
         given.extend(frames.iterate(video))
-    assert numbers(np.array(given)) == list(range(len(given)))
+    assert numbers(np.array(given)) == [*range(20), *[19] * 30]
+    with pytest.raises(ValueError, match="got 35 of 60 of the video"):
+        frames.read(video, [30, 31])
+    assert numbers(frames.read(video, [3, 19])) == [3, 19]
+
+
+# ---------------------------------------- frames that are not there
+def without(video, frame, form="ts"):
+    """A transport stream without the packets of a frame, in the order of storage."""
+    parts = [video[i : i + 188] for i in range(0, len(video), 188)]
+    is_film = [(part[1] & 31) << 8 | part[2] == 256 for part in parts]
+    starts = [i for i, part in enumerate(parts) if is_film[i] and part[1] & 64] + [len(parts)]
+    return b"".join(part for i, part in enumerate(parts) if not (is_film[i] and starts[frame] <= i < starts[frame + 1]))
+
+
+@pytest.mark.parametrize("options", [{"bf": "0", "g": "12"}, B_FRAMES, OPEN_GOP])
+@pytest.mark.parametrize("frame", [4, 20, 29])
+def test_a_packet_cut_out_of_a_transport_stream_is_told(pictures, options, frame, caplog):
+    video = write(pictures[:40], "mpegts", options=options)
+    assert frames.probe(video).gaps == () and not caplog.records
+    order = sorted(time for time, _, _ in packets(video))
+    cut = without(video, frame)
+    info = frames.probe(cut)
+    (lost,) = set(order) - {time for time, _, _ in packets(cut)}
+    before = order.index(lost) - 1
+    assert (info.num_frames, info.gaps) == (39, ((before, 1),))
+    assert f"1 frame seems to be lost, for which there is time behind frame {before}" in caplog.text
+    assert len(caplog.records) == 1
+    assert len(list(frames.iterate(cut))) == 39
+    assert len(caplog.records) > 1 and info.damage in caplog.text
+
+
+@pytest.mark.parametrize("rate", [25, 30, 24000 / 1001])
+@pytest.mark.parametrize("container_format", ["flv", "mp4", "matroska", "mpegts"])
+def test_a_gap_in_time_is_told_unless_the_container_shows_that_it_is_none(pictures, rate, container_format, caplog):
+    """FLV and transport streams have nothing but times; in the others all is there, so a frame is shown longer."""
+    times = np.round(24000 * np.delete(np.arange(43), [7, 8, 30]) / rate)
+    video = write(pictures[:40], container_format, options={"bf": "0"}, times=times, clock=24000)
+    info = frames.probe(video)
+    assert info.num_frames == 40
+    if container_format in ("flv", "mpegts"):
+        assert info.gaps == ((6, 2), (27, 1))
+        assert "3 frames seem to be lost, for which there is time behind frames 6 and 27" in caplog.text
+    else:
+        assert (info.gaps, info.damage) == ((), "") and not caplog.records
+
+
+@pytest.mark.parametrize("form", ["mkv", "webm"])
+@pytest.mark.parametrize("place", [6, 20, 33])
+def test_blocks_lost_from_the_middle_of_a_matroska_file_are_told(pictures, form, place, caplog):
+    """Where even the head of a block is destroyed, FFmpeg goes on at the next group of blocks without a word."""
+    video = write(pictures, *FORMS[form])
+    _, position, size = packets(video)[place]
+    for damaged in (
+        video[:position] + bytes(size) + video[position + size :],
+        video[:position] + video[position + size :],
+    ):
+        caplog.clear()
+        info = frames.probe(damaged)
+        assert info.num_frames < COUNT
+        assert info.damage in caplog.text and len(caplog.records) == 1
+        assert "seem to be lost" in info.damage or "ends too early" in info.damage or "seems to be lost" in info.damage
+
+
+@pytest.mark.parametrize("container_format", ["matroska", "mp4", "mpegts"])
+@pytest.mark.parametrize("kind", ["any", "jitter", "two rates", "every third twice", "slower and slower"])
+def test_a_rate_that_varies_is_no_loss(pictures, container_format, kind, caplog):
+    random = np.random.default_rng(0)
+    steps = {
+        "any": random.integers(1, 9, COUNT),
+        "jitter": 8 + random.integers(-2, 3, COUNT),
+        "two rates": np.repeat([4, 8], COUNT // 2),
+        "every third twice": np.tile([4, 4, 8], COUNT // 3),
+        "slower and slower": 3 + np.arange(COUNT) // 6,
+    }[kind]
+    video = write(pictures, container_format, options={"bf": "0"}, times=np.cumsum(steps))
+    info = frames.probe(video)
+    assert (info.num_frames, info.gaps, info.damage) == (COUNT, (), "")
+    assert len(frames.read(video)) == COUNT and not caplog.records
+
+
+def test_a_mark_of_lost_data_is_told_where_no_frame_is_missing(pictures, caplog):
+    """A transport packet from the middle of a frame: the stream counts its packets."""
+    video = write(
+        np.random.default_rng(0).integers(0, 255, pictures[:30].shape, "uint8"), "mpegts", options={"bf": "0"}
+    )
+    parts = [video[i : i + 188] for i in range(0, len(video), 188)]
+    inside = next(i for i in range(len(parts) // 2, len(parts)) if parts[i][1] & 64 == 0)
+    info = frames.probe(b"".join(parts[:inside] + parts[inside + 1 :]))
+    assert info.num_frames == 30 and not info.gaps
+    assert "in which data is missing in or near frame" in caplog.text
 
 
 @pytest.mark.parametrize("index", [-1, COUNT])
@@ -305,8 +577,13 @@ def test_a_frame_that_is_not_there(pictures, index):
 def test_frames_of_two_sizes(pictures):
     small, large = (av.open(io.BytesIO(write(part, "h264"))) for part in (pictures[:3], pictures[:3, :, :64]))
     joined = b"".join(bytes(packet) for container in (small, large) for packet in container.demux(video=0))
-    with pytest.raises(ValueError, match="have one size, got 48 x 96 and then 48 x 64 in frame 3"):
+    message = "have one size, got 48 x 96 and then 48 x 64 in frame 3"
+    with pytest.raises(ValueError, match=message):
         frames.read(joined)
+    given = frames.iterate(joined)
+    assert [next(given).shape for _ in range(3)] == [(*SIZE, 3)] * 3
+    with pytest.raises(ValueError, match=message):
+        next(given)
 
 
 # ---------------------------------------- writing

@@ -1,8 +1,10 @@
 """The pipeline of video and skeleton: sources, bad input, pictures and keypoints that belong together."""
 
+import io
 import itertools
 import pickle
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -319,6 +321,93 @@ def test_a_video_that_fails_late_is_named(dataset):
     decoded = cut.map(lambda element: videos.decode(element["video"], [0], tf.strings.join(["clip", element["name"]])))
     with pytest.raises(tf.errors.InvalidArgumentError, match="Clip clip2: "):
         next(iter(decoded))
+
+
+def spoiled(content, lost):
+    """A file of pictures with zeros in some of them."""
+    with av.open(io.BytesIO(content)) as container:
+        places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+    for position, size in (places[frame] for frame in lost):
+        content = content[: position + 20] + bytes(size - 20) + content[position + size :]
+    return content
+
+
+def transport_stream(count, without=()):
+    """A film of one key frame after another, without some of them."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "1"})
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        for t in range(count):
+            for packet in stream.encode(
+                av.VideoFrame.from_ndarray(np.full((HEIGHT, WIDTH, 3), 8 * t, "uint8"), "rgb24")
+            ):
+                if packet.pts * packet.time_base * 25 not in without:
+                    container.mux(packet)
+        container.mux([one for one in stream.encode() if one.pts * one.time_base * 25 not in without])
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("lost", [[3], [0, 1, 19], [4, 5, 6, 7, 8, 9]])
+def test_damaged_frames_cost_no_training_and_are_told_of_once(arrays, lost, caplog, tmp_path):
+    content = spoiled(arrays["videos"][0], lost)
+    (tmp_path / "clip.avi").write_bytes(content)
+    given = {key: arrays[key][:1] for key in ("keypoints", "scores", "labels")}
+    for video, name in ((content, "the video of clip walk"), (tmp_path / "clip.avi", str(tmp_path / "clip.avi"))):
+        dataset = videos.from_arrays([video], **given, skeleton=COCO, names=["walk"])
+        assert videos.check(dataset, COCO, 7) == 1 and not caplog.records
+        batches = read(
+            training(dataset, batch_size=1, rgb_shape=(20, 48, 48, 3), pose_shape=None, normalization=RAW), 3
+        )
+        assert all(len(labels) == 1 for _, labels in batches)
+        (record,) = caplog.records  # of three batches
+        assert f"got {len(lost)} of 20 of {name} that cannot be decoded" in record.getMessage()
+        caplog.clear()
+        decoded = videos.decode(
+            element_of(dataset), range(20), "walk", is_path=isinstance(video, type(tmp_path))
+        ).numpy()
+        shown = ((decoded[:, 0, 0, 0].astype(int) - 40) / 4).round().astype(int).tolist()  # the grey of a frame
+        good = [i for i in range(20) if i not in lost]
+        assert shown == [min(good, key=lambda other: (abs(other - i), other > i)) for i in range(20)]
+
+
+def element_of(dataset):
+    element = next(iter(dataset))
+    return element["video"] if "video" in element else element["path"]
+
+
+@pytest.mark.parametrize("without", [[7], [7, 8], [4, 20]])
+def test_frames_lost_from_a_file_are_told_by_every_door(without, caplog):
+    keypoints = walk(length=30)
+    content = transport_stream(30, without)
+    found = 30 - len(without)
+    with pytest.raises(
+        ValueError, match=f"got 30 of them and {found} frames in clip 0, in which .* to be lost, for which"
+    ):
+        videos.from_arrays([content], [keypoints], [0], COCO)
+    dataset = videos.from_arrays([content], [keypoints[:, :found]], [0], COCO, names=["street"])
+    said = "Videos should be whole, got one of which something is lost (street: in which"
+    assert [said in record.getMessage() for record in caplog.records] == [True]
+    assert videos.check(dataset, COCO, 1) == 1
+    assert [said in record.getMessage() for record in caplog.records] == [True, True]
+    assert f"there is time behind frame{'s' if without[-1] == 20 else ''} {without[0] - 1}" in caplog.text
+
+
+def test_several_damaged_videos_are_one_warning(caplog):
+    contents = [transport_stream(30, [i]) for i in (3, 9)] + [transport_stream(29)]
+    videos.from_arrays(contents, [walk(length=29)] * 3, [0] * 3, COCO, names=["a", "b", "c"])
+    (record,) = caplog.records
+    assert "got 2 of 3 videos of which something is lost (a, b: in which 1 frame" in record.getMessage()
+
+
+def test_files_that_may_be_meant_are_named(tmp_path, arrays):
+    path = save_pyskl(tmp_path / "set.pkl", arrays, ["clip0"])
+    for name in ("clip0.rmvb", "clip0_rgb.Gif", "other.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(
+        FileNotFoundError, match=r"none of 1 \(clip0; clip0.rmvb, clip0_rgb.Gif may be of these, with an"
+    ):
+        videos.from_pyskl(tmp_path, path, "all", COCO)
 
 
 @pytest.mark.parametrize(

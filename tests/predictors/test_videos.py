@@ -4,6 +4,7 @@ import io
 import pathlib
 
 import av
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -128,6 +129,29 @@ def test_only_the_frames_of_the_clips_are_decoded(recognize, video, monkeypatch)
     (indices,) = asked
     np.testing.assert_array_equal(indices, recognize.recognizer.samples(LENGTH)[0].ravel())
     assert len(indices) == 4  # 2 clips of 2 frames
+
+
+@pytest.mark.parametrize("kind", ["one", "a run", "in a file"])
+def test_damaged_frames_are_replaced_by_their_neighbours(recognize, tmp_path, caplog, kind):
+    asked = sorted(set(recognize.recognizer.samples(LENGTH)[0].ravel().tolist()))
+    lost = range(asked[0], asked[0] + 3) if kind == "a run" else asked[:1]
+    jpegs = [cv2.imencode(".jpg", picture[..., ::-1])[1].tobytes() for picture in moving_picture()]
+    whole = frame_data.wrap_jpegs(jpegs, fps=25)
+    damaged = whole
+    for one in (jpegs[frame] for frame in lost):
+        damaged = damaged.replace(one, one[: len(one) // 3] + bytes(len(one) - len(one) // 3))
+    if kind == "in a file":
+        (tmp_path / "hug.avi").write_bytes(damaged)
+        damaged = tmp_path / "hug.avi"
+    keypoints, scores = people()
+    actual, expected = (recognize.probabilities(video, keypoints, scores) for video in (damaged, whole))
+    assert 0 <= np.abs(actual - expected).max() < 0.05
+    (record,) = caplog.records
+    count = len(set(lost) & set(asked))
+    assert (
+        f"got {count} of {LENGTH} of {'the video' if kind != 'in a file' else damaged} that cannot"
+        in record.getMessage()
+    )
 
 
 @pytest.mark.parametrize("length", [1, 11])

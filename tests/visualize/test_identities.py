@@ -143,6 +143,16 @@ def test_a_video_is_written_while_its_pictures_come(tmp_path, read_mp4):
     assert [one.name for one in path.parent.iterdir()] == ["out.mp4"]
 
 
+@pytest.mark.parametrize("number", [np.float32, np.float64, np.int64])
+def test_numpy_scalars_are_frame_rates(tmp_path, read_mp4, number):
+    pictures, keypoints = np.zeros((3, 32, 48, 3), np.uint8), np.zeros((1, 3, 17, 2))
+    visualize.write_mp4(tmp_path / "a.mp4", pictures, fps=number(25))
+    visualize.annotate_video(tmp_path / "b.mp4", pictures, keypoints, None, COCO, fps=number(25))
+    visualize.write_animation(tmp_path / "c.mp4", keypoints, np.zeros((1, 3, 17, 3)), COCO, H36M, fps=number(25))
+    visualize.write_animation(tmp_path / "d.gif", keypoints, np.zeros((1, 3, 17, 3)), COCO, H36M, fps=number(25))
+    assert [float(read_mp4(tmp_path / f"{name}.mp4")[1]) for name in "abc"] == [25.0] * 3
+
+
 @pytest.mark.parametrize(
     ("pictures", "options", "message"),
     [

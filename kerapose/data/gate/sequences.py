@@ -80,6 +80,7 @@ NOWHERE = Rule(
 )
 NAMES = Rule("Names of clips differ", "with the name of another", "`skip` would leave out all of a name", 1)
 VIDEO = Rule("A clip has a whole video", "whose video cannot be read", "get or encode it again")
+DAMAGED = Rule("Videos should be whole", "of which something is lost", "get them again for the rest", 1)
 LENGTH = Rule(
     "Keypoints are given for every frame of the video",
     "with another number of frames",
@@ -312,8 +313,11 @@ def note_video(report, length, frame_size, info, name, same_shape):
         name: of the clip.
         same_shape: `data.frames.same_shape`.
     """
+    if info.damage:
+        report.note(DAMAGED, name, info.damage)
     if info.num_frames != length:
-        report.note(LENGTH, name, f"{length} of them and {info.num_frames} frames")
+        damage = f", {info.damage}" if info.damage else ""
+        report.note(LENGTH, name, f"{length} of them and {info.num_frames} frames{damage}")
     height, width = info.frame_size
     if not same_shape(info.frame_size, frame_size):
         report.note(

@@ -505,7 +505,7 @@ class Resume(keras.callbacks.Callback):
         figures = {name: float(value) for name, value in (logs or {}).items()}
         if not in_terminal():
             said = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            print(f"Epoch {epoch + 1}: {said}", flush=True)
+            print(f"Epoch {epoch + 1}/{(self.params or {}).get('epochs')}: {said}", flush=True)
         if self.monitor is None or all(self._better(figures, past) for past in self.history):
             for name, network in (self.networks or {"best.keras": self.model.network}).items():
                 with whole(self.folder / name) as part:

@@ -548,11 +548,11 @@ def test_byte_order_marks_are_read(scene, encoding):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"scorer,x,y\n1,2,3\n", "the file begins with 'scorer,x,y'"),
+        (b"scorer,x,y\n1,2,3\n", "it is no JSON from line 1, column 1 on: scorer,x,y"),
         (b'{"images": [', "it is cut short"),
         (b"", "it is empty"),
         (b"[1, 2]", "lacks annotations, categories, images"),
-        (b'{"a": "\xe9"}', "in UTF-8, got bytes that are not"),
+        (b'{"a": "\xe9"}', "in UTF-8, got other bytes at place 7"),
     ],
 )
 def test_other_files_get_one_sentence_from_every_reader(scene, content, sentence):

@@ -70,8 +70,8 @@ CORNER = Rule(
     "add half of width and height if they are counted from the centre",
     1,
 )
-SCORES = Rule("Scores are 0 to 1", f"with one above {IMPOSSIBLE_SCORE:g}", "divide them by 100 if they are percent")
-HIGH_SCORES = Rule("Scores are 0 to 1", f"with one above {HIGHEST_SCORE}", "bring them to this range", 1)
+SCORES = Rule("Scores are 0 to 1", f"with a score above {IMPOSSIBLE_SCORE:g}", "divide them by 100 if they are percent")
+HIGH_SCORES = Rule("Scores are 0 to 1", f"with a score above {HIGHEST_SCORE}", "bring them to this range", 1)
 NOWHERE = Rule(
     "A keypoint with a score has a finite score and place other than (0, 0)",
     "with keypoints that have none",

@@ -35,18 +35,19 @@ class Skeleton:
     Args:
         name: what errors and files call the set.
         keypoints: K unique names; a joint of one side says so in its name (`sides` has the spellings), best by `left_`
-            or `right_` at the beginning: a name that begins so must have its mirror image.
+            or `right_` at the beginning.
         edges: E limbs, pairs of keypoint indices. A limb has no direction when it is mirrored or compared.
         flip_pairs: pairs of indices that change places in a mirror, left first; `()` where none do. None pairs the
             names that differ only in their side: `left_ear` and `right_ear`, `EarL` and `EarR`, `paw_FL` and `paw_FR`;
-            if there are no such names, left and right are not known (`knows_sides`), and nothing is mirrored.
+            if there are no such names, or one has a side and no mirror image, as in a set of one hand, left and right
+            are not known (`knows_sides`), and nothing is mirrored. Pairs given by hand are all that change places.
         sigmas: K object keypoint similarity constants, in units of the square root of the object's area; None where
             none are published.
         colors: K RGB colours, 0 to 255; None gives left warm, right cool, centre neutral ones.
 
     Raises:
-        ValueError: when names repeat, an edge or pair points nowhere, a joint of one side or a limb has no mirror
-            image, or a count does not match.
+        ValueError: when names repeat, an edge or pair points nowhere, a limb has no mirror image where sides are known,
+            or a count does not match.
 
     Example:
         >>> mouse = Skeleton("mouse", ("snout", "left_ear", "right_ear", "tail"), edges=((0, 1), (0, 2), (0, 3)))
@@ -100,9 +101,12 @@ class Skeleton:
 
     @property
     def edge_flip_permutation(self) -> tuple[int, ...]:
-        """For each limb of a mirrored figure, the index it had before; a limb's direction does not count."""
+        """For each limb of a mirrored figure, the index it had before; a limb's direction does not count.
+
+        Where sides are not known, a limb may be without an image and then keeps its place.
+        """
         position = {frozenset(edge): index for index, edge in enumerate(self.edges)}
-        return tuple(position[self._mirrored(edge)] for edge in self.edges)
+        return tuple(position.get(self._mirrored(edge), index) for index, edge in enumerate(self.edges))
 
     @property
     def edge_colors(self) -> tuple[tuple[int, int, int], ...]:
@@ -223,15 +227,10 @@ class Skeleton:
         paired = [index for pair in self.flip_pairs for index in pair]
         if len(set(paired)) < len(paired):
             raise ValueError(f"{self.name}: a keypoint may be in one flip pair only, got {self.flip_pairs}.")
-        prefixes = ("left_", "right_")
-        alone = [name for index, name in enumerate(self.keypoints) if name.startswith(prefixes) and index not in paired]
-        if alone:
-            raise ValueError(
-                f"{self.name}: every left_ or right_ keypoint must be in a flip pair, {', '.join(alone)} is in none; "
-                "add its other side or drop the prefix."
-            )
 
     def _check_mirrored_edges(self):
+        if not self.knows_sides:
+            return  # nothing is mirrored
         edges = {frozenset(edge) for edge in self.edges}
         for edge in self.edges:
             if self._mirrored(edge) not in edges:
@@ -468,7 +467,8 @@ def from_coco_category(category: dict, name: str | None = None, flip_pairs=None,
     """Makes the set of a COCO keypoint category, the `categories` entry of an annotation file.
 
     One of the sets above is taken where the names are its own, in its order. Else the limbs are the category's: one
-    that is given twice is taken once, and the mirror images that an annotation tool left out are added.
+    that is given twice is taken once, and the mirror images that an annotation tool left out are added where left and
+    right are known.
 
     Args:
         category: has `keypoints`, K names, and may have `skeleton`, pairs of places counted from 1, and `name`.
@@ -501,7 +501,7 @@ def from_coco_category(category: dict, name: str | None = None, flip_pairs=None,
     edges = {}  # an ordered set: the same two ends are one limb, whichever stands first
     for start, end in category.get("skeleton") or ():
         edges.setdefault(frozenset((int(start) - 1, int(end) - 1)), (int(start) - 1, int(end) - 1))
-    for edge in list(edges.values()):
+    for edge in list(edges.values()) if bare.knows_sides else ():
         if all(0 <= place < len(names) for place in edge):
             image = tuple(bare.flip_permutation[place] for place in edge)
             edges.setdefault(frozenset(image), image)

@@ -44,6 +44,50 @@ WORD_PAIRS = (
     ("влево", "вправо"),
     ("налево", "направо"),
     ("左", "右"),
+    ("ひだり", "みぎ"),
+    ("ヒダリ", "ミギ"),
+    ("왼쪽", "오른쪽"),
+    ("왼", "오른"),
+    ("좌", "우"),
+    (  # Czech, Slovak and their southern kin, which share words
+        "levá levý levé levou leva levi levo ľavá ľavý ľavé lijeva lijevi lijevo",
+        "pravá pravý pravé pravou prava pravi pravo desna desni desno",
+    ),
+    ("vlevo vľavo", "vpravo"),
+    ("doleva doľava", "doprava"),
+    ("zleva zľava", "zprava sprava"),
+    ("ліва лівий ліве ліву", "права правий праве праву"),
+    ("ляв лява ляво лявата левия", "десен дясна дясно дясната десния"),
+    ("лева леви лево", "десна десни десно"),
+    ("balra balról", "jobbra jobbról"),
+    ("balkéz", "jobbkéz"),
+    ("balláb", "jobbláb"),
+    ("vasen", "oikea"),
+    ("vasemman", "oikean"),
+    ("vasemmalle", "oikealle"),
+    ("vasak vasaku", "parem parema"),
+    ("kreisā kreisais", "labā labais"),
+    ("kairė kairys kairioji", "dešinė dešinys dešinioji"),
+    (
+        "αριστερό αριστερός αριστερή αριστερά αριστερο αριστεροσ αριστερη αριστερα",
+        "δεξί δεξιό δεξιός δεξιά δεξι δεξιο δεξιοσ δεξια",
+    ),
+    ("stâng stânga stângă stângul stang stanga", "drept dreapta dreaptă dreptul"),
+    ("esquerra esquerre", "dreta dret"),
+    ("ezker ezkerra ezkerreko", "eskuin eskuina eskuineko"),
+    ("vinstri vinstra", "hægri hægra"),
+    ("trái", "phải"),
+    ("kiri kaliwa", "kanan"),
+    ("kushoto", "kulia"),
+    ("يسار اليسار", "يمين اليمين"),
+    ("أيسر الأيسر ايسر الايسر", "أيمن الأيمن ايمن الايمن"),
+    ("يسرى اليسرى يسري اليسري", "يمنى اليمنى يمني اليمني"),
+    ("چپ", "راست"),
+    ("שמאל שמאלי שמאלית שמאלה", "ימין ימני ימנית ימינה"),
+    ("बायाँ बायां बाया बाएँ बाएं बायें बायीं बाईं", "दायाँ दायां दाया दाएँ दाएं दायें दायीं दाईं दाहिना दाहिने दाहिनी"),
+    ("বাম", "ডান"),
+    ("ซ้าย", "ขวา"),
+    ("portside", "starboardside"),
 )
 # Senses of rotation, which only classes have.
 ROTATION_PAIRS = (
@@ -51,20 +95,29 @@ ROTATION_PAIRS = (
     ("逆时针 逆時針", "顺时针 順時針"),
     ("反時計回り", "時計回り"),
 )
-# What is too short to be a side by itself: it is one only where the other side is there too.
+# What is too short, or too often another word, to be a side by itself: it is one only where the other side is there too.
 ABBREVIATION_PAIRS = (
     ("l", "r"),
     ("lt lft", "rt rgt rht"),
     ("li", "re"),
     ("sx", "dx"),
-    ("izq izda", "der dcha"),
-    ("esq", "dir"),
+    ("g", "d"),
+    ("izq izda izdo izqda izqdo", "der dcha dcho drcha drcho"),
+    ("esq", "dir dta"),
     ("лев", "прав"),
+    ("sol", "sağ sag"),
+    ("sola", "sağa saga"),
+    ("solda soldan", "sağda sağdan sagda sagdan"),
+    ("bal", "jobb"),
+    ("trai", "phai"),
+    ("port", "starboard"),
+    ("lhs", "rhs"),
 )
 CORNERS = "fbhrmtul"  # front, back, hind, rear, middle, top, upper, lower: the other letter of a corner
-# Where one of these letters stands in the place of l and r too, letters only count: their neighbours in the alphabet,
-# or any that is no place, if the letter is the whole name.
+# Where one of these letters stands in the place of l and r too, letters only count: their neighbours in the alphabet;
+# or any that is no place, for classes ("type S" beside "type L") or if the letter is the whole name.
 NEIGHBOURS, NO_PLACES = "kq", "aegijknopqsvwxyz"
+BUT_G_D = "abcefhijklmnopqrstuvwxyz"  # in the place of g and d, gauche and droite, which mean more than l and r do
 IDEOGRAPHS = "左右"  # words of their own, wherever they stand
 SHORTEST_WITHIN = 4  # letters of a word that is looked for within others; shorter ones are found by accident
 NAMES_SHOWN = 30  # in an error
@@ -80,7 +133,7 @@ class Mark(typing.NamedTuple):
 
 def _table(*pairs):
     return {
-        word: Mark(left.split()[0], side)
+        word.casefold(): Mark(left.split()[0], side)
         for left, right in pairs
         for side, words in enumerate((left, right))
         for word in words.split()
@@ -91,6 +144,7 @@ KEYPOINT_WORDS = _table(*WORD_PAIRS)
 CLASS_WORDS = _table(*WORD_PAIRS, *ROTATION_PAIRS)
 ABBREVIATIONS = _table(*ABBREVIATION_PAIRS)
 LETTERS = {letter: ABBREVIATIONS[letter] for letter in "lr"}
+G_D = {letter: ABBREVIATIONS[letter] for letter in "gd"}
 
 
 def keypoint_pairs(names):
@@ -116,7 +170,7 @@ def class_pairs(names):
         >>> class_pairs(["Rolling", "Turn Clockwise", "Turn Counter-Clockwise"])
         [(2, 1)]
     """
-    return _pairs(names, CLASS_WORDS, CLASS_RULES)
+    return _pairs(names, CLASS_WORDS, CLASS_RULES, NO_PLACES)
 
 
 def keypoints_alone(names, pairs):
@@ -196,7 +250,7 @@ def _place(end, names, kind):
 
 
 # ---------------------------------------- pairs
-def _pairs(names, table, rules):
+def _pairs(names, table, rules, neighbours=NEIGHBOURS):
     """Pairs of places, left first: rule by rule, and by each first of those names that are spelled alike."""
     exact, loose = [_split(name) for name in names], [_words(name, table) for name in names]
     known = {"".join(words) for words in loose}
@@ -206,7 +260,7 @@ def _pairs(names, table, rules):
         places = {}  # reading: places of the names that can be read so
         for place, words in enumerate(spelled):
             for reading in () if place in found else _readings(words, table, options, every):
-                if not _is_counted(reading, known):
+                if not _is_counted(reading, known, neighbours):
                     places.setdefault(reading, set()).add(place)
         images = {}  # place: {image: the side of the first mark}
         for reading, here in places.items():
@@ -244,17 +298,22 @@ def _mirrored(reading):
     return tuple(Mark(part.row, 1 - part.side) if isinstance(part, Mark) else part for part in reading)
 
 
-def _is_counted(reading, known):
+def _is_counted(reading, known, neighbours):
     """Whether the letters of a reading only count: `fin_l` and `fin_r` beside `fin_k` and `fin_q`, L and R beside A."""
-    if not any(part in LETTERS.values() for part in reading):
+    letters = {part for part in reading if part in LETTERS.values() or part in G_D.values()}
+    if not letters:
         return False
+    if letters & set(G_D.values()):
+        neighbours = BUT_G_D
+    elif len(reading) == 1:
+        neighbours = NO_PLACES
     spellings = [
         "".join(
-            letter if part in LETTERS.values() else part.row if isinstance(part, Mark) else part
+            other if part in letters else part.row if isinstance(part, Mark) else part
             for part in reading
             if isinstance(part, Mark) or part[0].isalnum()
         )
-        for letter in (NEIGHBOURS if len(reading) > 1 else NO_PLACES)
+        for other in neighbours
     ]
     return any(spelling.casefold() in known for spelling in spellings)
 
@@ -363,4 +422,6 @@ def _begins(name, place):
 
 
 def _kind(character):
-    return "letter" if character.isalpha() else "digit" if character.isdigit() else "other"
+    # Vowel signs are marks, not letters, and stand within words.
+    is_letter = character.isalpha() or unicodedata.category(character).startswith("M")
+    return "letter" if is_letter else "digit" if character.isdigit() else "other"

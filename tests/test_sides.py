@@ -42,8 +42,45 @@ WORDS = [
     ("earleft", "earright"),
     ("bigtoeleftfoot", "bigtoerightfoot"),
     ("Left_Ear", "RIGHT EAR"),
+    ("αριστερό_χέρι", "δεξί_χέρι"),
+    ("ΑΡΙΣΤΕΡΟΣ ΩΜΟΣ", "ΔΕΞΙΟΣ ΩΜΟΣ"),
+    ("levá_ruka", "pravá_ruka"),
+    ("levé oko", "pravé oko"),
+    ("ľavé rameno", "pravé rameno"),
+    ("lijeva_ruka", "desna_ruka"),
+    ("ліва рука", "права рука"),
+    ("balkéz", "jobbkéz"),
+    ("vasen_käsi", "oikea_käsi"),
+    ("Vasen Olkapää", "Oikea Olkapää"),
+    ("umăr stâng", "umăr drept"),
+    ("mana_stanga", "mana_dreapta"),
+    ("tay trái", "tay phải"),
+    ("tangan_kiri", "tangan_kanan"),
+    ("يد يسرى", "يد يمنى"),
+    ("اليد اليسرى", "اليد اليمنى"),
+    ("الكتف الأيسر", "الكتف الأيمن"),
+    ("יד שמאל", "יד ימין"),
+    ("כתף_שמאלית", "כתף_ימנית"),
+    ("बायां हाथ", "दायां हाथ"),
+    ("बाईं_आँख", "दाईं_आँख"),
+    ("มือซ้าย", "มือขวา"),
+    ("왼쪽_손", "오른쪽_손"),
+    ("왼손", "오른손"),
+    ("왼쪽눈", "오른쪽눈"),
+    ("ひだりて", "みぎて"),
+    ("みみ ひだり", "みみ みぎ"),
 ]
 LETTERS = [
+    ("sol_el", "sağ_el"),
+    ("SOL OMUZ", "SAĞ OMUZ"),
+    ("solDiz", "sağDiz"),
+    ("bal_kar", "jobb_kar"),
+    ("Bal Szem", "Jobb Szem"),
+    ("ojo_izdo", "ojo_dcho"),
+    ("mano izda", "mano dcha"),
+    ("oeil_g", "oeil_d"),
+    ("genou G", "genou D"),
+    ("wing_port", "wing_starboard"),
     ("L_ear", "R_ear"),
     ("ear_l", "ear_r"),
     ("LHip", "RHip"),
@@ -102,6 +139,13 @@ def test_keypoints_of_two_sides_are_a_pair(left, right):
         ("anti clockwise", "clockwise"),
         ("roll_ccw", "roll_cw"),
         ("逆时针旋转", "顺时针旋转"),
+        ("sola dön", "sağa dön"),
+        ("왼쪽으로 돌기", "오른쪽으로 돌기"),
+        ("otočit doleva", "otočit doprava"),
+        ("forduljon balra", "forduljon jobbra"),
+        ("käänny vasemmalle", "käänny oikealle"),
+        ("belok kiri", "belok kanan"),
+        ("rẽ trái", "rẽ phải"),
         ("步左", "步右"),
     ],
 )
@@ -129,6 +173,10 @@ def test_a_pair_by_hand_may_have_one_word_opposite():
         ("light", "right_eye"),
         ("L1", "L2", "L3", "T12", "S1"),
         ("left_right_middle", "nose"),
+        tuple(f"fin_{letter}" for letter in "abcdefgh"),
+        ("vent_d", "vent_g", "vent_v"),
+        ("sol", "sole", "bal", "balance", "port"),
+        ("sol", "jobb", "bal_kar", "sağ_el"),
     ],
 )
 def test_keypoints_without_two_sides_are_no_pair(names):
@@ -148,6 +196,10 @@ def test_keypoints_without_two_sides_are_no_pair(names):
         ("turn left", "turn around right"),
         ("clockwise", "watchwise"),
         ("A", "B", "L", "R", "Y"),  # of a finger alphabet
+        ("letter A", "letter L", "letter R", "letter Y"),
+        ("type_L", "type_R", "type_S"),
+        ("gradeL", "gradeR", "gradeX", "gradeU"),
+        ("sign d", "sign g", "sign l"),
     ],
 )
 def test_classes_without_two_sides_are_no_pair(names):
@@ -183,6 +235,20 @@ def test_a_word_is_surer_than_a_letter_and_a_letter_than_a_part_of_a_word():
 )
 def test_corners_are_told_apart(names):
     assert sides.keypoint_pairs(names) == [(0, 1), (2, 3)]
+
+
+def test_letters_beside_other_places_are_sides():
+    names = ["turn_U", "turn_D", "turn_L", "turn_R", "turn_F", "turn_B"]
+    assert sides.class_pairs(names) == [(2, 3)]
+
+
+def test_a_word_stands_in_one_row():
+    for rows in (sides.WORD_PAIRS + sides.ROTATION_PAIRS, sides.ABBREVIATION_PAIRS):
+        words = [word.casefold() for row in rows for words in row for word in words.split()]
+        assert sorted(words) == sorted(set(words))
+        firsts = [left.split()[0] for left, _ in rows]
+        assert len(set(firsts)) == len(firsts)
+    assert not sides.CLASS_WORDS.keys() & sides.ABBREVIATIONS.keys()
 
 
 # ---------------------------------------- any names

@@ -106,6 +106,11 @@ GLUED = [
     ("LKNE", "RKNE"),
     ("antLtip", "antRtip"),
     ("upper_lwing", "upper_rwing"),
+    ("lsho", "rsho"),
+    ("lhip", "rhip"),
+    ("LANK", "RANK"),
+    ("toel", "toer"),
+    ("kneel", "kneer"),
 ]
 
 
@@ -177,6 +182,10 @@ def test_a_pair_by_hand_may_have_one_word_opposite():
         ("vent_d", "vent_g", "vent_v"),
         ("sol", "sole", "bal", "balance", "port"),
         ("sol", "jobb", "bal_kar", "sağ_el"),
+        ("liver", "river", "heart"),
+        ("loot", "root", "stem"),
+        ("lock", "rock", "lace", "race"),
+        ("pool", "poor", "nose"),
     ],
 )
 def test_keypoints_without_two_sides_are_no_pair(names):
@@ -298,6 +307,47 @@ def test_classes_that_name_a_side_alone_are_told():
     assert alone("leftover", "bright", "copyright", "L5", "kick_L") == []
     assert alone("swing left and right", "left-right steps", "左右摇头") == []
     assert alone("left hand over right shoulder") == ["left hand over right shoulder"]
+
+
+@pytest.mark.parametrize("stems", [("asi", "psi", "upa", "nose"), ("q1x", "q2x", "q3x"), ("bhd", "fhd", "wra")])
+def test_letters_at_the_ends_of_several_words_are_sides(stems):
+    names = [letter + stem for stem in stems for letter in "lr"]
+    assert sides.keypoint_pairs([*names, "liver"]) == [(i, i + 1) for i in range(0, len(names), 2)]
+    assert sides.are_images(*names[:2])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("all right", "raise hand"),
+        ("leave left over food", "eat"),
+        ("aller tout droit", "marcher"),
+        ("turn left", "turn right", "ALL_RIGHT"),
+    ],
+)
+def test_words_that_are_no_sides_are_not_told(names):
+    assert sides.classes_alone(names, sides.class_pairs(names)) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "alone"),
+    [
+        (("ojo_izq", "ojo_der", "hombro_izdo", "hombro_dcho"), []),
+        (("ojo_izq", "ojo_der", "boca_izq"), ["boca_izq"]),
+        (("göz_sol", "göz_sağ", "el_sol", "kuyruk"), ["el_sol"]),
+        (("L_ear", "R_ear", "R_paw"), ["R_paw"]),
+        (("paw_FL", "paw_FR", "paw_BL", "tail"), ["paw_BL"]),
+        (("leftear", "rightear", "leftpaw", "bright", "cleft"), ["leftpaw"]),
+        (("earright", "earleft", "pawright", "rightness"), ["pawright"]),
+        (("main_g", "main_d", "pied_g"), ["pied_g"]),
+        (("왼손", "오른손", "왼발"), ["왼발"]),
+        (("LHip", "RHip", "L5", "C7"), []),
+        (("L1", "R1", "L2"), ["L2"]),
+        (("left_L5", "right_L5", "L4"), []),
+    ],
+)
+def test_what_made_pairs_of_others_is_told_where_it_is_alone(names, alone):
+    assert sides.keypoints_alone(names, sides.keypoint_pairs(names)) == alone
 
 
 def test_keypoints_that_name_a_side_alone_are_told():

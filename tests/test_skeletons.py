@@ -337,6 +337,13 @@ def test_in_the_sets_every_left_and_right_is_in_a_pair(skeleton):
     assert skeleton.knows_sides
 
 
+def test_pairs_that_several_letters_tell_may_be_given_by_hand():
+    names = ("LASI", "RASI", "LPSI", "RPSI", "LBHD", "RBHD", "nose", "chin")
+    assert Skeleton("gait", names, ()).flip_pairs == ((0, 1), (2, 3), (4, 5))
+    assert Skeleton("gait", names, (), flip_pairs=((0, 1),)).flip_pairs == ((0, 1),)
+    assert Skeleton("gait", names, (), flip_pairs=((1, 0), (6, 7))).flip_permutation[:2] == (1, 0)
+
+
 # ---------------------------------------- upper body, and files
 def test_upper_body():
     assert COCO.upper_body == tuple(range(11))
@@ -389,6 +396,7 @@ def test_limbs_that_an_annotation_tool_repeats_or_leaves_out():
         (["left_wrist", "left_thumb1", "left_thumb2"], [[1, 2], [2, 3]]),
         (["nose", "left_eye", "right_eye", "left_ear", "tail"], [[1, 2], [2, 4], [1, 5]]),
         (["LeftWrist", "LeftThumb"], [[1, 2]]),
+        (["snout", "ojo_izq", "ojo_der", "oreja_izq"], [[1, 2], [2, 4]]),
         (["snout", "ojo izquierdo", "ojo derecho", "oreja izquierda"], [[1, 2], [2, 4]]),
     ],
 )

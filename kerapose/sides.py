@@ -21,9 +21,10 @@ Example:
 """
 
 import itertools
-import operator
 import typing
 import unicodedata
+
+import numpy as np
 
 # Words for left and for right, a language or form a row; those of one row may change places with each other.
 WORD_PAIRS = (
@@ -238,7 +239,10 @@ def given_pairs(pairs, names, kind):
         >>> given_pairs([("one", 2)], ["back", "one", "other"], "keypoint")
         [(1, 2)]
     """
-    pairs = list(pairs)
+    try:
+        pairs = [pair if isinstance(pair, str) else tuple(pair) for pair in pairs]
+    except TypeError:  # a number, or numbers that are not paired
+        raise ValueError(f"flip_pairs must be pairs of names or places, got {pairs!r}; give [(left, right)].") from None
     for pair in pairs:
         if isinstance(pair, str) or len(pair) != 2:
             raise ValueError(
@@ -258,7 +262,12 @@ def _place(end, names, kind):
             shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
             raise ValueError(f"flip_pairs: there is no {kind} {end!r}; choose from {shown}.")
         return list(names).index(end)
-    place = operator.index(end)
+    try:
+        place = int(end)  # a whole float is a number, as tables and JSON have them
+    except (TypeError, ValueError, OverflowError):
+        place = None
+    if place is None or place != end or isinstance(end, bool | np.bool_):
+        raise ValueError(f"flip_pairs: a {kind} must be a name or a whole number, got {end!r}; give its name.")
     if not 0 <= place < len(names):
         raise ValueError(f"flip_pairs: a {kind} has a number of 0 to {len(names) - 1}, got {place}; give its name.")
     return place

@@ -362,6 +362,10 @@ def test_pairs_are_given_by_name_or_place():
         (0, 3),
     ]
     assert sides.given_pairs((), ("back",), "keypoint") == []
+    assert sides.given_pairs([(1.0, 2.0), (np.float32(0), "4")], ("back", "one", "other", "4"), "class") == [
+        (1, 2),
+        (0, 3),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -374,6 +378,12 @@ def test_pairs_are_given_by_name_or_place():
         ([("a", "b", "c")], "got .'a', 'b', 'c'.; give each"),
         ([("a", "b"), ("b", "c")], "each class once, got 'b' twice; drop one"),
         ([("a", "a")], "each class once, got 'a' twice"),
+        (5, "pairs of names or places, got 5; give"),
+        ([1, 2], r"pairs of names or places, got .1, 2.; give"),
+        ([(0.5, 1)], "a name or a whole number, got 0.5; give its name"),
+        ([(float("nan"), 1)], "a name or a whole number, got nan"),
+        ([(None, 1)], "a name or a whole number, got None"),
+        ([(True, "b")], "a name or a whole number, got True"),
     ],
 )
 def test_pairs_that_are_none_are_refused_in_one_sentence(pairs, message):

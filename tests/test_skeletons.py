@@ -225,9 +225,19 @@ def test_own_set_gets_pairs_and_colours_by_name():
         ({"edges": ((0, 1), (1, 0), (0, 2))}, r"each edge must be given once"),
         ({"edges": ((0, 1),)}, r"mirror image \(0, 2\) of edge \(0, 1\) must be an edge too"),
         ({"flip_pairs": ((0, 1),)}, "left_ and right_ keypoint of one name, got snout and left_ear"),
-        ({"flip_pairs": ((1, 3),)}, r"a flip pair must hold keypoints of 0 to 2, got \(1, 3\)"),
-        ({"flip_pairs": ((1, 2), (2, 1))}, "one flip pair only"),
-        ({"sigmas": (0.1, 0.1)}, "sigmas must be 3 positive numbers, one per keypoint, got 2"),
+        ({"flip_pairs": ((1, 3),)}, "a keypoint has a number of 0 to 2, got 3"),
+        ({"flip_pairs": ((1, 2), (2, 1))}, "each keypoint once, got 'left_ear' twice"),
+        ({"flip_pairs": 5}, "pairs of names or places, got 5; give"),
+        ({"flip_pairs": (1, 2)}, r"pairs of names or places, got \(1, 2\); give"),
+        ({"flip_pairs": (("left_ear", "paw"),)}, "there is no keypoint 'paw'"),
+        ({"sigmas": 0.05}, "sigmas must be 3 positive numbers, one per keypoint, of at most 1, got 0.05; correct them"),
+        ({"sigmas": ("a", "b", "c")}, "3 positive numbers, .* got .'a', 'b', 'c'.;"),
+        ({"sigmas": "abc"}, "3 positive numbers, .* got 'abc';"),
+        ({"sigmas": ("0.1", 0.1, 0.1)}, "3 positive numbers, .* got .'0.1', 0.1, 0.1.;"),
+        ({"sigmas": (True, 0.1, 0.1)}, "3 positive numbers, .* got .True, 0.1, 0.1.;"),
+        ({"sigmas": (0.1, 0.1, 1e30)}, "of at most 1, got .0.1, 0.1, 1e.30.;"),
+        ({"sigmas": (0.1, [0.1], 0.1)}, "3 positive numbers"),
+        ({"sigmas": (0.1, 0.1)}, "sigmas must be 3 positive numbers, one per keypoint, .* got .0.1, 0.1.;"),
         ({"sigmas": (0.1, 0.1, 0.0)}, "sigmas must be 3 positive numbers"),
         ({"sigmas": (0.1, 0.1, float("nan"))}, "sigmas must be 3 positive numbers"),
         ({"colors": ((0, 0, 0),)}, "colors must be 3 RGB triples of 0 to 255, one per keypoint, got 1"),
@@ -280,6 +290,12 @@ def test_pairs_of_names_without_sides_can_be_given():
     assert fish.colors[2] == skeletons.LEFT_COLORS[0]  # the first of a pair is the left one
     with pytest.raises(ValueError, match="the left_ and right_ keypoint of one name, got leftear and snout"):
         Skeleton("own", ("snout", "leftear", "rightear"), edges=(), flip_pairs=((1, 0),))
+
+
+def test_pairs_are_names_or_whole_numbers():
+    for pairs in ([(1.0, 2.0)], np.array([[1, 2]]), [("left_ear", "right_ear")], [["left_ear", 2]], [(np.int64(1), 2)]):
+        assert Skeleton(**MOUSE, flip_pairs=pairs).flip_pairs == ((1, 2),)
+    assert Skeleton(**MOUSE, sigmas=np.float32([0.5, 1, 0.25])).sigmas == (0.5, 1.0, 0.25)
 
 
 def test_a_pair_may_stand_the_other_way_round():

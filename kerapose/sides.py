@@ -9,7 +9,8 @@ opposite. What may be a mark, is said by rules; a rule reads only names that the
 2. such a word alone, and at most one within another: `left_bright_spot`;
 3. a letter or an abbreviation that stands alone, as in `hand_l`, `LHip`, `hip.R`, `dx_ear`, or two letters for a
    corner, as in `paw_FL` and `paw_HR`; all of them in a name, or else one, as in `paw_R_L` and `paw_R_R` (R for rear);
-4. of keypoints alone, a letter at either end of a word: `lear` and `rear`, `earl` and `earr`, `LKNE` and `RKNE`.
+4. of keypoints alone, a letter at either end of a word: `lear` and `rear`, `earl` and `earr`, `LKNE` and `RKNE`, if
+   the rest is a part of a body, or if it makes several pairs.
 
 Names make a pair only if each is the other's only image, so that a mirror twice is nothing. So "light" is no left of
 "right", and `rear` is an ear only beside `lear`.
@@ -20,9 +21,10 @@ Example:
 """
 
 import itertools
-import operator
 import typing
 import unicodedata
+
+import numpy as np
 
 # Words for left and for right, a language or form a row; those of one row may change places with each other.
 WORD_PAIRS = (
@@ -44,6 +46,50 @@ WORD_PAIRS = (
     ("влево", "вправо"),
     ("налево", "направо"),
     ("左", "右"),
+    ("ひだり", "みぎ"),
+    ("ヒダリ", "ミギ"),
+    ("왼쪽", "오른쪽"),
+    ("왼", "오른"),
+    ("좌", "우"),
+    (  # Czech, Slovak and their southern kin, which share words
+        "levá levý levé levou leva levi levo ľavá ľavý ľavé lijeva lijevi lijevo",
+        "pravá pravý pravé pravou prava pravi pravo desna desni desno",
+    ),
+    ("vlevo vľavo", "vpravo"),
+    ("doleva doľava", "doprava"),
+    ("zleva zľava", "zprava sprava"),
+    ("ліва лівий ліве ліву", "права правий праве праву"),
+    ("ляв лява ляво лявата левия", "десен дясна дясно дясната десния"),
+    ("лева леви лево", "десна десни десно"),
+    ("balra balról", "jobbra jobbról"),
+    ("balkéz", "jobbkéz"),
+    ("balláb", "jobbláb"),
+    ("vasen", "oikea"),
+    ("vasemman", "oikean"),
+    ("vasemmalle", "oikealle"),
+    ("vasak vasaku", "parem parema"),
+    ("kreisā kreisais", "labā labais"),
+    ("kairė kairys kairioji", "dešinė dešinys dešinioji"),
+    (
+        "αριστερό αριστερός αριστερή αριστερά αριστερο αριστεροσ αριστερη αριστερα",
+        "δεξί δεξιό δεξιός δεξιά δεξι δεξιο δεξιοσ δεξια",
+    ),
+    ("stâng stânga stângă stângul stang stanga", "drept dreapta dreaptă dreptul"),
+    ("esquerra esquerre", "dreta dret"),
+    ("ezker ezkerra ezkerreko", "eskuin eskuina eskuineko"),
+    ("vinstri vinstra", "hægri hægra"),
+    ("trái", "phải"),
+    ("kiri kaliwa", "kanan"),
+    ("kushoto", "kulia"),
+    ("يسار اليسار", "يمين اليمين"),
+    ("أيسر الأيسر ايسر الايسر", "أيمن الأيمن ايمن الايمن"),
+    ("يسرى اليسرى يسري اليسري", "يمنى اليمنى يمني اليمني"),
+    ("چپ", "راست"),
+    ("שמאל שמאלי שמאלית שמאלה", "ימין ימני ימנית ימינה"),
+    ("बायाँ बायां बाया बाएँ बाएं बायें बायीं बाईं", "दायाँ दायां दाया दाएँ दाएं दायें दायीं दाईं दाहिना दाहिने दाहिनी"),
+    ("বাম", "ডান"),
+    ("ซ้าย", "ขวา"),
+    ("portside", "starboardside"),
 )
 # Senses of rotation, which only classes have.
 ROTATION_PAIRS = (
@@ -51,22 +97,46 @@ ROTATION_PAIRS = (
     ("逆时针 逆時針", "顺时针 順時針"),
     ("反時計回り", "時計回り"),
 )
-# What is too short to be a side by itself: it is one only where the other side is there too.
+# What is too short, or too often another word, to be a side by itself: it is one only where the other side is there.
 ABBREVIATION_PAIRS = (
     ("l", "r"),
     ("lt lft", "rt rgt rht"),
     ("li", "re"),
     ("sx", "dx"),
-    ("izq izda", "der dcha"),
-    ("esq", "dir"),
+    ("g", "d"),
+    ("izq izda izdo izqda izqdo", "der dcha dcho drcha drcho"),
+    ("esq", "dir dta"),
     ("лев", "прав"),
+    ("sol", "sağ sag"),
+    ("sola", "sağa saga"),
+    ("solda soldan", "sağda sağdan sagda sagdan"),
+    ("bal", "jobb"),
+    ("trai", "phai"),
+    ("port", "starboard"),
+    ("lhs", "rhs"),
 )
 CORNERS = "fbhrmtul"  # front, back, hind, rear, middle, top, upper, lower: the other letter of a corner
-# Where one of these letters stands in the place of l and r too, letters only count: their neighbours in the alphabet,
-# or any that is no place, if the letter is the whole name.
+# Where one of these letters stands in the place of l and r too, letters only count: their neighbours in the alphabet;
+# or any that is no place, for classes ("type S" beside "type L") or if the letter is the whole name.
 NEIGHBOURS, NO_PLACES = "kq", "aegijknopqsvwxyz"
+BUT_G_D = "abcefhijklmnopqrstuvwxyz"  # in the place of g and d, gauche and droite, which mean more than l and r do
 IDEOGRAPHS = "左右"  # words of their own, wherever they stand
 SHORTEST_WITHIN = 4  # letters of a word that is looked for within others; shorter ones are found by accident
+FEWEST_GLUED = 3  # pairs by letters at the ends of any words; fewer are found by accident, `liver` and `river`
+SHORTEST_PART = 3  # letters of a part of a body that is cut short
+# fmt: off
+BODY_PARTS = (
+    "ankle", "antenna", "arm", "asis", "back", "breast", "brow", "calf", "canine", "cheek", "chest", "chin",
+    "claw", "clavicle", "collar", "ear", "elbow", "eye", "feeler", "femur", "fin", "finger", "flank", "foot",
+    "fore", "front", "gonion", "hand", "head", "heel", "hind", "hip", "hoof", "horn", "humerus", "index", "iris",
+    "jaw", "knee", "leg", "lid", "limb", "lip", "lobe", "mouth", "neck", "nipple", "nostril", "palm", "paw",
+    "pectoral", "pelvis", "pinky", "psis", "pupil", "radius", "rib", "scapula", "shank", "shin", "shoulder",
+    "sho", "side", "tarsus", "temple", "tentacle", "thigh", "thumb", "thorax", "tibia", "tip", "toe", "tooth",
+    "torso", "trochanter", "ulna", "whisker", "wing", "withers", "wrist",
+)
+# fmt: on
+# Two words in which the word of a side means none.
+NO_SIDES = ("all right", "right away", "right angle", "left over", "left overs", "tout droit")
 NAMES_SHOWN = 30  # in an error
 JOINING = ("and", "or", "und", "oder", "et", "ou", "y", "o", "e", "i", "и", "или")  # between two sides: both are meant
 
@@ -80,7 +150,7 @@ class Mark(typing.NamedTuple):
 
 def _table(*pairs):
     return {
-        word: Mark(left.split()[0], side)
+        word.casefold(): Mark(left.split()[0], side)
         for left, right in pairs
         for side, words in enumerate((left, right))
         for word in words.split()
@@ -91,6 +161,7 @@ KEYPOINT_WORDS = _table(*WORD_PAIRS)
 CLASS_WORDS = _table(*WORD_PAIRS, *ROTATION_PAIRS)
 ABBREVIATIONS = _table(*ABBREVIATION_PAIRS)
 LETTERS = {letter: ABBREVIATIONS[letter] for letter in "lr"}
+G_D = {letter: ABBREVIATIONS[letter] for letter in "gd"}
 
 
 def keypoint_pairs(names):
@@ -116,11 +187,11 @@ def class_pairs(names):
         >>> class_pairs(["Rolling", "Turn Clockwise", "Turn Counter-Clockwise"])
         [(2, 1)]
     """
-    return _pairs(names, CLASS_WORDS, CLASS_RULES)
+    return _pairs(names, CLASS_WORDS, CLASS_RULES, NO_PLACES)
 
 
 def keypoints_alone(names, pairs):
-    """Finds the keypoints that a word puts on one side and that have no mirror image.
+    """Finds the keypoints that a word puts on one side, or what made pairs of others, and that have no mirror image.
 
     Args:
         names: of the keypoints.
@@ -137,9 +208,8 @@ def keypoints_alone(names, pairs):
 
 
 def classes_alone(names, pairs):
-    """As `keypoints_alone`, of classes; letters count where they make pairs of others: `kick_L` beside `wave_L`."""
-    by_letters = any(not set(_words(names[left], CLASS_WORDS)) & set(CLASS_WORDS) for left, _ in pairs)
-    return _alone(names, pairs, CLASS_WORDS | (LETTERS if by_letters else {}))
+    """As `keypoints_alone`, of classes."""
+    return _alone(names, pairs, CLASS_WORDS)
 
 
 def are_images(first, second):
@@ -148,7 +218,7 @@ def are_images(first, second):
     The latter is nothing to go by, but whoever pairs `left_eye_left_corner` with `right_eye_left_corner` may know why.
     """
     names = [first, second]
-    return bool(keypoint_pairs(names) or _pairs(names, {}, ((_word_of_table, False),)))
+    return bool(_pairs(names, KEYPOINT_WORDS, TWO_NAMES_RULES[:-1]) or _pairs(names, {}, TWO_NAMES_RULES[-1:]))
 
 
 def given_pairs(pairs, names, kind):
@@ -169,7 +239,10 @@ def given_pairs(pairs, names, kind):
         >>> given_pairs([("one", 2)], ["back", "one", "other"], "keypoint")
         [(1, 2)]
     """
-    pairs = list(pairs)
+    try:
+        pairs = [pair if isinstance(pair, str) else tuple(pair) for pair in pairs]
+    except TypeError:  # a number, or numbers that are not paired
+        raise ValueError(f"flip_pairs must be pairs of names or places, got {pairs!r}; give [(left, right)].") from None
     for pair in pairs:
         if isinstance(pair, str) or len(pair) != 2:
             raise ValueError(
@@ -189,35 +262,43 @@ def _place(end, names, kind):
             shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
             raise ValueError(f"flip_pairs: there is no {kind} {end!r}; choose from {shown}.")
         return list(names).index(end)
-    place = operator.index(end)
+    try:
+        place = int(end)  # a whole float is a number, as tables and JSON have them
+    except (TypeError, ValueError, OverflowError):
+        place = None
+    if place is None or place != end or isinstance(end, bool | np.bool_):
+        raise ValueError(f"flip_pairs: a {kind} must be a name or a whole number, got {end!r}; give its name.")
     if not 0 <= place < len(names):
         raise ValueError(f"flip_pairs: a {kind} has a number of 0 to {len(names) - 1}, got {place}; give its name.")
     return place
 
 
 # ---------------------------------------- pairs
-def _pairs(names, table, rules):
+def _pairs(names, table, rules, neighbours=NEIGHBOURS):
     """Pairs of places, left first: rule by rule, and by each first of those names that are spelled alike."""
     exact, loose = [_split(name) for name in names], [_words(name, table) for name in names]
     known = {"".join(words) for words in loose}
     found = {}  # place: its image, both ways
     lefts = set()
-    for (options, every), spelled in itertools.product(rules, (exact, loose)):
+    for (options, every, fewest), spelled in itertools.product(rules, (exact, loose)):
         places = {}  # reading: places of the names that can be read so
         for place, words in enumerate(spelled):
             for reading in () if place in found else _readings(words, table, options, every):
-                if not _is_counted(reading, known):
+                if not _is_counted(reading, known, neighbours):
                     places.setdefault(reading, set()).add(place)
         images = {}  # place: {image: the side of the first mark}
         for reading, here in places.items():
             for place, image in itertools.product(here, places.get(_mirrored(reading), ())):
                 images.setdefault(place, {})[image] = next(part.side for part in reading if isinstance(part, Mark))
+        new = {}  # place: its image and the side of the place
         for place, of_place in images.items():
             if len(of_place) == 1:
                 ((image, side),) = of_place.items()
                 if len(images[image]) == 1:  # which then is this place
-                    found[place] = image
-                    lefts |= {place} if side == 0 else set()
+                    new[place] = image, side
+        if len(new) >= 2 * fewest:
+            found |= {place: image for place, (image, _) in new.items()}
+            lefts |= {place for place, (_, side) in new.items() if side == 0}
     return sorted((place, found[place]) for place in lefts)
 
 
@@ -244,17 +325,22 @@ def _mirrored(reading):
     return tuple(Mark(part.row, 1 - part.side) if isinstance(part, Mark) else part for part in reading)
 
 
-def _is_counted(reading, known):
+def _is_counted(reading, known, neighbours):
     """Whether the letters of a reading only count: `fin_l` and `fin_r` beside `fin_k` and `fin_q`, L and R beside A."""
-    if not any(part in LETTERS.values() for part in reading):
+    letters = {part for part in reading if part in LETTERS.values() or part in G_D.values()}
+    if not letters:
         return False
+    if letters & set(G_D.values()):
+        neighbours = BUT_G_D
+    elif len(reading) == 1:
+        neighbours = NO_PLACES
     spellings = [
         "".join(
-            letter if part in LETTERS.values() else part.row if isinstance(part, Mark) else part
+            other if part in letters else part.row if isinstance(part, Mark) else part
             for part in reading
             if isinstance(part, Mark) or part[0].isalnum()
         )
-        for letter in (NEIGHBOURS if len(reading) > 1 else NO_PLACES)
+        for other in neighbours
     ]
     return any(spelling.casefold() in known for spelling in spellings)
 
@@ -293,6 +379,7 @@ def _words_within(word, table):
 
 
 def _letters_at_ends(word, table):
+    """A letter at either end of a word, whatever the rest."""
     folded = word.casefold()
     if len(word) > 1 and folded[0] in LETTERS:
         yield (LETTERS[folded[0]], word[1:])
@@ -300,28 +387,83 @@ def _letters_at_ends(word, table):
         yield (word[:-1], LETTERS[folded[-1]])
 
 
-# Surest first: each with whether all words of a name are read by it, or one.
+def _letters_at_parts(word, table):
+    """The same where the rest is a part of a body."""
+    for reading in _letters_at_ends(word, table):
+        if any(_is_part(piece.casefold()) for piece in reading if isinstance(piece, str)):
+            yield reading
+
+
+def _is_part(rest):
+    """Whether a word begins with a part of a body, or is the beginning of one: wingtip, sho."""
+    return rest.startswith(BODY_PARTS) or (len(rest) >= SHORTEST_PART and any(p.startswith(rest) for p in BODY_PARTS))
+
+
+# Surest first: each with whether all words of a name are read by it, or one, and the fewest pairs that it counts for.
 CLASS_RULES = (
-    (_words_within, True),
-    (_nothing, True),
-    (_words_within, False),
-    (_letters, True),
-    (_letters, False),
+    (_words_within, True, 1),
+    (_nothing, True, 1),
+    (_words_within, False, 1),
+    (_letters, True, 1),
+    (_letters, False, 1),
 )
-KEYPOINT_RULES = (*CLASS_RULES, (_letters_at_ends, False))
+KEYPOINT_RULES = (*CLASS_RULES, (_letters_at_ends, False, FEWEST_GLUED), (_letters_at_parts, False, 1))
+TWO_NAMES_RULES = (*CLASS_RULES, (_letters_at_ends, False, 1), (_word_of_table, False, 1))
 
 
 # ---------------------------------------- names without an image
 def _alone(names, pairs, table_of_marks):
-    """The names with marks of a table and in no pair, but for those that mean both sides."""
+    """The names with marks and in no pair, but for those that mean both sides.
+
+    Marks are the words of a table, and what made pairs of other names: `ojo_izq` and `ojo_der` show that `boca_izq` has
+    a side, `leftear` and `rightear` that `leftpaw` has.
+    """
+    spelled = [_words(name, table_of_marks) for name in names]
+    forms = {form for left, right in pairs for form in _forms_of_pair(spelled[left], spelled[right])}
+    counted = any(_is_letter_and_number(spelled[place]) for pair in pairs for place in pair)
     paired = {place for pair in pairs for place in pair}
     alone = []
     for place, name in enumerate(names):
-        parts = [table_of_marks.get(word, word) for word in _words(name, table_of_marks)]
+        words = _without_phrases(spelled[place])
+        parts = [table_of_marks.get(word) or _mark_by_forms(word, forms) or word for word in words]
         has_mark = any(isinstance(part, Mark) for part in parts)
-        if place not in paired and has_mark and not _means_both(parts):
+        is_number = _is_letter_and_number(words) and not counted  # L5 is a vertebra beside LHip
+        if place not in paired and has_mark and not is_number and not _means_both(parts):
             alone.append(name)
     return alone
+
+
+def _forms(word):
+    """The ways in which a word that is in no table can have a side: what the mark is and where it stands."""
+    for reading in (*_letters(word, {}), *_words_within(word, CLASS_WORDS)):
+        places = [i for i, part in enumerate(reading) if isinstance(part, Mark)]
+        mark = reading[places[0]]
+        yield (mark.row, len(reading), places[0]), mark
+
+
+def _forms_of_pair(left, right):
+    """The forms by which two names, in words, are mirror images."""
+    for first, second in zip(left, right, strict=False):
+        others = dict(_forms(second))
+        yield from (form for form, mark in _forms(first) if form in others and others[form].side != mark.side)
+
+
+def _mark_by_forms(word, forms):
+    return next((mark for form, mark in _forms(word) if form in forms), None)
+
+
+def _is_letter_and_number(words):
+    return len(words) == 2 and words[0] in LETTERS and words[1].isdigit()
+
+
+def _without_phrases(words):
+    """Words but for those in which a word of a side is none: "leave left over food"."""
+    kept = []
+    for word in words:
+        kept.append(word)
+        if " ".join(kept[-2:]) in NO_SIDES:
+            del kept[-2:]
+    return kept
 
 
 def _means_both(parts):
@@ -363,4 +505,6 @@ def _begins(name, place):
 
 
 def _kind(character):
-    return "letter" if character.isalpha() else "digit" if character.isdigit() else "other"
+    # Vowel signs are marks, not letters, and stand within words.
+    is_letter = character.isalpha() or unicodedata.category(character).startswith("M")
+    return "letter" if is_letter else "digit" if character.isdigit() else "other"

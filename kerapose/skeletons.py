@@ -9,6 +9,7 @@ Example:
 """
 
 import dataclasses
+import numbers
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from kerapose import sides
 LEFT_COLORS = (255, 205, 60), (235, 60, 70)
 RIGHT_COLORS = (85, 225, 215), (70, 95, 245)
 CENTER_COLOR = (222, 226, 232)
+
+# A keypoint two body sizes away is then as alike as one 0.2 sizes away by COCO's largest sigma, 0.107 (MPII's: 0.179).
+LARGEST_SIGMA = 1.0
 
 LOWER_BODY = ("hip", "pelvis", "knee", "ankle", "foot", "toe", "heel")
 
@@ -35,18 +39,20 @@ class Skeleton:
     Args:
         name: what errors and files call the set.
         keypoints: K unique names; a joint of one side says so in its name (`sides` has the spellings), best by `left_`
-            or `right_` at the beginning: a name that begins so must have its mirror image.
+            or `right_` at the beginning.
         edges: E limbs, pairs of keypoint indices. A limb has no direction when it is mirrored or compared.
-        flip_pairs: pairs of indices that change places in a mirror, left first; `()` where none do. None pairs the
-            names that differ only in their side: `left_ear` and `right_ear`, `EarL` and `EarR`, `paw_FL` and `paw_FR`;
-            if there are no such names, left and right are not known (`knows_sides`), and nothing is mirrored.
-        sigmas: K object keypoint similarity constants, in units of the square root of the object's area; None where
-            none are published.
+        flip_pairs: pairs of indices, or of names, that change places in a mirror, left first; `()` where none do. None
+            pairs the names that differ only in their side: `left_ear` and `right_ear`, `EarL` and `EarR`, `paw_FL` and
+            `paw_FR`; if there are no such names, or one has a side and no mirror image, as in a set of one hand, left
+            and right are not known (`knows_sides`), and nothing is mirrored. Pairs given by hand are all that change
+            places.
+        sigmas: K object keypoint similarity constants, above 0 and at most 1, in units of the square root of the
+            object's area; None where none are published.
         colors: K RGB colours, 0 to 255; None gives left warm, right cool, centre neutral ones.
 
     Raises:
-        ValueError: when names repeat, an edge or pair points nowhere, a joint of one side or a limb has no mirror
-            image, or a count does not match.
+        ValueError: when names repeat, an edge or pair points nowhere, a limb has no mirror image where sides are known,
+            or a count does not match.
 
     Example:
         >>> mouse = Skeleton("mouse", ("snout", "left_ear", "right_ear", "tail"), edges=((0, 1), (0, 2), (0, 3)))
@@ -69,13 +75,16 @@ class Skeleton:
         pairs = self._pairs_by_name() if self.flip_pairs is None else self.flip_pairs
         # A kind of tuple, not a flag: `dataclasses.replace` hands it on, and `flip_pairs=()` replaces it.
         kind = UnknownPairs if isinstance(pairs, UnknownPairs) else tuple
-        self._set("flip_pairs", kind((int(a), int(b)) for a, b in pairs))
+        try:
+            self._set("flip_pairs", kind(sides.given_pairs(pairs, self.keypoints, "keypoint")))
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
         self._set("knows_sides", kind is tuple)
         self._check_flip_pairs()
         self._check_mirrored_edges()
         if self.sigmas is not None:
-            self._set("sigmas", tuple(float(sigma) for sigma in self.sigmas))
             self._check_sigmas()
+            self._set("sigmas", tuple(float(sigma) for sigma in self.sigmas))
         colors = _side_colors(self.keypoints, self.flip_pairs) if self.colors is None else self.colors
         self._set("colors", tuple(tuple(int(value) for value in color) for color in colors))
         self._check_colors()
@@ -100,9 +109,12 @@ class Skeleton:
 
     @property
     def edge_flip_permutation(self) -> tuple[int, ...]:
-        """For each limb of a mirrored figure, the index it had before; a limb's direction does not count."""
+        """For each limb of a mirrored figure, the index it had before; a limb's direction does not count.
+
+        Where sides are not known, a limb may be without an image and then keeps its place.
+        """
         position = {frozenset(edge): index for index, edge in enumerate(self.edges)}
-        return tuple(position[self._mirrored(edge)] for edge in self.edges)
+        return tuple(position.get(self._mirrored(edge), index) for index, edge in enumerate(self.edges))
 
     @property
     def edge_colors(self) -> tuple[tuple[int, int, int], ...]:
@@ -208,30 +220,19 @@ class Skeleton:
             raise ValueError(f"{self.name}: each edge must be given once, got {repeated[0]} twice; drop one.")
 
     def _check_flip_pairs(self):
-        last = self.num_keypoints - 1
         by_name = {index for pair in sides.keypoint_pairs(self.keypoints) for index in pair}
         for pair in self.flip_pairs:
-            names = [self.keypoints[index] for index in pair if 0 <= index <= last]
-            if len(names) < 2:
-                raise ValueError(f"{self.name}: a flip pair must hold keypoints of 0 to {last}, got {pair}.")
+            names = [self.keypoints[index] for index in pair]
             # Names that tell nothing may be paired by hand in any way, others only as they tell.
             if not sides.are_images(*names) and (by_name & set(pair) or sides.keypoints_alone(names, [])):
                 raise ValueError(
                     f"{self.name}: a flip pair must be the left_ and right_ keypoint of one name, "
                     f"got {names[0]} and {names[1]}; correct the pair or the names."
                 )
-        paired = [index for pair in self.flip_pairs for index in pair]
-        if len(set(paired)) < len(paired):
-            raise ValueError(f"{self.name}: a keypoint may be in one flip pair only, got {self.flip_pairs}.")
-        prefixes = ("left_", "right_")
-        alone = [name for index, name in enumerate(self.keypoints) if name.startswith(prefixes) and index not in paired]
-        if alone:
-            raise ValueError(
-                f"{self.name}: every left_ or right_ keypoint must be in a flip pair, {', '.join(alone)} is in none; "
-                "add its other side or drop the prefix."
-            )
 
     def _check_mirrored_edges(self):
+        if not self.knows_sides:
+            return  # nothing is mirrored
         edges = {frozenset(edge) for edge in self.edges}
         for edge in self.edges:
             if self._mirrored(edge) not in edges:
@@ -239,10 +240,11 @@ class Skeleton:
                 raise ValueError(f"{self.name}: the mirror image {image} of edge {edge} must be an edge too; add it.")
 
     def _check_sigmas(self):
-        if len(self.sigmas) != self.num_keypoints or not all(0 < sigma < np.inf for sigma in self.sigmas):
+        sigmas = list(self.sigmas) if np.iterable(self.sigmas) else []
+        if len(sigmas) != self.num_keypoints or not all(map(is_sigma, sigmas)):
             raise ValueError(
-                f"{self.name}: sigmas must be {self.num_keypoints} positive numbers, one per keypoint, "
-                f"got {len(self.sigmas)}: {self.sigmas}; or give None."
+                f"{self.name}: sigmas must be {self.num_keypoints} positive numbers, one per keypoint, of at most "
+                f"{LARGEST_SIGMA:g}, got {self.sigmas!r}; correct them, or give None."
             )
 
     def _check_colors(self):
@@ -252,6 +254,22 @@ class Skeleton:
                 f"{self.name}: colors must be {self.num_keypoints} RGB triples of 0 to 255, one per keypoint, "
                 f"got {len(self.colors)}: {self.colors}; or give None."
             )
+
+
+def is_sigma(value) -> bool:
+    """Whether a value can be an object keypoint similarity constant: a number above 0, at most `LARGEST_SIGMA`.
+
+    Args:
+        value: anything.
+
+    Returns:
+        bool; False for text and truth values.
+
+    Example:
+        >>> is_sigma(0.05), is_sigma(True), is_sigma("0.05"), is_sigma(1e30)
+        (True, False, False, False)
+    """
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and bool(0 < value <= LARGEST_SIGMA)
 
 
 def _blend(first, second, share):
@@ -468,7 +486,8 @@ def from_coco_category(category: dict, name: str | None = None, flip_pairs=None,
     """Makes the set of a COCO keypoint category, the `categories` entry of an annotation file.
 
     One of the sets above is taken where the names are its own, in its order. Else the limbs are the category's: one
-    that is given twice is taken once, and the mirror images that an annotation tool left out are added.
+    that is given twice is taken once, and the mirror images that an annotation tool left out are added where left and
+    right are known.
 
     Args:
         category: has `keypoints`, K names, and may have `skeleton`, pairs of places counted from 1, and `name`.
@@ -494,14 +513,12 @@ def from_coco_category(category: dict, name: str | None = None, flip_pairs=None,
         raise ValueError(f"{title}: a category must have the names of its keypoints, got {list(names)}; add them.")
     known = [skeleton for skeleton in ALL if skeleton.keypoints == names]
     if known and flip_pairs is None:
-        return known[0] if sigmas is None else dataclasses.replace(known[0], sigmas=tuple(sigmas))
-    if flip_pairs is not None:
-        flip_pairs = sides.given_pairs(flip_pairs, names, "keypoint")
+        return known[0] if sigmas is None else dataclasses.replace(known[0], sigmas=sigmas)
     bare = Skeleton(title, names, (), flip_pairs, sigmas)
     edges = {}  # an ordered set: the same two ends are one limb, whichever stands first
     for start, end in category.get("skeleton") or ():
         edges.setdefault(frozenset((int(start) - 1, int(end) - 1)), (int(start) - 1, int(end) - 1))
-    for edge in list(edges.values()):
+    for edge in list(edges.values()) if bare.knows_sides else ():
         if all(0 <= place < len(names) for place in edge):
             image = tuple(bare.flip_permutation[place] for place in edge)
             edges.setdefault(frozenset(image), image)

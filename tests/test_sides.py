@@ -42,8 +42,45 @@ WORDS = [
     ("earleft", "earright"),
     ("bigtoeleftfoot", "bigtoerightfoot"),
     ("Left_Ear", "RIGHT EAR"),
+    ("αριστερό_χέρι", "δεξί_χέρι"),
+    ("ΑΡΙΣΤΕΡΟΣ ΩΜΟΣ", "ΔΕΞΙΟΣ ΩΜΟΣ"),
+    ("levá_ruka", "pravá_ruka"),
+    ("levé oko", "pravé oko"),
+    ("ľavé rameno", "pravé rameno"),
+    ("lijeva_ruka", "desna_ruka"),
+    ("ліва рука", "права рука"),
+    ("balkéz", "jobbkéz"),
+    ("vasen_käsi", "oikea_käsi"),
+    ("Vasen Olkapää", "Oikea Olkapää"),
+    ("umăr stâng", "umăr drept"),
+    ("mana_stanga", "mana_dreapta"),
+    ("tay trái", "tay phải"),
+    ("tangan_kiri", "tangan_kanan"),
+    ("يد يسرى", "يد يمنى"),
+    ("اليد اليسرى", "اليد اليمنى"),
+    ("الكتف الأيسر", "الكتف الأيمن"),
+    ("יד שמאל", "יד ימין"),
+    ("כתף_שמאלית", "כתף_ימנית"),
+    ("बायां हाथ", "दायां हाथ"),
+    ("बाईं_आँख", "दाईं_आँख"),
+    ("มือซ้าย", "มือขวา"),
+    ("왼쪽_손", "오른쪽_손"),
+    ("왼손", "오른손"),
+    ("왼쪽눈", "오른쪽눈"),
+    ("ひだりて", "みぎて"),
+    ("みみ ひだり", "みみ みぎ"),
 ]
 LETTERS = [
+    ("sol_el", "sağ_el"),
+    ("SOL OMUZ", "SAĞ OMUZ"),
+    ("solDiz", "sağDiz"),
+    ("bal_kar", "jobb_kar"),
+    ("Bal Szem", "Jobb Szem"),
+    ("ojo_izdo", "ojo_dcho"),
+    ("mano izda", "mano dcha"),
+    ("oeil_g", "oeil_d"),
+    ("genou G", "genou D"),
+    ("wing_port", "wing_starboard"),
     ("L_ear", "R_ear"),
     ("ear_l", "ear_r"),
     ("LHip", "RHip"),
@@ -69,6 +106,11 @@ GLUED = [
     ("LKNE", "RKNE"),
     ("antLtip", "antRtip"),
     ("upper_lwing", "upper_rwing"),
+    ("lsho", "rsho"),
+    ("lhip", "rhip"),
+    ("LANK", "RANK"),
+    ("toel", "toer"),
+    ("kneel", "kneer"),
 ]
 
 
@@ -102,6 +144,13 @@ def test_keypoints_of_two_sides_are_a_pair(left, right):
         ("anti clockwise", "clockwise"),
         ("roll_ccw", "roll_cw"),
         ("逆时针旋转", "顺时针旋转"),
+        ("sola dön", "sağa dön"),
+        ("왼쪽으로 돌기", "오른쪽으로 돌기"),
+        ("otočit doleva", "otočit doprava"),
+        ("forduljon balra", "forduljon jobbra"),
+        ("käänny vasemmalle", "käänny oikealle"),
+        ("belok kiri", "belok kanan"),
+        ("rẽ trái", "rẽ phải"),
         ("步左", "步右"),
     ],
 )
@@ -129,6 +178,14 @@ def test_a_pair_by_hand_may_have_one_word_opposite():
         ("light", "right_eye"),
         ("L1", "L2", "L3", "T12", "S1"),
         ("left_right_middle", "nose"),
+        tuple(f"fin_{letter}" for letter in "abcdefgh"),
+        ("vent_d", "vent_g", "vent_v"),
+        ("sol", "sole", "bal", "balance", "port"),
+        ("sol", "jobb", "bal_kar", "sağ_el"),
+        ("liver", "river", "heart"),
+        ("loot", "root", "stem"),
+        ("lock", "rock", "lace", "race"),
+        ("pool", "poor", "nose"),
     ],
 )
 def test_keypoints_without_two_sides_are_no_pair(names):
@@ -148,6 +205,10 @@ def test_keypoints_without_two_sides_are_no_pair(names):
         ("turn left", "turn around right"),
         ("clockwise", "watchwise"),
         ("A", "B", "L", "R", "Y"),  # of a finger alphabet
+        ("letter A", "letter L", "letter R", "letter Y"),
+        ("type_L", "type_R", "type_S"),
+        ("gradeL", "gradeR", "gradeX", "gradeU"),
+        ("sign d", "sign g", "sign l"),
     ],
 )
 def test_classes_without_two_sides_are_no_pair(names):
@@ -183,6 +244,20 @@ def test_a_word_is_surer_than_a_letter_and_a_letter_than_a_part_of_a_word():
 )
 def test_corners_are_told_apart(names):
     assert sides.keypoint_pairs(names) == [(0, 1), (2, 3)]
+
+
+def test_letters_beside_other_places_are_sides():
+    names = ["turn_U", "turn_D", "turn_L", "turn_R", "turn_F", "turn_B"]
+    assert sides.class_pairs(names) == [(2, 3)]
+
+
+def test_a_word_stands_in_one_row():
+    for rows in (sides.WORD_PAIRS + sides.ROTATION_PAIRS, sides.ABBREVIATION_PAIRS):
+        words = [word.casefold() for row in rows for words in row for word in words.split()]
+        assert sorted(words) == sorted(set(words))
+        firsts = [left.split()[0] for left, _ in rows]
+        assert len(set(firsts)) == len(firsts)
+    assert not sides.CLASS_WORDS.keys() & sides.ABBREVIATIONS.keys()
 
 
 # ---------------------------------------- any names
@@ -234,6 +309,47 @@ def test_classes_that_name_a_side_alone_are_told():
     assert alone("left hand over right shoulder") == ["left hand over right shoulder"]
 
 
+@pytest.mark.parametrize("stems", [("asi", "psi", "upa", "nose"), ("q1x", "q2x", "q3x"), ("bhd", "fhd", "wra")])
+def test_letters_at_the_ends_of_several_words_are_sides(stems):
+    names = [letter + stem for stem in stems for letter in "lr"]
+    assert sides.keypoint_pairs([*names, "liver"]) == [(i, i + 1) for i in range(0, len(names), 2)]
+    assert sides.are_images(*names[:2])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("all right", "raise hand"),
+        ("leave left over food", "eat"),
+        ("aller tout droit", "marcher"),
+        ("turn left", "turn right", "ALL_RIGHT"),
+    ],
+)
+def test_words_that_are_no_sides_are_not_told(names):
+    assert sides.classes_alone(names, sides.class_pairs(names)) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "alone"),
+    [
+        (("ojo_izq", "ojo_der", "hombro_izdo", "hombro_dcho"), []),
+        (("ojo_izq", "ojo_der", "boca_izq"), ["boca_izq"]),
+        (("göz_sol", "göz_sağ", "el_sol", "kuyruk"), ["el_sol"]),
+        (("L_ear", "R_ear", "R_paw"), ["R_paw"]),
+        (("paw_FL", "paw_FR", "paw_BL", "tail"), ["paw_BL"]),
+        (("leftear", "rightear", "leftpaw", "bright", "cleft"), ["leftpaw"]),
+        (("earright", "earleft", "pawright", "rightness"), ["pawright"]),
+        (("main_g", "main_d", "pied_g"), ["pied_g"]),
+        (("왼손", "오른손", "왼발"), ["왼발"]),
+        (("LHip", "RHip", "L5", "C7"), []),
+        (("L1", "R1", "L2"), ["L2"]),
+        (("left_L5", "right_L5", "L4"), []),
+    ],
+)
+def test_what_made_pairs_of_others_is_told_where_it_is_alone(names, alone):
+    assert sides.keypoints_alone(names, sides.keypoint_pairs(names)) == alone
+
+
 def test_keypoints_that_name_a_side_alone_are_told():
     names = ("ear left", "ear right", "paw left", "L1", "left_right_middle")
     assert sides.keypoints_alone(names, sides.keypoint_pairs(names)) == ["paw left"]
@@ -246,6 +362,10 @@ def test_pairs_are_given_by_name_or_place():
         (0, 3),
     ]
     assert sides.given_pairs((), ("back",), "keypoint") == []
+    assert sides.given_pairs([(1.0, 2.0), (np.float32(0), "4")], ("back", "one", "other", "4"), "class") == [
+        (1, 2),
+        (0, 3),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -258,6 +378,12 @@ def test_pairs_are_given_by_name_or_place():
         ([("a", "b", "c")], "got .'a', 'b', 'c'.; give each"),
         ([("a", "b"), ("b", "c")], "each class once, got 'b' twice; drop one"),
         ([("a", "a")], "each class once, got 'a' twice"),
+        (5, "pairs of names or places, got 5; give"),
+        ([1, 2], r"pairs of names or places, got .1, 2.; give"),
+        ([(0.5, 1)], "a name or a whole number, got 0.5; give its name"),
+        ([(float("nan"), 1)], "a name or a whole number, got nan"),
+        ([(None, 1)], "a name or a whole number, got None"),
+        ([(True, "b")], "a name or a whole number, got True"),
     ],
 )
 def test_pairs_that_are_none_are_refused_in_one_sentence(pairs, message):

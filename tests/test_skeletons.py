@@ -225,11 +225,19 @@ def test_own_set_gets_pairs_and_colours_by_name():
         ({"edges": ((0, 1), (1, 0), (0, 2))}, r"each edge must be given once"),
         ({"edges": ((0, 1),)}, r"mirror image \(0, 2\) of edge \(0, 1\) must be an edge too"),
         ({"flip_pairs": ((0, 1),)}, "left_ and right_ keypoint of one name, got snout and left_ear"),
-        ({"flip_pairs": ((1, 3),)}, r"a flip pair must hold keypoints of 0 to 2, got \(1, 3\)"),
-        ({"flip_pairs": ((1, 2), (2, 1))}, "one flip pair only"),
-        ({"flip_pairs": ()}, "left_ear, right_ear is in none"),
-        ({"keypoints": ("snout", "left_ear", "right_paw")}, "left_ear, right_paw is in none"),
-        ({"sigmas": (0.1, 0.1)}, "sigmas must be 3 positive numbers, one per keypoint, got 2"),
+        ({"flip_pairs": ((1, 3),)}, "a keypoint has a number of 0 to 2, got 3"),
+        ({"flip_pairs": ((1, 2), (2, 1))}, "each keypoint once, got 'left_ear' twice"),
+        ({"flip_pairs": 5}, "pairs of names or places, got 5; give"),
+        ({"flip_pairs": (1, 2)}, r"pairs of names or places, got \(1, 2\); give"),
+        ({"flip_pairs": (("left_ear", "paw"),)}, "there is no keypoint 'paw'"),
+        ({"sigmas": 0.05}, "sigmas must be 3 positive numbers, one per keypoint, of at most 1, got 0.05; correct them"),
+        ({"sigmas": ("a", "b", "c")}, "3 positive numbers, .* got .'a', 'b', 'c'.;"),
+        ({"sigmas": "abc"}, "3 positive numbers, .* got 'abc';"),
+        ({"sigmas": ("0.1", 0.1, 0.1)}, "3 positive numbers, .* got .'0.1', 0.1, 0.1.;"),
+        ({"sigmas": (True, 0.1, 0.1)}, "3 positive numbers, .* got .True, 0.1, 0.1.;"),
+        ({"sigmas": (0.1, 0.1, 1e30)}, "of at most 1, got .0.1, 0.1, 1e.30.;"),
+        ({"sigmas": (0.1, [0.1], 0.1)}, "3 positive numbers"),
+        ({"sigmas": (0.1, 0.1)}, "sigmas must be 3 positive numbers, one per keypoint, .* got .0.1, 0.1.;"),
         ({"sigmas": (0.1, 0.1, 0.0)}, "sigmas must be 3 positive numbers"),
         ({"sigmas": (0.1, 0.1, float("nan"))}, "sigmas must be 3 positive numbers"),
         ({"colors": ((0, 0, 0),)}, "colors must be 3 RGB triples of 0 to 255, one per keypoint, got 1"),
@@ -284,6 +292,12 @@ def test_pairs_of_names_without_sides_can_be_given():
         Skeleton("own", ("snout", "leftear", "rightear"), edges=(), flip_pairs=((1, 0),))
 
 
+def test_pairs_are_names_or_whole_numbers():
+    for pairs in ([(1.0, 2.0)], np.array([[1, 2]]), [("left_ear", "right_ear")], [["left_ear", 2]], [(np.int64(1), 2)]):
+        assert Skeleton(**MOUSE, flip_pairs=pairs).flip_pairs == ((1, 2),)
+    assert Skeleton(**MOUSE, sigmas=np.float32([0.5, 1, 0.25])).sigmas == (0.5, 1.0, 0.25)
+
+
 def test_a_pair_may_stand_the_other_way_round():
     names = ("snout", "left_ear", "right_ear")
     turned = Skeleton("own", names, edges=(), flip_pairs=((2, 1),))
@@ -302,6 +316,15 @@ def test_a_pair_may_stand_the_other_way_round():
         (("ear left", "ear right", "paw left"), ((0, 1),), True),
         (("snout", "earl", "earr"), None, True),
         (COCO.keypoints, None, True),
+        (COCO.keypoints, (), True),
+        (COCO.keypoints, ((1, 2), (16, 15)), True),
+        (("left_wrist", "left_thumb1", "left_thumb2", "left_index1"), None, False),  # a hand
+        (("left_wrist", "left_thumb1", "left_thumb2", "left_index1"), (), True),
+        (("LeftWrist", "LeftThumb"), None, False),
+        (("nose", "left_eye", "right_eye", "left_ear", "tail"), None, False),
+        (("nose", "left_eye", "right_eye", "left_ear", "tail"), (), True),
+        (("nose", "left_eye", "right_eye", "left_ear", "tail"), ((1, 2),), True),
+        (("snout", "left_ear", "right_paw"), None, False),
     ],
 )
 def test_sides_are_known_by_names_or_by_hand(names, pairs, is_known):
@@ -321,6 +344,20 @@ def test_unknown_sides_are_another_set_than_none():
     unknown, centred = (Skeleton("own", ("a", "b"), (), pairs) for pairs in (None, ()))
     assert unknown != centred and unknown.flip_pairs == centred.flip_pairs == ()
     assert unknown.to_dict()["flip_pairs"] is None and centred.to_dict()["flip_pairs"] == []
+
+
+@pytest.mark.parametrize("skeleton", ALL, ids=IDS)
+def test_in_the_sets_every_left_and_right_is_in_a_pair(skeleton):
+    paired = {skeleton.keypoints[index] for pair in skeleton.flip_pairs for index in pair}
+    assert paired == {name for name in skeleton.keypoints if name.startswith(("left_", "right_"))}
+    assert skeleton.knows_sides
+
+
+def test_pairs_that_several_letters_tell_may_be_given_by_hand():
+    names = ("LASI", "RASI", "LPSI", "RPSI", "LBHD", "RBHD", "nose", "chin")
+    assert Skeleton("gait", names, ()).flip_pairs == ((0, 1), (2, 3), (4, 5))
+    assert Skeleton("gait", names, (), flip_pairs=((0, 1),)).flip_pairs == ((0, 1),)
+    assert Skeleton("gait", names, (), flip_pairs=((1, 0), (6, 7))).flip_permutation[:2] == (1, 0)
 
 
 # ---------------------------------------- upper body, and files
@@ -367,6 +404,37 @@ def test_a_category_with_the_keypoints_of_a_known_set_is_that_set():
 def test_limbs_that_an_annotation_tool_repeats_or_leaves_out():
     category = MOUSE_CATEGORY | {"skeleton": [[1, 2], [2, 1], [2, 4]]}
     assert from_coco_category(category).edges == ((0, 1), (1, 3), (0, 2), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("names", "limbs"),
+    [
+        (["left_wrist", "left_thumb1", "left_thumb2"], [[1, 2], [2, 3]]),
+        (["nose", "left_eye", "right_eye", "left_ear", "tail"], [[1, 2], [2, 4], [1, 5]]),
+        (["LeftWrist", "LeftThumb"], [[1, 2]]),
+        (["snout", "ojo_izq", "ojo_der", "oreja_izq"], [[1, 2], [2, 4]]),
+        (["snout", "ojo izquierdo", "ojo derecho", "oreja izquierda"], [[1, 2], [2, 4]]),
+    ],
+)
+def test_sets_of_one_side_and_limbs_without_images_are_read(names, limbs):
+    category = {"name": "part", "keypoints": names, "skeleton": limbs}
+    wanted = tuple((start - 1, end - 1) for start, end in limbs)
+    read = from_coco_category(category)
+    assert not read.knows_sides and read.edges == wanted
+    assert len(read.edge_flip_permutation) == len(wanted)
+    assert Skeleton(**json.loads(json.dumps(read.to_dict()))) == read
+    by_hand = from_coco_category(category, flip_pairs=())
+    assert by_hand.knows_sides and by_hand.edges == wanted and by_hand.flip_pairs == ()
+    assert by_hand.edge_flip_permutation == tuple(range(len(wanted)))
+
+
+def test_pairs_given_by_hand_are_all_that_change_places():
+    category = {"name": "person", "keypoints": list(COCO.keypoints), "skeleton": [[6, 8]]}
+    assert from_coco_category(category, flip_pairs=()).flip_permutation == tuple(range(17))
+    some = from_coco_category(category, flip_pairs=[("left_eye", "right_eye")])
+    assert some.flip_pairs == ((1, 2),) and some.edges == ((5, 7),)
+    arms = from_coco_category(category, flip_pairs=[("left_elbow", "right_elbow")])
+    assert arms.edges == ((5, 7), (5, 8))  # the shoulder stays
 
 
 def test_pairs_of_a_category_can_be_given_by_name_or_place():

@@ -11,6 +11,7 @@ import pycocotools.cocoeval
 from kerapose import files
 from kerapose.data import coco
 from kerapose.metrics.keypoints import refuse_unnumbered
+from kerapose.skeletons import LARGEST_SIGMA, is_sigma
 
 
 def sound_sigmas(sigmas, num_keypoints=None):
@@ -24,27 +25,29 @@ def sound_sigmas(sigmas, num_keypoints=None):
         [K] float64.
 
     Raises:
-        ValueError: if there are none, or too few or many, or one is not positive and finite.
+        ValueError: if there are none, or too few or many, or one is no number, not positive or above 1.
 
     Example:
         >>> sound_sigmas(COCO.sigmas, 17).max()
         0.107
     """
-    try:
-        values = np.asarray(() if sigmas is None else sigmas, "float64")
-    except (TypeError, ValueError):  # text, or lists of different lengths
-        values = np.array(np.nan)
-    is_complete = values.ndim == 1 and values.size > 0 and num_keypoints in (None, values.size)
-    if is_complete:
-        bad = values[~((values > 0) & np.isfinite(values))]
-        if not len(bad):
-            return values
+    values = np.asarray(sigmas) if hasattr(sigmas, "dtype") else () if sigmas is None else sigmas
+    is_flat = (
+        isinstance(values, list | tuple | np.ndarray)
+        and np.iterable(values)
+        and not any(np.iterable(value) and not isinstance(value, str) for value in values)
+    )
+    if is_flat and len(values) and num_keypoints in (None, len(values)):
+        bad = [value for value in values if not is_sigma(value)]
+        if not bad:
+            return np.asarray(values, "float64")
         found = f"{len(bad)} of {len(values)} that are not, the first {bad[0]}"
     else:
-        found = "none" if values.size == 0 else f"{sigmas!r} for {num_keypoints or 'several'}"
+        found = "none" if is_flat and not len(values) else f"{sigmas!r} for {num_keypoints or 'several'}"
     raise ValueError(
-        f"sigmas must be one positive number per keypoint (Skeleton.sigmas), got {found}; give those of a similar set, "
-        "or for a new one 0.05 each, by dataclasses.replace(skeleton, sigmas=...) or --sigmas of datasets/build.py."
+        f"sigmas must be one positive number per keypoint (Skeleton.sigmas), at most {LARGEST_SIGMA:g}, got {found}; "
+        "give those of a similar set, or for a new one 0.05 each, by dataclasses.replace(skeleton, sigmas=...) or "
+        "--sigmas of datasets/build.py."
     )
 
 

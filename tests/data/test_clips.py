@@ -528,7 +528,8 @@ def test_convert_names_what_cannot_be_derived():
 def test_mirrored_labels():
     names = ["wave_left", "clap", "wave_right", "kick_left", "turn right", "turn left"]
     assert clips.mirrored_labels(names) == [2, 1, 0, 3, 5, 4]  # nothing mirrors kick_left
-    assert clips.mirrored_labels(["a", "b"]) == [0, 1]
+    assert clips.mirrored_labels(["a", "b"]) == clips.mirrored_labels([0, 1]) == [0, 1]
+    assert clips.mirrored_labels([0, 1], flip_pairs=[(0, 1)]) == clips.mirrored_labels([7, 8], [("7", 1.0)]) == [1, 0]
     assert clips.mirrored_labels(["Swiping Left", "No gesture", "Swiping Right", "CW", "CCW"]) == [2, 1, 0, 4, 3]
     permutation = clips.mirrored_labels(names)
     assert [permutation[i] for i in permutation] == list(range(6))

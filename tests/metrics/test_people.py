@@ -157,6 +157,12 @@ UNSOUND_SIGMAS = [
     ([0.1, 0.1, 0.0, 0.1, 0.1], "got 1 of 5 that are not, the first 0.0"),
     ([0.1, -0.05, -0.1, 0.1, 0.1], "got 2 of 5 that are not, the first -0.05"),
     ([0.1, 0.1, 0.1, 0.1, np.inf], "got 1 of 5 that are not, the first inf"),
+    ([0.1, 0.1, 0.1, 0.1, 1e30], "got 1 of 5 that are not, the first 1e.30"),
+    ([0.1, 1.01, 0.1, 5, 0.1], "got 2 of 5 that are not, the first 1.01"),
+    ([0.1, True, 0.1, 0.1, 0.1], "got 1 of 5 that are not, the first True"),
+    (np.ones(5, bool), "got 5 of 5 that are not, the first True"),
+    (["0.05"] * 5, "got 5 of 5 that are not, the first 0.05"),
+    ([0.1, None, 0.1, 0.1, 0.1], "got 1 of 5 that are not, the first None"),
     (0.05, "got 0.05 for"),
     ([[0.1] * 5], "got ..0.1, 0.1, 0.1, 0.1, 0.1.. for"),
     ("0.05", "got '0.05' for"),
@@ -193,6 +199,7 @@ def test_sigmas_of_another_count_are_refused():
         with pytest.raises(ValueError, match=f"for {len(wrong)} sigmas"):
             metrics.oks(np.ones((0, 5, 2)), np.ones((2, 5, 2)), np.ones((2, 5)), [9, 9], wrong)
     np.testing.assert_array_equal(metrics.sound_sigmas(np.float32([0.1, 0.2]), 2), np.float32([0.1, 0.2]))
+    np.testing.assert_array_equal(metrics.sound_sigmas((1, np.float32(0.5), 1.0)), [1, 0.5, 1])
 
 
 @pytest.mark.parametrize("area", [0, -5, np.nan, np.inf])

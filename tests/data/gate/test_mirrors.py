@@ -40,6 +40,20 @@ def test_where_sides_are_unknown_nothing_is_mirrored_and_one_sentence_says_so(sk
     assert "give flip_pairs to the Skeleton, to from_coco or to datasets/build.py, () if" in warnings(caplog)[0]
 
 
+@pytest.mark.parametrize(
+    ("names", "alone"),
+    [
+        (("left_wrist", "left_thumb1", "left_thumb2"), "left_wrist, left_thumb1, left_thumb2"),
+        (("nose", "left_eye", "right_eye", "left_ear", "tail"), "left_ear"),
+        (("RightWrist", "RightThumb"), "RightWrist, RightThumb"),
+    ],
+)
+def test_the_keypoints_without_image_are_named(names, alone, caplog):
+    assert mirrors.allowed(0.5, Skeleton("part", names, ((0, 1),))) == 0.0
+    (sentence,) = warnings(caplog)
+    assert f"({alone} without its mirror image)" in sentence
+
+
 # ---------------------------------------- trainings
 def points(*shape, seed=0):
     return np.random.default_rng(seed).uniform(20, 70, (*shape, K, 2)).astype("float32")

@@ -87,8 +87,8 @@ def limb_volume(keypoints, scores, edges, height, width, sigma_px=0.6):
     value = ops.where(drawn, ops.min(end_scores, axis=-1), 0.0)
 
     # Distances from the middle along and across the limb: each is a column term plus a row term.
-    x = np.arange(width, dtype="float32")[:, None] - center[..., None, :, 0]  # [..., M, T, W, E]
-    y = np.arange(height, dtype="float32")[:, None] - center[..., None, :, 1]  # [..., M, T, H, E]
+    x = _pixels(width) - center[..., None, :, 0]  # [..., M, T, W, E]
+    y = _pixels(height) - center[..., None, :, 1]  # [..., M, T, H, E]
     cos, sin = direction[..., None, :, 0], direction[..., None, :, 1]  # [..., M, T, 1, E]
     along = (y * sin)[..., :, None, :] + (x * cos)[..., None, :, :]  # [..., M, T, H, W, E]
     across = (y * cos)[..., :, None, :] - (x * sin)[..., None, :, :]
@@ -289,8 +289,8 @@ def encode_offsets(keypoints, weights, image_size, heatmap_size, radius_factor=0
     points = _finite(keypoints) / _stride(image_size, heatmap_size, udp=True)
     height, width = heatmap_size
     radius = radius_factor * max(height, width)
-    x = (points[..., None, :, 0] - np.arange(width, dtype="float32")[:, None]) / radius  # [..., W, K]
-    y = (points[..., None, :, 1] - np.arange(height, dtype="float32")[:, None]) / radius  # [..., H, K]
+    x = (points[..., None, :, 0] - _pixels(width)) / radius  # [..., W, K]
+    y = (points[..., None, :, 1] - _pixels(height)) / radius  # [..., H, K]
     drawn = ops.cast(weights > 0.5, "float32")[..., None, None, :]  # [..., 1, 1, K]
     whole = np.ones((height, width, 1), "float32")
     x, y = x[..., None, :, :] * whole, y[..., :, None, :] * whole  # [..., H, W, K]
@@ -453,9 +453,14 @@ def _drawable(keypoints, scores):
     return _finite(keypoints), ops.where(drawn, scores, 0.0)
 
 
+def _pixels(size):
+    """0 .. size - 1, float32 [size, 1]: a tensor, since PyTorch's do not reckon with arrays."""
+    return ops.convert_to_tensor(np.arange(size, dtype="float32")[:, None])
+
+
 def _window_gaussian(mean, size, sigma_px):
     """exp(-(x - mean)² / 2σ²) at x = 0 .. size - 1 inside the window of `mean`, else 0: [..., K] -> [..., size, K]."""
-    offset = np.arange(size, dtype="float32")[:, None] - mean[..., None, :]
+    offset = _pixels(size) - mean[..., None, :]
     gaussian = ops.exp(ops.square(offset) * np.float32(-0.5 / sigma_px**2))
     return ops.where(_inside_window(mean, mean, size, sigma_px), gaussian, 0.0)  # of NaN, too, this is 0
 
@@ -469,9 +474,9 @@ def _inside_window(low, high, size, sigma_px):
     """
     pixel = np.arange(size, dtype="float64")[:, None]
     reach = 3 * sigma_px
-    inside_low = low[..., None, :] < _round_up(pixel + 1 + reach)
+    inside_low = low[..., None, :] < ops.convert_to_tensor(_round_up(pixel + 1 + reach))
     first = np.where(pixel == 0, np.nextafter(-1 - reach, 0), pixel - reach)
-    inside_high = high[..., None, :] >= _round_up(first)
+    inside_high = high[..., None, :] >= ops.convert_to_tensor(_round_up(first))
     return ops.logical_and(inside_low, inside_high)
 
 
@@ -502,7 +507,7 @@ def _stride(image_size, heatmap_size, udp=False, edge_to_edge=False):
 
 def _cut_gaussian(center, low, high, size, sigma_px):
     """exp(-(x - center)² / 2σ²) where low <= x < high, else 0, at x = 0 .. size - 1: [..., K] -> [..., size, K]."""
-    x = np.arange(size, dtype="float32")[:, None]
+    x = _pixels(size)
     inside = ops.logical_and(x >= low[..., None, :], x < high[..., None, :])
     gaussian = ops.exp(ops.square(x - center[..., None, :]) * np.float32(-0.5 / sigma_px**2))
     return ops.where(inside, gaussian, 0.0)

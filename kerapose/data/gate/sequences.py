@@ -193,6 +193,20 @@ def frame_size_of(frame_size):
     return None if None in sides or not 1 <= min(sides) <= max(sides) <= LARGEST_SIDE else np.array(sides, "int32")
 
 
+def sizes_of_all(frame_sizes, count):
+    """The size of each of N frames, of a list of them or one for all; a ValueError if there is no such thing."""
+    one = "frame_sizes is one (height, width), or a list with one for each"
+    try:
+        sizes = list(frame_sizes)
+    except TypeError:
+        raise ValueError(f"{one}, got {frame_sizes!r}; give the size of the video frames.") from None
+    if len(sizes) == 2 and np.ndim(sizes[0]) == 0 and sizes[0] is not None:
+        return [frame_sizes] * count
+    if len(sizes) != count:
+        raise ValueError(f"{one}, got {len(sizes)} sizes for {count}; match the lists.")
+    return sizes
+
+
 def frame_rate(fps):
     """A frame rate as a float; None for what is none: NaN, infinity, 0, True, text."""
     value = numbers(fps)

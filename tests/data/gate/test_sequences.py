@@ -53,6 +53,13 @@ def film():
     return frame_data.encode(images, 25)
 
 
+def with_stray(keypoints, place=(90, 60), frames=1):
+    """The same, but for one keypoint in some frames."""
+    keypoints = keypoints.copy()
+    keypoints[0, :frames, 4] = place
+    return keypoints
+
+
 # ---------------------------------------- doors of clips; each takes keypoints, scores, frame size and label of a clip
 def by_arrays(keypoints, scores, size, label):
     return next(iter(clips.from_arrays([keypoints], [label], COCO, scores and [scores], size, num_classes=2)))
@@ -121,6 +128,11 @@ REFUSED = {
     "-1..1": changed(keypoints=walk() / (64, 48) - 1),
     "beyond": changed(keypoints=walk() + 500),
     "counted from another corner": changed(keypoints=walk() - (128, 96)),
+    "0..1 but for a stray keypoint": changed(keypoints=with_stray(walk() / (128, 96))),
+    "0..1 but for a keypoint just beyond": changed(keypoints=with_stray(walk() / (128, 96), (0.5, 1.8))),
+    "-1..1 but for some": changed(keypoints=with_stray(walk() / (64, 48) - 1, frames=9)),
+    "the second person in 0..1": changed(keypoints=np.concatenate([walk(), walk(1) / (128, 96)])),
+    "the first person in 0..1": changed(keypoints=np.concatenate([walk() / (128, 96), walk(1), walk(2)])),
     "percent": changed(scores=np.full((1, FRAMES, 17), 95.0).tolist()),
     "logits": changed(scores=np.full((1, FRAMES, 17), 12.5).tolist()),
     "nobody": changed(scores=np.zeros((1, FRAMES, 17)).tolist()),
@@ -145,7 +157,10 @@ def test_what_is_impossible_is_refused_at_every_door(doors, case):
 
 ACCEPTED = {
     "plain": changed(),
-    "one person near the corner among others": changed(keypoints=np.concatenate([walk(), walk() * 0.01])),
+    "one person near the corner among others": changed(keypoints=np.concatenate([walk(), walk() * 0.2 - 3])),
+    "stray keypoints near the corner": changed(
+        keypoints=np.concatenate([walk(), np.where(np.arange(17)[:, None] < 2, walk() * 0.01, 0)])
+    ),
     "peaks above 1": changed(scores=np.full((1, FRAMES, 17), 1.2).tolist()),
     "half beyond": changed(keypoints=np.concatenate([walk(), walk(1) + 500 * (np.arange(17) > 9)[:, None]])),
     "a size of NumPy": changed(size=np.array(SIZE)),

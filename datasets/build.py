@@ -239,9 +239,7 @@ def define_flags():
     flags.DEFINE_string("category", None, coco + "NAME,... to take, where categories have different keypoints.")
     flags.DEFINE_string("flip_pairs", None, coco + "LEFT:RIGHT,... or nothing; by default found by the names.")
     flags.DEFINE_string("sigmas", None, coco + "one OKS constant a keypoint, with commas between them.")
-    flags.DEFINE_multi_string(
-        "skip", None, "custom: name of an image or a clip to leave out; may be given several times."
-    )
+    flags.DEFINE_multi_string("skip", None, "custom: an image or clip to leave out; may be given several times.")
     flags.DEFINE_bool("skip_corrupt", None, coco + "leave out images that cannot be decoded, in place of stopping.")
 
 

@@ -128,7 +128,10 @@ def _without(skip, by_name, splits, path):
 
 
 def _check_clips(clips, by_name, path, num_classes):
-    """Raises one error on all clips that are wrong, and gives what it warned of; those of keypoint files are read when their turn comes."""
+    """Raises one error on all clips that are wrong, and gives what it warned of.
+
+    Those of keypoint files are read when their turn comes.
+    """
     report = gate.Report("clips", LEAVE_OUT, path.name, AnnotationError)
     malformed, first = {}, next(iter(by_name))
     for name, annotation in by_name.items():
@@ -279,9 +282,7 @@ def _checked_splits(splits, by_name, path):
             )
         if not all(isinstance(name, str) for name in names):
             wrong = next(name for name in names if not isinstance(name, str))
-            raise AnnotationError(
-                f"{path}: split {split!r} must list clip names, got a {_kind(wrong)} in it; correct it."
-            )
+            raise AnnotationError(f"{path}: split {split!r} lists clip names, got a {_kind(wrong)}; correct it.")
         unknown = [name for name in names if name not in by_name]
         if unknown:
             raise AnnotationError(

@@ -709,7 +709,7 @@ def _read_element(report, element, skeleton, pose_skeleton, trim, min_score):
     track["name"] = name = str(track["name"])
     for key in ("keypoints", "scores", "poses_world_m", "poses_camera_m"):
         values = None if track[key] is None else sequence_gate.numbers(track[key])
-        if key == "keypoints" and values is not None:
+        if key == "keypoints" and values is not None and track["scores"] is None:
             sequence_gate.note_large(report, values, name)
         with np.errstate(over="ignore"):
             track[key] = values if values is None else values.astype("float32")

@@ -62,7 +62,7 @@ def refuse_unscaled_frame(inputs):
 
 
 def _refuse_unscaled(inputs, keypoints, seen, kind):
-    """The inputs, once neither all of one of the B nor one of its people (axis 1, if there are two more) is unscaled."""
+    """The inputs, once neither any of the B nor one of its people (axis 1 of rank 5) is unscaled."""
     rank = keypoints.shape.rank
     placed = tf.logical_and(seen, tf.reduce_any(tf.abs(keypoints - gate.PLACEHOLDER) >= 1e-3, axis=-1))
     rest = list(range(1, rank - 1))

@@ -121,8 +121,8 @@ class Lifter:
             scores: [T, K] or [M, T, K]; missing where 0. None: 1 where a keypoint is not missing.
 
         Returns:
-            A `Pose3D`, with an axis M if the keypoints had one. A person of M who is seen in no frame, as the second one
-            of a clip of one person is, has poses of NaN, of which one warning tells.
+            A `Pose3D`, with an axis M if the keypoints had one. A person of M who is seen in no frame, as may be the
+            second one of a clip, has poses of NaN, of which one warning tells.
 
         Raises:
             ValueError: if the tracks are not as described, nobody is seen in them, or a keypoint of somebody that the
@@ -154,8 +154,8 @@ class Lifter:
         shown = (scores > self.min_score).any(axis=(1, 2))  # [M]
         if not shown.any():
             raise ValueError(
-                f"A track must show its person, got no keypoint with a score above {self.min_score} in any frame; leave "
-                "the person out, or set the scores to 1 if they are not known."
+                f"A track must show its person, got no keypoint with a score above {self.min_score} in any frame; "
+                "leave the person out, or set the scores to 1 if they are not known."
             )
         if not shown.all():
             absent = np.flatnonzero(~shown)

@@ -472,7 +472,7 @@ def test_all_bad_clips_are_named_and_can_be_left_out(tmp_path):
     assert set(error.value.names) == {"a", "b"}
     annotations = pyskl.read_annotations(path, num_classes=3, skip=error.value.names)
     assert list(annotations.clips) == ["c"] and annotations.splits == {"train": [], "val": ["c"]}
-    with pytest.raises(ValueError, match="clips to skip are in the file, x are not"):
+    with pytest.raises(ValueError, match="Clips to skip are in .*set.pkl, x are not"):
         pyskl.read_annotations(path, skip=["a", "x"])
 
 

@@ -70,7 +70,7 @@ IN_PERCENT = Rule(
     1,
 )
 FINITE_PLACES = Rule(
-    "Places of keypoints are numbers that float32 holds", "with larger ones", "bring them to pixels, NaN where missing"
+    "Places of keypoints are numbers that float32 holds", "with larger ones", "these count as missing", 1
 )
 PLACED = Rule(
     "A keypoint with a score has a place",
@@ -236,10 +236,7 @@ def without_missing(keypoints, scores=None):
     """
     with np.errstate(over="ignore"):  # what is too large for float32 is missing too
         keypoints = np.asarray(keypoints, "float32")
-        if scores is None:
-            given = (~_is_placeholder(keypoints)).astype("float32")
-        else:
-            given = np.asarray(scores, "float32")
+        given = np.asarray(~_is_placeholder(keypoints) if scores is None else scores, "float32")
     seen = is_seen(keypoints, given)
     nowhere = 0 if scores is None else int(np.count_nonzero(~seen & ~(given <= 0)))
     return np.where(seen[..., None], keypoints, np.float32(0)), np.where(seen, given, np.float32(0)), nowhere
@@ -272,7 +269,8 @@ def read_clip(
     if arrays is None or size is None or index is None:
         return None
     size = size if known else None
-    note_large(report, arrays[0], name)
+    if arrays[1] is None:
+        note_large(report, arrays[0], name)
     keypoints, scores, nowhere = without_missing(*arrays)
     if nowhere:
         report.note(NOWHERE, name, f"{nowhere} keypoints")
@@ -309,7 +307,7 @@ def note_rows(report, keypoints, scores, name):
 
 
 def note_large(report, keypoints, name):
-    """Notes finite places that would become infinite, and so missing, as float32."""
+    """Notes finite places that are missing as float32, where no score tells of it (`NOWHERE`)."""
     limit = np.finfo("float32").max
     with np.errstate(invalid="ignore"):
         large = np.isfinite(keypoints) & (np.abs(keypoints) > limit)

@@ -31,8 +31,8 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]  # the builders are packages of thi
 
 # The flags that describe files of one's own, by data set; the first of them is the one that makes it one's own.
 OWN_FILE_FLAGS = {
-    "pyskl_clips": ("file", "num_classes", "class_names", "skeleton"),
-    "rgb_pose_clips": ("file", "num_classes", "class_names", "skeleton"),
+    "pyskl_clips": ("file", "num_classes", "class_names", "skeleton", "skip"),
+    "rgb_pose_clips": ("file", "num_classes", "class_names", "skeleton", "skip"),
     "coco_keypoints": ("annotations", "images", "category", "flip_pairs", "sigmas", "skip_corrupt", "skip"),
 }
 COUNTED = ("crowds", "people_without_keypoints", "boxes_without_area")
@@ -58,7 +58,8 @@ def config_of(cls, name, config, own_file):
         return sys.modules[cls.__module__].own(config or "custom", **own_file)
     if own_file:
         flag = next((flag for flag in own_file if flag not in OWN_FILE_FLAGS.get(name, ())), next(iter(own_file)))
-        home = next(other for other, flags_there in OWN_FILE_FLAGS.items() if flag in flags_there)
+        homes = [other for other, flags_there in OWN_FILE_FLAGS.items() if flag in flags_there]
+        home = name if name in homes else homes[0]
         raise ValueError(
             f"--{flag} goes with --{OWN_FILE_FLAGS[home][0]} and {home}/custom; leave it out or give both."
         )
@@ -238,7 +239,7 @@ def define_flags():
     flags.DEFINE_string("category", None, coco + "NAME,... to take, where categories have different keypoints.")
     flags.DEFINE_string("flip_pairs", None, coco + "LEFT:RIGHT,... or nothing; by default found by the names.")
     flags.DEFINE_string("sigmas", None, coco + "one OKS constant a keypoint, with commas between them.")
-    flags.DEFINE_multi_string("skip", None, coco + "name of an image to leave out; may be given several times.")
+    flags.DEFINE_multi_string("skip", None, "custom: an image or clip to leave out; may be given several times.")
     flags.DEFINE_bool("skip_corrupt", None, coco + "leave out images that cannot be decoded, in place of stopping.")
 
 

@@ -24,6 +24,7 @@ class PysklConfig(tfds.core.BuilderConfig):
         class_names: C names, None where they are not known.
         skeleton: name of the keypoint set, None where it is not known.
         num_keypoints: K.
+        skip: names of clips to leave out.
     """
 
     files: tuple[str, ...] = ()
@@ -32,6 +33,7 @@ class PysklConfig(tfds.core.BuilderConfig):
     class_names: tuple[str, ...] | None = None
     skeleton: str | None = None
     num_keypoints: int = 0
+    skip: tuple[str, ...] = ()
 
 
 def published(name, address, mmaction_file, num_classes):
@@ -47,7 +49,7 @@ def published(name, address, mmaction_file, num_classes):
     )
 
 
-def own(name, file, num_classes=None, class_names=None, skeleton=None):
+def own(name, file, num_classes=None, class_names=None, skeleton=None, skip=()):
     """Makes the config of a file of one's own.
 
     Args:
@@ -56,6 +58,7 @@ def own(name, file, num_classes=None, class_names=None, skeleton=None):
         num_classes: C; may be left out where there are class names.
         class_names: path of a text file with one class name a line, in the order of the labels.
         skeleton: name of the keypoint set, as in `kerapose.skeletons`.
+        skip: names of clips to leave out, such as those of the error that refused the file.
 
     Returns:
         A `PysklConfig`.
@@ -78,7 +81,7 @@ def own(name, file, num_classes=None, class_names=None, skeleton=None):
             f"{class_names} must have one name for each class, got {len(names)} names and num_classes {num_classes}."
         )
     num_classes = len(names) if names else num_classes
-    annotations = pyskl.read_annotations(file, skeletons.get(skeleton) if skeleton else None, num_classes)
+    annotations = pyskl.read_annotations(file, skeletons.get(skeleton) if skeleton else None, num_classes, skip)
     return PysklConfig(
         name=name,
         description=f"{num_classes} classes, {annotations.num_keypoints} keypoints",
@@ -87,6 +90,7 @@ def own(name, file, num_classes=None, class_names=None, skeleton=None):
         class_names=names,
         skeleton=skeleton,
         num_keypoints=annotations.num_keypoints,
+        skip=tuple(skip),
     )
 
 
@@ -107,6 +111,12 @@ def read_class_names(path):
         empty = f"an empty line {names.index('') + 1}" if "" in names else "none"
         got = f"{', '.join(twice)} more than once" if twice and "" not in twice else empty
         raise ValueError(f"{path} must have one different class name a line, got {got}; correct the file.")
+    numbers = [int(match[1]) for match in (re.match(r"(\d+)[\s,;:.|]+\S", name) for name in names) if match]
+    if len(numbers) == len(names) > 1 and sorted(numbers) in ([*range(len(names))], [*range(1, len(names) + 1)]):
+        raise ValueError(
+            f"{path} must have one class name a line in the order of the labels, got numbers before all of them "
+            f"({names[0]}); leave the numbers out."
+        )
     return names
 
 
@@ -138,13 +148,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         return self.dataset_info_from_configs(
             features=clip_records.features(config.num_keypoints, config.class_names or config.num_classes),
             supervised_keys=None,
-            metadata=tfds.core.MetadataDict(skeleton=config.skeleton),
+            metadata=metadata(config),
         )
 
     def _split_generators(self, dl_manager):
         config = self.builder_config
         skeleton = skeletons.get(config.skeleton) if config.skeleton else None
-        annotations = pyskl.read_annotations(self._file(dl_manager), skeleton, config.num_classes)
+        annotations = pyskl.read_annotations(self._file(dl_manager), skeleton, config.num_classes, config.skip)
         for split, names in annotations.splits.items():
             check_split(split, names)
         return {split: self._generate_examples(annotations, names) for split, names in annotations.splits.items()}
@@ -164,6 +174,12 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, annotations, names):
         for name in names:
             yield name, annotations.clips[name]
+
+
+def metadata(config):
+    """What is kept of a config: its skeleton, and which clips were left out if some were."""
+    left_out = {"left_out": list(config.skip)} if config.skip else {}
+    return tfds.core.MetadataDict(skeleton=config.skeleton, **left_out)
 
 
 def check_split(split, names):

@@ -18,7 +18,7 @@ MOST_FRAMES_APART = 2  # that a video and its keypoints may be: some decoders co
 _log = logging.getLogger("kerapose.datasets.rgb_pose_clips")
 
 
-def own(name, file, num_classes=None, class_names=None, skeleton=None):
+def own(name, file, num_classes=None, class_names=None, skeleton=None, skip=()):
     """Makes the config of files of one's own.
 
     Args:
@@ -28,6 +28,7 @@ def own(name, file, num_classes=None, class_names=None, skeleton=None):
         class_names: path of a text file with one class name a line, in the order of the labels; None takes
             `classes.txt` beside the annotation file where it is there.
         skeleton: name of the keypoint set, as in `kerapose.skeletons`.
+        skip: names of clips to leave out, such as those without a video.
 
     Returns:
         A `PysklConfig`.
@@ -43,7 +44,7 @@ def own(name, file, num_classes=None, class_names=None, skeleton=None):
     beside = pathlib.Path(file).parent / CLASSES
     if class_names is None and beside.is_file():
         class_names = beside
-    return pyskl_clips.own(name, file, num_classes, class_names, skeleton)
+    return pyskl_clips.own(name, file, num_classes, class_names, skeleton, skip)
 
 
 class Builder(pyskl_clips.Builder):
@@ -72,14 +73,14 @@ class Builder(pyskl_clips.Builder):
                 config.num_keypoints, config.class_names or config.num_classes, with_video=True
             ),
             supervised_keys=None,
-            metadata=tfds.core.MetadataDict(skeleton=config.skeleton),
+            metadata=pyskl_clips.metadata(config),
         )
 
     def _split_generators(self, dl_manager):
         config, path = self.builder_config, pathlib.Path(self._file(dl_manager))
         refuse_without_frames(path)
         skeleton = skeletons.get(config.skeleton) if config.skeleton else None
-        annotations = pyskl.read_annotations(path, skeleton, config.num_classes)
+        annotations = pyskl.read_annotations(path, skeleton, config.num_classes, config.skip)
         for split, names in annotations.splits.items():
             pyskl_clips.check_split(split, names)
         if config.class_names is None and (path.parent / CLASSES).is_file():
@@ -158,8 +159,8 @@ def find_videos(folder, names):
         but = f"; {image_records.some(others)} there will not do" if others else ""
         raise FileNotFoundError(
             f"{len(missing)} of {len(names)} clips have no video in {folder} ({image_records.some(missing)}); put "
-            f"files of these names there, ending in {', '.join(frames.CONTAINERS)}, or take the clips out of the "
-            f"splits{but}."
+            f"files of these names there, ending in {', '.join(frames.CONTAINERS)}, or leave the clips out "
+            f"by skip{but}."
         )
     twice = [f"{name}: {paths[0]} and {paths[1]}" for name, paths in videos.items() if len(paths) > 1]
     if twice:

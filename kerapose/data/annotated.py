@@ -9,9 +9,8 @@ import weakref
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from absl import logging
 
-from kerapose.data import coco, gate, prepared
+from kerapose.data import coco, gate, prepared, selection
 from kerapose.data import images as image_files
 from kerapose.data.gate import images as rules
 from kerapose.ops import images as image_ops
@@ -271,7 +270,7 @@ def _looked_at(dataset, wanted):
         encoded = _encoded(element)
         return tf.shape(_decode(encoded))[:2], image_files.orientation(encoded)
 
-    dataset, count = kept(dataset, wanted), wanted.sum()
+    dataset, count = selection.kept(dataset, wanted), wanted.sum()
     iterator, sizes, orientations = iter(dataset.map(look, tf.data.AUTOTUNE)), [], []
     while len(sizes) < count:
         size, kind = np.zeros(2, "int32"), 1
@@ -313,18 +312,4 @@ def skip(dataset, names):
     Raises:
         ValueError: naming those that the dataset does not have.
     """
-    names = {str(name) for name in names}
-    present = [name.decode() for name in dataset.map(lambda element: element["name"]).as_numpy_iterator()]
-    strangers = sorted(names - set(present))
-    if strangers:
-        raise ValueError(f"Images to skip are in the dataset, {gate.some(strangers)} are not; correct the names.")
-    logging.info("%d images are left out, as asked (%s).", len(names), gate.some(sorted(names)))
-    return kept(dataset, np.array([name not in names for name in present], bool))
-
-
-def kept(dataset, keep):
-    """The elements of a dataset for which an array [N] is true, and how many these are."""
-    if not keep.all():
-        dataset = tf.data.Dataset.zip(dataset, tf.data.Dataset.from_tensor_slices(keep))
-        dataset = dataset.filter(lambda _, is_kept: is_kept).map(lambda element, _: element)
-    return dataset.apply(tf.data.experimental.assert_cardinality(int(keep.sum())))
+    return selection.without(dataset, names, "images")

@@ -28,6 +28,7 @@ NotPreparedError = prepared.NotPreparedError
 SHUFFLE_BUFFER = 10_000  # clips, where nobody knows how many there are
 BadDataError = gate.BadDataError
 
+_told = weakref.WeakKeyDictionary()  # by dataset: the warnings that the gate gave when it was read
 _shown = weakref.WeakKeyDictionary()  # by dataset: which of its clips show somebody, [N] bool
 
 
@@ -60,18 +61,26 @@ def from_arrays(keypoints, labels, skeleton, scores=None, frame_sizes=None, name
     report = gate.Report("clips", ", or leave them out")
     elements = elements_of(report, keypoints, labels, skeleton, scores, frame_sizes, names, num_classes)
     report.close()
-    return dataset_of(elements, range(len(elements)), skeleton)
+    dataset = dataset_of(elements, range(len(elements)), skeleton)
+    _told[dataset] = report.told
+    return dataset
 
 
 def elements_of(report, keypoints, labels, skeleton, scores, frame_sizes, names, num_classes):
     """The elements of arrays, as `from_arrays` takes them, and what is wrong with them noted; None for what is none."""
-    same_size = frame_sizes is None or (len(frame_sizes) == 2 and np.ndim(frame_sizes[0]) == 0)
+    sizes = [None] * len(keypoints)
+    if frame_sizes is not None:
+        sizes = sequence_gate.sizes_of_all(frame_sizes, len(keypoints))
+    for what, given in (("scores", scores), ("names", names)):
+        if given is not None and (isinstance(given, str) or len(given) != len(keypoints)):
+            raise ValueError(f"{what} are one for each of {len(keypoints)} clips, got {len(given)}; match the lists.")
     elements = []
     for i, points in enumerate(keypoints):
-        size = frame_sizes if same_size else frame_sizes[i]
         name = str(i if names is None else names[i])
         given = None if scores is None else scores[i]
-        elements.append(sequence_gate.read_clip(report, points, skeleton, given, size, labels[i], name, num_classes))
+        elements.append(
+            sequence_gate.read_clip(report, points, skeleton, given, sizes[i], labels[i], name, num_classes)
+        )
     sequence_gate.note_repeated(report, [] if names is None else names)
     return elements
 
@@ -122,7 +131,9 @@ def from_pyskl(path, split, skeleton, num_classes=None, skip=()):
         >>> dataset = from_pyskl("ntu60_hrnet.pkl", "xsub_train", skeletons.COCO, num_classes=60)
     """
     annotations = pyskl.read_annotations(path, skeleton, num_classes, skip)
-    return dataset_of(annotations.clips, annotations.names_of(split), skeleton)
+    dataset = dataset_of(annotations.clips, annotations.names_of(split), skeleton)
+    _told[dataset] = annotations.told
+    return dataset
 
 
 def from_tfds(name, split, data_dir=None):
@@ -216,6 +227,7 @@ def check(dataset, skeleton, num_classes):
 def check_elements(dataset, skeleton, num_classes, note=lambda report, raw, element: None):
     """What `check` does, and `note` with each element as it is in the dataset and as the gate reads it."""
     report, names, shown = gate.Report("clips"), [], []
+    report.told |= _told.get(dataset, set())
     for raw in dataset.as_numpy_iterator():
         names.append(raw["name"].decode())
         values = (raw[key] for key in ("scores", "frame_size", "label"))

@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from kerapose.data import annotated, coco, gate, order, prepared
+from kerapose.data import annotated, coco, gate, order, prepared, selection
 from kerapose.data.gate import images as rules
 from kerapose.data.gate import mirrors
 from kerapose.ops import boxes as box_ops
@@ -221,7 +221,7 @@ def trainable(dataset, skeleton):
     if not keep.all():
         counted = rules.counted(reasons)
         logging.info("%d of %d people are left out of training: %s.", (~keep).sum(), len(keep), counted)
-    dataset = annotated.kept(dataset, keep)
+    dataset = selection.kept(dataset, keep)
     _trainable_datasets.add(dataset)
     return annotated.mark_sound(dataset)
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from kerapose.data import gate
+from kerapose.data import gate, selection
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.skeletons import Skeleton
 
@@ -42,6 +42,7 @@ class Annotations:
             Its arrays are made anew whenever it is asked for, so that the set is held once, as small as in the file.
         num_keypoints: K, the same in every clip.
         path: of the file.
+        told: what the gate warned of when it was read (`gate.Report.told`).
 
     Example:
         >>> annotations = read_annotations("ntu60_hrnet.pkl")
@@ -52,6 +53,7 @@ class Annotations:
     clips: Mapping[str, dict]
     num_keypoints: int
     path: pathlib.Path
+    told: set = dataclasses.field(default_factory=set)
 
     def names_of(self, split):
         """The names of the clips of a split.
@@ -104,33 +106,32 @@ def read_annotations(
     path = pathlib.Path(path)
     splits, annotations = _sections(load_pickle(path), path)
     by_name = _by_name(annotations, path)
-    by_name, splits = _without(frozenset(skip), by_name, splits, path)
+    by_name, splits = _without(skip, by_name, splits, path)
     clips = _Clips(by_name, path, skeleton)
-    _check_clips(clips, by_name, path, num_classes)
+    told = _check_clips(clips, by_name, path, num_classes)
     splits = {"clips": list(by_name)} if splits is None else _checked_splits(splits, by_name, path)
-    return Annotations(splits, clips, clips.num_keypoints, path)
+    return Annotations(splits, clips, clips.num_keypoints, path, told)
 
 
 def _without(skip, by_name, splits, path):
     """The annotations and the splits without the clips of some names."""
-    strangers = sorted(skip - set(by_name))
-    if strangers:
-        raise ValueError(f"{path}: clips to skip are in the file, {gate.some(strangers)} are not; correct the names.")
+    skip = selection.skipped(skip, by_name, "clips", str(path))
     if skip and splits is not None:
         splits = {
-            split: [name for name in names if name not in skip]
+            split: [name for name in names if not isinstance(name, str) or name not in skip]
             if isinstance(names, list | tuple | np.ndarray)
             else names
             for split, names in splits.items()
         }
     by_name = {name: annotation for name, annotation in by_name.items() if name not in skip}
-    if not by_name:
-        raise ValueError(f"{path}: a file must have a clip that is not skipped, all are; skip fewer.")
     return by_name, splits
 
 
 def _check_clips(clips, by_name, path, num_classes):
-    """Raises one error on all clips that are wrong; those of keypoint files are read when their turn comes."""
+    """Raises one error on all clips that are wrong, and gives what it warned of.
+
+    Those of keypoint files are read when their turn comes.
+    """
     report = gate.Report("clips", LEAVE_OUT, path.name, AnnotationError)
     malformed, first = {}, next(iter(by_name))
     for name, annotation in by_name.items():
@@ -151,6 +152,7 @@ def _check_clips(clips, by_name, path, num_classes):
         more = f" So are {len(others)} other clips ({gate.some(list(malformed)[1:])})." if others else ""
         raise AnnotationError(f"{first}{more}", malformed)
     report.close()
+    return report.told
 
 
 class _Clips(Mapping):
@@ -278,6 +280,9 @@ def _checked_splits(splits, by_name, path):
             raise AnnotationError(
                 f"{path}: a split must be a name and a list of clip names, got {split!r} and a {_kind(names)}."
             )
+        if not all(isinstance(name, str) for name in names):
+            wrong = next(name for name in names if not isinstance(name, str))
+            raise AnnotationError(f"{path}: split {split!r} lists clip names, got a {_kind(wrong)}; correct it.")
         unknown = [name for name in names if name not in by_name]
         if unknown:
             raise AnnotationError(
@@ -299,6 +304,13 @@ def _figures(where, annotation):
     """Keypoints `[M, T, K, 2]` and scores `[M, T, K]`, or None, whichever form the annotation has them in."""
     keypoint = _numbers(where, annotation, "keypoint")
     total_frames = annotation.get("total_frames")
+    if total_frames is not None:
+        whole = sequence_gate.whole_number(total_frames)
+        if whole is None or whole < 0:
+            raise AnnotationError(
+                f"{where}: `total_frames` must be a whole number of frames, got {total_frames!r}; correct it."
+            )
+        total_frames = whole
     if "frame_inds" in annotation:
         return _unpacked(where, keypoint, _numbers(where, annotation, "frame_inds"), total_frames)
     if keypoint.ndim == 4 and keypoint.shape[3] == 3:

@@ -19,21 +19,57 @@ def without(dataset, names, kind):
         A `tf.data.Dataset`, whose `cardinality()` is known.
 
     Raises:
-        ValueError: naming those that the dataset does not have.
+        ValueError: naming those that the dataset does not have, or if `names` is a text or leaves nothing.
 
     Example:
         >>> dataset = without(dataset, ["S001C001P001R001A001"], "clips")
     """
-    names = {str(name) for name in names}
     present = [name.decode() for name in dataset.map(lambda element: element["name"]).as_numpy_iterator()]
-    strangers = sorted(names - set(present))
+    names = skipped(names, present, kind)
+    return kept(dataset, np.array([name not in names for name in present], bool))
+
+
+def skipped(names, present, kind, place="the dataset"):
+    """The names of samples to leave out, as a set, once all of them are there; how many they are is logged.
+
+    Args:
+        names: to leave out, a list or another collection of them.
+        present: names of all samples.
+        kind: of the samples, for errors: "clips".
+        place: where they are, for errors.
+
+    Returns:
+        A set of strings.
+
+    Raises:
+        ValueError: if `names` is one text, which would be taken for the names of its letters, or naming those that are
+            not there, or if they are all.
+
+    Example:
+        >>> skipped(["walk"], ["walk", "run"], "clips")
+        {'walk'}
+    """
+    names, present = names_of(names, kind), set(present)
+    strangers = sorted(names - present)
     if strangers:
         raise ValueError(
-            f"{kind.capitalize()} to skip are in the dataset, {gate.some(strangers)} are not; correct the names."
+            f"{kind.capitalize()} to skip are in {place}, {gate.some(strangers)} are not; correct the names."
         )
-    keep = np.array([name not in names for name in present], bool)
-    logging.info("%d of %d %s are left out, as asked.", (~keep).sum(), len(keep), kind)
-    return kept(dataset, keep)
+    if names:
+        if names == present:
+            raise ValueError(f"Of {place} some {kind} are not skipped, got the names of all {len(names)}; skip fewer.")
+        logging.info(
+            "%d of %d %s are left out, as asked (%s).", len(names), len(present), kind, gate.some(sorted(names))
+        )
+    return names
+
+
+def names_of(names, kind):
+    """The names of samples to leave out, as a set; a text in place of a list of them is refused."""
+    if isinstance(names, str | bytes):
+        text = names.decode(errors="replace") if isinstance(names, bytes) else names
+        raise ValueError(f"{kind.capitalize()} to skip are a list of names, got the text {text!r}; write [{text!r}].")
+    return {name.decode() if isinstance(name, bytes) else str(name) for name in names}
 
 
 def kept(dataset, keep):

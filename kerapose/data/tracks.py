@@ -15,13 +15,13 @@ training with a trajectory network are dicts (`training`). The root of a pose is
 
 import dataclasses
 import hashlib
+import weakref
 
 import numpy as np
 import tensorflow as tf
-from absl import logging
 
 from kerapose import skeletons
-from kerapose.data import gate, prepared
+from kerapose.data import gate, prepared, selection
 from kerapose.data.gate import mirrors
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import cameras as camera_ops
@@ -31,6 +31,7 @@ NotPreparedError = prepared.NotPreparedError
 BadDataError = gate.BadDataError
 CAMERA_FIELDS = ("focal_px", "center_px", "radial", "tangential")  # of a camera's own numbers
 PLACEMENT_FIELDS = ("orientation", "translation_m")
+_told = weakref.WeakKeyDictionary()  # by tracks: the warnings that the gate gave when they were read
 _LABELLED, _UNLABELLED, _AUGMENTATION = range(3)  # streams of random numbers
 
 
@@ -224,14 +225,13 @@ def from_tfds(name, split, data_dir=None, min_score=0.0, skip=()):
     if "poses_world_m" not in builder.info.features or None in described:
         raise ValueError(f"{name} must hold tracks with poses and say their skeletons, it does not; use another.")
     skeleton, pose_skeleton = (prepared.skeleton_of(each) for each in described)
-    elements, skipped = [], set()
+    elements, names, skip = [], [], selection.names_of(skip, "tracks")
     for element in builder.as_dataset(split=split, shuffle_files=False).as_numpy_iterator():
         element |= {key: element[key].decode() for key in ("name", "subject", "action", "camera_name")}
-        if element["name"] in skip:
-            skipped.add(element["name"])
-        else:
+        names.append(element["name"])
+        if element["name"] not in skip:
             elements.append(element)
-    _refuse_strangers(set(skip) - skipped)
+    selection.skipped(skip, names, "tracks")
     return _from_elements(elements, skeleton, pose_skeleton, min_score=min_score)
 
 
@@ -284,9 +284,7 @@ def from_arrays(
     count = len(keypoints)
     given = {
         "keypoints": keypoints,
-        "frame_size": [frame_sizes] * count
-        if np.ndim(frame_sizes[0] if len(frame_sizes) else ()) == 0
-        else frame_sizes,
+        "frame_size": sequence_gate.sizes_of_all(frame_sizes, count),
         "poses_world_m": poses_world_m,
         "poses_camera_m": poses_camera_m,
         "camera": [cameras] * count if isinstance(cameras, dict) else cameras,
@@ -325,8 +323,14 @@ def check(tracks):
         >>> check(tracks.select(subjects=["S9"]))
         2
     """
+    return _check(tracks, _told.get(tracks, set()))
+
+
+def _check(tracks, told):
+    """What `check` does, and what warnings were given already; these are kept with the tracks."""
     _check_arrays(tracks)
     report = gate.Report("tracks", ", or leave them out with `skip(tracks, error.names)`")
+    report.told |= told
     same_joints = tracks.skeleton.keypoints == tracks.pose_skeleton.keypoints
     for i, start in enumerate(tracks.starts):
         rows = slice(start, start + tracks.lengths[i])
@@ -343,6 +347,7 @@ def check(tracks):
             track[field] = None if values is None else values[rows]
         sequence_gate.note_track(report, track, same_joints)
     report.close()
+    _told[tracks] = report.told
     return len(tracks)
 
 
@@ -387,15 +392,8 @@ def skip(tracks, names):
     Example:
         >>> tracks = skip(tracks, ["S1/Walking/54138969"])
     """
-    names = {str(name) for name in names}
-    _refuse_strangers(names - set(tracks.names))
-    logging.info("%d of %d tracks are left out, as asked.", len(names), len(tracks))
+    names = selection.skipped(names, tracks.names, "tracks")
     return tracks.select(names=[name for name in tracks.names if name not in names])
-
-
-def _refuse_strangers(names):
-    if names:
-        raise ValueError(f"Tracks to skip are in the dataset, {gate.some(sorted(names))} are not; correct the names.")
 
 
 def fill_gaps(keypoints, scores=None, min_score=0.0, skeleton=None):
@@ -700,7 +698,7 @@ def _from_elements(elements, skeleton, pose_skeleton, trim=False, min_score=0.0)
         orientations=end_to_end("orientation", join=np.stack),
         translations_m=end_to_end("translation_m", join=np.stack),
     )
-    check(made)
+    _check(made, report.told)
     return made
 
 
@@ -711,7 +709,10 @@ def _read_element(report, element, skeleton, pose_skeleton, trim, min_score):
     track["name"] = name = str(track["name"])
     for key in ("keypoints", "scores", "poses_world_m", "poses_camera_m"):
         values = None if track[key] is None else sequence_gate.numbers(track[key])
-        track[key] = values if values is None else values.astype("float32")
+        if key == "keypoints" and values is not None and track["scores"] is None:
+            sequence_gate.note_large(report, values, name)
+        with np.errstate(over="ignore"):
+            track[key] = values if values is None else values.astype("float32")
     poses = track["poses_world_m"] if track["poses_camera_m"] is None else track["poses_camera_m"]
     if trim and poses is not None and poses.ndim and track["keypoints"] is not None:
         trimmed = [key for key in ("keypoints", "scores") if track[key] is not None]
@@ -744,16 +745,23 @@ def _in_camera(camera, poses, poses_camera_m, size):
     """{"camera" [9], its placement where known, and "poses_camera_m"} of a track."""
     made = {"camera": None, "poses_camera_m": poses_camera_m}
     if camera is not None:
-        own = [camera[field] for field in CAMERA_FIELDS]
+        own = [_numbers(camera, field) for field in CAMERA_FIELDS]
         made["camera"] = np.asarray(camera_ops.normalize_intrinsics(*own, size.tolist()))
         if all(field in camera for field in PLACEMENT_FIELDS):
-            made |= {field: np.asarray(camera[field]) for field in PLACEMENT_FIELDS}
+            made |= {field: _numbers(camera, field) for field in PLACEMENT_FIELDS}
     if poses_camera_m is None and poses is not None:
         if camera is None:
             raise ValueError("cameras must be given with poses of the world, got none; or give poses_camera_m.")
-        placement = [camera[field] for field in PLACEMENT_FIELDS]
+        placement = [_numbers(camera, field) for field in PLACEMENT_FIELDS]
         made["poses_camera_m"] = np.asarray(camera_ops.world_to_camera(poses, *placement))
     return made
+
+
+def _numbers(camera, field):
+    values = sequence_gate.numbers(camera[field])
+    if values is None:
+        raise ValueError(f"{field} must be numbers, got {camera[field]!r}")
+    return values
 
 
 def _fill(keypoints, scores, min_score):

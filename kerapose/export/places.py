@@ -62,12 +62,28 @@ def refuse_unscaled_frame(inputs):
 
 
 def _refuse_unscaled(inputs, keypoints, seen, kind):
-    axes = list(range(1, keypoints.shape.rank))
-    farthest = tf.reduce_max(tf.where(seen[..., None], tf.abs(keypoints), 0.0), axis=axes)  # [B], 0 where none is seen
-    in_pixels = tf.logical_or(farthest > gate.NEAR_ORIGIN_PX, tf.equal(farthest, 0.0))
+    """The inputs, once neither any of the B nor one of its people (axis 1 of rank 5) is unscaled."""
+    rank = keypoints.shape.rank
+    placed = tf.logical_and(seen, tf.reduce_any(tf.abs(keypoints - gate.PLACEHOLDER) >= 1e-3, axis=-1))
+    rest = list(range(1, rank - 1))
+    placed = tf.logical_or(placed, tf.logical_and(seen, ~tf.reduce_any(placed, rest, keepdims=True)))
+    distances = tf.reduce_max(tf.abs(keypoints), axis=-1)
+    near = tf.logical_and(placed, distances <= gate.NEAR_ORIGIN_PX)
+    unscaled = _mostly(near, placed, rest)  # [B]
+    if rank == 5:
+        joints = tf.math.count_nonzero(tf.reduce_any(placed, axis=2), axis=-1)  # [B, M]
+        people = tf.logical_and(_mostly(near, placed, [2, 3]), joints >= gate.FEWEST_JOINTS)
+        unscaled = tf.logical_or(unscaled, tf.reduce_any(people, axis=1))
+    farthest = tf.reduce_max(tf.where(near, distances, 0.0), axis=rest)  # [B]
     return require(
-        tf.reduce_all(in_pixels),
+        tf.reduce_all(~unscaled),
         f"keypoints must be in pixels, got none beyond {{}} in {kind} {{}}; multiply them by width and height.",
-        (tf.gather(farthest, first_false(in_pixels)), first_false(in_pixels)),
+        (tf.gather(farthest, first_false(~unscaled)), first_false(~unscaled)),
         inputs,
     )
+
+
+def _mostly(near, placed, axes):
+    """Whether there are any placed ones, and at least `MOST_NEAR` of them are near."""
+    counts = [tf.cast(tf.math.count_nonzero(flags, axes), tf.float32) for flags in (near, placed)]
+    return tf.logical_and(counts[1] > 0, counts[0] >= gate.MOST_NEAR * counts[1])

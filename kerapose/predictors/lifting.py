@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from absl import logging
 
 from kerapose import models, skeletons
 from kerapose.data import gate, tracks
@@ -16,7 +17,7 @@ class Pose3D:
 
     Args:
         poses_m: [T, J, 3], or [M, T, J, 3] for M people, metres: x right, y down, z away from the camera, from joint 0,
-            which is exactly 0.
+            which is exactly 0. NaN for one of M people of whom nothing was seen.
         skeleton: the `Skeleton` of the J joints.
         poses_camera_m: the same poses from the camera's centre. None where no trajectory network said how far away the
             person is.
@@ -120,36 +121,56 @@ class Lifter:
             scores: [T, K] or [M, T, K]; missing where 0. None: 1 where a keypoint is not missing.
 
         Returns:
-            A `Pose3D`, with an axis M if the keypoints had one.
+            A `Pose3D`, with an axis M if the keypoints had one. A person of M who is seen in no frame, as may be the
+            second one of a clip, has poses of NaN, of which one warning tells.
 
         Raises:
-            ValueError: if the tracks are not as described, or a keypoint that the network needs is in no frame.
+            ValueError: if the tracks are not as described, nobody is seen in them, or a keypoint of somebody that the
+                network needs is in no frame.
         """
         keypoints, scores, size = _checked_tracks(keypoints, scores, frame_size, self.skeleton)
         people = keypoints.reshape(-1, *keypoints.shape[-3:])  # [M, T, K, 2]
         people_scores = scores.reshape(people.shape[:-1])
-        whole = [
-            self._without_gaps(*track, person) for person, track in enumerate(zip(people, people_scores, strict=True))
-        ]
-        if not whole:
-            poses = np.zeros((*keypoints.shape[:-2], self.pose_skeleton.num_keypoints, 3), "float32")
+        shape = (*keypoints.shape[:-2], self.pose_skeleton.num_keypoints, 3)
+        if not len(people):
+            poses = np.zeros(shape, "float32")
             return Pose3D(poses, self.pose_skeleton, None if self.lifter.trajectory is None else poses)
+        present = self._present(people_scores)
+        whole = [self._without_gaps(people[person], people_scores[person], person) for person in present]
         sizes = np.tile(size, (len(whole), 1))  # [M, 2]
         found = self.lifter.predict_on_batch({"keypoints": np.stack(whole), "frame_size": sizes})
         poses = found["poses_m"] - found["poses_m"][..., :1, :]  # [M, T, J, 3]
-        shape = (*keypoints.shape[:-2], *poses.shape[-2:])
         in_camera = poses + found["trajectory_m"][..., None, :] if "trajectory_m" in found else None
-        return Pose3D(poses.reshape(shape), self.pose_skeleton, None if in_camera is None else in_camera.reshape(shape))
+
+        def of_all(values):
+            everybody = np.full((len(people), *values.shape[1:]), np.nan, "float32")
+            everybody[present] = values
+            return everybody.reshape(shape)
+
+        return Pose3D(of_all(poses), self.pose_skeleton, None if in_camera is None else of_all(in_camera))
+
+    def _present(self, scores):
+        """The numbers of those people of scores [M, T, K] who are seen in some frame; of the others a warning tells."""
+        shown = (scores > self.min_score).any(axis=(1, 2))  # [M]
+        if not shown.any():
+            raise ValueError(
+                f"A track must show its person, got no keypoint with a score above {self.min_score} in any frame; "
+                "leave the person out, or set the scores to 1 if they are not known."
+            )
+        if not shown.all():
+            absent = np.flatnonzero(~shown)
+            logging.warning(
+                "%d of %d people are seen in no frame (%s); their poses are NaN.",
+                len(absent),
+                len(shown),
+                gate.some(absent),
+            )
+        return np.flatnonzero(shown)
 
     def _without_gaps(self, keypoints, scores, person):
         """The track of one person as the network wants it: [T, K, 2], [T, K] -> [T, K_in, 2]."""
         found = scores > self.min_score  # [T, K]
         seen = found.any(axis=0)
-        if not seen.any():
-            raise ValueError(
-                f"A track must show its person, got no keypoint with a score above {self.min_score} in any frame of "
-                f"person {person}; leave the person out, or set the scores to 1 if they are not known."
-            )
         filled = np.zeros_like(keypoints)
         # A keypoint that is in no frame may be one that nothing is worked out from, such as COCO's ears.
         points = np.where(found[..., None], keypoints, np.nan)
@@ -195,9 +216,20 @@ def _refuse_unlike_sets(source, target):
     skeletons.convert(np.zeros((count, 2)), np.zeros(count), source, target)
 
 
+def _short(value):
+    text = repr(value)
+    return text if len(text) < 60 else f"{type(value).__name__} {text[:60]}..."
+
+
 def _checked_tracks(keypoints, scores, frame_size, skeleton):
     """float32 [(M,) T, K, 2] and [(M,) T, K], (0, 0) and 0 where missing, and the size of the frame, int32 [2]."""
-    keypoints, scores = (None if array is None else np.asarray(array, "float32") for array in (keypoints, scores))
+    given, keypoints = keypoints, sequence_gate.numbers(keypoints)
+    if keypoints is None:
+        raise ValueError(f"keypoints must be an array of numbers, got {_short(given)}; convert them.")
+    if scores is not None:
+        given, scores = scores, sequence_gate.numbers(scores)
+        if scores is None:
+            raise ValueError(f"scores must be an array of numbers, got {_short(given)}; convert it.")
     if keypoints.ndim not in (3, 4) or keypoints.shape[-2:] != (skeleton.num_keypoints, 2):
         raise ValueError(
             f"keypoints of {skeleton.name} must be [T, {skeleton.num_keypoints}, 2] or [M, T, "
@@ -214,6 +246,7 @@ def _checked_tracks(keypoints, scores, frame_size, skeleton):
     size = sequence_gate.frame_size_of(frame_size)
     if size is None:
         report.note(sequence_gate.FRAME_SIZE, "", repr(frame_size))
+    sequence_gate.note_large(report, keypoints, "")
     keypoints, scores, nowhere = sequence_gate.without_missing(keypoints, scores)
     if nowhere:
         report.note(sequence_gate.NOWHERE, "", f"{nowhere} keypoints")

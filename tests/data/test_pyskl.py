@@ -472,7 +472,7 @@ def test_all_bad_clips_are_named_and_can_be_left_out(tmp_path):
     assert set(error.value.names) == {"a", "b"}
     annotations = pyskl.read_annotations(path, num_classes=3, skip=error.value.names)
     assert list(annotations.clips) == ["c"] and annotations.splits == {"train": [], "val": ["c"]}
-    with pytest.raises(ValueError, match="clips to skip are in the file, x are not"):
+    with pytest.raises(ValueError, match="Clips to skip are in .*set.pkl, x are not"):
         pyskl.read_annotations(path, skip=["a", "x"])
 
 
@@ -488,3 +488,30 @@ def test_all_malformed_clips_are_named(tmp_path):
 def test_a_label_may_be_any_whole_number(tmp_path):
     for label in (np.int64(2), np.float32(2), np.array([2])):
         assert read_clip(tmp_path, annotation("a", label=label), num_classes=3)["label"] == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"total_frames": "30"}, "`total_frames` must be a whole number of frames, got '30'"),
+        ({"total_frames": 2.5}, "`total_frames` must be a whole number of frames, got 2.5"),
+        ({"img_shape": (2**40, 5)}, "frame_size is .height, width."),
+        ({"img_shape": [1, [2]]}, "frame_size is .height, width."),
+    ],
+)
+def test_figures_that_are_none_are_named(tmp_path, change, match):
+    value = content()
+    value["annotations"][0] |= change
+    with pytest.raises(pyskl.AnnotationError, match=match):
+        pyskl.read_annotations(save(tmp_path, value))
+
+
+@pytest.mark.parametrize("wrong", [["a"], {"a": 1}, 3])
+def test_a_split_lists_names(tmp_path, wrong):
+    value = content()
+    value["split"]["val"] = [wrong]
+    for skip in ((), ("b",)):
+        with pytest.raises(pyskl.AnnotationError, match="split 'val' lists clip names, got a"):
+            pyskl.read_annotations(save(tmp_path, value), skip=skip)
+    with pytest.raises(ValueError, match=r"write \['a'\]"):
+        pyskl.read_annotations(save(tmp_path, content()), skip="a")

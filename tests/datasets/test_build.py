@@ -102,6 +102,8 @@ def test_names_every_data_set_of_the_folder():
         ("pyskl_clips/ntu61", {}, "There is no published pyskl_clips/ntu61, there is pyskl_clips/ntu60, .*give --file"),
         ("pyskl_clips/ntu60", {"file": "x.pkl", "num_classes": 3}, "must not be called ntu60"),
         ("pyskl_clips/custom", {"num_classes": 3}, "--num_classes goes with --file and pyskl_clips/custom"),
+        ("pyskl_clips/ntu60", {"skip": ["c0"]}, "--skip goes with --file and pyskl_clips/custom"),
+        ("coco_keypoints/2017", {"skip": ["1.jpg"]}, "--skip goes with --annotations and coco_keypoints/custom"),
         ("jhmdb", {"file": "x.pkl"}, "--file goes with --file and pyskl_clips/custom"),
         ("coco_keypoints/mice", {}, "no published coco_keypoints/mice, there is coco_keypoints/2017; .* --annotations"),
         ("coco_keypoints/mice", {"images": "."}, "--images goes with --annotations and coco_keypoints/custom"),
@@ -129,13 +131,18 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_builds_a_file_of_ones_own(tmp_path, capsys):
     path = tmp_path / "my.pkl"
-    clip = {"frame_dir": "a", "label": 1, "img_shape": (4, 6), "keypoint": np.ones((1, 2, 18, 2))}
+    clip = {"frame_dir": "a", "label": 1, "img_shape": (4, 6), "keypoint": np.full((1, 2, 18, 2), 3.0)}
     path.write_bytes(pickle.dumps([clip]))
     builder = build.run("pyskl_clips/custom", tmp_path, file=str(path), num_classes=2, skeleton="openpose")
     assert builder.info.splits["clips"].num_examples == 1
     assert (
         f"pyskl_clips/custom is prepared: {tmp_path}/pyskl_clips/custom/1.0.0\n  clips: 1\n" in capsys.readouterr().out
     )
+    content = [clip, clip | {"frame_dir": "c0", "label": 1.5}]
+    path.write_bytes(pickle.dumps(content))
+    given = {"file": str(path), "num_classes": 2, "skip": ["c0"]}
+    build.run("pyskl_clips/custom", tmp_path / "fewer", **given)
+    assert "\n  clips: 1\n  left out: 1 (c0)\n" in capsys.readouterr().out
 
 
 def mice(folder):

@@ -145,6 +145,9 @@ def test_own_file_without_names(tmp_path):
         ({"num_classes": 2, "skeleton": "horse"}, "must be one of coco, .*got 'horse'"),
         ({"num_classes": 2, "name": "gym"}, "must not be called gym, which is a published one"),
         ({"num_classes": 3, "class_names": "one\ntwo"}, "one name for each class, got 2 names and num_classes 3"),
+        ({"class_names": "0,one\n1,two"}, "numbers before all of them .0,one.; leave the numbers out"),
+        ({"class_names": "1 one\n2 two\n"}, "numbers before all of them"),
+        ({"class_names": "1: one\n0: two\n"}, "numbers before all of them"),
         ({"class_names": "one\none\n"}, "one different class name a line, got one more than once; correct the file"),
         ({"class_names": "one\n\ntwo\n"}, "one different class name a line, got an empty line"),
     ],
@@ -184,3 +187,23 @@ def test_the_real_pickle_gives_the_elements_of_jhmdb(shared_data, tmp_path):
         assert clips.keys() == expected.keys()
         for name, clip in clips.items():
             assert_same_clip(clip, expected[name])
+
+
+def test_own_file_without_the_clips_that_are_skipped(tmp_path):
+    path = own_file(tmp_path)
+    content = pickle.loads(path.read_bytes())
+    content["annotations"][1]["label"] = 1.5
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(pyskl.AnnotationError) as error:
+        pyskl_clips.own("custom", path, num_classes=2)
+    builder = build(tmp_path, pyskl_clips.own("custom", path, num_classes=2, skip=error.value.names))
+    assert set(clips_of(builder, "train")) == {"a"} and builder.info.metadata["left_out"] == ["b"]
+    with pytest.raises(ValueError, match=r"write \['b'\]"):
+        pyskl_clips.own("custom", path, num_classes=2, skip="b")
+
+
+def test_names_of_classes_may_begin_with_numbers(tmp_path):
+    path = tmp_path / "names.txt"
+    for names in (("3 steps", "10 steps"), ("2 hands", "clap"), ("0", "1")):
+        path.write_text("\n".join(names))
+        assert pyskl_clips.read_class_names(path) == names

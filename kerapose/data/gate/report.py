@@ -70,7 +70,9 @@ class Report:
         self.source = source
         self.error = error
         self.total = 0
+        self.told = set()  # the beginnings of the sentences that one need not hear twice
         self._breaches = {}  # by rule
+        self._gathered = {}  # by rule
 
     def seen(self, count=1):
         """Counts samples, whether they break a rule or not: shares are of these."""
@@ -101,6 +103,20 @@ class Report:
         if among is not None:
             breach.among = (breach.among or 0) + sum(map(bool, among))
 
+    def gather(self, rule, name, value, judge):
+        """Keeps a figure of a sample for a rule that only all samples together can break.
+
+        Args:
+            rule: the `Rule`.
+            name: of the sample.
+            value: the figure.
+            judge: a function of the figures of N samples that gives which of them break the rule, [N] bool, and what
+                these have instead.
+        """
+        names, values, _ = self._gathered.setdefault(rule, ([], [], judge))
+        names.append(name)
+        values.append(value)
+
     def close(self, *others):
         """Raises one error on all that is impossible, if there is something, and warns once of all that is suspicious.
 
@@ -112,18 +128,26 @@ class Report:
         """
         impossible, suspicious, names = [], [], {}
         for report in (self, *others):
+            report._judge()
             for rule, breach in report._breaches.items():
                 among = report.total if breach.among is None else breach.among
                 if breach.count > rule.impossible_above * among:
                     impossible.append(report._sentence(rule, breach, report.remedy))
                     names.update(breach.names)
-                else:
+                elif (rule.rule, rule.breach) not in report.told:
+                    report.told.add((rule.rule, rule.breach))
                     suspicious.append(report._sentence(rule, breach, ""))
         source = f"{self.source}: " if self.source else ""
         if suspicious:
             logging.warning("%s%s", source, " ".join(suspicious))
         if impossible:
             raise self.error(source + " ".join(impossible), names)
+
+    def _judge(self):
+        for rule, (names, values, judge) in self._gathered.items():
+            broken, found = judge(values)
+            self.note_all(rule, names, broken, lambda _, found=found: found)
+        self._gathered = {}
 
     def _sentence(self, rule, breach, remedy):
         what = f"{breach.count} of {self.total} {self.kind}" if self.total > 1 else "one"

@@ -12,11 +12,22 @@ import numpy as np
 from kerapose.data.gate.report import ALL, Rule
 from kerapose.ops import cameras, heatmaps
 
-NEAR_ORIGIN_PX = 1.5  # a person whose keypoints are all this close to (0, 0) is one of 0..1 or -1..1
+NEAR_ORIGIN_PX = 1.5  # a person whose keypoints are this close to (0, 0) is one of 0..1 or -1..1
+MOST_NEAR = 0.9  # of the seen keypoints that near: a few that went astray do not hide the unit of the others
+FEWEST_JOINTS = 3  # that one of several people shows: fewer may be a detector's stray keypoints, not a person
+PERCENT = 100.0  # the largest coordinate of one in percent
+LARGE_FRAME_PX = 400  # both sides of a frame that people who stay within 100 px of its corner do not fill
+PERCENT_SHARE = 0.9  # of the clips that stay within it, if their unit is percent
+PERCENT_SPREAD = 60.0  # that these clips together take up along x and y: more than a small person in a corner does
+TRIM = 0.02  # of the keypoints on either side of a clip that are not counted as its extent: those that went astray
+PLACEHOLDER = -1.0  # x and y of a keypoint that some sources say instead of (0, 0)
+MANY_PLACEHOLDERS = 0.05  # of the seen keypoints: no detector finds so many on one point outside the frame
 MOST_BEYOND = 0.5  # of the seen keypoints outside the frame; if it is more, that is not the frame they were found in
 MOST_NEGATIVE = 0.25  # of the seen keypoints left of the frame or above it, where they are counted from its corner
 FIT_SHARE = 0.01  # of the seen keypoints that may lie outside a frame that they fit
 MISFIT_SHARE = 0.2  # from which share on they do not fit: people who are cut off have less beyond it
+LARGEST_SIDE = np.iinfo("int32").max  # of a frame, pixels
+LARGEST_LABEL = np.iinfo("int64").max
 HIGHEST_SCORE = 1.5  # heatmaps of some networks have peaks a little above 1
 IMPOSSIBLE_SCORE = 10.0  # logits do not reach it, percent do
 PERSON_M = (0.5, 2.5)  # the largest side of the box round a person's joints: from one who curls up to arms held up
@@ -48,9 +59,24 @@ FRAME_SIZE = Rule(
 )
 PIXELS = Rule(
     "Keypoints are in pixels",
-    f"with all seen ones within {NEAR_ORIGIN_PX} px of (0, 0)",
+    f"with {MOST_NEAR:.0%} or more of the seen ones, or of a person's, within {NEAR_ORIGIN_PX} px of (0, 0)",
     "multiply them by width and height if they are 0..1",
     0.5,
+)
+IN_PERCENT = Rule(
+    "Keypoints are in pixels",
+    f"that keep within 0 to {PERCENT:g} px and fill it, of frames of {LARGE_FRAME_PX} px and more",
+    "multiply them by width / 100 and height / 100 if they are percent",
+    1,
+)
+FINITE_PLACES = Rule(
+    "Places of keypoints are numbers that float32 holds", "with larger ones", "these count as missing", 1
+)
+PLACED = Rule(
+    "A keypoint with a score has a place",
+    f"with more than {MANY_PLACEHOLDERS:.0%} of the seen ones at (-1, -1)",
+    "give those a score of 0 if they are missing",
+    1,
 )
 INSIDE = Rule(
     "Keypoints lie in the frame",
@@ -143,8 +169,8 @@ SEEN_SO = Rule(
 # ---------------------------------------- single values
 def whole_number(value):
     """A whole number as an int, of NumPy or not, or 2.0; None for what is none: 1.5, NaN, True, text, several."""
-    value = np.asarray(value)
-    if value.size != 1 or value.dtype.kind not in "iuf":
+    value = numbers(value)
+    if value is None or value.size != 1 or value.dtype.kind not in "iuf":
         return None
     value = value.item()
     return int(value) if np.isfinite(value) and value == int(value) else None
@@ -156,21 +182,35 @@ def class_index(label, num_classes=None):
     An array of one number is that number. 1.5 is no class, nor are NaN, True, "1", or a one-hot array.
     """
     index = whole_number(label)
-    return index if index is not None and index >= 0 and (num_classes is None or index < num_classes) else None
+    return index if index is not None and 0 <= index < (LARGEST_LABEL if num_classes is None else num_classes) else None
 
 
 def frame_size_of(frame_size):
     """(height, width) as int32 [2]; None for what is no size of a frame, such as 1080.5."""
-    if np.shape(frame_size) != (2,):
+    if np.shape(numbers(frame_size)) != (2,):
         return None
     sides = [whole_number(side) for side in frame_size]
-    return None if None in sides or min(sides) < 1 else np.array(sides, "int32")
+    return None if None in sides or not 1 <= min(sides) <= max(sides) <= LARGEST_SIDE else np.array(sides, "int32")
+
+
+def sizes_of_all(frame_sizes, count):
+    """The size of each of N frames, of a list of them or one for all; a ValueError if there is no such thing."""
+    one = "frame_sizes is one (height, width), or a list with one for each"
+    try:
+        sizes = list(frame_sizes)
+    except TypeError:
+        raise ValueError(f"{one}, got {frame_sizes!r}; give the size of the video frames.") from None
+    if len(sizes) == 2 and np.ndim(sizes[0]) == 0 and sizes[0] is not None:
+        return [frame_sizes] * count
+    if len(sizes) != count:
+        raise ValueError(f"{one}, got {len(sizes)} sizes for {count}; match the lists.")
+    return sizes
 
 
 def frame_rate(fps):
     """A frame rate as a float; None for what is none: NaN, infinity, 0, True, text."""
-    value = np.asarray(fps)
-    if value.shape != () or value.dtype.kind not in "iuf" or not np.isfinite(value) or value <= 0:
+    value = numbers(fps)
+    if value is None or value.shape != () or value.dtype.kind not in "iuf" or not np.isfinite(value) or value <= 0:
         return None
     return float(value)
 
@@ -187,7 +227,7 @@ def without_missing(keypoints, scores=None):
     """Brings keypoints to the one convention: what is missing is at (0, 0) and has score 0.
 
     Args:
-        keypoints: [..., K, 2], (0, 0), NaN or infinity where missing.
+        keypoints: [..., K, 2], (0, 0), NaN or infinity where missing; without scores also where it is (-1, -1).
         scores: [..., K], 0, less, or NaN where missing. None: not known.
 
     Returns:
@@ -196,7 +236,7 @@ def without_missing(keypoints, scores=None):
     """
     with np.errstate(over="ignore"):  # what is too large for float32 is missing too
         keypoints = np.asarray(keypoints, "float32")
-        given = np.ones(keypoints.shape[:-1], "float32") if scores is None else np.asarray(scores, "float32")
+        given = np.asarray(~_is_placeholder(keypoints) if scores is None else scores, "float32")
     seen = is_seen(keypoints, given)
     nowhere = 0 if scores is None else int(np.count_nonzero(~seen & ~(given <= 0)))
     return np.where(seen[..., None], keypoints, np.float32(0)), np.where(seen, given, np.float32(0)), nowhere
@@ -229,6 +269,8 @@ def read_clip(
     if arrays is None or size is None or index is None:
         return None
     size = size if known else None
+    if arrays[1] is None:
+        note_large(report, arrays[0], name)
     keypoints, scores, nowhere = without_missing(*arrays)
     if nowhere:
         report.note(NOWHERE, name, f"{nowhere} keypoints")
@@ -264,21 +306,38 @@ def note_rows(report, keypoints, scores, name):
     note_places(report, keypoints, scores, None, name)
 
 
+def note_large(report, keypoints, name):
+    """Notes finite places that are missing as float32, where no score tells of it (`NOWHERE`)."""
+    limit = np.finfo("float32").max
+    with np.errstate(invalid="ignore"):
+        large = np.isfinite(keypoints) & (np.abs(keypoints) > limit)
+    if large.any():
+        report.note(FINITE_PLACES, name, f"{float(np.abs(keypoints[large]).max()):.3g}")
+
+
 def note_places(report, keypoints, scores, frame_size, name):
     """Notes what is wrong with the units and the origin of keypoints, looking at all of a sample.
 
     Args:
         report: a `Report`.
-        keypoints: [..., K, 2], pixels, missing ones at (0, 0).
-        scores: [..., K], 0 where missing.
+        keypoints: [M, T, K, 2] of several people, or [..., K, 2], pixels, missing ones at (0, 0).
+        scores: [M, T, K] or [..., K], 0 where missing.
         frame_size: (height, width), pixels. None: not known.
         name: of the sample.
     """
     points = keypoints[scores > 0]  # [P, 2]
     if not len(points):
         return
-    if np.abs(points).max() <= NEAR_ORIGIN_PX:
-        report.note(PIXELS, name, f"none beyond {np.abs(points).max():.2g}")
+    if frame_size is not None:
+        large = min(frame_size) >= LARGE_FRAME_PX
+        extent = np.quantile(points, (TRIM, 1 - TRIM), axis=0) if large else np.full((2, 2), np.nan)  # [2, 2]
+        report.gather(IN_PERCENT, name, extent, _in_percent)
+    placeholders = _is_placeholder(points).mean()
+    if placeholders > MANY_PLACEHOLDERS:
+        report.note(PLACED, name, f"{placeholders:.0%}")
+    near = _unit_found(keypoints, scores)
+    if near:
+        report.note(PIXELS, name, near)
     elif frame_size is not None:
         beyond, turned = (_share_beyond(points, size) for size in (frame_size, frame_size[::-1]))
         height, width = (int(side) for side in frame_size)
@@ -296,10 +355,50 @@ def note_places(report, keypoints, scores, frame_size, name):
         report.note(HIGH_SCORES, name, f"{scores.max():g}")
 
 
+def _is_placeholder(points):
+    """Which points [..., 2] are (-1, -1), as far as a way to the screen and back leaves it so."""
+    return (np.abs(points - PLACEHOLDER) < 1e-3).all(axis=-1)
+
+
+def _unit_found(keypoints, scores):
+    """What shows that keypoints [(M,) ..., K, 2], or those of one of M people, are in no pixels; "" if nothing does."""
+    seen = scores > 0
+    placed = seen & ~_is_placeholder(keypoints)
+    if not placed.any():
+        return _near_origin(keypoints[seen])
+    found = _near_origin(keypoints[placed])
+    if found or keypoints.ndim != 4 or len(keypoints) == 1:
+        return found
+    for person, (own, there) in enumerate(zip(keypoints, placed, strict=True)):
+        found = _near_origin(own[there]) if np.count_nonzero(there.any(axis=0)) >= FEWEST_JOINTS else ""
+        if found:
+            return f"{found} of person {person}"
+    return ""
+
+
+def _near_origin(points):
+    """What shows that points [P, 2] are in no pixels, those that went astray left out; "" if nothing does."""
+    distances = np.abs(points).max(axis=-1)  # [P]
+    near = distances <= NEAR_ORIGIN_PX
+    if near.mean() < MOST_NEAR:
+        return ""
+    return f"{'none' if near.all() else f'{1 - near.mean():.1%}'} beyond {distances[near].max():.2g}"
+
+
+def _in_percent(extents):
+    """Which clips are in percent, by their extents [N, 2, 2] (NaN where the frame is small), and what shows it."""
+    extents = np.array(extents)
+    within = (extents[:, 0] >= 0).all(axis=-1) & (extents[:, 1] <= PERCENT).all(axis=-1)  # [N]
+    if within.mean() < PERCENT_SHARE:
+        return np.zeros(len(within), bool), ""
+    spread = extents[within, 1].max(axis=0) - extents[within, 0].min(axis=0)
+    return within & (spread.min() >= PERCENT_SPREAD), f"over {spread[0]:.0f} x {spread[1]:.0f} px"
+
+
 def note_repeated(report, names):
     """Notes names of clips that come more than once: who leaves one out leaves out all of that name."""
     counts = collections.Counter(map(str, names))
-    report.note_all(NAMES, counts, [count > 1 for count in counts.values()])
+    report.note_all(NAMES, list(counts), [count > 1 for count in counts.values()])
 
 
 def note_video(report, length, frame_size, info, name, same_shape):

@@ -53,6 +53,13 @@ def film():
     return frame_data.encode(images, 25)
 
 
+def with_stray(keypoints, place=(90, 60), frames=1):
+    """The same, but for one keypoint in some frames."""
+    keypoints = keypoints.copy()
+    keypoints[0, :frames, 4] = place
+    return keypoints
+
+
 # ---------------------------------------- doors of clips; each takes keypoints, scores, frame size and label of a clip
 def by_arrays(keypoints, scores, size, label):
     return next(iter(clips.from_arrays([keypoints], [label], COCO, scores and [scores], size, num_classes=2)))
@@ -121,6 +128,11 @@ REFUSED = {
     "-1..1": changed(keypoints=walk() / (64, 48) - 1),
     "beyond": changed(keypoints=walk() + 500),
     "counted from another corner": changed(keypoints=walk() - (128, 96)),
+    "0..1 but for a stray keypoint": changed(keypoints=with_stray(walk() / (128, 96))),
+    "0..1 but for a keypoint just beyond": changed(keypoints=with_stray(walk() / (128, 96), (0.5, 1.8))),
+    "-1..1 but for some": changed(keypoints=with_stray(walk() / (64, 48) - 1, frames=9)),
+    "the second person in 0..1": changed(keypoints=np.concatenate([walk(), walk(1) / (128, 96)])),
+    "the first person in 0..1": changed(keypoints=np.concatenate([walk() / (128, 96), walk(1), walk(2)])),
     "percent": changed(scores=np.full((1, FRAMES, 17), 95.0).tolist()),
     "logits": changed(scores=np.full((1, FRAMES, 17), 12.5).tolist()),
     "nobody": changed(scores=np.zeros((1, FRAMES, 17)).tolist()),
@@ -145,7 +157,10 @@ def test_what_is_impossible_is_refused_at_every_door(doors, case):
 
 ACCEPTED = {
     "plain": changed(),
-    "one person near the corner among others": changed(keypoints=np.concatenate([walk(), walk() * 0.01])),
+    "one person near the corner among others": changed(keypoints=np.concatenate([walk(), walk() * 0.2 - 3])),
+    "stray keypoints near the corner": changed(
+        keypoints=np.concatenate([walk(), np.where(np.arange(17)[:, None] < 2, walk() * 0.01, 0)])
+    ),
     "peaks above 1": changed(scores=np.full((1, FRAMES, 17), 1.2).tolist()),
     "half beyond": changed(keypoints=np.concatenate([walk(), walk(1) + 500 * (np.arange(17) > 9)[:, None]])),
     "a size of NumPy": changed(size=np.array(SIZE)),
@@ -248,14 +263,17 @@ def many(count, bad, change):
 def test_a_few_odd_clips_are_counted_in_one_warning(caplog, change, message):
     dataset = clips.from_arrays(**many(6, 2, change))
     clips.check(dataset, COCO, 1)
-    assert len(caplog.records) == 2  # one of each door
-    for record in caplog.records:
-        assert re.search(message, record.getMessage())
+    assert len(caplog.records) == 1  # of the first door: what was told of a dataset is not told again
+    assert re.search(message, caplog.records[0].getMessage())
+    clips.check(dataset.take(6), COCO, 1)  # another dataset
+    assert len(caplog.records) == 2 and re.search(message, caplog.records[1].getMessage())
 
 
 def test_names_that_come_twice_are_told_of(caplog):
     clips.from_arrays(**many(3, 0, None), names=["a", "b", "a"])
     assert "Names of clips differ, got 1 of 3 clips with the name of another (a)" in caplog.text
+    clips.from_arrays(**many(3, 0, None), names=["jump", "jump", "run"])
+    assert "with the name of another (jump)" in caplog.text
 
 
 def test_a_report_names_all_that_is_impossible():
@@ -389,3 +407,112 @@ def test_impossible_tracks_are_refused_at_every_door(lifter, served_lifter, chan
         with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
             door(**given)
         door(walk()[0], SIZE, np.ones((FRAMES, 17)))
+
+
+# ---------------------------------------- what is missing, and in percent
+def test_a_placeholder_without_scores_is_missing(lifter):
+    keypoints = walk()
+    keypoints[:, 3:9, 5:7] = -1
+    ones, zeros = np.ones((1, FRAMES, 17)), np.where((keypoints == -1).all(axis=-1), 0, 1)
+    for given, missing in ((None, True), (zeros, True), (ones, False)):
+        element = clips.make_element(keypoints, COCO, given, SIZE)
+        assert (element["scores"][:, 3:9, 5:7] == 0).all() == missing
+    track, known = (tracks.from_arrays([keypoints[0]], SIZE, scores=given) for given in (None, zeros))
+    np.testing.assert_array_equal(track.keypoints_screen, known.keypoints_screen)
+    np.testing.assert_array_equal(track.scores, known.scores)
+    np.testing.assert_array_equal(*(lifter(keypoints[0], SIZE, given).poses_m for given in (None, zeros[0])))
+
+
+def test_many_placeholders_with_a_score_are_told_of(caplog):
+    few, many_of_them = walk(), walk()
+    few[0, 3, 5] = many_of_them[0, :, 5:7] = -1
+    clips.make_element(few, COCO, np.ones((1, FRAMES, 17)), SIZE)
+    assert not caplog.records
+    clips.make_element(many_of_them, COCO, np.ones((1, FRAMES, 17)), SIZE)
+    assert "at (-1, -1) (12%)" in caplog.text
+
+
+def in_box(low, high, count=4, people=1):
+    random = np.random.default_rng(3)
+    return [random.uniform(low, high, (people, FRAMES, 17, 2)) for _ in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "size", "is_told"),
+    [
+        (in_box((0, 0), (100, 100)), (1080, 1920), True),
+        (in_box((10, 5), (90, 95), 1), (480, 640), True),
+        ([*in_box((10, 10), (45, 90), 2), *in_box((50, 10), (95, 90), 2)], (720, 1280), True),  # only together
+        (in_box((0, 0), (40, 90)), (1080, 1920), False),  # small people in a corner
+        (in_box((0, 0), (100, 100)), (120, 120), False),
+        ([*in_box((0, 0), (100, 100)), *in_box((400, 400), (600, 600))], (1080, 1920), False),
+    ],
+)
+def test_percent_is_told_of(caplog, keypoints, size, is_told):
+    clips.from_arrays(keypoints, [0] * len(keypoints), COCO, frame_sizes=size)
+    assert ("if they are percent" in caplog.text) == is_told
+    caplog.clear()
+    tracks.from_arrays([one[0] for one in keypoints], size)
+    assert ("if they are percent" in caplog.text) == is_told
+
+
+# ---------------------------------------- one sentence each
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"frame_sizes": (1e12, 5)}, "frame_size is"),
+        ({"frame_sizes": [[1, [2, 3]]] * 3}, "frame_size is"),
+        ({"frame_sizes": 1080}, "frame_sizes is one .height, width."),
+        ({"frame_sizes": [SIZE]}, "got 1 sizes for 3"),
+        ({"scores": [np.ones((1, FRAMES, 17))]}, "scores are one for each of 3 clips, got 1"),
+        ({"names": ["a", "b"]}, "names are one for each of 3 clips, got 2"),
+        ({"labels": [0, 2**70, 0]}, "Labels are whole numbers"),
+    ],
+)
+def test_what_does_not_belong_together_is_said_in_one_sentence(change, message):
+    with pytest.raises(ValueError, match=message):
+        clips.from_arrays(**many(3, 0, None) | change)
+
+
+@pytest.mark.parametrize("frame_sizes", [1080, None, (2**40, 5), [SIZE] * 3])
+def test_sizes_of_tracks_are_asked_for(frame_sizes):
+    with pytest.raises(ValueError, match="frame_size"):
+        tracks.from_arrays([walk()[0]] * 2, frame_sizes)
+
+
+def test_a_camera_of_no_numbers_is_refused():
+    camera = {"focal_px": (500, 500), "center_px": (64, 48), "radial": None, "tangential": (0, 0)}
+    for wrong in (None, "text", [1, [2]]):
+        with pytest.raises(ValueError, match="radial must be numbers"):
+            tracks.from_arrays([walk()[0]], SIZE, cameras=camera | {"radial": wrong})
+
+
+@pytest.mark.parametrize("wrong", [None, "text", [[1, 2], [3]], walk()[0] * 1j])
+def test_keypoints_of_no_numbers_are_refused(lifter, wrong):
+    with pytest.raises(ValueError, match="keypoints must be an array of numbers"):
+        lifter(wrong, SIZE)
+
+
+def test_a_text_is_no_list_of_names_to_skip():
+    dataset = clips.from_arrays(**many(3, 0, None), names=["0", "1", "01"])
+    with pytest.raises(ValueError, match=r"write \['01'\]"):
+        clips.skip(dataset, "01")
+    assert int(clips.skip(dataset, ["01"]).cardinality()) == 2
+    made = tracks.from_arrays([walk()[0]] * 2, SIZE)
+    with pytest.raises(ValueError, match=r"write \['01'\]"):
+        tracks.skip(made, "01")
+    with pytest.raises(ValueError, match="got the names of all 2; skip fewer"):
+        tracks.skip(made, ["0", "1"])
+
+
+# ---------------------------------------- absent people
+def test_an_absent_person_is_not_lifted(lifter, caplog):
+    alone = walk()
+    both = np.concatenate([alone, alone * 0])
+    for scores in (None, np.stack([np.ones((FRAMES, 17)), np.zeros((FRAMES, 17))])):
+        caplog.clear()
+        pose = lifter(both, SIZE, scores)
+        np.testing.assert_allclose(pose.poses_m[:1], lifter(alone, SIZE).poses_m, atol=1e-6)
+        assert np.isnan(pose.poses_m[1]).all() and len(caplog.records) == 1
+    with pytest.raises(ValueError, match="A track must show its person"):
+        lifter(both * 0, SIZE)

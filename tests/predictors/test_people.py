@@ -192,12 +192,11 @@ def test_boxes_in_fractions_are_refused(find, boxes):
 
 @pytest.mark.parametrize("scores", [[90.0, 80.0], [0.5, np.nan], [-0.1, 0.4], [1.0, 1.2]])
 def test_scores_of_boxes_are_zero_to_one(find, tmp_path, scores):
-    with pytest.raises(
-        gate.BadDataError, match="box_scores must be 0 to 1, got .* for box [01]; divide percentages by"
-    ):
+    remedy = "divide percentages by 100" if max(scores) > 1 else "leave the box out, or give its score"
+    with pytest.raises(gate.BadDataError, match=f"box_scores must be 0 to 1, got .* for box [01]; {remedy}"):
         find(photo(), BOXES[:2], box_scores=scores)
     found = [{"image_id": 7, "bbox": [1, 2, 30, 40], "score": score} for score in scores]
-    with pytest.raises(gate.BadDataError, match="boxes.json: scores must be 0 to 1, got .* for box [01]; divide"):
+    with pytest.raises(gate.BadDataError, match=f"boxes.json: scores must be 0 to 1, got .* for box [01]; {remedy}"):
         read_boxes(written(tmp_path, found))
 
 

@@ -67,7 +67,7 @@ class ImageFiles:
         if path.is_file():
             encoded = path.read_bytes()
             try:
-                found, orientation = (value.numpy().tolist() for value in _look(encoded))
+                found, orientation = (value.numpy().tolist() for value in images.look(encoded))
             except tf.errors.InvalidArgumentError:
                 found = (0, 0)
                 self.corrupt.append(name)
@@ -103,12 +103,6 @@ class ImageFiles:
         of_images.close(of_people)
         if not self.num_good:
             raise ValueError(f"{self.split}: a split must have at least one whole image, got none; leave it out.")
-
-
-@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-def _look(encoded):
-    """(height, width) of an encoded image as it is shown, and the orientation of its Exif data."""
-    return tf.shape(images.decode(encoded))[:2], images.orientation(encoded)
 
 
 def counts(people):

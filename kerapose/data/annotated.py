@@ -285,8 +285,7 @@ def _looked_at(dataset, wanted):
     def look(element):
         if "pixels" in element:
             return tf.shape(element["pixels"])[:2], tf.constant(1, tf.int64)
-        encoded = _encoded(element)
-        return tf.shape(_decode(encoded))[:2], image_files.orientation(encoded)
+        return image_files.look(_encoded(element))
 
     dataset, count = kept(dataset, wanted), wanted.sum()
     iterator, sizes, orientations = iter(dataset.map(look, tf.data.AUTOTUNE)), [], []

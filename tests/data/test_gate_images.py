@@ -12,13 +12,14 @@ import pytest
 import tensorflow as tf
 
 from kerapose import metrics
-from kerapose.data import coco, crops, gate, people
+from kerapose.data import annotated, coco, crops, gate, people
 from kerapose.data.gate import report
 from kerapose.skeletons import COCO, Skeleton
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "datasets"))  # as build.py finds the builders
 coco_keypoints = importlib.import_module("coco_keypoints.coco_keypoints_dataset_builder")
 
+FIVE = Skeleton("five", ("snout", "left_ear", "right_ear", "tail", "back"), ((0, 1), (0, 2), (0, 3)))
 MOUSE = Skeleton("mouse", ("snout", "left_ear", "right_ear", "tail"), ((0, 1), (0, 2), (0, 3)))
 SIZES = ((90, 120), (120, 90), (100, 100))
 BOXES = ((20.0, 10.0, 80.0, 70.0), (15.0, 30.0, 75.0, 110.0), (30.0, 30.0, 90.0, 92.0))
@@ -41,6 +42,7 @@ class Scene:
         self.visibility = np.tile([2, 1, 2, 2], (6, 1)).astype("float64")
         self.areas = np.prod(self.boxes[:, 2:] - self.boxes[:, :2], axis=1) * 0.6
         self.crowds = np.zeros(6, bool)
+        self.skeleton = MOUSE
 
     def write(self, i, size, **options):
         pixels = np.random.default_rng(i).integers(0, 256, (*size, 3), "uint8")
@@ -57,7 +59,7 @@ class Scene:
             self.boxes,
             self.keypoints,
             self.visibility,
-            MOUSE,
+            self.skeleton,
             areas=self.areas,
             is_crowd=self.crowds,
             image_ids=self.image,
@@ -70,7 +72,7 @@ class Scene:
         fields |= {"area": self.areas, "is_crowd": self.crowds}
         groups = [{key: value[self.image == i] for key, value in fields.items()} for i in range(3)]
         paths = [self.folder / name for name in self.names]
-        return people.from_arrays(paths, groups, MOUSE, names=self.names, sizes=self.sizes)
+        return people.from_arrays(paths, groups, self.skeleton, names=self.names, sizes=self.sizes)
 
     def file(self, change=lambda content: None):
         """The same as a COCO file, after a change; boxes reach from edge to edge there."""
@@ -94,7 +96,9 @@ class Scene:
                 }
                 for i in range(len(bbox))
             ],
-            "categories": [{"id": 1, "name": "mouse", "keypoints": list(MOUSE.keypoints), "skeleton": [[1, 2]]}],
+            "categories": [
+                {"id": 1, "name": "mouse", "keypoints": list(self.skeleton.keypoints), "skeleton": [[1, 2]]}
+            ],
         }
         change(content)
         path = self.folder / "annotations.json"
@@ -116,12 +120,12 @@ def spoilt(change):
 # What a sample comes in by, given a scene and perhaps a change of its COCO file. Those of FILES decode each picture;
 # between them, DOORS have each source, each pipeline and each function that looks at samples. REST goes by these.
 FILES = {
-    "crops.from_arrays, check": lambda scene, _: crops.check(scene.crops(), MOUSE),
+    "crops.from_arrays, check": lambda scene, _: crops.check(scene.crops(), scene.skeleton),
     "people.from_coco, check": lambda s, change: people.check(*people.from_coco(s.file(spoilt(change)), s.folder)),
     "builder": lambda scene, change: built(scene, spoilt(change)),
 }
 DOORS = FILES | {
-    "people.from_arrays, trainable": lambda scene, _: people.trainable(scene.people(), MOUSE),
+    "people.from_arrays, trainable": lambda scene, _: people.trainable(scene.people(), scene.skeleton),
     "crops.from_coco, trainable": lambda s, change: crops.trainable(*crops.from_coco(s.file(spoilt(change)), s.folder)),
 }
 REST = {
@@ -158,6 +162,17 @@ def warned(monkeypatch):
     return said
 
 
+@pytest.fixture
+def undecoded(monkeypatch):
+    """`check` asks the headers of pictures for sizes where people alone are the matter: decoding takes most time."""
+
+    def look(dataset, wanted):
+        paths = [element["path"].decode() for element in annotated.kept(dataset, wanted).as_numpy_iterator()]
+        return np.array([coco.header_size(path) for path in paths]), np.ones(len(paths), int), None
+
+    monkeypatch.setattr(annotated, "_looked_at", look)
+
+
 def set_to(field, place, value):
     def spoil(scene):
         getattr(scene, field)[place] = value
@@ -183,6 +198,24 @@ def shifted(x, y, which=slice(None), boxes=False):
 
 def x_y_width_height(scene):
     scene.boxes[:, 2:] -= scene.boxes[:, :2]
+
+
+def with_outliers(y):
+    """Half of the people have five keypoints, of which one is elsewhere."""
+
+    def spoil(scene):
+        scaled(scene)
+        scene.keypoints = np.concatenate([scene.keypoints, scene.keypoints[:, :1]], axis=1)
+        scene.visibility = np.concatenate([scene.visibility, scene.visibility[:, :1]], axis=1)
+        scene.keypoints[::2, 4, 1] = y
+        scene.skeleton = FIVE
+
+    return spoil
+
+
+def whole_pictures(scene):
+    scaled(scene)
+    scene.boxes[:, :2], scene.boxes[:, 2:] = 0, scene.sizes[scene.image, ::-1] - 1
 
 
 IMPOSSIBLE = {
@@ -211,23 +244,32 @@ IMPOSSIBLE = {
         set_to("boxes", 4, (300, 10, 340, 60)),
         "a part of their pictures, got 1 of 6 people .*2.jpg: .300",
     ),
+    "a box far beside": (
+        set_to("boxes", 2, (5000, 5000, 5010, 5010)),
+        "a part of their pictures, got 1 of 6 people .*1.jpg: .5000",
+    ),
+    "a box to the left": (
+        set_to("boxes", 0, (-80, 10, -20, 70)),
+        "a part of their pictures, got 1 of 6 people .*0.jpg: .-80",
+    ),
+    "outliers beside 0..1": (with_outliers(1.7), "Keypoints are in pixels, got 6 of 6 people"),
+    "outliers far from 0..1": (with_outliers(77), "Keypoints are in pixels, got 6 of 6 people"),
+    "0..1 in whole pictures": (whole_pictures, "Keypoints are in pixels, got 6 of 6 people"),
 }
 
 
 @pytest.mark.parametrize("kind", IMPOSSIBLE)
-def test_what_is_impossible_is_refused_by_every_door(scene, kind):
+def test_what_is_impossible_is_refused_by_every_door(scene, undecoded, kind):
     spoil, sentence = IMPOSSIBLE[kind]
     spoil(scene)
     for door, enter in DOORS.items():
-        if kind == "a box beside" and door in COCO_DOORS:
-            continue  # it is cut off at the border there, and left without area
         with pytest.raises(gate.BadDataError, match=sentence) as error:
             enter(scene, None)
         assert error.value.names and "\n" not in str(error.value), door
 
 
 @pytest.mark.parametrize("kind", ["keypoints 0..1", "infinity"])
-def test_all_other_doors_refuse_it_alike_and_skip_leaves_it_out(scene, kind):
+def test_all_other_doors_refuse_it_alike_and_skip_leaves_it_out(scene, undecoded, kind):
     spoil, sentence = IMPOSSIBLE[kind]
     spoil(scene)
     for enter in REST.values():
@@ -237,6 +279,12 @@ def test_all_other_doors_refuse_it_alike_and_skip_leaves_it_out(scene, kind):
         assert error.value.names == ("2.jpg",)
         for pipeline, dataset in ((crops, scene.crops()), (people, scene.people())):
             assert pipeline.check(pipeline.skip(dataset, error.value.names), MOUSE) == 4
+
+
+def fractions_near_the_origin(scene):
+    """A tiny person in the corner, clicked between pixels."""
+    scene.boxes[0], scene.areas[0] = (0, 0, 3, 3), 9
+    scene.keypoints[0] = (0.5, 0.7), (1.2, 1.1), (0.8, 0.2), (1.4, 1.3)
 
 
 def near_the_origin(scene):
@@ -267,6 +315,7 @@ def crowd(scene):
 SOUND = {
     "as it is": lambda scene: None,
     "near the origin": near_the_origin,
+    "fractions near the origin": fractions_near_the_origin,
     "one keypoint at (1, 1)": single_at_one,
     "cut off by the border": cut_off,
     "tiny": tiny,
@@ -288,7 +337,7 @@ SOUND = {
 
 
 @pytest.mark.parametrize("kind", SOUND)
-def test_what_is_sound_passes_every_door_without_a_word(scene, warned, kind):
+def test_what_is_sound_passes_every_door_without_a_word(scene, undecoded, warned, kind):
     SOUND[kind](scene)
     for enter in DOORS.values():
         enter(scene, None)
@@ -308,7 +357,7 @@ SUSPICIOUS = {
 
 
 @pytest.mark.parametrize("kind", SUSPICIOUS)
-def test_what_is_suspicious_is_warned_of_by_every_door(scene, warned, kind):
+def test_what_is_suspicious_is_warned_of_by_every_door(scene, undecoded, warned, kind):
     spoil, sentence = SUSPICIOUS[kind]
     spoil(scene)
     for door, enter in DOORS.items():
@@ -317,7 +366,7 @@ def test_what_is_suspicious_is_warned_of_by_every_door(scene, warned, kind):
         assert len(warned) == 1 and re.search(sentence, warned[0]), door
 
 
-def test_boxes_as_x_y_width_height_are_refused_where_corners_are_meant(scene):
+def test_boxes_as_x_y_width_height_are_refused_where_corners_are_meant(scene, undecoded):
     x_y_width_height(scene)
     for door, enter in DOORS.items():
         if door not in COCO_DOORS:
@@ -424,13 +473,33 @@ def test_without_check_no_batch_has_a_picture_of_another_size(scene, kind):
                 pass
 
 
-@pytest.mark.parametrize("orientation", [2, 3, 4])
-def test_turns_that_a_size_does_not_show_are_counted(scene, warned, orientation):
-    scene.write(1, SIZES[1], exif=turned(orientation))
+def test_turns_that_a_size_does_not_show_are_counted(scene, warned):
+    for i, orientation in enumerate((2, 3, 4)):
+        scene.write(i, SIZES[i], exif=turned(orientation))
     for enter in FILES.values():
         warned.clear()
         enter(scene, None)
-        assert len(warned) == 1 and "as they are shown, got 1 of 3 images turned or mirrored" in warned[0]
+        assert len(warned) == 1 and "as they are shown, got 3 of 3 images turned or mirrored" in warned[0]
+
+
+def exchanged(scene):
+    scene.sizes = scene.sizes[:, ::-1]
+
+
+def far_exchanged(scene):
+    """So that people would be far beside pictures of the size that is said."""
+    scene.boxes[1::2] = scene.boxes[::2]
+    exchanged(scene)
+
+
+@pytest.mark.parametrize("spoil", [exchanged, far_exchanged])
+def test_sizes_come_before_people_and_exchanged_ones_are_called_so(scene, spoil):
+    spoil(scene)
+    scene.sizes[2] = scene.sizes[2, ::-1]  # square
+    for enter in FILES.values():
+        with pytest.raises(gate.BadDataError, match="got 2 of 3 images annotated with width and height exchanged") as e:
+            enter(scene, None)
+        assert e.value.names == ("0.jpg", "1.jpg") and "in their pictures" not in str(e.value)
 
 
 # ---------------------------------------------------------------------------------------------------- COCO files
@@ -542,7 +611,8 @@ def test_a_malformed_file_gets_one_sentence_from_every_door(scene, kind):
 def test_byte_order_marks_are_read(scene, encoding):
     path = scene.file()
     path.write_bytes(path.read_text().encode(encoding))
-    assert crops.check(*crops.from_coco(path, scene.folder)) == people.check(*people.from_coco(path, scene.folder)) == 6
+    for pipeline in (crops, people):
+        assert len(pipeline.annotations(*pipeline.from_coco(path, scene.folder))["box"]) == 6
 
 
 @pytest.mark.parametrize(

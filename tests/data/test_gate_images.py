@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from kerapose import metrics
 from kerapose.data import annotated, coco, crops, gate, people
+from kerapose.data.gate import images as rules
 from kerapose.data.gate import report
 from kerapose.skeletons import COCO, Skeleton
 
@@ -458,7 +459,10 @@ def test_files_that_cannot_be_used_are_refused_by_every_door_that_reads_them(sce
 
 
 @pytest.mark.parametrize("kind", ["turned", "scaled"])
-def test_without_check_no_batch_has_a_picture_of_another_size(scene, kind):
+def test_without_check_no_batch_has_a_picture_of_another_size(scene, monkeypatch, kind):
+    # Heatmaps and fields are not the matter, and take most of the time.
+    monkeypatch.setattr(crops.heatmap_ops, "encode", lambda points, weights, *_: (points, weights))
+    monkeypatch.setattr(people, "_fields", lambda *_: lambda batch, *_: (batch["keypoints"], batch["visibility"]))
     FILE_FAULTS[kind][0](scene)
     batches = {
         "turned": lambda: (crops.training(scene.crops(), MOUSE, 6, SIZE), people.evaluation(scene.people())),
@@ -482,24 +486,132 @@ def test_turns_that_a_size_does_not_show_are_counted(scene, warned):
         assert len(warned) == 1 and "as they are shown, got 3 of 3 images turned or mirrored" in warned[0]
 
 
-def exchanged(scene):
-    scene.sizes = scene.sizes[:, ::-1]
-
-
 def far_exchanged(scene):
     """So that people would be far beside pictures of the size that is said."""
     scene.boxes[1::2] = scene.boxes[::2]
-    exchanged(scene)
+    scene.sizes = scene.sizes[:, ::-1]
 
 
-@pytest.mark.parametrize("spoil", [exchanged, far_exchanged])
-def test_sizes_come_before_people_and_exchanged_ones_are_called_so(scene, spoil):
-    spoil(scene)
+def test_sizes_come_before_people_and_exchanged_ones_are_called_so(scene):
+    far_exchanged(scene)
     scene.sizes[2] = scene.sizes[2, ::-1]  # square
     for enter in FILES.values():
         with pytest.raises(gate.BadDataError, match="got 2 of 3 images annotated with width and height exchanged") as e:
             enter(scene, None)
         assert e.value.names == ("0.jpg", "1.jpg") and "in their pictures" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "found", "count"),
+    [
+        ([(90, 120)], [(120, 90)], 1),
+        ([(90, 120), (0, 0), (60, 50)], [(120, 90), (30, 40), (50, 60)], 2),
+        ([(90, 120), (70, 70)], [(120, 90), (70, 70)], 1),
+        ([(90, 120), (60, 50)], [(120, 90), (60, 50)], 0),
+        ([(90, 120), (60, 50)], [(120, 90), (30, 25)], 0),
+    ],
+)
+def test_sizes_are_exchanged_where_all_are(sizes, found, count):
+    said = gate.Report("images")
+    rules.note_images(said, [f"{i}.jpg" for i in range(len(sizes))], sizes, found)
+    with pytest.raises(gate.BadDataError) as error:
+        said.close()
+    assert ("width and height exchanged" in str(error.value)) == bool(count)
+    assert count == 0 or len(error.value.names) == count
+
+
+CLOSE_UPS = [[200, 150, 560, 400], [150, 120, 500, 450], [220, 140, 420, 420], [180, 160, 550, 380]]
+
+
+def bboxes_noted(bbox, keypoints, sizes):
+    """What the gate says of the boxes of a file."""
+    said, names = gate.Report("people"), [f"{i}.jpg" for i in range(len(bbox))]
+    rules.note_bboxes(said, names, np.float64(bbox), np.float64(sizes), keypoints, np.full(keypoints.shape[:2], 2))
+    said.close()
+
+
+@pytest.mark.parametrize("joints", [3, 5, 17])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_keypoints_speak_against_corners(warned, joints, seed):
+    """Close-ups whose boxes are padded and reach beyond the picture; the very numbers are corners of other people."""
+    random = np.random.default_rng(seed)
+    keypoints = random.uniform((210, 160), (630, 470), (4, joints, 2))
+    keypoints[:, 0] = 630, 470
+    bboxes_noted(CLOSE_UPS, keypoints, [(480, 640)] * 4)
+    assert warned == []
+    low, high = np.float64(CLOSE_UPS)[:, None, :2], np.float64(CLOSE_UPS)[:, None, 2:]
+    inside = low + random.uniform(0, 1, (4, joints, 2)) * (high - low)
+    with pytest.raises(gate.BadDataError, match="A bbox of COCO is x, y, width, height, got [34] of 4 people"):
+        bboxes_noted(CLOSE_UPS, inside, [(480, 640)] * 4)
+
+
+def test_percentages_are_suspicious(warned):
+    random, sizes = np.random.default_rng(0), [(480, 640), (425, 640), (640, 480), (300, 400)]
+    bbox = [[10, 20, 60, 79], [0, 0, 99.5, 98], [30, 5, 40, 90], [50, 50, 45, 50]]
+    low, side = np.float64(bbox)[:, None, :2], np.float64(bbox)[:, None, 2:]
+    keypoints = low + random.uniform(0, 1, (4, 6, 2)) * side
+    keypoints[1, 0] = 97, 96
+    bboxes_noted(bbox, keypoints, sizes)
+    assert len(warned) == 1 and "are percentages" in warned[0]
+    warned.clear()
+    for others in ([(90, 120)] * 4, [(480, 640)] * 4):  # small pictures; such of one size
+        bboxes_noted(bbox, keypoints, others)
+    bboxes_noted(bbox, keypoints * 1.2, sizes)
+    bboxes_noted(bbox, keypoints * 0.5, sizes)
+    assert warned == []
+
+
+def test_boxes_in_fractions_among_others_are_told_of_once(scene, undecoded, warned):
+    def change(content):
+        content["annotations"][2]["bbox"] = [0.2, 0.3, 0.4, 0.5]
+
+    for door in ("people.from_coco, check", "crops.from_coco, trainable"):
+        warned.clear()
+        DOORS[door](scene, change)
+        assert len(warned) == 1 and "Boxes are in pixels, got 1 of 6 people" in warned[0]
+        assert "[0.2, 0.3, 0.4, 0.5]" in warned[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"visibility": [["yes"] * 4]}, "visibility must be numbers, got 'yes'; convert them"),
+        ({"areas": ["large"]}, "area must be numbers, got 'large'"),
+        ({"image_ids": ["img_7"]}, "image_id must be numbers, got 'img_7'"),
+        ({"image_ids": [1.5]}, "image_id must be whole numbers, got 1.5; number them"),
+        ({"sizes": [(np.nan, 64)]}, "sizes must be whole numbers of pixels, .height, width., got nan; round them"),
+        ({"sizes": [(48.5, 64)]}, "sizes must be whole numbers of pixels, .height, width., got 48.5; round them"),
+        ({"is_crowd": ["no"]}, "is_crowd must be numbers, got 'no'"),
+        ({"is_crowd": [0.3]}, "is_crowd must be True or False, got 0.3"),
+        ({"boxes": [[1, 2, 3, 4], [1, 2]]}, "boxes must be numbers in rows of one length"),
+        ({"keypoints": {"snout": [1, 2]}}, "keypoints must be numbers, got a dict; give a list"),
+    ],
+)
+def test_arrays_of_something_else_get_one_sentence(changes, sentence):
+    given = {"boxes": [[1, 2, 30, 40]], "keypoints": [[[5.0, 6], [7, 8], [9, 9], [2, 2]]], "visibility": None} | changes
+    with pytest.raises(ValueError, match=sentence) as error:
+        crops.from_arrays([np.zeros((48, 64, 3), "uint8")], skeleton=MOUSE, **given)
+    assert "\n" not in str(error.value)
+    if "keypoints" in changes or "boxes" in changes or "visibility" in changes:
+        names = {"boxes": "box", "keypoints": "keypoints", "visibility": "visibility"}
+        group = {names[key]: value for key, value in given.items() if key in names and value is not None}
+        with pytest.raises(ValueError, match="Image 0: (box|keypoints|visibility) must be numbers"):
+            people.from_arrays([np.zeros((48, 64, 3), "uint8")], [group], MOUSE)
+
+
+def test_large_ids_stay_as_they_are():
+    images, given = [np.zeros((48, 64, 3), "uint8")], ([[1, 2, 30, 40]], [[[5.0, 6], [7, 8], [9, 9], [2, 2]]])
+    dataset = crops.from_arrays(images, *given, None, MOUSE, image_ids=[2**60 + 1])
+    assert next(iter(dataset))["image_id"].numpy() == 2**60 + 1
+
+
+def test_a_skeleton_without_limbs_is_told_of(scene, undecoded, warned):
+    bare = Skeleton("bare", MOUSE.keypoints, ())
+    assert people.check(scene.people(), bare) == 6  # a target may have limbs
+    assert len(warned) == 1 and "needs limbs between keypoints, bare has none; give edges" in warned[0]
+    for make in (people.training, people.validation):
+        with pytest.raises(ValueError, match="needs limbs between keypoints, bare has none; give edges"):
+            make(scene.people(), bare, None, 2, CELLS)
 
 
 # ---------------------------------------------------------------------------------------------------- COCO files
@@ -580,6 +692,15 @@ MALFORMED = {
         "keypoints of 3 x 4 numbers, got .1, 2, 2. in 6 of 6",
     ),
     "pairs": (each("annotations", keypoints=[1] * 8), "keypoints of 3 x 4 numbers, .*; give x, y, visibility for each"),
+    "named keypoints": (
+        each("annotations", keypoints={"snout": [1, 2, 2]}),
+        "keypoints of 3 x 4 numbers, got {'snout'",
+    ),
+    "huge ids": (each("annotations", id=2**70), "an id, a whole number, got 1180591620717411303424 in 6 of 6"),
+    "huge ids of images": (each("annotations", image_id=-(2**63) - 1), "an image_id, a whole number, got -92"),
+    "a huge width": (each("images", width=2**40), "pixels as width, got 1099511627776 in 3 of 3"),
+    "names twice": (each("categories", keypoints=["nose"] * 4), "mouse: keypoint names must be unique, got nose"),
+    "a limb to itself": (each("categories", skeleton=[[2, 2]]), "must join two different keypoints"),
     "foreign category": (
         each("annotations", category_id=0),
         "one of the categories, 1, got 0 in 6 annotations .id 1, 2",

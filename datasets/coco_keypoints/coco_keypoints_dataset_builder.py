@@ -165,7 +165,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             kept += people
             yield image_id, {"image": read[0], "image_id": image_id, "name": name, "people": people}
         used = ~np.isin(fields["name"], config.skip)
-        files.close({key: value[used] for key, value in fields.items()}, f"{split}, {file}")
+        files.close({key: value[used] for key, value in fields.items()}, f"{file}, {split}")
         told = {"images": files.num_good, "corrupt_images_left_out": files.corrupt}
         told["images_skipped"] = [name for name in listed["name"].tolist() if name in config.skip]
         self.info.metadata["counts"][split] = told | image_records.counts(

@@ -16,6 +16,7 @@ from kerapose.data import annotated, coco, crops, gate, people
 from kerapose.data.gate import images as rules
 from kerapose.data.gate import report
 from kerapose.skeletons import COCO, Skeleton
+from train import common
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "datasets"))  # as build.py finds the builders
 coco_keypoints = importlib.import_module("coco_keypoints.coco_keypoints_dataset_builder")
@@ -456,6 +457,19 @@ def test_files_that_cannot_be_used_are_refused_by_every_door_that_reads_them(sce
         assert error.value.names == ("1.jpg",)
     if kind == "not there":
         assert crops.check(crops.skip(scene.crops(), ["1.jpg"]), MOUSE) == 4
+
+
+def test_scripts_of_training_skip_a_picture_that_cannot_be_read(scene, monkeypatch):
+    cut_short(scene)
+    monkeypatch.setattr(crops, "from_tfds", lambda *_: crops.from_coco(scene.file(), scene.folder))
+    config = {"dataset": "mice", "data_dir": None, "check": True, "skip": []}
+    config |= {"train_split": "train", "validation_split": "", "test_split": "test"}
+    with pytest.raises(gate.BadDataError, match="whole JPEG or PNG files, got 1 of 3 images") as error:
+        common.load_images(config, crops)
+    splits, _ = common.load_images(config | {"skip": list(error.value.names)}, crops)
+    assert int(splits["train"].cardinality()) == int(splits["test"].cardinality()) == 4
+    with pytest.raises(ValueError, match="--skip names an image of mice, 9.jpg is none"):
+        common.load_images(config | {"skip": ["9.jpg"], "check": False}, crops)
 
 
 @pytest.mark.parametrize("kind", ["turned", "scaled"])

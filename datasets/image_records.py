@@ -67,7 +67,7 @@ class ImageFiles:
         if path.is_file():
             encoded = path.read_bytes()
             try:
-                found, orientation = (value.numpy().tolist() for value in _look(encoded))
+                found, orientation = (value.numpy().tolist() for value in images.look(encoded))
             except tf.errors.InvalidArgumentError:
                 found = (0, 0)
                 self.corrupt.append(name)
@@ -78,42 +78,31 @@ class ImageFiles:
         self.num_good += 1
         return encoded, tuple(found)
 
-    def close(self):
-        """Refuses the split, naming and counting its bad files, unless they are to be left out.
+    def close(self, people, where=None):
+        """Refuses the split, naming and counting its bad files, unless they are to be left out, and its bad people.
+
+        Pictures come before people: in one that is of another size than annotated nobody's place says anything.
+
+        Args:
+            people: what `coco.read_people` gives, or arrays like these.
+            where: they are from, for the error. None: the split.
 
         Raises:
-            BadDataError: when files are not there, cannot be decoded or are not of the annotated size.
+            BadDataError: when files are not there, cannot be decoded or are not of the annotated size, or people cannot
+                be right, as in every pipeline.
             ValueError: when none is left.
         """
-        report = gate.Report("images", self.remedy, source=self.split)
+        of_images = gate.Report("images", self.remedy, source=where or self.split)
+        of_people = gate.Report("people", self.remedy)
+        sizes = {}
         if self._looked_at:
-            rules.note_images(report, *zip(*self._looked_at, strict=True))
-        report.close()
+            good = rules.note_images(of_images, *zip(*self._looked_at, strict=True))
+            sizes = {one[0]: one[2] for one, is_good in zip(self._looked_at, good, strict=True) if is_good}
+        shown = np.array([sizes.get(name, (0, 0)) for name in people["name"]]).reshape(-1, 2)
+        rules.note_people(of_people, people, shown)
+        of_images.close(of_people)
         if not self.num_good:
             raise ValueError(f"{self.split}: a split must have at least one whole image, got none; leave it out.")
-
-
-@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)
-def _look(encoded):
-    """(height, width) of an encoded image as it is shown, and the orientation of its Exif data."""
-    return tf.shape(images.decode(encoded))[:2], images.orientation(encoded)
-
-
-def check_people(where, people, sizes=None, remedy=""):
-    """Refuses people who cannot be right, as every pipeline does.
-
-    Args:
-        where: they are from, for the error.
-        people: what `coco.read_people` gives, or arrays like these.
-        sizes: [N, 2] (height, width) of their pictures. None: not known.
-        remedy: what else can be done about them, for errors.
-
-    Raises:
-        BadDataError: naming and counting them.
-    """
-    report = gate.Report("people", remedy, source=where)
-    rules.note_people(report, people, sizes)
-    report.close()
 
 
 def counts(people):

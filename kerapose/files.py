@@ -13,6 +13,7 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+LONGEST = 100  # characters of a whole number
 SHOWN = 40  # characters of a file that is something else, in an error
 
 
@@ -73,8 +74,8 @@ def whole_number(value):
         >>> whole_number("000785")
         785
     """
-    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
-        return int(value)
-    if isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value // 1:
+    is_text = isinstance(value, str) and len(value) < LONGEST and value.strip().lstrip("+-").isdecimal()
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value // 1
+    if (is_text or is_number) and -(2**63) <= int(value) < 2**63:  # what arrays hold
         return int(value)
     raise ValueError(f"A whole number is needed, got {value!r}; round or number it.")

@@ -151,9 +151,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         config = self.builder_config
         listed, fields, _ = coco.read_images(file, config.skeleton, config.category, folder)
         remedy = ", or leave their images out with --skip" if config.annotations else ""
-        used = ~np.isin(fields["name"], config.skip)
-        used_fields = {key: value[used] for key, value in fields.items()}
-        image_records.check_people(file, used_fields, used_fields["size"], remedy)
         columns = (listed[key].tolist() for key in ("image_id", "name", "size", "count"))
         files = image_records.ImageFiles(split, folder, config.skip_corrupt, remedy)
         kept, stop = [], 0
@@ -167,7 +164,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             people = [person(fields, place) for place in range(start, stop)]
             kept += people
             yield image_id, {"image": read[0], "image_id": image_id, "name": name, "people": people}
-        files.close()
+        used = ~np.isin(fields["name"], config.skip)
+        files.close({key: value[used] for key, value in fields.items()}, f"{file}, {split}")
         told = {"images": files.num_good, "corrupt_images_left_out": files.corrupt}
         told["images_skipped"] = [name for name in listed["name"].tolist() if name in config.skip]
         self.info.metadata["counts"][split] = told | image_records.counts(

@@ -58,19 +58,17 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         places = {}
         for place, name in enumerate(people["image"]):
             places.setdefault(name, []).append(place)
-        image_files, sizes = image_records.ImageFiles(split, folder), np.zeros((len(people["image"]), 2), int)
+        image_files = image_records.ImageFiles(split, folder)
         for number, (name, here) in enumerate(places.items()):
             read_file = image_files.read(name)
             if read_file is None:
                 continue
-            sizes[here] = read_file[1]
             stem = pathlib.PurePath(name).stem
             image_id = int(stem) if stem.isdigit() else number
             record = {"image": read_file[0], "image_id": image_id, "name": name}
             yield name, record | {"people": [person(people, place) for place in here]}
-        image_files.close()
-        people |= {"is_crowd": np.zeros(len(sizes), bool), "name": people["image"]}
-        image_records.check_people(split, people, sizes)
+        people |= {"is_crowd": np.zeros(len(people["image"]), bool), "name": people["image"]}
+        image_files.close(people)
         self.info.metadata["counts"][split] = {"images": image_files.num_good} | image_records.counts(people)
 
 

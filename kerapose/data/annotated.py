@@ -17,6 +17,8 @@ from kerapose.ops import images as image_ops
 
 IMAGE_FIELDS = ("image", "path", "pixels")  # one of them
 PIXEL_SHAPE = (-1, -1, 3)  # any height and width
+WHOLE_FIELDS = ("image_id", "person_id")
+TYPES = {"visibility": "int32", "is_crowd": "bool", "image_id": "int64", "person_id": "int64", "size": "int32"}
 SHUFFLE_BUFFER = 4096  # people; 0.3 GB of COCO's images
 
 
@@ -57,9 +59,20 @@ def paths_of(folder, names):
 
 
 def sizes_of(images, sizes):
-    """[N, 2] annotated (height, width) of images, `sizes` if given: else of arrays their own, of others 0."""
+    """[N, 2] annotated (height, width) of images, `sizes` if given: else of arrays their own, of others 0.
+
+    Raises:
+        ValueError: if sizes are no whole numbers.
+    """
     if sizes is not None:
-        return np.asarray(sizes, "int32")
+        sizes = rules.as_numbers(sizes, "sizes")
+        wrong = ~((sizes % 1 == 0) & (sizes >= 0) & (sizes < 2**31))
+        if wrong.any():
+            raise ValueError(
+                f"sizes must be whole numbers of pixels, (height, width), got {sizes[wrong][0]:g}; round them, or give "
+                "0 where a size is not known."
+            )
+        return sizes.astype("int32")
     own = [np.shape(image)[:2] if hasattr(image, "shape") and np.ndim(image) > 1 else (0, 0) for image in images]
     return np.array(own, "int32").reshape(-1, 2)
 
@@ -69,10 +82,11 @@ def as_tensors(fields, skeleton, count=None):
     count = len(fields["box"]) if count is None else count
     shapes = {"keypoints": (skeleton.num_keypoints, 2), "visibility": (skeleton.num_keypoints,)}
     shapes |= {"box": (4,), "size": (2,)}
-    types = {"visibility": "int32", "is_crowd": "bool", "image_id": "int64", "person_id": "int64", "size": "int32"}
     tensors = {}
     for key, value in fields.items():
         shape = (count, *shapes.get(key, ()))
+        is_text = key in ("name", "path")
+        value = value if is_text else rules.as_numbers(value, key, None)
         if np.shape(value) != shape:
             raise ValueError(
                 f"{key} of {count} people with the keypoints of {skeleton.name} has the shape {shape}, got "
@@ -80,8 +94,11 @@ def as_tensors(fields, skeleton, count=None):
             )
         if key == "visibility":
             value = np.where(np.isin(value, rules.VISIBILITIES), value, -1)  # what is none stays wrong as an int
-        is_text = key in ("name", "path")
-        tensors[key] = tf.constant(list(value), tf.string) if is_text else np.asarray(value, types.get(key, "float32"))
+        if key in WHOLE_FIELDS and not (value == np.rint(value)).all():
+            raise ValueError(f"{key} must be whole numbers, got {value[value != np.rint(value)][0]:g}; number them.")
+        if key == "is_crowd" and not np.isin(value, (0, 1)).all():
+            raise ValueError(f"is_crowd must be True or False, got {value[~np.isin(value, (0, 1))][0]:g}; correct it.")
+        tensors[key] = tf.constant(list(value), tf.string) if is_text else value.astype(TYPES.get(key, "float32"))
     if "keypoints" in tensors:
         tensors["keypoints"] = rules.in_convention(tensors["keypoints"], tensors["visibility"]).astype("float32")
     return tensors
@@ -267,8 +284,7 @@ def _looked_at(dataset, wanted):
     def look(element):
         if "pixels" in element:
             return tf.shape(element["pixels"])[:2], tf.constant(1, tf.int64)
-        encoded = _encoded(element)
-        return tf.shape(_decode(encoded))[:2], image_files.orientation(encoded)
+        return image_files.look(_encoded(element))
 
     dataset, count = selection.kept(dataset, wanted), wanted.sum()
     iterator, sizes, orientations = iter(dataset.map(look, tf.data.AUTOTUNE)), [], []

@@ -109,8 +109,7 @@ def read_detections(
     _, ids, skeleton = _categories(content["categories"], category, skeleton, flip_pairs, annotation_file)
     images = _images(content["images"], annotation_file, image_dir)
     found = boxes_of(files.read_json(detection_file, "a JSON list of detections"), detection_file)
-    kept = np.array([number is None or number in ids for number in found["category_id"]], bool)
-    kept &= found["score"] >= min_score
+    kept = of_categories(found["category_id"], ids, detection_file) & (found["score"] >= min_score)
     found = {key: value[kept] for key, value in found.items() if key != "category_id"}
     count = len(found["score"])
     people = found | {
@@ -153,8 +152,8 @@ def clipped(bbox, sizes):
     """Boxes as the published top-down networks take them: from the middle of the first pixel to that of the last.
 
     COCO's box reaches from edge to edge of the pixels it covers, x to x + w; these networks take it from x to
-    x + w - 1, within 0 to W - 1. A box outside the image is left without area. One with a negative side stays as it is,
-    for the gate to find.
+    x + w - 1, within 0 to W - 1. A box outside the image, or with a negative side, stays as it is, for the gate to
+    find.
 
     Args:
         bbox: [N, 4] x, y, width, height.
@@ -171,7 +170,9 @@ def clipped(bbox, sizes):
     cut = np.concatenate([start, np.maximum(start, end)], axis=1)
     plain = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1)
     sound = np.isfinite(bbox).all(axis=1) & (bbox[:, 2:] >= 0).all(axis=1)
-    return np.where(sound[:, None], cut, plain)
+    ends = np.concatenate([bbox[:, :2], bbox[:, :2] + np.maximum(bbox[:, 2:] - 1, 0)], axis=1)
+    beside = rules.is_beside(ends, sizes) & (sizes > 0).all(axis=1)
+    return np.where((sound & ~beside)[:, None], cut, plain)
 
 
 # ---------------------------------------- annotations
@@ -309,7 +310,7 @@ def _number(value):
 
 def _bbox(value):
     sides = [_number(side) for side in value]
-    if len(sides) != 4:
+    if len(sides) != 4 or isinstance(value, dict):
         raise ValueError
     return sides
 
@@ -322,6 +323,8 @@ def _crowd(value):
 
 def _triples(value, count):
     """[3 * K] numbers of a list of them or of triples, all 0 where there is none."""
+    if value is not None and not isinstance(value, list | tuple):
+        raise ValueError
     if value is None or len(value) == 0:
         return [0.0] * (3 * count)
     if isinstance(value[0], list | tuple):
@@ -392,7 +395,7 @@ def _text(value):
 
 def _side(value):
     side = 0 if value is None else files.whole_number(value)
-    if side < 0:
+    if not 0 <= side < 2**31:
         raise ValueError
     return side
 
@@ -425,13 +428,40 @@ def _categories(categories, names, skeleton, flip_pairs, path):
     if skeleton is None:
         title = titles[chosen[0]] if len(chosen) == 1 else f"{titles[chosen[0]]} and {len(chosen) - 1} more"
         _check_limbs(first, path)
-        skeleton = skeletons.from_coco_category(first, title or None, flip_pairs)
+        try:
+            skeleton = skeletons.from_coco_category(first, title or None, flip_pairs)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     if len(first["keypoints"]) != skeleton.num_keypoints:
         raise ValueError(
             f"{skeleton.name} has {skeleton.num_keypoints} keypoints, got {len(first['keypoints'])} in {path}; give "
             "the skeleton that it was annotated with."
         )
     return {*ids, None}, {ids[row] for row in chosen}, skeleton
+
+
+def of_categories(numbers_given, ids, where):
+    """Which of the boxes of a detector are of some categories, or of none that is said; others are told of: [N] bool.
+
+    Args:
+        numbers_given: [N] category_id, None where there is none.
+        ids: of the categories.
+        where: the boxes are from.
+    """
+    kept = np.array([number is None or number in ids for number in numbers_given], bool)
+    if not kept.all():
+        others = sorted({number for number, is_kept in zip(numbers_given, kept, strict=True) if not is_kept})
+        tell = logging.info if kept.any() else logging.warning
+        wanted = gate.some(sorted(ids))
+        tell(
+            "%s: %d of %d boxes are left out, whose category_id is not %s but %s.",
+            where,
+            (~kept).sum(),
+            len(kept),
+            wanted,
+            gate.some(others),
+        )
+    return kept
 
 
 def _of_categories(annotations, known, ids, path):

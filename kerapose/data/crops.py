@@ -146,7 +146,7 @@ def from_arrays(
     """
     images = list(images)  # which keeps the rows of an array alive, so that each has an identity of its own
     count = len(images)
-    keypoints, boxes = np.asarray(keypoints, "float64"), np.asarray(boxes, "float64")
+    keypoints, boxes = rules.as_numbers(keypoints, "keypoints"), rules.as_numbers(boxes, "boxes")
     if count == 0:  # whose shapes cannot be told
         keypoints, boxes = np.zeros((0, skeleton.num_keypoints, 2)), np.zeros((0, 4))
         visibility = None

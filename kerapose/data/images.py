@@ -62,6 +62,12 @@ def orientation(encoded):
     return _orientation_in(data, _holds(data, 0, PNG_SIGNATURE))
 
 
+@tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)  # one graph for all who look
+def look(encoded):
+    """(height, width) of a JPEG or PNG file as it is shown, and its `orientation`: scalar string -> [2], scalar."""
+    return tf.shape(decode(encoded))[:2], orientation(encoded)
+
+
 def crop(image, matrix, output_size):
     """Cuts one crop out of an image as `ops.boxes.warp` does, compiled: the faster form on the CPU.
 

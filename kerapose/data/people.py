@@ -173,7 +173,10 @@ def _person_arrays(fields, skeleton, name, first):
             f"People have keypoints, box and what else there is of {', '.join(PERSON_FIELDS)}, those of image {name} "
             f"have {', '.join(map(str, fields)) or 'nothing'}; rename these or leave them out."
         )
-    keypoints, box = np.asarray(fields["keypoints"], "float64"), np.asarray(fields["box"], "float64")
+    try:
+        keypoints, box = (rules.as_numbers(fields[key], key) for key in ("keypoints", "box"))
+    except ValueError as error:
+        raise ValueError(f"Image {name}: {error}") from None
     count = len(keypoints)
     if count == 0 and box.size == 0:  # whose shapes cannot be told
         keypoints, box, fields = np.zeros((0, skeleton.num_keypoints, 2)), np.zeros((0, 4)), {}
@@ -283,11 +286,20 @@ def check(dataset, skeleton):
         BadDataError: as `crops.check` does, of images without people too.
         ValueError: if it has no main person (see `trainable`), or other keypoints than the skeleton.
     """
+    if not skeleton.edges:
+        logging.warning("%s", _limbless(skeleton))
     people, images = _read(dataset, skeleton)
     every = np.ones(len(images["count"]), bool)
     annotated.check(dataset, every, images, people, np.repeat(np.arange(len(every)), images["count"]))
     _mains(people, images, skeleton)  # which says whether there is somebody
     return len(people["box"])
+
+
+def _limbless(skeleton):
+    return (
+        f"A bottom-up network needs limbs between keypoints, {skeleton.name} has none; give edges to the Skeleton "
+        "(`skeleton` of a COCO category), or a target that has some."
+    )
 
 
 def _read(dataset, skeleton):
@@ -552,6 +564,8 @@ def _fields(skeleton, target, image_size, sigma_px, stride, thickness, published
             f"{target.name} keypoints must follow from those of {skeleton.name}, {', '.join(lacking)} cannot; train a "
             "set without them."
         )
+    if not target.edges:
+        raise ValueError(_limbless(target))
     is_same = np.array_equal(matrix, np.eye(len(matrix)))
     size = image_size[0] // stride, image_size[1] // stride
 

@@ -256,7 +256,7 @@ def read_boxes(path, min_score=0.0, category_id=1, max_boxes=None):
     Args:
         path: a JSON list of {"image_id", "bbox": [x, y, width, height], "score"}, with "category_id" or without.
         min_score: the lowest score that is read.
-        category_id: of a person; boxes that have another one are left out.
+        category_id: of a person; boxes that have another one are left out, and how many these are is logged.
         max_boxes: how many are read for an image, the surest; None for all.
 
     Returns:
@@ -272,8 +272,7 @@ def read_boxes(path, min_score=0.0, category_id=1, max_boxes=None):
         >>> boxes, scores = detected[785]
     """
     found = coco.boxes_of(files.read_json(path, "a JSON list of detections"), path)
-    kept = np.array([number in (None, category_id) for number in found["category_id"]], bool)
-    kept &= found["score"] >= min_score
+    kept = coco.of_categories(found["category_id"], {category_id}, path) & (found["score"] >= min_score)
     bbox, scores, image_ids = (found[key][kept] for key in ("bbox", "score", "image_id"))
     sound = np.isfinite(bbox).all(axis=1) & (bbox[:, 2:] > 0).all(axis=1)
     if not sound.all():
@@ -307,9 +306,15 @@ def read_image(image):
 
     Raises:
         ValueError: if it is none of these.
+        FileNotFoundError: if there is no file of this path.
     """
     if isinstance(image, str | os.PathLike):
-        return _decoded(pathlib.Path(image).read_bytes(), str(image))
+        path = pathlib.Path(image)
+        if not path.is_file():
+            is_folder = path.is_dir()
+            found = "a folder; give the path of one image" if is_folder else "no such file; check the path"
+            raise FileNotFoundError(f"An image must be a JPEG or PNG file, {path} is {found}.")
+        return _decoded(path.read_bytes(), str(image))
     if isinstance(image, bytes | bytearray):
         return _decoded(bytes(image), "The encoded image")
     image = np.asarray(image)
@@ -343,9 +348,9 @@ def _decoded(encoded, name):
 
 
 def _checked_scores(scores, count):
-    scores = np.ones(count) if scores is None else np.asarray(scores, "float64")
+    scores = np.ones(count) if scores is None else rules.as_numbers(scores, "box_scores")
     if scores.shape != (count,):
-        raise ValueError(f"box_scores must be one per box, [{count}], got {scores.shape}.")
+        raise ValueError(f"box_scores must be one per box, [{count}], got {scores.shape}; give as many.")
     return rules.check_scores(scores, "box_scores")
 
 

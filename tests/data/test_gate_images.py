@@ -12,13 +12,16 @@ import pytest
 import tensorflow as tf
 
 from kerapose import metrics
-from kerapose.data import coco, crops, gate, people
+from kerapose.data import annotated, coco, crops, gate, people
+from kerapose.data.gate import images as rules
 from kerapose.data.gate import report
 from kerapose.skeletons import COCO, Skeleton
+from train import common
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "datasets"))  # as build.py finds the builders
 coco_keypoints = importlib.import_module("coco_keypoints.coco_keypoints_dataset_builder")
 
+FIVE = Skeleton("five", ("snout", "left_ear", "right_ear", "tail", "back"), ((0, 1), (0, 2), (0, 3)))
 MOUSE = Skeleton("mouse", ("snout", "left_ear", "right_ear", "tail"), ((0, 1), (0, 2), (0, 3)))
 SIZES = ((90, 120), (120, 90), (100, 100))
 BOXES = ((20.0, 10.0, 80.0, 70.0), (15.0, 30.0, 75.0, 110.0), (30.0, 30.0, 90.0, 92.0))
@@ -41,6 +44,7 @@ class Scene:
         self.visibility = np.tile([2, 1, 2, 2], (6, 1)).astype("float64")
         self.areas = np.prod(self.boxes[:, 2:] - self.boxes[:, :2], axis=1) * 0.6
         self.crowds = np.zeros(6, bool)
+        self.skeleton = MOUSE
 
     def write(self, i, size, **options):
         pixels = np.random.default_rng(i).integers(0, 256, (*size, 3), "uint8")
@@ -57,7 +61,7 @@ class Scene:
             self.boxes,
             self.keypoints,
             self.visibility,
-            MOUSE,
+            self.skeleton,
             areas=self.areas,
             is_crowd=self.crowds,
             image_ids=self.image,
@@ -70,7 +74,7 @@ class Scene:
         fields |= {"area": self.areas, "is_crowd": self.crowds}
         groups = [{key: value[self.image == i] for key, value in fields.items()} for i in range(3)]
         paths = [self.folder / name for name in self.names]
-        return people.from_arrays(paths, groups, MOUSE, names=self.names, sizes=self.sizes)
+        return people.from_arrays(paths, groups, self.skeleton, names=self.names, sizes=self.sizes)
 
     def file(self, change=lambda content: None):
         """The same as a COCO file, after a change; boxes reach from edge to edge there."""
@@ -94,7 +98,9 @@ class Scene:
                 }
                 for i in range(len(bbox))
             ],
-            "categories": [{"id": 1, "name": "mouse", "keypoints": list(MOUSE.keypoints), "skeleton": [[1, 2]]}],
+            "categories": [
+                {"id": 1, "name": "mouse", "keypoints": list(self.skeleton.keypoints), "skeleton": [[1, 2]]}
+            ],
         }
         change(content)
         path = self.folder / "annotations.json"
@@ -116,12 +122,12 @@ def spoilt(change):
 # What a sample comes in by, given a scene and perhaps a change of its COCO file. Those of FILES decode each picture;
 # between them, DOORS have each source, each pipeline and each function that looks at samples. REST goes by these.
 FILES = {
-    "crops.from_arrays, check": lambda scene, _: crops.check(scene.crops(), MOUSE),
+    "crops.from_arrays, check": lambda scene, _: crops.check(scene.crops(), scene.skeleton),
     "people.from_coco, check": lambda s, change: people.check(*people.from_coco(s.file(spoilt(change)), s.folder)),
     "builder": lambda scene, change: built(scene, spoilt(change)),
 }
 DOORS = FILES | {
-    "people.from_arrays, trainable": lambda scene, _: people.trainable(scene.people(), MOUSE),
+    "people.from_arrays, trainable": lambda scene, _: people.trainable(scene.people(), scene.skeleton),
     "crops.from_coco, trainable": lambda s, change: crops.trainable(*crops.from_coco(s.file(spoilt(change)), s.folder)),
 }
 REST = {
@@ -158,6 +164,17 @@ def warned(monkeypatch):
     return said
 
 
+@pytest.fixture
+def undecoded(monkeypatch):
+    """`check` asks the headers of pictures for sizes where people alone are the matter: decoding takes most time."""
+
+    def look(dataset, wanted):
+        paths = [element["path"].decode() for element in annotated.kept(dataset, wanted).as_numpy_iterator()]
+        return np.array([coco.header_size(path) for path in paths]), np.ones(len(paths), int), None
+
+    monkeypatch.setattr(annotated, "_looked_at", look)
+
+
 def set_to(field, place, value):
     def spoil(scene):
         getattr(scene, field)[place] = value
@@ -183,6 +200,24 @@ def shifted(x, y, which=slice(None), boxes=False):
 
 def x_y_width_height(scene):
     scene.boxes[:, 2:] -= scene.boxes[:, :2]
+
+
+def with_outliers(y):
+    """Half of the people have five keypoints, of which one is elsewhere."""
+
+    def spoil(scene):
+        scaled(scene)
+        scene.keypoints = np.concatenate([scene.keypoints, scene.keypoints[:, :1]], axis=1)
+        scene.visibility = np.concatenate([scene.visibility, scene.visibility[:, :1]], axis=1)
+        scene.keypoints[::2, 4, 1] = y
+        scene.skeleton = FIVE
+
+    return spoil
+
+
+def whole_pictures(scene):
+    scaled(scene)
+    scene.boxes[:, :2], scene.boxes[:, 2:] = 0, scene.sizes[scene.image, ::-1] - 1
 
 
 IMPOSSIBLE = {
@@ -211,23 +246,32 @@ IMPOSSIBLE = {
         set_to("boxes", 4, (300, 10, 340, 60)),
         "a part of their pictures, got 1 of 6 people .*2.jpg: .300",
     ),
+    "a box far beside": (
+        set_to("boxes", 2, (5000, 5000, 5010, 5010)),
+        "a part of their pictures, got 1 of 6 people .*1.jpg: .5000",
+    ),
+    "a box to the left": (
+        set_to("boxes", 0, (-80, 10, -20, 70)),
+        "a part of their pictures, got 1 of 6 people .*0.jpg: .-80",
+    ),
+    "outliers beside 0..1": (with_outliers(1.7), "Keypoints are in pixels, got 6 of 6 people"),
+    "outliers far from 0..1": (with_outliers(77), "Keypoints are in pixels, got 6 of 6 people"),
+    "0..1 in whole pictures": (whole_pictures, "Keypoints are in pixels, got 6 of 6 people"),
 }
 
 
 @pytest.mark.parametrize("kind", IMPOSSIBLE)
-def test_what_is_impossible_is_refused_by_every_door(scene, kind):
+def test_what_is_impossible_is_refused_by_every_door(scene, undecoded, kind):
     spoil, sentence = IMPOSSIBLE[kind]
     spoil(scene)
     for door, enter in DOORS.items():
-        if kind == "a box beside" and door in COCO_DOORS:
-            continue  # it is cut off at the border there, and left without area
         with pytest.raises(gate.BadDataError, match=sentence) as error:
             enter(scene, None)
         assert error.value.names and "\n" not in str(error.value), door
 
 
 @pytest.mark.parametrize("kind", ["keypoints 0..1", "infinity"])
-def test_all_other_doors_refuse_it_alike_and_skip_leaves_it_out(scene, kind):
+def test_all_other_doors_refuse_it_alike_and_skip_leaves_it_out(scene, undecoded, kind):
     spoil, sentence = IMPOSSIBLE[kind]
     spoil(scene)
     for enter in REST.values():
@@ -237,6 +281,12 @@ def test_all_other_doors_refuse_it_alike_and_skip_leaves_it_out(scene, kind):
         assert error.value.names == ("2.jpg",)
         for pipeline, dataset in ((crops, scene.crops()), (people, scene.people())):
             assert pipeline.check(pipeline.skip(dataset, error.value.names), MOUSE) == 4
+
+
+def fractions_near_the_origin(scene):
+    """A tiny person in the corner, clicked between pixels."""
+    scene.boxes[0], scene.areas[0] = (0, 0, 3, 3), 9
+    scene.keypoints[0] = (0.5, 0.7), (1.2, 1.1), (0.8, 0.2), (1.4, 1.3)
 
 
 def near_the_origin(scene):
@@ -267,6 +317,7 @@ def crowd(scene):
 SOUND = {
     "as it is": lambda scene: None,
     "near the origin": near_the_origin,
+    "fractions near the origin": fractions_near_the_origin,
     "one keypoint at (1, 1)": single_at_one,
     "cut off by the border": cut_off,
     "tiny": tiny,
@@ -288,7 +339,7 @@ SOUND = {
 
 
 @pytest.mark.parametrize("kind", SOUND)
-def test_what_is_sound_passes_every_door_without_a_word(scene, warned, kind):
+def test_what_is_sound_passes_every_door_without_a_word(scene, undecoded, warned, kind):
     SOUND[kind](scene)
     for enter in DOORS.values():
         enter(scene, None)
@@ -308,7 +359,7 @@ SUSPICIOUS = {
 
 
 @pytest.mark.parametrize("kind", SUSPICIOUS)
-def test_what_is_suspicious_is_warned_of_by_every_door(scene, warned, kind):
+def test_what_is_suspicious_is_warned_of_by_every_door(scene, undecoded, warned, kind):
     spoil, sentence = SUSPICIOUS[kind]
     spoil(scene)
     for door, enter in DOORS.items():
@@ -317,7 +368,7 @@ def test_what_is_suspicious_is_warned_of_by_every_door(scene, warned, kind):
         assert len(warned) == 1 and re.search(sentence, warned[0]), door
 
 
-def test_boxes_as_x_y_width_height_are_refused_where_corners_are_meant(scene):
+def test_boxes_as_x_y_width_height_are_refused_where_corners_are_meant(scene, undecoded):
     x_y_width_height(scene)
     for door, enter in DOORS.items():
         if door not in COCO_DOORS:
@@ -408,8 +459,24 @@ def test_files_that_cannot_be_used_are_refused_by_every_door_that_reads_them(sce
         assert crops.check(crops.skip(scene.crops(), ["1.jpg"]), MOUSE) == 4
 
 
+def test_scripts_of_training_skip_a_picture_that_cannot_be_read(scene, monkeypatch):
+    cut_short(scene)
+    monkeypatch.setattr(crops, "from_tfds", lambda *_: crops.from_coco(scene.file(), scene.folder))
+    config = {"dataset": "mice", "data_dir": None, "check": True, "skip": []}
+    config |= {"train_split": "train", "validation_split": "", "test_split": "test"}
+    with pytest.raises(gate.BadDataError, match="whole JPEG or PNG files, got 1 of 3 images") as error:
+        common.load_images(config, crops)
+    splits, _ = common.load_images(config | {"skip": list(error.value.names)}, crops)
+    assert int(splits["train"].cardinality()) == int(splits["test"].cardinality()) == 4
+    with pytest.raises(ValueError, match="--skip names an image of mice, 9.jpg is none"):
+        common.load_images(config | {"skip": ["9.jpg"], "check": False}, crops)
+
+
 @pytest.mark.parametrize("kind", ["turned", "scaled"])
-def test_without_check_no_batch_has_a_picture_of_another_size(scene, kind):
+def test_without_check_no_batch_has_a_picture_of_another_size(scene, monkeypatch, kind):
+    # Heatmaps and fields are not the matter, and take most of the time.
+    monkeypatch.setattr(crops.heatmap_ops, "encode", lambda points, weights, *_: (points, weights))
+    monkeypatch.setattr(people, "_fields", lambda *_: lambda batch, *_: (batch["keypoints"], batch["visibility"]))
     FILE_FAULTS[kind][0](scene)
     batches = {
         "turned": lambda: (crops.training(scene.crops(), MOUSE, 6, SIZE), people.evaluation(scene.people())),
@@ -424,13 +491,141 @@ def test_without_check_no_batch_has_a_picture_of_another_size(scene, kind):
                 pass
 
 
-@pytest.mark.parametrize("orientation", [2, 3, 4])
-def test_turns_that_a_size_does_not_show_are_counted(scene, warned, orientation):
-    scene.write(1, SIZES[1], exif=turned(orientation))
+def test_turns_that_a_size_does_not_show_are_counted(scene, warned):
+    for i, orientation in enumerate((2, 3, 4)):
+        scene.write(i, SIZES[i], exif=turned(orientation))
     for enter in FILES.values():
         warned.clear()
         enter(scene, None)
-        assert len(warned) == 1 and "as they are shown, got 1 of 3 images turned or mirrored" in warned[0]
+        assert len(warned) == 1 and "as they are shown, got 3 of 3 images turned or mirrored" in warned[0]
+
+
+def far_exchanged(scene):
+    """So that people would be far beside pictures of the size that is said."""
+    scene.boxes[1::2] = scene.boxes[::2]
+    scene.sizes = scene.sizes[:, ::-1]
+
+
+def test_sizes_come_before_people_and_exchanged_ones_are_called_so(scene):
+    far_exchanged(scene)
+    scene.sizes[2] = scene.sizes[2, ::-1]  # square
+    for enter in FILES.values():
+        with pytest.raises(gate.BadDataError, match="got 2 of 3 images annotated with width and height exchanged") as e:
+            enter(scene, None)
+        assert e.value.names == ("0.jpg", "1.jpg") and "in their pictures" not in str(e.value)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "found", "count"),
+    [
+        ([(90, 120)], [(120, 90)], 1),
+        ([(90, 120), (0, 0), (60, 50)], [(120, 90), (30, 40), (50, 60)], 2),
+        ([(90, 120), (70, 70)], [(120, 90), (70, 70)], 1),
+        ([(90, 120), (60, 50)], [(120, 90), (60, 50)], 0),
+        ([(90, 120), (60, 50)], [(120, 90), (30, 25)], 0),
+    ],
+)
+def test_sizes_are_exchanged_where_all_are(sizes, found, count):
+    said = gate.Report("images")
+    rules.note_images(said, [f"{i}.jpg" for i in range(len(sizes))], sizes, found)
+    with pytest.raises(gate.BadDataError) as error:
+        said.close()
+    assert ("width and height exchanged" in str(error.value)) == bool(count)
+    assert count == 0 or len(error.value.names) == count
+
+
+CLOSE_UPS = [[200, 150, 560, 400], [150, 120, 500, 450], [220, 140, 420, 420], [180, 160, 550, 380]]
+
+
+def bboxes_noted(bbox, keypoints, sizes):
+    """What the gate says of the boxes of a file."""
+    said, names = gate.Report("people"), [f"{i}.jpg" for i in range(len(bbox))]
+    rules.note_bboxes(said, names, np.float64(bbox), np.float64(sizes), keypoints, np.full(keypoints.shape[:2], 2))
+    said.close()
+
+
+@pytest.mark.parametrize("joints", [3, 5, 17])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_keypoints_speak_against_corners(warned, joints, seed):
+    """Close-ups whose boxes are padded and reach beyond the picture; the very numbers are corners of other people."""
+    random = np.random.default_rng(seed)
+    keypoints = random.uniform((210, 160), (630, 470), (4, joints, 2))
+    keypoints[:, 0] = 630, 470
+    bboxes_noted(CLOSE_UPS, keypoints, [(480, 640)] * 4)
+    assert warned == []
+    low, high = np.float64(CLOSE_UPS)[:, None, :2], np.float64(CLOSE_UPS)[:, None, 2:]
+    inside = low + random.uniform(0, 1, (4, joints, 2)) * (high - low)
+    with pytest.raises(gate.BadDataError, match="A bbox of COCO is x, y, width, height, got [34] of 4 people"):
+        bboxes_noted(CLOSE_UPS, inside, [(480, 640)] * 4)
+
+
+def test_percentages_are_suspicious(warned):
+    random, sizes = np.random.default_rng(0), [(480, 640), (425, 640), (640, 480), (300, 400)]
+    bbox = [[10, 20, 60, 79], [0, 0, 99.5, 98], [30, 5, 40, 90], [50, 50, 45, 50]]
+    low, side = np.float64(bbox)[:, None, :2], np.float64(bbox)[:, None, 2:]
+    keypoints = low + random.uniform(0, 1, (4, 6, 2)) * side
+    keypoints[1, 0] = 97, 96
+    bboxes_noted(bbox, keypoints, sizes)
+    assert len(warned) == 1 and "are percentages" in warned[0]
+    warned.clear()
+    for others in ([(90, 120)] * 4, [(480, 640)] * 4):  # small pictures; such of one size
+        bboxes_noted(bbox, keypoints, others)
+    bboxes_noted(bbox, keypoints * 1.2, sizes)
+    bboxes_noted(bbox, keypoints * 0.5, sizes)
+    assert warned == []
+
+
+def test_boxes_in_fractions_among_others_are_told_of_once(scene, undecoded, warned):
+    def change(content):
+        content["annotations"][2]["bbox"] = [0.2, 0.3, 0.4, 0.5]
+
+    for door in ("people.from_coco, check", "crops.from_coco, trainable"):
+        warned.clear()
+        DOORS[door](scene, change)
+        assert len(warned) == 1 and "Boxes are in pixels, got 1 of 6 people" in warned[0]
+        assert "[0.2, 0.3, 0.4, 0.5]" in warned[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"visibility": [["yes"] * 4]}, "visibility must be numbers, got 'yes'; convert them"),
+        ({"areas": ["large"]}, "area must be numbers, got 'large'"),
+        ({"image_ids": ["img_7"]}, "image_id must be numbers, got 'img_7'"),
+        ({"image_ids": [1.5]}, "image_id must be whole numbers, got 1.5; number them"),
+        ({"sizes": [(np.nan, 64)]}, "sizes must be whole numbers of pixels, .height, width., got nan; round them"),
+        ({"sizes": [(48.5, 64)]}, "sizes must be whole numbers of pixels, .height, width., got 48.5; round them"),
+        ({"is_crowd": ["no"]}, "is_crowd must be numbers, got 'no'"),
+        ({"is_crowd": [0.3]}, "is_crowd must be True or False, got 0.3"),
+        ({"boxes": [[1, 2, 3, 4], [1, 2]]}, "boxes must be numbers in rows of one length"),
+        ({"keypoints": {"snout": [1, 2]}}, "keypoints must be numbers, got a dict; give a list"),
+    ],
+)
+def test_arrays_of_something_else_get_one_sentence(changes, sentence):
+    given = {"boxes": [[1, 2, 30, 40]], "keypoints": [[[5.0, 6], [7, 8], [9, 9], [2, 2]]], "visibility": None} | changes
+    with pytest.raises(ValueError, match=sentence) as error:
+        crops.from_arrays([np.zeros((48, 64, 3), "uint8")], skeleton=MOUSE, **given)
+    assert "\n" not in str(error.value)
+    if "keypoints" in changes or "boxes" in changes or "visibility" in changes:
+        names = {"boxes": "box", "keypoints": "keypoints", "visibility": "visibility"}
+        group = {names[key]: value for key, value in given.items() if key in names and value is not None}
+        with pytest.raises(ValueError, match="Image 0: (box|keypoints|visibility) must be numbers"):
+            people.from_arrays([np.zeros((48, 64, 3), "uint8")], [group], MOUSE)
+
+
+def test_large_ids_stay_as_they_are():
+    images, given = [np.zeros((48, 64, 3), "uint8")], ([[1, 2, 30, 40]], [[[5.0, 6], [7, 8], [9, 9], [2, 2]]])
+    dataset = crops.from_arrays(images, *given, None, MOUSE, image_ids=[2**60 + 1])
+    assert next(iter(dataset))["image_id"].numpy() == 2**60 + 1
+
+
+def test_a_skeleton_without_limbs_is_told_of(scene, undecoded, warned):
+    bare = Skeleton("bare", MOUSE.keypoints, ())
+    assert people.check(scene.people(), bare) == 6  # a target may have limbs
+    assert len(warned) == 1 and "needs limbs between keypoints, bare has none; give edges" in warned[0]
+    for make in (people.training, people.validation):
+        with pytest.raises(ValueError, match="needs limbs between keypoints, bare has none; give edges"):
+            make(scene.people(), bare, None, 2, CELLS)
 
 
 # ---------------------------------------------------------------------------------------------------- COCO files
@@ -511,6 +706,15 @@ MALFORMED = {
         "keypoints of 3 x 4 numbers, got .1, 2, 2. in 6 of 6",
     ),
     "pairs": (each("annotations", keypoints=[1] * 8), "keypoints of 3 x 4 numbers, .*; give x, y, visibility for each"),
+    "named keypoints": (
+        each("annotations", keypoints={"snout": [1, 2, 2]}),
+        "keypoints of 3 x 4 numbers, got {'snout'",
+    ),
+    "huge ids": (each("annotations", id=2**70), "an id, a whole number, got 1180591620717411303424 in 6 of 6"),
+    "huge ids of images": (each("annotations", image_id=-(2**63) - 1), "an image_id, a whole number, got -92"),
+    "a huge width": (each("images", width=2**40), "pixels as width, got 1099511627776 in 3 of 3"),
+    "names twice": (each("categories", keypoints=["nose"] * 4), "mouse: keypoint names must be unique, got nose"),
+    "a limb to itself": (each("categories", skeleton=[[2, 2]]), "must join two different keypoints"),
     "foreign category": (
         each("annotations", category_id=0),
         "one of the categories, 1, got 0 in 6 annotations .id 1, 2",
@@ -542,7 +746,8 @@ def test_a_malformed_file_gets_one_sentence_from_every_door(scene, kind):
 def test_byte_order_marks_are_read(scene, encoding):
     path = scene.file()
     path.write_bytes(path.read_text().encode(encoding))
-    assert crops.check(*crops.from_coco(path, scene.folder)) == people.check(*people.from_coco(path, scene.folder)) == 6
+    for pipeline in (crops, people):
+        assert len(pipeline.annotations(*pipeline.from_coco(path, scene.folder))["box"]) == 6
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from kerapose import models, predictors, skeletons
-from kerapose.data import crops, gate
+from kerapose.data import coco, crops, gate
 from kerapose.predictors import Keypoint, PersonDetector, Pose, TopDownPose, read_boxes
 
 COCO = skeletons.COCO
@@ -192,12 +192,57 @@ def test_boxes_in_fractions_are_refused(find, boxes):
 
 @pytest.mark.parametrize("scores", [[90.0, 80.0], [0.5, np.nan], [-0.1, 0.4], [1.0, 1.2]])
 def test_scores_of_boxes_are_zero_to_one(find, tmp_path, scores):
-    with pytest.raises(
-        gate.BadDataError, match="box_scores must be 0 to 1, got .* for box [01]; divide percentages by"
-    ):
+    remedy = "divide percentages by 100" if max(scores) > 1 else "leave the box out, or give its score"
+    with pytest.raises(gate.BadDataError, match=f"box_scores must be 0 to 1, got .* for box [01]; {remedy}"):
         find(photo(), BOXES[:2], box_scores=scores)
     found = [{"image_id": 7, "bbox": [1, 2, 30, 40], "score": score} for score in scores]
-    with pytest.raises(gate.BadDataError, match="boxes.json: scores must be 0 to 1, got .* for box [01]; divide"):
+    with pytest.raises(gate.BadDataError, match=f"boxes.json: scores must be 0 to 1, got .* for box [01]; {remedy}"):
+        read_boxes(written(tmp_path, found))
+
+
+@pytest.mark.parametrize(
+    ("boxes", "sentence"),
+    [
+        ({"left": 1}, "boxes must be numbers, got a dict; give a list or an array"),
+        ("1, 2, 3, 4", "boxes must be numbers, got a str; give"),
+        ([[1, 2, 30, 40], [1, 2]], "boxes must be numbers in rows of one length, got others; correct them"),
+        ([["1", "2", "30", "wide"]], "boxes must be numbers, got '1'; convert them"),
+    ],
+)
+def test_boxes_that_are_no_numbers_are_refused(find, boxes, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        find(photo(), boxes)
+
+
+def test_paths_of_no_file_get_a_sentence(find, tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match="An image must be a JPEG or PNG file, .*nope.jpg is no such file; check"
+    ):
+        find(tmp_path / "nope.jpg")
+    with pytest.raises(
+        FileNotFoundError, match="An image must be a JPEG or PNG file, .* is a folder; give the path of"
+    ):
+        find(str(tmp_path))
+
+
+def test_boxes_of_other_categories_are_counted(tmp_path, monkeypatch):
+    said = []
+    for level in ("info", "warning"):
+        monkeypatch.setattr(
+            coco.logging, level, lambda message, *values, level=level: said.append((level, message % values))
+        )
+    found = [{"image_id": 7, "bbox": [1, 2, 30, 40], "score": 0.5, "category_id": kind} for kind in (0, 0, 2)]
+    path = written(tmp_path, found)
+    assert read_boxes(path) == {}
+    assert len(said) == 1 and said[0][0] == "warning"
+    assert "3 of 3 boxes are left out, whose category_id is not 1 but 0, 2" in said[0][1]
+    assert len(read_boxes(path, category_id=0)[7][0]) == 2
+    assert said[1][0] == "info" and "1 of 3 boxes are left out" in said[1][1]
+
+
+def test_huge_ids_of_images_are_refused(tmp_path):
+    found = [{"image_id": 2**70, "bbox": [1, 2, 30, 40], "score": 0.5}]
+    with pytest.raises(ValueError, match="boxes.json: detections must have an image_id, a whole number, got 118"):
         read_boxes(written(tmp_path, found))
 
 

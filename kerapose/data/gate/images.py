@@ -22,7 +22,8 @@ import numpy as np
 from kerapose.data.gate.report import BadDataError, Rule
 
 VISIBILITIES = (0, 1, 2)  # not labelled, occluded, visible
-UNIT = 1.5  # coordinates up to this are in 0..1 or -1..1, and a little beyond, where all of somebody's are
+UNIT = 1.5  # coordinates up to this are in 0..1 or -1..1, and a little beyond
+UNIT_SHARE = 0.8  # of somebody's labelled keypoints, where the others are outliers
 TINY_PX = 16  # in pictures up to this size nothing can be said of units
 FAR = 0.25  # of the side of a picture: a keypoint that is so far beyond the border is not just cut off
 NEAR_PX = 3.0  # what a keypoint may lie outside of a box or picture without a word, for clicks are not exact
@@ -37,6 +38,9 @@ FILLED = 0.5  # of width and of height: keypoints that fill so much of a box as 
 SMALLER = 0.6  # ... if it has at most this share of the area of the box as x, y, width, height
 LEAST_BOXES = 3  # what fewer boxes say of their form may be an accident
 ENOUGH_BOXES = 20  # and what fewer say in pictures of unknown size
+HELD = 0.9  # share of somebody's labelled keypoints that the right reading of a box holds
+AGAINST = 0.1  # share of people whose keypoints lie in x, y, width, height alone: more, and there are no corners
+PERCENT, PERCENT_FILLED, PERCENT_SIDE = 100.0, 90.0, 200  # what percentages reach, and sides that need more
 
 # ---------------------------------------- rules of people
 FINITE_KEYPOINTS = Rule(
@@ -47,7 +51,7 @@ FINITE_KEYPOINTS = Rule(
 VISIBILITY = Rule(
     "Visibility is 0 not labelled, 1 occluded or 2 visible",
     "with visibility other than 0, 1, 2",
-    "round scores to these",
+    "give 0 where nobody has labelled a keypoint, and 1 or 2 in place of scores",
 )
 FINITE_BOXES = Rule(
     "Boxes, areas and sizes of heads are finite", "with a box, an area or a head that is not finite", "correct them"
@@ -60,7 +64,7 @@ ORDER = Rule(
 NEGATIVE = Rule("Areas and sizes of heads are not negative", "with a negative area or head", "correct them")
 PIXEL_KEYPOINTS = Rule(
     "Keypoints are in pixels",
-    f"with all labelled keypoints within {UNIT:g} px of (0, 0)",
+    f"with {UNIT_SHARE:.0%} or more of the labelled keypoints within {UNIT:g} px of (0, 0)",
     "multiply them by the width and height of the picture",
     MOST,
 )
@@ -88,7 +92,7 @@ IN_BOX = Rule(
 FAR_PEOPLE = Rule(
     "People are in their pictures",
     "with all labelled keypoints far beside the picture",
-    "give keypoints in pixels of the picture as it is shown, x first",
+    "give keypoints in pixels of the picture as it is shown, x first, and its size with width and height not exchanged",
 )
 UNSEEN_PEOPLE = Rule(
     "People are seen in their pictures",
@@ -125,6 +129,12 @@ PERHAPS_CORNERS = Rule(
     "take left from right and top from bottom if it is",
     1.0,
 )
+PERHAPS_PERCENT = Rule(
+    "Keypoints and boxes are in pixels",
+    f"with keypoints and box within {PERCENT:g} px of (0, 0) in larger pictures, as all are",
+    "multiply them by a hundredth of width and height of the picture if they are percentages",
+    1.0,
+)
 
 # ---------------------------------------- rules of images
 THERE = Rule(
@@ -145,12 +155,46 @@ SAME_SIZE = Rule(
     "of another size, scaled, cropped or turned since",
     "take the pictures that were annotated, or scale their annotations and sizes",
 )
+EXCHANGED = Rule(
+    "Annotated sizes are those of the pictures",
+    "annotated with width and height exchanged, as all are",
+    "exchange them in the annotations, or take the pictures that were annotated if they were turned since",
+)
 UNSEEN_TURN = Rule(
     "Annotations are taken to be of pictures as they are shown",
     "turned or mirrored by Exif orientation, which the annotated size does not show",
     "strip the orientation if they were annotated as stored",
     1.0,
 )
+
+
+# ---------------------------------------- numbers of users
+def as_numbers(values, what, dtype="float64"):
+    """An array of what a user gives as numbers.
+
+    Args:
+        values: numbers, lists of these, arrays.
+        what: they are, for the error: "boxes".
+        dtype: of the array. None: their own, if it is one of numbers.
+
+    Raises:
+        ValueError: if they are something else, or rows of different lengths.
+    """
+    if isinstance(values, str | bytes | dict | set):
+        raise ValueError(f"{what} must be numbers, got a {type(values).__name__}; give a list or an array of them.")
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError):  # rows of different lengths
+        raise ValueError(f"{what} must be numbers in rows of one length, got others; correct them.") from None
+    if array.dtype.kind in "biuf":
+        return array if dtype is None else array.astype(dtype)
+    others = [value for value in array.reshape(-1).tolist() if isinstance(value, str | bytes)]
+    try:
+        if not others:
+            return array.astype(dtype or "float64")  # None becomes NaN
+    except (TypeError, ValueError, OverflowError):
+        others = array.reshape(-1).tolist()
+    raise ValueError(f"{what} must be numbers, got {others[0]!r}; convert them.")
 
 
 # ---------------------------------------- what is missing
@@ -218,17 +262,44 @@ def _note_numbers(report, people):
 def _note_units(report, names, keypoints, labelled, box, area, sizes):
     """Whose keypoints are in 0..1, [N] bool."""
     has, large = labelled.any(axis=1), ~_is_tiny(sizes)
+    near = (np.abs(keypoints) <= UNIT).all(axis=2) & labelled  # [N, K]
     # Of whole pixels near the corner there are some, of fractions of a picture hardly any that are whole.
-    unit = has & large & (np.abs(keypoints) <= UNIT).all(axis=(1, 2)) & (keypoints % 1 != 0).any(axis=(1, 2))
+    fractions = ((keypoints % 1 != 0).any(axis=2) & near).any(axis=1)
+    unit = has & large & fractions & (near.sum(axis=1) >= UNIT_SHARE * labelled.sum(axis=1))
     unit &= labelled[unit].sum() > 1  # a single keypoint says nothing
-    report.note_all(PIXEL_KEYPOINTS, names, unit, lambda i: _first_keypoint(keypoints[i], labelled[i]), has)
+    unit &= ~_fit_in_pixels(keypoints, near, box, sizes)
+    report.note_all(PIXEL_KEYPOINTS, names, unit, lambda i: _first_keypoint(keypoints[i], near[i]), has)
     boxed = box.any(axis=1)
-    unit_box = is_unit_box(box, sizes)
+    # The reader of COCO files has told of those that it left without area.
+    unit_box = is_unit_box(box, sizes) & (box[:, 2:] > box[:, :2]).all(axis=1)
     report.note_all(PIXEL_BOXES, names, unit_box, lambda i: _written(box[i]), boxed)
     own = np.prod(box[:, 2:] - box[:, :2], axis=1)
     measured = (own > TINY_PX) & (area > 0)
     report.note_all(PIXEL_AREAS, names, measured & (area <= 1), lambda i: f"{area[i]:g}", measured)
     return unit
+
+
+def _fit_in_pixels(keypoints, near, box, sizes):
+    """Whose keypoints near (0, 0) lie in their box as pixels, and beside it as fractions of the picture: [N] bool.
+
+    In a picture of unknown size that is so for boxes which are tiny themselves.
+    """
+    side = box[:, 2:] - box[:, :2]
+    boxed = (side > 0).all(axis=1) & (box[:, 2:] > UNIT).any(axis=1)
+    in_pixels = _share_inside(keypoints, near, box, BOX_MARGIN * side + NEAR_PX) >= HELD
+    size = sizes[:, None, ::-1]  # [N, 1, 2] width, height
+    readings = keypoints * size, (keypoints + 1) / 2 * size, keypoints * size.max(axis=2, keepdims=True)
+    scaled = [_share_inside(points, near, box, BOX_MARGIN * side + NEAR_PX) > MOST for points in readings]
+    known = (sizes > 0).all(axis=1)
+    return boxed & in_pixels & np.where(known, ~np.any(scaled, axis=0), (side <= TINY_PX).all(axis=1))
+
+
+def _share_inside(keypoints, labelled, box, margin):
+    """The share of the labelled keypoints [N, K, 2] in a box [N, 4] and its margin [N, 2], 1 of none: [N]."""
+    low, high = (box[:, :2] - margin)[:, None], (box[:, 2:] + margin)[:, None]
+    inside = ((keypoints >= low) & (keypoints <= high)).all(axis=2) & labelled
+    count = labelled.sum(axis=1)
+    return np.where(count > 0, inside.sum(axis=1) / np.maximum(count, 1), 1.0)
 
 
 def is_unit_box(box, sizes):
@@ -309,7 +380,11 @@ def note_bboxes(report, names, bbox, sizes, keypoints=None, visibility=None):
     whole = sound & (high > low).all(axis=1) & (high <= limits + NEAR_PX).all(axis=1) & (low >= -NEAR_PX).all(axis=1)
     told = whole & (low + high > (1 + BEYOND) * limits).any(axis=1)
     if keypoints is not None:
-        told |= whole & _fills(keypoints, visibility, low, high)
+        against = sound & _fits_plain_alone(keypoints, visibility, bbox)
+        told = (told | whole & _fills(keypoints, visibility, low, high)) & ~against
+        _note_percent(report, names, bbox, sound, sizes, keypoints, visibility)
+        if against.sum() > AGAINST * (sound & (visibility > 0).any(axis=1)).sum():
+            return
     if whole.sum() >= WHOLE_SHARE * sound.sum() and not unit.any():
         if told.sum() >= LEAST_BOXES:
             report.note_all(CORNERS, names, told, lambda i: _written(bbox[i]), sound)
@@ -318,6 +393,27 @@ def note_bboxes(report, names, bbox, sizes, keypoints=None, visibility=None):
         smaller = whole & (np.prod(high - low, axis=1) <= SMALLER * np.prod(high, axis=1))
         if not known.any() and sound.sum() >= ENOUGH_BOXES and smaller.sum() > MOST * sound.sum():
             report.note_all(PERHAPS_CORNERS, names, smaller, lambda i: _written(bbox[i]), sound)
+
+
+def _fits_plain_alone(keypoints, visibility, bbox):
+    """Whose keypoints lie in their bbox as x, y, width, height, but not as corners: [N] bool."""
+    labelled = (visibility > 0) & np.isfinite(keypoints).all(axis=2)
+    plain = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1)
+    margin = np.full((len(bbox), 2), NEAR_PX)
+    in_plain, in_corners = (_share_inside(keypoints, labelled, box, margin) for box in (plain, bbox))
+    return (in_plain >= HELD) & (in_corners < HELD)
+
+
+def _note_percent(report, names, bbox, sound, sizes, keypoints, visibility):
+    """Notes everybody if all coordinates of several pictures of different sizes end just at 100."""
+    known = sound & (sizes >= PERCENT_SIDE).all(axis=1)
+    labelled = (visibility > 0)[..., None] & np.isfinite(keypoints)
+    points = np.where(labelled, keypoints, 0.0).reshape(-1, 2)
+    ends = np.concatenate([points, bbox[:, :2] + bbox[:, 2:]])
+    several = len(set(map(str, names))) >= LEAST_BOXES and len(np.unique(sizes, axis=0)) > 1
+    filled = len(points) > 0 and (points.max(axis=0) >= PERCENT_FILLED).all()
+    if known.all() and several and filled and ends.min() >= -NEAR_PX and ends.max() <= PERCENT + NEAR_PX:
+        report.note_all(PERHAPS_PERCENT, names, sound, lambda i: _written(bbox[i]))
 
 
 def _fills(keypoints, visibility, low, high):
@@ -359,9 +455,12 @@ def note_images(report, names, sizes, found, orientations=None, paths=None):
     def told(i):
         return f"annotated as {_size(sizes[i])}, shown as {_size(found[i])}"
 
-    report.note_all(AS_SHOWN, names, as_stored, lambda i: f"{told(i)}, Exif orientation {orientations[i]}")
-    report.note_all(SAME_SIZE, names, other & ~as_stored, told)
     square = found[:, 0] == found[:, 1]
+    exchanged = other & ~as_stored & (found[:, ::-1] == sizes).all(axis=1)
+    exchanged &= exchanged.sum() == (readable & said & ~square).sum()  # a single one is more likely turned
+    report.note_all(AS_SHOWN, names, as_stored, lambda i: f"{told(i)}, Exif orientation {orientations[i]}")
+    report.note_all(EXCHANGED, names, exchanged, told)
+    report.note_all(SAME_SIZE, names, other & ~as_stored & ~exchanged, told)
     hidden = (orientations > 1) & readable & ~other & ((orientations < 5) | square | ~said)
     report.note_all(UNSEEN_TURN, names, hidden)
     return readable & ~other
@@ -382,7 +481,7 @@ def check_boxes(boxes, size, given=True):
     Raises:
         BadDataError: if one is not finite, reversed, without area or outside of the image, or all are in 0..1.
     """
-    boxes = np.asarray(boxes, "float32")
+    boxes = as_numbers(boxes, "boxes", "float32")
     if boxes.size == 0:
         return boxes.reshape(0, 4)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -425,13 +524,13 @@ def check_scores(scores, where):
     Raises:
         BadDataError: if one is not in 0..1.
     """
-    scores = np.asarray(scores, "float64")
+    scores = as_numbers(scores, where)
     wrong = ~((scores >= 0) & (scores <= 1 + 1e-6))  # NaN is wrong; a sum of float32 may end a little above 1
     if wrong.any():
         place = int(np.argmax(wrong))
-        raise BadDataError(
-            f"{where} must be 0 to 1, got {scores.reshape(-1)[place]:g} for box {place}; divide percentages by 100."
-        )
+        first = scores.reshape(-1)[place]
+        remedy = "divide percentages by 100" if first > 1 else "leave the box out, or give its score"
+        raise BadDataError(f"{where} must be 0 to 1, got {first:g} for box {place}; {remedy}.")
     return scores
 
 

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from kerapose import metrics
-from kerapose.data import annotated, coco, crops, gate, people
+from kerapose.data import annotated, coco, crops, gate, people, selection
 from kerapose.data.gate import images as rules
 from kerapose.data.gate import report
 from kerapose.skeletons import COCO, Skeleton
@@ -169,7 +169,7 @@ def undecoded(monkeypatch):
     """`check` asks the headers of pictures for sizes where people alone are the matter: decoding takes most time."""
 
     def look(dataset, wanted):
-        paths = [element["path"].decode() for element in annotated.kept(dataset, wanted).as_numpy_iterator()]
+        paths = [element["path"].decode() for element in selection.kept(dataset, wanted).as_numpy_iterator()]
         return np.array([coco.header_size(path) for path in paths]), np.ones(len(paths), int), None
 
     monkeypatch.setattr(annotated, "_looked_at", look)

@@ -48,6 +48,9 @@ KEY_FRAME_EVERY = 12  # a random frame of a video then costs six on average, and
 MOST_LOST = 0.5  # of the frames of a video may be beyond decoding; one that has lost more is refused
 NEAR = 12  # frames to either side of a lost one among which a whole one is looked for before all others
 WIDEST_PIXEL = 8  # or highest, by its other side; a file that says more than that of its pixels says nothing
+UNNAMED = 16  # kinds of side data that FFmpeg may have behind the last that PyAV has a name for
+# Decoders that leave out what no other frame refers to if told so packet by packet; others, as dav1d, stay with it.
+SKIPPING = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"}
 _JPEG_FRAMES, _JPEG_SCAN, _JPEG_END = {0xC0, 0xC1, 0xC2}, 0xDA, b"\xff\xd9"  # markers: size, pixels, end
 
 
@@ -341,6 +344,7 @@ class _Decoder:
         self._convert = VideoReformatter()
         self._numbers = packets.numbers  # by the time of a packet, or by its place once `find_order` has found it
         self._rotation, self._matrix = None, None  # of the last frame
+        self._has_skipped = False  # whether the open decoder has left out frames
         self._is_sure = True  # that where there are no times, frames come out without holes, and can be counted
 
     def first(self):
@@ -435,8 +439,12 @@ class _Decoder:
         """Gives the frames of PyAV of some packets until none is left that is wanted."""
         import av
 
+        if self._has_skipped and not skip:  # a last resort is no place for what a decoder may have kept
+            self.packets.reopen()
+            self._has_skipped = False
         self.packets.start_at(start)
         context = self.packets.stream.codec_context
+        skip = self._has_skipped = skip and context.codec.name in SKIPPING
         context.flush_buffers()
         fed = given = delay = 0
         for place, packet in itertools.chain(self.packets.between(start, end), [(None, None)]):
@@ -481,11 +489,29 @@ def _matrix_of(frame):
 
     A frame whose side data was looked at refers to itself, and is in memory until the garbage collector comes.
     """
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        side_data = frame.side_data
+    except ValueError:  # there is some of a kind that PyAV has no name for, as the Exif of a JPEG
+        side_data = _with_named_side_data(frame).side_data
+    matrix = side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return 1.0, 0.0, 0.0, 1.0
     a, b, _, c, d = np.frombuffer(matrix, "int32")[:5].astype("float64").tolist()
     return a, b, c, d
+
+
+def _with_named_side_data(frame):
+    """A frame of PyAV without the side data that only FFmpeg has names for, which it is asked to take off."""
+    import av
+    from av.sidedata.sidedata import Type
+
+    named = max(kind.value for kind in Type)
+    graph = av.filter.Graph()
+    shape = {"width": frame.width, "height": frame.height, "format": frame.format, "time_base": fractions.Fraction(1)}
+    takers = [graph.add("sidedata", f"mode=delete:type={named + 1 + i}") for i in range(UNNAMED)]
+    graph.link_nodes(graph.add_buffer(**shape), *takers, graph.add("buffersink")).configure()
+    graph.push(frame)
+    return graph.pull()
 
 
 def _gathered(decoder, indices, wanted):

@@ -107,6 +107,10 @@ class Packets:
         if self._container is not None:
             self._container.close()
 
+    def reopen(self):
+        """Goes to the beginning with a decoder that knows of nothing yet."""
+        self._open()
+
     def start_at(self, start):
         """Goes to where the packet of a place in the table is, or before it."""
         if self._place <= start and sum(packet.size for packet in self.table[self._place : start]) <= NEAR_BYTES:

@@ -23,6 +23,9 @@ FORMS = {  # container, encoder, its options
     "mp4, refreshed in columns": ("mp4", "libx264", {"x264-params": "intra-refresh=1:keyint=20:bframes=0"}),
     "mkv": ("matroska", "libx264", B_FRAMES),
     "webm": ("webm", "libvpx-vp9", {"g": "12"}),
+    "webm, vp8": ("webm", "libvpx", {"g": "12", "auto-alt-ref": "1", "lag-in-frames": "8"}),
+    "mkv, av1": ("matroska", "libsvtav1", {"preset": "12", "svtav1-params": "keyint=12"}),
+    "mp4, av1": ("mp4", "libaom-av1", {"cpu-used": "8", "g": "12", "lag-in-frames": "8"}),
     "ts, open": ("mpegts", "libx264", OPEN_GOP),
     "mpg": ("mpeg", "mpeg2video", {"bf": "2"}),
     "avi": ("avi", "mpeg4", {"bf": "2"}),
@@ -221,6 +224,19 @@ def test_a_display_matrix_with_or_without_a_mirror_is_followed(pictures, turn):
     assert frames.probe(video).frame_size == expected.shape[:2]
     np.testing.assert_array_equal(frames.read(video, [1])[0], expected)
     np.testing.assert_array_equal(list(frames.iterate(video))[1], expected)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_of_a_jpeg_turns_it(pictures, orientation):
+    """FFmpeg hands the Exif on as side data that PyAV has no name for."""
+    jpeg = tf.io.encode_jpeg(pictures[5]).numpy()
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([orientation, *[0] * 7])
+    jpeg = jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
+    expected = cv2.imdecode(np.frombuffer(jpeg, "uint8"), cv2.IMREAD_COLOR)[..., ::-1]
+    video = frames.wrap_jpegs([jpeg] * 3, fps=25)
+    assert frames.probe(video).frame_size == expected.shape[:2]
+    for decoded in (frames.read(video)[1], frames.read(video, [2])[0], list(frames.iterate(video))[0]):
+        assert decoded.shape == expected.shape and np.abs(decoded.astype(int) - expected).mean() < 4
 
 
 @pytest.mark.parametrize("container_format, codec", [("mp4", "libx264"), ("matroska", "libx264"), ("avi", "mpeg4")])

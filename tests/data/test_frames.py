@@ -71,7 +71,7 @@ def write(
         if times is not None:
             stream.codec_context.time_base = fractions.Fraction(1, clock)
         stream.height, stream.width = pictures.shape[1:3]
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.pix_fmt = {"mjpeg": "yuvj420p", "gif": "rgb8", "apng": "rgb24"}.get(codec, "yuv420p")
         if pixel is not None:
             stream.codec_context.sample_aspect_ratio = pixel
         if rotation is not None:
@@ -517,7 +517,7 @@ def test_a_packet_cut_out_of_a_transport_stream_is_told(pictures, options, frame
     (lost,) = set(order) - {time for time, _, _ in packets(cut)}
     before = order.index(lost) - 1
     assert (info.num_frames, info.gaps) == (39, ((before, 1),))
-    assert f"1 frame seems to be lost, for which there is time behind frame {before}" in caplog.text
+    assert f"in which there is time for 1 more frame behind frame {before}: lost, or shown longer" in caplog.text
     assert len(caplog.records) == 1
     assert len(list(frames.iterate(cut))) == 39
     assert len(caplog.records) > 1 and info.damage in caplog.text
@@ -533,7 +533,7 @@ def test_a_gap_in_time_is_told_unless_the_container_shows_that_it_is_none(pictur
     assert info.num_frames == 40
     if container_format in ("flv", "mpegts"):
         assert info.gaps == ((6, 2), (27, 1))
-        assert "3 frames seem to be lost, for which there is time behind frames 6 and 27" in caplog.text
+        assert "there is time for 3 more frames behind frames 6 and 27: lost, or shown longer" in caplog.text
     else:
         assert (info.gaps, info.damage) == ((), "") and not caplog.records
 
@@ -552,7 +552,67 @@ def test_blocks_lost_from_the_middle_of_a_matroska_file_are_told(pictures, form,
         info = frames.probe(damaged)
         assert info.num_frames < COUNT
         assert info.damage in caplog.text and len(caplog.records) == 1
-        assert "seem to be lost" in info.damage or "ends too early" in info.damage or "seems to be lost" in info.damage
+        assert "there is time for" in info.damage or "ends too early" in info.damage
+
+
+@pytest.mark.parametrize("missing", [1, 4, 400])
+@pytest.mark.parametrize("form", ["avi", "avi, no times", "avi, pictures"])
+def test_an_avi_header_that_counts_more_frames_is_told(pictures, form, missing, caplog):
+    video = write(pictures, *FORMS[form])
+    assert frames.probe(video).damage == "" and not caplog.records
+    field = video.index(b"strh") + 8 + 32
+    assert int.from_bytes(video[field : field + 4], "little") == COUNT
+    info = frames.probe(video[:field] + (COUNT + missing).to_bytes(4, "little") + video[field + 4 :])
+    assert info.num_frames == COUNT and info.damage == f"of which {COUNT} of {COUNT + missing} frames are found"
+    assert info.damage in caplog.text
+
+
+@pytest.mark.parametrize("count", [2, 6, 40])
+def test_an_mp4_index_that_counts_more_frames_is_told(pictures, count, caplog):
+    """The frames of a chunk, of which a damaged table says that it has fewer."""
+    video = write(pictures, options=B_FRAMES)
+    field = video.index(b"stsc") + 16
+    damaged = video[:field] + count.to_bytes(4, "big") + video[field + 4 :]
+    info = frames.probe(damaged)
+    assert info.num_frames == count and f"of which {count} of {COUNT} frames are found" == info.damage
+    assert info.damage in caplog.text
+    assert numbers(frames.read(damaged, [0, count - 1]))[0] == 0
+
+
+@pytest.mark.parametrize("place", [2, 4, 6])
+def test_a_matroska_file_with_few_frames_left_is_told(pictures, place, caplog):
+    video = write(pictures, "matroska", options={"bf": "0"})
+    stored = packets(video)
+    end = stored[-1][1] + stored[-1][2]
+    info = frames.probe(video[: stored[place][1] - 8] + bytes(end - stored[place][1] + 8) + video[end:])
+    assert info.num_frames <= place + 1 and "ends too early" in info.damage and info.damage in caplog.text
+
+
+def test_whatever_a_demuxer_raises_is_damage(pictures, caplog):
+    """A transport stream that goes on with another numbering of its parts: PyAV raises an IndexError."""
+    video = write(pictures[:30], "mpegts", options={"bf": "0"})
+    other = write(pictures[:30], "mpegts", options={"bf": "0"}, mpegts_start_pid="0x200", mpegts_pmt_start_pid="0x300")
+    with pytest.raises(IndexError), av.open(io.BytesIO(video + other)) as container:
+        list(container.demux(video=0))
+    info = frames.probe(video + other)
+    assert info.num_frames == 30 and "its structure is damaged" in info.damage
+    assert numbers(frames.read(video + other)) == list(range(30)) and "its structure is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("container_format, codec", [("gif", "gif"), ("apng", "apng")])
+def test_a_drawing_that_stays_is_no_loss(pictures, container_format, codec, caplog):
+    times = 4 * np.delete(np.arange(33), [7, 8, 20])
+    video = write(pictures[:30], container_format, codec, times=times)
+    info = frames.probe(video)
+    assert (info.num_frames, info.gaps, info.damage) == (30, (), "") and not caplog.records
+
+
+def test_junk_behind_the_last_box_is_no_cut(pictures):
+    whole = write(pictures, options=B_FRAMES, movflags="frag_keyframe+empty_moov")
+    for junk in (bytes(999), b"\xff" * 999, np.random.default_rng(0).bytes(5000)):
+        info = frames.probe(whole + junk)
+        assert (info.num_frames, info.damage) == (COUNT, "")
+    assert "ends too early" in frames.probe(whole[: len(whole) * 3 // 4]).damage
 
 
 @pytest.mark.parametrize("container_format", ["matroska", "mp4", "mpegts"])

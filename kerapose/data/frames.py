@@ -9,6 +9,7 @@ warning says so. What a file has lost as a whole (its end, packets that were cut
 and `iterate` where they give all frames.
 """
 
+import bisect
 import collections
 import contextlib
 import dataclasses
@@ -47,6 +48,7 @@ ROUNDING_PX = 2  # that compression may add to a side or take from it: most code
 KEY_FRAME_EVERY = 12  # a random frame of a video then costs six on average, and the file is a little larger
 MOST_LOST = 0.5  # of the frames of a video may be beyond decoding; one that has lost more is refused
 NEAR = 12  # frames to either side of a lost one among which a whole one is looked for before all others
+MOST_HELD = 16  # frames that wait for an earlier one: as many as a decoder may hold back itself
 WIDEST_PIXEL = 8  # or highest, by its other side; a file that says more than that of its pixels says nothing
 UNNAMED = 16  # kinds of side data that FFmpeg may have behind the last that PyAV has a name for
 # Decoders that leave out what no other frame refers to if told so packet by packet; others, as dav1d, stay with it.
@@ -173,6 +175,7 @@ def read(source, indices=None, name=None, told=None):
 def iterate(source, num_frames=None, with_times=False):
     """Decodes the frames of a video one after another, of which only the last one or two are in memory.
 
+    Where times are wrong or frames are lost, up to `MOST_HELD` more wait in memory for one that is shown before them.
     In the place of a frame that cannot be decoded stands the one before it; at the beginning, the first that can be.
 
     Args:
@@ -359,6 +362,29 @@ class _Decoder:
         """Gives (number, [H, W, 3]) of each frame that can be decoded, from the first on."""
         return self._between(0, len(self.packets.table), range(self.packets.num_frames), skip=False)
 
+    def by_number(self):
+        """As `in_order`, but a frame that is decoded late, as its time is wrong, still comes at its turn."""
+        if self.packets.numbers is None:  # numbered as they are decoded
+            yield from self.in_order()
+            return
+        stored = [self._numbers.get(packet.time) for packet in self.packets.table if not packet.is_hidden]
+        stored = [number for number in stored if number is not None]
+        if _most_before(stored) > MOST_HELD:
+            count = self.packets.num_frames
+            for start in range(0, count, MOST_HELD):
+                block = self.decoded(range(start, min(start + MOST_HELD, count)))
+                yield from sorted(block, key=lambda found: found[0])
+            return
+        places, held = {number: place for place, number in enumerate(stored)}, {}
+        due = passed = 0
+        for number, picture in self.in_order():
+            held[number], passed = picture, max(passed, places[number])
+            reach = passed - self.packets.stream.codec_context.reorder_depth  # what is stored before is lost
+            while held and not any(places[missing] > reach for missing in range(due, min(held))):
+                due = min(held) + 1
+                yield due - 1, held.pop(due - 1)
+        yield from sorted(held.items())
+
     def decoded(self, wanted):
         """Gives (number, [H, W, 3]) of those wanted frames that can be decoded, in whatever order."""
         missing, end = set(wanted), len(self.packets.table)
@@ -514,6 +540,16 @@ def _with_named_side_data(frame):
     return graph.pull()
 
 
+def _most_before(numbers):
+    """How many larger numbers stand before one of a list, at most."""
+    seen, most = [], 0
+    for number in numbers:
+        place = bisect.bisect(seen, number)
+        most = max(most, len(seen) - place)
+        seen.insert(place, number)
+    return most
+
+
 def _gathered(decoder, indices, wanted):
     """Frames [L, H, W, 3] of the indices, None if there is none, and the set of those that cannot be decoded."""
     frames, lost = None, set(wanted)
@@ -531,7 +567,7 @@ def _without_holes(packets, count):
     """Gives (number, picture, whether it is that of another) of the first frames of a video, in order."""
     decoder, due, last = _Decoder(packets), 0, None
     decoder.find_order(is_needed=True)
-    for number, picture in decoder.in_order():
+    for number, picture in decoder.by_number():
         picture = np.ascontiguousarray(picture)
         if last is not None and picture.shape != last.shape:
             _refuse_sizes(last.shape[:2], picture.shape[:2], number)
@@ -539,9 +575,8 @@ def _without_holes(packets, count):
             yield lost, (picture if last is None else last).copy(), True
         if number >= count:
             return
-        if number >= due:  # else it comes late
-            yield number, picture, False
-            due, last = number + 1, picture
+        yield number, picture, False
+        due, last = number + 1, picture
         if due == count:
             return
     if last is None:

@@ -120,6 +120,16 @@ def draws(count=20):
     return [random.integers(0, COUNT, random.integers(1, 9)) for _ in range(count)]
 
 
+def retimed(video, frame, other):
+    """An FLV file in which a frame, by its place in storage, says another time, milliseconds."""
+    _, position, _ = packets(video)[frame]
+    place = position + 4
+    while video[place] != 9:  # the kind of a part that holds pictures, right in front of its size and its time
+        place -= 1
+    stamp = other.to_bytes(4, "big")
+    return video[: place + 4] + stamp[1:] + stamp[:1] + video[place + 8 :]
+
+
 # ---------------------------------------- the right frames
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_of_video(pictures, form):
@@ -642,6 +652,24 @@ def test_a_mark_of_lost_data_is_told_where_no_frame_is_missing(pictures, caplog)
     info = frames.probe(b"".join(parts[:inside] + parts[inside + 1 :]))
     assert info.num_frames == 30 and not info.gaps
     assert "in which data is missing in or near frame" in caplog.text
+
+
+@pytest.mark.parametrize("options", [{"bf": "0", "g": "12"}, {"bf": "0", "g": "250"}, B_FRAMES])
+@pytest.mark.parametrize("frame, time", [(20, 2**31), (20, 1500), (24, 0), (50, 99), (20, 0)])
+def test_one_wrong_time_costs_iterate_no_more_than_read(pictures, options, frame, time):
+    """The frame has another number by it, but both give the same frames under the same numbers."""
+    video = retimed(write(pictures, "flv", options=options), frame, time)
+    whole = frames.read(video)
+    assert len(set(numbers(whole))) >= COUNT - 1
+    np.testing.assert_array_equal(list(frames.iterate(video)), whole)
+    assert sum(frame.is_lost for frame in frames.iterate(video, with_times=True)) <= 1
+
+
+def test_a_lost_frame_holds_no_others_back(pictures):
+    """Where nothing may come late, frames are given as soon as they are decoded."""
+    video = spoiled(write(pictures, *FORMS["avi, pictures"]), 20)
+    given = frames.iterate(video, with_times=True)
+    assert [next(given).is_lost for _ in range(23)] == [False] * 20 + [True] + [False] * 2
 
 
 @pytest.mark.parametrize("index", [-1, COUNT])

@@ -69,6 +69,8 @@ class VideoInfo:
             times of the others; they are not counted, nor have they numbers.
         damage: what is wrong with the file as a whole, in words; "" if nothing is known. Frames that cannot be decoded
             are found when they are read.
+        pixel: width of a pixel of the file by its height, as shown: by it (or one by it, if it is below 1) x (or y) of
+            keypoints that were found in stored pixels has to be multiplied.
     """
 
     num_frames: int
@@ -76,6 +78,7 @@ class VideoInfo:
     fps: float
     gaps: tuple[tuple[int, int], ...] = ()
     damage: str = ""
+    pixel: fractions.Fraction = dataclasses.field(default=fractions.Fraction(1), repr=False)
 
 
 class Frame(typing.NamedTuple):
@@ -114,11 +117,13 @@ def probe(source, name=None, tell=True):
         VideoInfo(num_frames=72, frame_size=(1080, 1920), fps=28.05, gaps=(), damage='')
     """
     with opened(source, name) as packets:
-        picture = _Decoder(packets).first()
+        decoder = _Decoder(packets)
+        picture = decoder.first()
         if tell:
             _tell_damage(packets)
         size = tuple(picture.shape[:2])
-        return VideoInfo(packets.num_frames, size, packets.mean_fps(), tuple(packets.gaps), packets.damage)
+        fps, gaps = packets.mean_fps(), tuple(packets.gaps)
+        return VideoInfo(packets.num_frames, size, fps, gaps, packets.damage, decoder.pixel)
 
 
 def read(source, indices=None, name=None, told=None):
@@ -347,6 +352,7 @@ class _Decoder:
         self._convert = VideoReformatter()
         self._numbers = packets.numbers  # by the time of a packet, or by its place once `find_order` has found it
         self._rotation, self._matrix = None, None  # of the last frame
+        self.pixel = fractions.Fraction(1)  # its width by its height, of the last frame, as shown
         self._has_skipped = False  # whether the open decoder has left out frames
         self._is_sure = True  # that where there are no times, frames come out without holes, and can be counted
 
@@ -496,17 +502,15 @@ class _Decoder:
         """[H, W, 3] of a frame of PyAV, with square pixels, turned and mirrored as its file says."""
         stream = self.packets.stream
         ratio = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1  # of a pixel's sides
-        height, width = frame.height, frame.width
-        if 1 < ratio <= WIDEST_PIXEL:  # its width is the longer one
-            width = round(width * ratio)
-        elif 1 > ratio >= fractions.Fraction(1, WIDEST_PIXEL):
-            height = round(height / ratio)
+        is_sane = fractions.Fraction(1, WIDEST_PIXEL) <= ratio <= WIDEST_PIXEL
+        self.pixel = fractions.Fraction(ratio if is_sane else 1)
+        height, width = round(frame.height / min(self.pixel, 1)), round(frame.width * max(self.pixel, 1))
         picture = self._convert.reformat(frame, width, height, format="rgb24").to_ndarray()
         if frame.rotation != self._rotation:  # else as before: side data is not looked at in vain, see `_matrix_of`
             self._rotation, self._matrix = frame.rotation, _matrix_of(frame)
         a, b, c, d = self._matrix
         if abs(b) + abs(c) > abs(a) + abs(d):
-            picture, a, d = picture.swapaxes(0, 1), c, b
+            picture, a, d, self.pixel = picture.swapaxes(0, 1), c, b, 1 / self.pixel
         return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 

@@ -1,5 +1,6 @@
 """The pipeline of video and skeleton: sources, bad input, pictures and keypoints that belong together."""
 
+import fractions
 import io
 import itertools
 import pickle
@@ -249,7 +250,7 @@ def bad_clips(good):
         "0..1": (content, points / (WIDTH, HEIGHT), 0, {}, "Keypoints are in pixels, got .*multiply"),
         "label": (content, points, 3, {}, "0 to 2, got .* .bad: .*3"),
         "no video": (b"GIF89a, say", points, 0, {}, unreadable),
-        "truncated": (content[: len(content) // 2], points, 0, {}, unreadable),
+        "truncated": (content[: len(content) // 2], points, 0, {}, ".bad: 20 of them and 8 frames, which ends too early"),
         "empty": (b"", points, 0, {}, unreadable),
     }
 
@@ -276,6 +277,30 @@ def test_bad_clips_are_refused_by_name(arrays, dataset, case):
     assert str(check_error.value).count("\n") == 0
     if len(elements) > 1:
         assert videos.check(videos.skip(found, check_error.value.names), COCO, 3) == 1
+
+
+@pytest.mark.parametrize(
+    "pixel, turned, size, said",
+    [
+        ((2, 1), False, (96, 128), "pixels are 2 : 1, so it is shown 256 x 96: multiply x by 2"),
+        ((8, 9), False, (96, 128), "pixels are 8 : 9, so it is shown 128 x 108: multiply y by 1.125"),
+        ((2, 1), True, (128, 96), "pixels are 1 : 2, so it is shown 96 x 256: multiply y by 2"),
+        ((2, 1), False, (70, 128), "128 x 70 pixels and 256 x 96 of the video); correct"),
+    ],
+)
+def test_keypoints_in_pixels_as_stored_are_told_what_to_multiply_by(pixel, turned, size, said):
+    film = io.BytesIO()
+    with av.open(film, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = fractions.Fraction(*pixel)
+        if turned:
+            stream.set_display_rotation(90)
+        frame = av.VideoFrame.from_ndarray(np.zeros((HEIGHT, WIDTH, 3), "uint8"), "rgb24")
+        container.mux([*stream.encode(frame), *stream.encode()])
+    with pytest.raises(videos.BadDataError) as error:
+        videos.from_arrays([film.getvalue()], [walk(length=1)], [0], COCO, frame_sizes=[size])
+    assert said in str(error.value)
 
 
 def test_a_video_that_is_not_there_is_named_and_skipped(tmp_path, arrays):

@@ -49,6 +49,7 @@ KEY_FRAME_EVERY = 12  # a random frame of a video then costs six on average, and
 MOST_LOST = 0.5  # of the frames of a video may be beyond decoding; one that has lost more is refused
 NEAR = 12  # frames to either side of a lost one among which a whole one is looked for before all others
 MOST_HELD = 16  # frames that wait for an earlier one: as many as a decoder may hold back itself
+SLOWEST_FPS = fractions.Fraction(1, 1001)  # of a written file; slower ones would be rounded to none
 WIDEST_PIXEL = 8  # or highest, by its other side; a file that says more than that of its pixels says nothing
 UNNAMED = 16  # kinds of side data that FFmpeg may have behind the last that PyAV has a name for
 # Decoders that leave out what no other frame refers to if told so packet by packet; others, as dav1d, stay with it.
@@ -628,7 +629,7 @@ def _written(file, container_format, codec, pixel_format, fps, size, options=Non
     if not 0 < fps < np.inf:
         raise ValueError(f"fps must be a positive number of frames a second, got {fps}; 25 is usual.")
     with av.open(file, "w", format=container_format) as container:
-        rate = fractions.Fraction(float(fps)).limit_denominator(1001)
+        rate = max(fractions.Fraction(float(fps)).limit_denominator(1001), SLOWEST_FPS)
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width = size
         stream.pix_fmt = pixel_format

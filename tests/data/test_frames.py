@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from kerapose.data import frames
+from kerapose.visualize import animations
 
 COUNT, SIZE = 60, (48, 96)
 BITS, STRIPE = 8, 12  # the number of a frame, as black and white stripes in its upper half
@@ -701,6 +702,13 @@ def test_encode_and_read_back(pictures):
     assert numbers(decoded) == list(range(COUNT))
     assert np.abs(decoded.astype(int) - pictures).mean() < 8  # noise, with half the resolution in colour
     assert video == frames.encode(list(pictures), fps=29.97) == frames.encode(iter(pictures), fps=29.97)
+
+
+@pytest.mark.parametrize("fps", [1 / 5000, 1e-6, 1e-300])
+def test_frames_however_slow_are_written(pictures, fps):
+    video = frames.encode(pictures[:3], fps)
+    assert numbers(frames.read(video)) == [0, 1, 2] and frames.probe(video).fps == pytest.approx(1 / 1001)
+    assert numbers(frames.read(animations.encode_mp4(pictures[:3], fps))) == [0, 1, 2]
 
 
 def test_crf_and_key_frames(pictures):

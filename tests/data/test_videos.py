@@ -250,7 +250,7 @@ def bad_clips(good):
         "0..1": (content, points / (WIDTH, HEIGHT), 0, {}, "Keypoints are in pixels, got .*multiply"),
         "label": (content, points, 3, {}, "0 to 2, got .* .bad: .*3"),
         "no video": (b"GIF89a, say", points, 0, {}, unreadable),
-        "truncated": (content[: len(content) // 2], points, 0, {}, ".bad: 20 of them and 8 frames, which ends too early"),
+        "truncated": (content[: len(content) // 2], points, 0, {}, "bad: 20 of them and 8 frames, which ends"),
         "empty": (b"", points, 0, {}, unreadable),
     }
 

@@ -407,7 +407,7 @@ def test_frames_lost_from_a_file_are_told_by_every_door(without, caplog):
     content = transport_stream(30, without)
     found = 30 - len(without)
     with pytest.raises(
-        ValueError, match=f"got 30 of them and {found} frames in clip 0, in which .* to be lost, for which"
+        ValueError, match=rf"another number of frames .0: 30 of them and {found} frames, in which there is time for"
     ):
         videos.from_arrays([content], [keypoints], [0], COCO)
     dataset = videos.from_arrays([content], [keypoints[:, :found]], [0], COCO, names=["street"])
@@ -415,14 +415,15 @@ def test_frames_lost_from_a_file_are_told_by_every_door(without, caplog):
     assert [said in record.getMessage() for record in caplog.records] == [True]
     assert videos.check(dataset, COCO, 1) == 1
     assert [said in record.getMessage() for record in caplog.records] == [True, True]
-    assert f"there is time behind frame{'s' if without[-1] == 20 else ''} {without[0] - 1}" in caplog.text
+    places = f"behind frame{'s' if without[-1] == 20 else ''} {without[0] - 1}"
+    assert f"there is time for {len(without)} more frame{'s'[: len(without) > 1]} {places}" in caplog.text
 
 
 def test_several_damaged_videos_are_one_warning(caplog):
     contents = [transport_stream(30, [i]) for i in (3, 9)] + [transport_stream(29)]
     videos.from_arrays(contents, [walk(length=29)] * 3, [0] * 3, COCO, names=["a", "b", "c"])
     (record,) = caplog.records
-    assert "got 2 of 3 videos of which something is lost (a, b: in which 1 frame" in record.getMessage()
+    assert "got 2 of 3 clips of which something is lost (a, b: in which there is time for 1 more" in record.getMessage()
 
 
 def test_files_that_may_be_meant_are_named(tmp_path, arrays):

@@ -410,6 +410,7 @@ def test_frames_lost_from_a_file_are_told_by_every_door(without, caplog):
         ValueError, match=rf"another number of frames .0: 30 of them and {found} frames, in which there is time for"
     ):
         videos.from_arrays([content], [keypoints], [0], COCO)
+    caplog.clear()  # of what it says of the clip without a name
     dataset = videos.from_arrays([content], [keypoints[:, :found]], [0], COCO, names=["street"])
     said = "Videos should be whole, got one of which something is lost (street: in which"
     assert [said in record.getMessage() for record in caplog.records] == [True]

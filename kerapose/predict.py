@@ -532,6 +532,8 @@ def _follow(poses, track, num_keypoints):
     keypoints = np.array([pose.keypoints for pose in poses], "float64").reshape(-1, num_keypoints, 2)
     keypoint_scores = np.array([pose.scores for pose in poses], "float64").reshape(-1, num_keypoints)
     scores = np.array([pose.score for pose in poses], "float64")
+    if not all(np.isfinite(values).all() for values in (keypoints, keypoint_scores, scores)):
+        raise ValueError("Keypoints and scores are finite numbers, got others from the network; load sound weights.")
     ids, keypoints = track(keypoints, keypoint_scores, scores)
     return _People(ids, scores, np.array([pose.box for pose in poses]).reshape(-1, 4), keypoints, keypoint_scores)
 

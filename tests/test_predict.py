@@ -584,6 +584,20 @@ def refusal(capsys, *arguments):
     return error.strip().split("\n")[-1]
 
 
+@pytest.mark.parametrize("field", ["keypoints", "scores"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_network_whose_numbers_are_none_is_refused(walk, video, tmp_path, field, value):
+    class Broken(Walkers):
+        def pose(self, x, score):
+            pose = super().pose(x, score)
+            getattr(pose, field)[5] = value
+            return pose
+
+    with pytest.raises(ValueError, match="are finite numbers, got others from the network; load sound weights"):
+        walk(video, find=Broken())
+    assert left_in(tmp_path / "out") == []
+
+
 def test_what_cannot_be_read_is_refused_in_one_sentence(capsys, tmp_path, video, top_down, lifter):
     said = refusal(capsys, tmp_path / "no.mp4", "--model", top_down)
     assert said.startswith("kerapose.predict: SOURCE must be a video, an image, a folder of images or camera:0, got ")

@@ -9,6 +9,7 @@ warning says so. What a file has lost as a whole (its end, packets that were cut
 and `iterate` where they give all frames.
 """
 
+import bisect
 import collections
 import contextlib
 import dataclasses
@@ -47,7 +48,12 @@ ROUNDING_PX = 2  # that compression may add to a side or take from it: most code
 KEY_FRAME_EVERY = 12  # a random frame of a video then costs six on average, and the file is a little larger
 MOST_LOST = 0.5  # of the frames of a video may be beyond decoding; one that has lost more is refused
 NEAR = 12  # frames to either side of a lost one among which a whole one is looked for before all others
+MOST_HELD = 16  # frames that wait for an earlier one: as many as a decoder may hold back itself
+SLOWEST_FPS = fractions.Fraction(1, 1001)  # of a written file; slower ones would be rounded to none
 WIDEST_PIXEL = 8  # or highest, by its other side; a file that says more than that of its pixels says nothing
+UNNAMED = 16  # kinds of side data that FFmpeg may have behind the last that PyAV has a name for
+# Decoders that leave out what no other frame refers to if told so packet by packet; others, as dav1d, stay with it.
+SKIPPING = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"}
 _JPEG_FRAMES, _JPEG_SCAN, _JPEG_END = {0xC0, 0xC1, 0xC2}, 0xDA, b"\xff\xd9"  # markers: size, pixels, end
 
 
@@ -64,6 +70,8 @@ class VideoInfo:
             times of the others; they are not counted, nor have they numbers.
         damage: what is wrong with the file as a whole, in words; "" if nothing is known. Frames that cannot be decoded
             are found when they are read.
+        pixel: width of a pixel of the file by its height, as shown: by it (or one by it, if it is below 1) x (or y) of
+            keypoints that were found in stored pixels has to be multiplied.
     """
 
     num_frames: int
@@ -71,6 +79,7 @@ class VideoInfo:
     fps: float
     gaps: tuple[tuple[int, int], ...] = ()
     damage: str = ""
+    pixel: fractions.Fraction = dataclasses.field(default=fractions.Fraction(1), repr=False)
 
 
 class Frame(typing.NamedTuple):
@@ -109,11 +118,13 @@ def probe(source, name=None, tell=True):
         VideoInfo(num_frames=72, frame_size=(1080, 1920), fps=28.05, gaps=(), damage='')
     """
     with opened(source, name) as packets:
-        picture = _Decoder(packets).first()
+        decoder = _Decoder(packets)
+        picture = decoder.first()
         if tell:
             _tell_damage(packets)
         size = tuple(picture.shape[:2])
-        return VideoInfo(packets.num_frames, size, packets.mean_fps(), tuple(packets.gaps), packets.damage)
+        fps, gaps = packets.mean_fps(), tuple(packets.gaps)
+        return VideoInfo(packets.num_frames, size, fps, gaps, packets.damage, decoder.pixel)
 
 
 def read(source, indices=None, name=None, told=None):
@@ -170,6 +181,7 @@ def read(source, indices=None, name=None, told=None):
 def iterate(source, num_frames=None, with_times=False):
     """Decodes the frames of a video one after another, of which only the last one or two are in memory.
 
+    Where times are wrong or frames are lost, up to `MOST_HELD` more wait in memory for one that is shown before them.
     In the place of a frame that cannot be decoded stands the one before it; at the beginning, the first that can be.
 
     Args:
@@ -341,6 +353,8 @@ class _Decoder:
         self._convert = VideoReformatter()
         self._numbers = packets.numbers  # by the time of a packet, or by its place once `find_order` has found it
         self._rotation, self._matrix = None, None  # of the last frame
+        self.pixel = fractions.Fraction(1)  # its width by its height, of the last frame, as shown
+        self._has_skipped = False  # whether the open decoder has left out frames
         self._is_sure = True  # that where there are no times, frames come out without holes, and can be counted
 
     def first(self):
@@ -354,6 +368,29 @@ class _Decoder:
     def in_order(self):
         """Gives (number, [H, W, 3]) of each frame that can be decoded, from the first on."""
         return self._between(0, len(self.packets.table), range(self.packets.num_frames), skip=False)
+
+    def by_number(self):
+        """As `in_order`, but a frame that is decoded late, as its time is wrong, still comes at its turn."""
+        if self.packets.numbers is None:  # numbered as they are decoded
+            yield from self.in_order()
+            return
+        stored = [self._numbers.get(packet.time) for packet in self.packets.table if not packet.is_hidden]
+        stored = [number for number in stored if number is not None]
+        if _most_before(stored) > MOST_HELD:
+            count = self.packets.num_frames
+            for start in range(0, count, MOST_HELD):
+                block = self.decoded(range(start, min(start + MOST_HELD, count)))
+                yield from sorted(block, key=lambda found: found[0])
+            return
+        places, held = {number: place for place, number in enumerate(stored)}, {}
+        due = passed = 0
+        for number, picture in self.in_order():
+            held[number], passed = picture, max(passed, places[number])
+            reach = passed - self.packets.stream.codec_context.reorder_depth  # what is stored before is lost
+            while held and not any(places[missing] > reach for missing in range(due, min(held))):
+                due = min(held) + 1
+                yield due - 1, held.pop(due - 1)
+        yield from sorted(held.items())
 
     def decoded(self, wanted):
         """Gives (number, [H, W, 3]) of those wanted frames that can be decoded, in whatever order."""
@@ -435,8 +472,12 @@ class _Decoder:
         """Gives the frames of PyAV of some packets until none is left that is wanted."""
         import av
 
+        if self._has_skipped and not skip:  # a last resort is no place for what a decoder may have kept
+            self.packets.reopen()
+            self._has_skipped = False
         self.packets.start_at(start)
         context = self.packets.stream.codec_context
+        skip = self._has_skipped = skip and context.codec.name in SKIPPING
         context.flush_buffers()
         fed = given = delay = 0
         for place, packet in itertools.chain(self.packets.between(start, end), [(None, None)]):
@@ -462,17 +503,15 @@ class _Decoder:
         """[H, W, 3] of a frame of PyAV, with square pixels, turned and mirrored as its file says."""
         stream = self.packets.stream
         ratio = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1  # of a pixel's sides
-        height, width = frame.height, frame.width
-        if 1 < ratio <= WIDEST_PIXEL:  # its width is the longer one
-            width = round(width * ratio)
-        elif 1 > ratio >= fractions.Fraction(1, WIDEST_PIXEL):
-            height = round(height / ratio)
+        is_sane = fractions.Fraction(1, WIDEST_PIXEL) <= ratio <= WIDEST_PIXEL
+        self.pixel = fractions.Fraction(ratio if is_sane else 1)
+        height, width = round(frame.height / min(self.pixel, 1)), round(frame.width * max(self.pixel, 1))
         picture = self._convert.reformat(frame, width, height, format="rgb24").to_ndarray()
         if frame.rotation != self._rotation:  # else as before: side data is not looked at in vain, see `_matrix_of`
             self._rotation, self._matrix = frame.rotation, _matrix_of(frame)
         a, b, c, d = self._matrix
         if abs(b) + abs(c) > abs(a) + abs(d):
-            picture, a, d = picture.swapaxes(0, 1), c, b
+            picture, a, d, self.pixel = picture.swapaxes(0, 1), c, b, 1 / self.pixel
         return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
@@ -481,11 +520,39 @@ def _matrix_of(frame):
 
     A frame whose side data was looked at refers to itself, and is in memory until the garbage collector comes.
     """
-    matrix = frame.side_data.get("DISPLAYMATRIX")
+    try:
+        side_data = frame.side_data
+    except ValueError:  # there is some of a kind that PyAV has no name for, as the Exif of a JPEG
+        side_data = _with_named_side_data(frame).side_data
+    matrix = side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return 1.0, 0.0, 0.0, 1.0
     a, b, _, c, d = np.frombuffer(matrix, "int32")[:5].astype("float64").tolist()
     return a, b, c, d
+
+
+def _with_named_side_data(frame):
+    """A frame of PyAV without the side data that only FFmpeg has names for, which it is asked to take off."""
+    import av
+    from av.sidedata.sidedata import Type
+
+    named = max(kind.value for kind in Type)
+    graph = av.filter.Graph()
+    shape = {"width": frame.width, "height": frame.height, "format": frame.format, "time_base": fractions.Fraction(1)}
+    takers = [graph.add("sidedata", f"mode=delete:type={named + 1 + i}") for i in range(UNNAMED)]
+    graph.link_nodes(graph.add_buffer(**shape), *takers, graph.add("buffersink")).configure()
+    graph.push(frame)
+    return graph.pull()
+
+
+def _most_before(numbers):
+    """How many larger numbers stand before one of a list, at most."""
+    seen, most = [], 0
+    for number in numbers:
+        place = bisect.bisect(seen, number)
+        most = max(most, len(seen) - place)
+        seen.insert(place, number)
+    return most
 
 
 def _gathered(decoder, indices, wanted):
@@ -505,7 +572,7 @@ def _without_holes(packets, count):
     """Gives (number, picture, whether it is that of another) of the first frames of a video, in order."""
     decoder, due, last = _Decoder(packets), 0, None
     decoder.find_order(is_needed=True)
-    for number, picture in decoder.in_order():
+    for number, picture in decoder.by_number():
         picture = np.ascontiguousarray(picture)
         if last is not None and picture.shape != last.shape:
             _refuse_sizes(last.shape[:2], picture.shape[:2], number)
@@ -513,9 +580,8 @@ def _without_holes(packets, count):
             yield lost, (picture if last is None else last).copy(), True
         if number >= count:
             return
-        if number >= due:  # else it comes late
-            yield number, picture, False
-            due, last = number + 1, picture
+        yield number, picture, False
+        due, last = number + 1, picture
         if due == count:
             return
     if last is None:
@@ -563,7 +629,7 @@ def _written(file, container_format, codec, pixel_format, fps, size, options=Non
     if not 0 < fps < np.inf:
         raise ValueError(f"fps must be a positive number of frames a second, got {fps}; 25 is usual.")
     with av.open(file, "w", format=container_format) as container:
-        rate = fractions.Fraction(float(fps)).limit_denominator(1001)
+        rate = max(fractions.Fraction(float(fps)).limit_denominator(1001), SLOWEST_FPS)
         stream = container.add_stream(codec, rate=rate, options=options or {})
         stream.height, stream.width = size
         stream.pix_fmt = pixel_format

@@ -15,6 +15,7 @@ import typing
 import numpy as np
 
 INDEXED = ("mov", "matroska", "avi")  # containers, as FFmpeg calls them, in which a key frame is found at once
+HELD = ("gif", "apng", "webp")  # containers of drawings, in which a picture that stays is stored once
 NEAR_BYTES = 1 << 18  # packets up to so far ahead are read, not jumped over
 READ_BYTES = 1 << 16  # at a time
 MOST_FAILURES = 3  # to read on, one after another, until the rest of a file is given up
@@ -36,6 +37,7 @@ class Packet(typing.NamedTuple):
 
     time: int | None  # when it is shown
     stored: int | None  # when it is decoded
+    duration: int  # how long it is shown; 0 if that is not known
     position: int | None  # in the file
     size: int
     is_key: bool
@@ -45,7 +47,7 @@ class Packet(typing.NamedTuple):
     @classmethod
     def of(cls, packet):
         flags = packet.is_keyframe, packet.is_discard, packet.is_corrupt
-        return cls(packet.pts, packet.dts, packet.pos, packet.size, *flags)
+        return cls(packet.pts, packet.dts, packet.duration or 0, packet.pos, packet.size, *flags)
 
     @property
     def key(self):
@@ -107,6 +109,10 @@ class Packets:
         if self._container is not None:
             self._container.close()
 
+    def reopen(self):
+        """Goes to the beginning with a decoder that knows of nothing yet."""
+        self._open()
+
     def start_at(self, start):
         """Goes to where the packet of a place in the table is, or before it."""
         if self._place <= start and sum(packet.size for packet in self.table[self._place : start]) <= NEAR_BYTES:
@@ -151,7 +157,7 @@ class Packets:
         options = {"container_options": options, "metadata_errors": "replace", "buffer_size": READ_BYTES}
         try:
             self._container = av.open(_Nameless(self._file), **options)
-        except av.FFmpegError as error:
+        except Exception as error:  # whatever comes out of FFmpeg and PyAV where a file is damaged
             if self._declared > self._length:
                 raise ValueError(
                     f"A video must be whole, got {self._length:,} of at least {self._declared:,} bytes of {self.name}, "
@@ -169,9 +175,10 @@ class Packets:
         self._rest, self._place = self._demuxed(), 0
 
     def _demuxed(self):
-        """Gives the packets from where the container is, past what cannot be read."""
-        import av
+        """Gives the packets from where the container is, past what cannot be read.
 
+        What PyAV raises on a damaged file is not always FFmpeg's: a stream that turns up late is an IndexError.
+        """
         failures = 0
         while failures < MOST_FAILURES:
             try:
@@ -180,9 +187,9 @@ class Packets:
                         failures = 0
                         yield packet
                 return
-            except av.FFmpegError as error:
+            except Exception as error:
                 failures += 1
-                self._interruption = error.strerror
+                self._interruption = getattr(error, "strerror", None) or "its structure is damaged"
 
     def _jump(self, start):
         """Goes to a place in the table or before it without opening the file again; whether that worked."""
@@ -192,14 +199,12 @@ class Packets:
         return any(self._jump_to(start, time) for time in times if time is not None)
 
     def _jump_to(self, start, offset, **kind):
-        import av
-
         if self._places is None:
             keys = [packet.key for packet in self.table]
             self._places = dict(zip(keys, itertools.count(), strict=False)) if len(set(keys)) == len(keys) else {}
         try:
             self._container.seek(offset, stream=self.stream, **kind)
-        except av.FFmpegError:
+        except Exception:  # the index is damaged
             return False
         rest = self._demuxed()
         first = next(rest, None)
@@ -240,7 +245,7 @@ class Packets:
         times = [packet.time for packet in self.table if not packet.is_hidden]
         self.num_frames, self.numbers, self.gaps = len(times), None, []
         self._shown = None if None in times else sorted(times)  # when
-        marked = []
+        promised, marked = self._num_promised(), []
         # AVI has no times: for streams whose frames are stored in another order, FFmpeg gives the order of storage.
         is_avi = self._container.format.name == "avi"
         is_guess = is_avi and self.stream.codec_context.has_b_frames and self._shown == times
@@ -255,13 +260,32 @@ class Packets:
             marked = [number for number in marked if number is not None]
             self.gaps = find_gaps(self._shown) if self._may_lose() else []
             marked = [number for number in marked if not any(_are_near(number, gap) for gap in self.gaps)]
-        self.damage = self._described(sorted(marked))
+        self.damage = self._described(promised, sorted(marked))
+
+    def _num_promised(self):
+        """How many frames the index or the header of an MP4 or AVI file counts and has time for; 0 if it is silent.
+
+        What an edit list leaves out has no time: that is no damage.
+        """
+        shown, total = [packet for packet in self.table if not packet.is_hidden], self.stream.duration or 0
+        container = self._container.format.name.split(",")[0]
+        if container == "mov" and self.stream.frames > len(shown):
+            step = np.median([packet.duration for packet in shown])
+            missing = total - sum(packet.duration for packet in shown)
+        elif container == "avi":  # a frame that is held has its place in the header, but no packet
+            stored = sorted(packet.stored for packet in shown if packet.stored is not None)
+            step = np.median(np.diff(stored)) if len(stored) > 1 else 1
+            missing = total - stored[-1] - step if stored else 0
+        else:
+            return 0
+        return len(shown) + int(missing / step + STEP_TOLERANCE) if step > 0 and missing > 0 else 0
 
     def _ends_before_its_time(self):
         """Whether there is time for another frame before the end that Matroska notes of each stream."""
         noted = re.fullmatch(r"(\d+):(\d+):([\d.]+)", self.stream.metadata.get("DURATION", ""))
-        step = steady_step(self._shown)
-        if noted is None or step is None:
+        last = max(packet.duration for packet in self.table if packet.time == self._shown[-1])
+        step = steady_step(self._shown) or max([*np.diff(self._shown), last])
+        if noted is None or step <= 0:
             return False
         end_s = np.dot([3600, 60, 1], [float(part) for part in noted.groups()])
         return end_s / float(self.stream.time_base) > self._shown[-1] + HOLE * step
@@ -284,7 +308,7 @@ class Packets:
         A transport stream counts its packets, but whoever left one out in writing it left out the count as well.
         """
         container = self._container.format.name.split(",")[0]
-        if container == "mov":  # its index names every frame
+        if container == "mov" or container in HELD:  # its index names every frame
             return False
         if container == "matroska":  # one block is behind the other
             placed = [packet for packet in self.table if packet.position is not None]
@@ -292,16 +316,20 @@ class Packets:
             return self._is_shorter or max(between, default=0) > BLOCK_BYTES
         return True
 
-    def _described(self, marked):
+    def _described(self, promised, marked):
         found = []
         if self._is_cut:
             total = f" of {self.stream.frames}" if self.stream.frames > self.num_frames else ""
             reason = f" ({self._interruption})" if self._interruption else ""
             found.append(f"which ends too early, after {self.num_frames}{total} frames{reason}")
+        elif promised > self.num_frames:
+            found.append(f"of which {self.num_frames} of {promised} frames are found")
         if self.gaps:
             count, places = sum(missing for _, missing in self.gaps), [before for before, _ in self.gaps]
-            lost = "1 frame seems to be lost, for which" if count == 1 else f"{count} frames seem to be lost, for which"
-            found.append(f"in which {lost} there is time behind frame{'s'[: len(places) > 1]} {listed(places)}")
+            found.append(
+                f"in which there is time for {count} more frame{'s'[: count > 1]} behind frame{'s'[: len(places) > 1]} "
+                f"{listed(places)}: lost, or shown longer"
+            )
         if marked:
             found.append(f"in which data is missing in or near frame{'s'[: len(marked) > 1]} {listed(marked)}")
         return " and ".join(found)
@@ -373,6 +401,8 @@ def declared_length(file, length):
     end = 0
     while head[4:8] == _MP4 and end < length:  # from box to box
         box = _bytes_at(file, end, 16)
+        if not re.fullmatch(rb"[\w \xa9-]{4}", box[4:8]):  # no name of a box: something stands behind the last one
+            return end
         size = int.from_bytes(box[:4], "big")
         if size == 1:
             size = int.from_bytes(box[8:], "big")

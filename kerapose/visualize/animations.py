@@ -13,6 +13,7 @@ from kerapose.skeletons import Skeleton
 from kerapose.visualize.panels import BACKGROUND, captioned, side_by_side
 from kerapose.visualize.poses_3d import lift_panels
 
+SLOWEST_FPS = fractions.Fraction(1, 1001)  # of a written file; slower ones would be rounded to none
 GIF_MAX_FPS = 50  # browsers slow down a GIF that asks for more
 
 
@@ -150,7 +151,7 @@ def _encode(file, pictures, fps):
     import av  # late, since it brings the whole of FFmpeg with it
 
     with av.open(file, "w", format="mp4") as container:
-        rate = fractions.Fraction(float(fps)).limit_denominator(1001)
+        rate = max(fractions.Fraction(float(fps)).limit_denominator(1001), SLOWEST_FPS)
         stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
         stream.pix_fmt = "yuv420p"
         for picture in pictures:

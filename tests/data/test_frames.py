@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from kerapose.data import frames
+from kerapose.visualize import animations
 
 COUNT, SIZE = 60, (48, 96)
 BITS, STRIPE = 8, 12  # the number of a frame, as black and white stripes in its upper half
@@ -23,6 +24,9 @@ FORMS = {  # container, encoder, its options
     "mp4, refreshed in columns": ("mp4", "libx264", {"x264-params": "intra-refresh=1:keyint=20:bframes=0"}),
     "mkv": ("matroska", "libx264", B_FRAMES),
     "webm": ("webm", "libvpx-vp9", {"g": "12"}),
+    "webm, vp8": ("webm", "libvpx", {"g": "12", "auto-alt-ref": "1", "lag-in-frames": "8"}),
+    "mkv, av1": ("matroska", "libsvtav1", {"preset": "12", "svtav1-params": "keyint=12"}),
+    "mp4, av1": ("mp4", "libaom-av1", {"cpu-used": "8", "g": "12", "lag-in-frames": "8"}),
     "ts, open": ("mpegts", "libx264", OPEN_GOP),
     "mpg": ("mpeg", "mpeg2video", {"bf": "2"}),
     "avi": ("avi", "mpeg4", {"bf": "2"}),
@@ -68,7 +72,7 @@ def write(
         if times is not None:
             stream.codec_context.time_base = fractions.Fraction(1, clock)
         stream.height, stream.width = pictures.shape[1:3]
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.pix_fmt = {"mjpeg": "yuvj420p", "gif": "rgb8", "apng": "rgb24"}.get(codec, "yuv420p")
         if pixel is not None:
             stream.codec_context.sample_aspect_ratio = pixel
         if rotation is not None:
@@ -115,6 +119,16 @@ def spoiled(video, frame, kept=24):
 def draws(count=20):
     random = np.random.default_rng(1)
     return [random.integers(0, COUNT, random.integers(1, 9)) for _ in range(count)]
+
+
+def retimed(video, frame, other):
+    """An FLV file in which a frame, by its place in storage, says another time, milliseconds."""
+    _, position, _ = packets(video)[frame]
+    place = position + 4
+    while video[place] != 9:  # the kind of a part that holds pictures, right in front of its size and its time
+        place -= 1
+    stamp = other.to_bytes(4, "big")
+    return video[: place + 4] + stamp[1:] + stamp[:1] + video[place + 8 :]
 
 
 # ---------------------------------------- the right frames
@@ -223,6 +237,19 @@ def test_a_display_matrix_with_or_without_a_mirror_is_followed(pictures, turn):
     np.testing.assert_array_equal(list(frames.iterate(video))[1], expected)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_exif_of_a_jpeg_turns_it(pictures, orientation):
+    """FFmpeg hands the Exif on as side data that PyAV has no name for."""
+    jpeg = tf.io.encode_jpeg(pictures[5]).numpy()
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0" + bytes([orientation, *[0] * 7])
+    jpeg = jpeg[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + jpeg[2:]
+    expected = cv2.imdecode(np.frombuffer(jpeg, "uint8"), cv2.IMREAD_COLOR)[..., ::-1]
+    video = frames.wrap_jpegs([jpeg] * 3, fps=25)
+    assert frames.probe(video).frame_size == expected.shape[:2]
+    for decoded in (frames.read(video)[1], frames.read(video, [2])[0], list(frames.iterate(video))[0]):
+        assert decoded.shape == expected.shape and np.abs(decoded.astype(int) - expected).mean() < 4
+
+
 @pytest.mark.parametrize("container_format, codec", [("mp4", "libx264"), ("matroska", "libx264"), ("avi", "mpeg4")])
 @pytest.mark.parametrize(
     "ratio, size", [((64, 45), (48, 137)), ((2, 1), (48, 192)), ((8, 9), (54, 96)), ((1, 1), SIZE), ((1, 90), SIZE)]
@@ -241,7 +268,8 @@ def test_pixels_are_square(pictures, container_format, codec, ratio, size):
 
 def test_pixels_are_made_square_before_a_picture_is_turned(pictures):
     video = write(pictures[:2], pixel=fractions.Fraction(2), rotation=90)
-    assert frames.probe(video).frame_size == (192, 48)
+    info = frames.probe(video)
+    assert (info.frame_size, info.pixel) == ((192, 48), fractions.Fraction(1, 2))
 
 
 def test_times_of_frames_are_those_of_the_file(pictures):
@@ -501,7 +529,7 @@ def test_a_packet_cut_out_of_a_transport_stream_is_told(pictures, options, frame
     (lost,) = set(order) - {time for time, _, _ in packets(cut)}
     before = order.index(lost) - 1
     assert (info.num_frames, info.gaps) == (39, ((before, 1),))
-    assert f"1 frame seems to be lost, for which there is time behind frame {before}" in caplog.text
+    assert f"in which there is time for 1 more frame behind frame {before}: lost, or shown longer" in caplog.text
     assert len(caplog.records) == 1
     assert len(list(frames.iterate(cut))) == 39
     assert len(caplog.records) > 1 and info.damage in caplog.text
@@ -517,7 +545,7 @@ def test_a_gap_in_time_is_told_unless_the_container_shows_that_it_is_none(pictur
     assert info.num_frames == 40
     if container_format in ("flv", "mpegts"):
         assert info.gaps == ((6, 2), (27, 1))
-        assert "3 frames seem to be lost, for which there is time behind frames 6 and 27" in caplog.text
+        assert "there is time for 3 more frames behind frames 6 and 27: lost, or shown longer" in caplog.text
     else:
         assert (info.gaps, info.damage) == ((), "") and not caplog.records
 
@@ -536,7 +564,67 @@ def test_blocks_lost_from_the_middle_of_a_matroska_file_are_told(pictures, form,
         info = frames.probe(damaged)
         assert info.num_frames < COUNT
         assert info.damage in caplog.text and len(caplog.records) == 1
-        assert "seem to be lost" in info.damage or "ends too early" in info.damage or "seems to be lost" in info.damage
+        assert "there is time for" in info.damage or "ends too early" in info.damage
+
+
+@pytest.mark.parametrize("missing", [1, 4, 400])
+@pytest.mark.parametrize("form", ["avi", "avi, no times", "avi, pictures"])
+def test_an_avi_header_that_counts_more_frames_is_told(pictures, form, missing, caplog):
+    video = write(pictures, *FORMS[form])
+    assert frames.probe(video).damage == "" and not caplog.records
+    field = video.index(b"strh") + 8 + 32
+    assert int.from_bytes(video[field : field + 4], "little") == COUNT
+    info = frames.probe(video[:field] + (COUNT + missing).to_bytes(4, "little") + video[field + 4 :])
+    assert info.num_frames == COUNT and info.damage == f"of which {COUNT} of {COUNT + missing} frames are found"
+    assert info.damage in caplog.text
+
+
+@pytest.mark.parametrize("count", [2, 6, 40])
+def test_an_mp4_index_that_counts_more_frames_is_told(pictures, count, caplog):
+    """The frames of a chunk, of which a damaged table says that it has fewer."""
+    video = write(pictures, options=B_FRAMES)
+    field = video.index(b"stsc") + 16
+    damaged = video[:field] + count.to_bytes(4, "big") + video[field + 4 :]
+    info = frames.probe(damaged)
+    assert info.num_frames == count and f"of which {count} of {COUNT} frames are found" == info.damage
+    assert info.damage in caplog.text
+    assert numbers(frames.read(damaged, [0, count - 1]))[0] == 0
+
+
+@pytest.mark.parametrize("place", [2, 4, 6])
+def test_a_matroska_file_with_few_frames_left_is_told(pictures, place, caplog):
+    video = write(pictures, "matroska", options={"bf": "0"})
+    stored = packets(video)
+    end = stored[-1][1] + stored[-1][2]
+    info = frames.probe(video[: stored[place][1] - 8] + bytes(end - stored[place][1] + 8) + video[end:])
+    assert info.num_frames <= place + 1 and "ends too early" in info.damage and info.damage in caplog.text
+
+
+def test_whatever_a_demuxer_raises_is_damage(pictures, caplog):
+    """A transport stream that goes on with another numbering of its parts: PyAV raises an IndexError."""
+    video = write(pictures[:30], "mpegts", options={"bf": "0"})
+    other = write(pictures[:30], "mpegts", options={"bf": "0"}, mpegts_start_pid="0x200", mpegts_pmt_start_pid="0x300")
+    with pytest.raises(IndexError), av.open(io.BytesIO(video + other)) as container:
+        list(container.demux(video=0))
+    info = frames.probe(video + other)
+    assert info.num_frames == 30 and "its structure is damaged" in info.damage
+    assert numbers(frames.read(video + other)) == list(range(30)) and "its structure is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("container_format, codec", [("gif", "gif"), ("apng", "apng")])
+def test_a_drawing_that_stays_is_no_loss(pictures, container_format, codec, caplog):
+    times = 4 * np.delete(np.arange(33), [7, 8, 20])
+    video = write(pictures[:30], container_format, codec, times=times)
+    info = frames.probe(video)
+    assert (info.num_frames, info.gaps, info.damage) == (30, (), "") and not caplog.records
+
+
+def test_junk_behind_the_last_box_is_no_cut(pictures):
+    whole = write(pictures, options=B_FRAMES, movflags="frag_keyframe+empty_moov")
+    for junk in (bytes(999), b"\xff" * 999, np.random.default_rng(0).bytes(5000)):
+        info = frames.probe(whole + junk)
+        assert (info.num_frames, info.damage) == (COUNT, "")
+    assert "ends too early" in frames.probe(whole[: len(whole) * 3 // 4]).damage
 
 
 @pytest.mark.parametrize("container_format", ["matroska", "mp4", "mpegts"])
@@ -568,6 +656,24 @@ def test_a_mark_of_lost_data_is_told_where_no_frame_is_missing(pictures, caplog)
     assert "in which data is missing in or near frame" in caplog.text
 
 
+@pytest.mark.parametrize("options", [{"bf": "0", "g": "12"}, {"bf": "0", "g": "250"}, B_FRAMES])
+@pytest.mark.parametrize("frame, time", [(20, 2**31), (20, 1500), (24, 0), (50, 99), (20, 0)])
+def test_one_wrong_time_costs_iterate_no_more_than_read(pictures, options, frame, time):
+    """The frame has another number by it, but both give the same frames under the same numbers."""
+    video = retimed(write(pictures, "flv", options=options), frame, time)
+    whole = frames.read(video)
+    assert len(set(numbers(whole))) >= COUNT - 1
+    np.testing.assert_array_equal(list(frames.iterate(video)), whole)
+    assert sum(frame.is_lost for frame in frames.iterate(video, with_times=True)) <= 1
+
+
+def test_a_lost_frame_holds_no_others_back(pictures):
+    """Where nothing may come late, frames are given as soon as they are decoded."""
+    video = spoiled(write(pictures, *FORMS["avi, pictures"]), 20)
+    given = frames.iterate(video, with_times=True)
+    assert [next(given).is_lost for _ in range(23)] == [False] * 20 + [True] + [False] * 2
+
+
 @pytest.mark.parametrize("index", [-1, COUNT])
 def test_a_frame_that_is_not_there(pictures, index):
     with pytest.raises(ValueError, match=f"Frames of the video are 0 to {COUNT - 1}, got {index}; ask for those"):
@@ -596,6 +702,13 @@ def test_encode_and_read_back(pictures):
     assert numbers(decoded) == list(range(COUNT))
     assert np.abs(decoded.astype(int) - pictures).mean() < 8  # noise, with half the resolution in colour
     assert video == frames.encode(list(pictures), fps=29.97) == frames.encode(iter(pictures), fps=29.97)
+
+
+@pytest.mark.parametrize("fps", [1 / 5000, 1e-6, 1e-300])
+def test_frames_however_slow_are_written(pictures, fps):
+    video = frames.encode(pictures[:3], fps)
+    assert numbers(frames.read(video)) == [0, 1, 2] and frames.probe(video).fps == pytest.approx(1 / 1001)
+    assert numbers(frames.read(animations.encode_mp4(pictures[:3], fps))) == [0, 1, 2]
 
 
 def test_crf_and_key_frames(pictures):

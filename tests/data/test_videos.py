@@ -1,5 +1,6 @@
 """The pipeline of video and skeleton: sources, bad input, pictures and keypoints that belong together."""
 
+import fractions
 import io
 import itertools
 import pickle
@@ -249,7 +250,7 @@ def bad_clips(good):
         "0..1": (content, points / (WIDTH, HEIGHT), 0, {}, "Keypoints are in pixels, got .*multiply"),
         "label": (content, points, 3, {}, "0 to 2, got .* .bad: .*3"),
         "no video": (b"GIF89a, say", points, 0, {}, unreadable),
-        "truncated": (content[: len(content) // 2], points, 0, {}, unreadable),
+        "truncated": (content[: len(content) // 2], points, 0, {}, "bad: 20 of them and 8 frames, which ends"),
         "empty": (b"", points, 0, {}, unreadable),
     }
 
@@ -276,6 +277,30 @@ def test_bad_clips_are_refused_by_name(arrays, dataset, case):
     assert str(check_error.value).count("\n") == 0
     if len(elements) > 1:
         assert videos.check(videos.skip(found, check_error.value.names), COCO, 3) == 1
+
+
+@pytest.mark.parametrize(
+    "pixel, turned, size, said",
+    [
+        ((2, 1), False, (96, 128), "pixels are 2 : 1, so it is shown 256 x 96: multiply x by 2"),
+        ((8, 9), False, (96, 128), "pixels are 8 : 9, so it is shown 128 x 108: multiply y by 1.125"),
+        ((2, 1), True, (128, 96), "pixels are 1 : 2, so it is shown 96 x 256: multiply y by 2"),
+        ((2, 1), False, (70, 128), "128 x 70 pixels and 256 x 96 of the video); correct"),
+    ],
+)
+def test_keypoints_in_pixels_as_stored_are_told_what_to_multiply_by(pixel, turned, size, said):
+    film = io.BytesIO()
+    with av.open(film, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = fractions.Fraction(*pixel)
+        if turned:
+            stream.set_display_rotation(90)
+        frame = av.VideoFrame.from_ndarray(np.zeros((HEIGHT, WIDTH, 3), "uint8"), "rgb24")
+        container.mux([*stream.encode(frame), *stream.encode()])
+    with pytest.raises(videos.BadDataError) as error:
+        videos.from_arrays([film.getvalue()], [walk(length=1)], [0], COCO, frame_sizes=[size])
+    assert said in str(error.value)
 
 
 def test_a_video_that_is_not_there_is_named_and_skipped(tmp_path, arrays):
@@ -382,22 +407,24 @@ def test_frames_lost_from_a_file_are_told_by_every_door(without, caplog):
     content = transport_stream(30, without)
     found = 30 - len(without)
     with pytest.raises(
-        ValueError, match=f"got 30 of them and {found} frames in clip 0, in which .* to be lost, for which"
+        ValueError, match=rf"another number of frames .0: 30 of them and {found} frames, in which there is time for"
     ):
         videos.from_arrays([content], [keypoints], [0], COCO)
+    caplog.clear()  # of what it says of the clip without a name
     dataset = videos.from_arrays([content], [keypoints[:, :found]], [0], COCO, names=["street"])
     said = "Videos should be whole, got one of which something is lost (street: in which"
     assert [said in record.getMessage() for record in caplog.records] == [True]
     assert videos.check(dataset, COCO, 1) == 1
     assert [said in record.getMessage() for record in caplog.records] == [True, True]
-    assert f"there is time behind frame{'s' if without[-1] == 20 else ''} {without[0] - 1}" in caplog.text
+    places = f"behind frame{'s' if without[-1] == 20 else ''} {without[0] - 1}"
+    assert f"there is time for {len(without)} more frame{'s'[: len(without) > 1]} {places}" in caplog.text
 
 
 def test_several_damaged_videos_are_one_warning(caplog):
     contents = [transport_stream(30, [i]) for i in (3, 9)] + [transport_stream(29)]
     videos.from_arrays(contents, [walk(length=29)] * 3, [0] * 3, COCO, names=["a", "b", "c"])
     (record,) = caplog.records
-    assert "got 2 of 3 videos of which something is lost (a, b: in which 1 frame" in record.getMessage()
+    assert "got 2 of 3 clips of which something is lost (a, b: in which there is time for 1 more" in record.getMessage()
 
 
 def test_files_that_may_be_meant_are_named(tmp_path, arrays):

@@ -258,7 +258,7 @@ def with_value(array, index, value):
         (lambda k, s: (k[:0], s[:0]), "A clip shows somebody, got one in which nobody is seen"),
         (lambda k, s: (k, np.zeros_like(s)), "nobody is seen, with no score of 0.001 or more"),
         (lambda k, s: (np.zeros_like(k), None), "A clip shows somebody"),
-        (lambda k, s: (k, 100 * s), "Scores are 0 to 1, got one with one above 10"),
+        (lambda k, s: (k, 100 * s), "Scores are 0 to 1, got one with a score above 10"),
         (lambda k, s: (k[:, :, :15], s[:, :, :15]), "those of the skeleton, got .* .15 and 17 of coco"),
         (lambda k, s: (k, s[:1]), r"one score for each keypoint, got .*\(1, 30, 17\) for \(2, 30, 17, 2\)"),
         (lambda k, s: (k[0, 0], None), r"Keypoints are \[M, T, K, 2\], got .*\(17, 2\)"),

@@ -419,10 +419,19 @@ def note_video(report, length, frame_size, info, name, same_shape):
         report.note(LENGTH, name, f"{length} of them and {info.num_frames} frames{damage}")
     height, width = info.frame_size
     if not same_shape(info.frame_size, frame_size):
+        shown = f"{int(width)} x {int(height)}"
+        stored = height * min(info.pixel, 1), width / max(info.pixel, 1)
+        why = ""
+        if info.pixel != 1 and same_shape([float(side) for side in stored], frame_size):
+            axis, factor = ("x", info.pixel) if info.pixel > 1 else ("y", 1 / info.pixel)
+            why = (
+                f", whose pixels are {info.pixel.numerator} : {info.pixel.denominator}, so it is shown {shown}: "
+                f"multiply {axis} by {float(factor):.4g}"
+            )
         report.note(
             VIDEO_SHAPE,
             name,
-            f"{int(frame_size[1])} x {int(frame_size[0])} pixels and {int(width)} x {int(height)} of the video",
+            f"{int(frame_size[1])} x {int(frame_size[0])} pixels and {shown} of the video{why}",
         )
 
 

@@ -146,7 +146,7 @@ def test_what_is_missing_is_nowhere(recognize, lost):
         (lambda k, s: (k[:0], s[:0]), "A clip shows somebody, got one in which nobody is seen"),
         (lambda k, s: (k, np.zeros_like(s)), "nobody is seen, with no score of 0.001 or more"),
         (lambda k, s: (np.zeros_like(k), None), "A clip shows somebody"),
-        (lambda k, s: (k, 100 * s), "Scores are 0 to 1, got one with one above 10"),
+        (lambda k, s: (k, 100 * s), "Scores are 0 to 1, got one with a score above 10"),
         (lambda k, s: (k / 1280, s), "Keypoints are in pixels, got one"),
         (lambda k, s: (k / 640 - 1, s), "Keypoints are in pixels, got one"),
         (lambda k, s: (k[:, :, :15], s[:, :, :15]), "those of the skeleton, got .* .15 and 17 of coco"),

@@ -74,6 +74,7 @@ for name in sys.argv[1:]:
         raised[name] = None
     except Exception:
         raised[name] = traceback.format_exc()
+raised["volumes"] = tiny_models.volumes()
 print(json.dumps(raised))
 """
 # Compiling takes nearly all the time, the less the less it optimizes.
@@ -294,3 +295,12 @@ def test_a_step_of_fit_changes_the_weights(model, backend):
         pytest.skip(f"needs {backend}; pip install 'kerapose[{backend}]'")
     raised = raised_here(model) if backend == "tensorflow" else raised_under(backend)[model.__name__]
     assert raised is None, raised
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_volumes_are_drawn_alike(backend):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"needs {backend}; pip install 'kerapose[{backend}]'")
+    expected = np.array(tiny_models.volumes())
+    assert expected.max() > 0.1
+    np.testing.assert_allclose(raised_under(backend)["volumes"], expected, atol=1e-6)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from kerapose import losses, metrics, models
+from kerapose.layers import HeatmapVolume
 from kerapose.models import lightweight_openpose, simple_baseline, stacked_hourglass
 from kerapose.models.network import Network
 
@@ -402,3 +403,12 @@ def assert_learns(model, batch):
     assert np.isfinite(loss).all() and all(np.isfinite(weight).all() for weight in after), loss
     changed = [np.any(weight != was) for weight, was in zip(after, before, strict=True)]
     assert np.mean(changed) > 0.5, f"{sum(changed)} of {len(changed)} weights changed"
+
+
+def volumes():
+    """Joint and limb volumes of a clip of two people, one after another, as a list of numbers."""
+    random = np.random.default_rng(0)
+    keypoints = random.uniform(0, 9, (1, 2, 3, 4, 2)).astype("float32")
+    clip = {"keypoints": keypoints, "scores": np.ones((1, 2, 3, 4), "float32")}
+    drawn = [HeatmapVolume(9, 8, edges)(clip) for edges in (None, ((0, 1), (1, 2), (2, 3)))]
+    return [float(value) for volume in drawn for value in keras.ops.convert_to_numpy(volume).ravel()]

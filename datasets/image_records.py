@@ -78,13 +78,13 @@ class ImageFiles:
         self.num_good += 1
         return encoded, tuple(found)
 
-    def close(self, people, where=None):
+    def close(self, people=None, where=None):
         """Refuses the split, naming and counting its bad files, unless they are to be left out, and its bad people.
 
         Pictures come before people: in one that is of another size than annotated nobody's place says anything.
 
         Args:
-            people: what `coco.read_people` gives, or arrays like these.
+            people: what `coco.read_people` gives, or arrays like these. None: there are none to look at.
             where: they are from, for the error. None: the split.
 
         Raises:
@@ -98,8 +98,9 @@ class ImageFiles:
         if self._looked_at:
             good = rules.note_images(of_images, *zip(*self._looked_at, strict=True))
             sizes = {one[0]: one[2] for one, is_good in zip(self._looked_at, good, strict=True) if is_good}
-        shown = np.array([sizes.get(name, (0, 0)) for name in people["name"]]).reshape(-1, 2)
-        rules.note_people(of_people, people, shown)
+        if people is not None:
+            shown = np.array([sizes.get(name, (0, 0)) for name in people["name"]]).reshape(-1, 2)
+            rules.note_people(of_people, people, shown)
         of_images.close(of_people)
         if not self.num_good:
             raise ValueError(f"{self.split}: a split must have at least one whole image, got none; leave it out.")

@@ -166,7 +166,7 @@ def test_cameras_must_be_known_and_keypoints_those_of_the_poses():
     augment = views.random_views(PARENTS)
     world = [people()]
     nowhere = tracks.from_arrays(
-        [np.zeros((40, 17, 2)) + 1],
+        [np.zeros((40, 17, 2)) + 100],
         (1002, 1000),
         poses_world_m=world,
         poses_camera_m=[world[0] + np.float32([0, 0, 5])],

@@ -116,7 +116,10 @@ def spoil(folder, name="0001", **changes):
         ({"visibility": np.ones((5, 14))}, r"must each be \[frames, 13\], got .*\(5, 14\)"),
         ({"nframes": 6.0}, r"must be the 5 rows of `x`, got \[6.0\] and \[36.0, 48.0, 5.0\]"),
         ({"dimensions": np.array([36.0, 48.0, 7.0])}, r"got \[5.0\] and \[36.0, 48.0, 7.0\]"),
-        ({"dimensions": np.array([48.0, 36.0, 5.0])}, r"train: .* 5 do not \(0001/000001.jpg is 36 x 48, not 48 x 36"),
+        (
+            {"dimensions": np.array([48.0, 36.0, 5.0])},
+            r"train: .* 5 of 9 images of another size, .*annotated as 36 x 48",
+        ),
     ],
 )
 def test_a_label_that_cannot_be(folder, tmp_path, changes, match):
@@ -171,5 +174,5 @@ def test_pictures_of_another_kind_are_refused(folder, tmp_path):
 def test_corrupt_frames_are_named(folder, tmp_path):
     path = folder / "frames" / "1204" / "000002.jpg"
     path.write_bytes(path.read_bytes()[:300])
-    match = r"train: 1 images in .*frames are not whole JPEG or PNG files \(1204/000002.jpg\); get them anew"
+    match = r"train: Images are whole .* 1 of 9 images that cannot be decoded \(1204/000002.jpg\); convert them"
     assert_refused(folder, tmp_path, ValueError, match)

@@ -40,7 +40,7 @@ def few_stages(x, filters):
     x = features["stem"]
     for stage in range(4):
         strides = (1, 1, 1) if stage == 0 else (1, 2, 2)
-        features[f"layer{stage + 1}"] = x = ConvNorm(filters, (1, 3, 3), strides, name=f"layer{stage + 1}.0")(x)
+        features[f"layer{stage + 1}"] = x = ConvNorm(filters, (1, 3, 3), strides, name=f"layer{stage + 1}_0")(x)
     return features
 
 

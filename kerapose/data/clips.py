@@ -183,10 +183,8 @@ def convert(dataset, source, target):
         )
 
     def apply(element):
-        keypoints, scores = element["keypoints"], element["scores"]
-        present = tf.reduce_any(keypoints != 0, axis=-1) & (scores > 0) & tf.math.is_finite(scores)  # [M, T, K]
-        present &= tf.reduce_all(tf.math.is_finite(keypoints), axis=-1)
-        keypoints = tf.where(present[..., None], keypoints, 0.0)
+        keypoints, scores = clip_ops.without_missing(element["keypoints"], element["scores"])
+        present = scores > 0  # [M, T, K]
         derived_present = tf.reduce_all(present[:, :, None] | ~made_of, axis=-1)  # [M, T, K']
         derived = tf.einsum("jk,mtkx->mtjx", matrix, keypoints)
         least = tf.reduce_min(tf.where(made_of, scores[:, :, None], np.float32(np.inf)), axis=-1)

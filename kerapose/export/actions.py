@@ -24,8 +24,9 @@ import keras
 import tensorflow as tf
 
 from kerapose.export.archives import check_axes, first_false, require, unshaped, whole
-from kerapose.export.places import check_places, is_seen
+from kerapose.export.places import check_places
 from kerapose.ops import heatmaps
+from kerapose.ops.clips import is_seen
 
 
 def saved_model(recognizers, path, class_names, num_keypoints, overwrite=False):

@@ -47,8 +47,9 @@ from kerapose.export.archives import (
     unshaped,
     whole,
 )
-from kerapose.export.places import check_places, is_seen, refuse_unscaled_frame
+from kerapose.export.places import check_places, refuse_unscaled_frame
 from kerapose.ops import cameras, sequences
+from kerapose.ops.clips import is_seen
 
 
 def lifter_saved_model(lifter, path, keypoint_names, overwrite=False, conversion=None):

@@ -7,14 +7,7 @@ import tensorflow as tf
 
 from kerapose.data.gate import sequences as gate
 from kerapose.export.archives import first_false, require
-
-
-def is_seen(keypoints, scores):
-    """Which keypoints [..., 2] were seen: finite, not (0, 0), of a finite score [...] above 0."""
-    placed = tf.logical_and(
-        tf.reduce_all(tf.math.is_finite(keypoints), axis=-1), tf.reduce_any(keypoints != 0.0, axis=-1)
-    )
-    return tf.logical_and(placed, tf.logical_and(tf.math.is_finite(scores), scores > 0.0))
+from kerapose.ops.clips import is_seen
 
 
 def check_places(inputs, kind, rank, remedy="give frame_size (height, width), the size that they refer to"):
@@ -64,7 +57,9 @@ def refuse_unscaled_frame(inputs):
 def _refuse_unscaled(inputs, keypoints, seen, kind):
     """The inputs, once neither any of the B nor one of its people (axis 1 of rank 5) is unscaled."""
     rank = keypoints.shape.rank
-    placed = tf.logical_and(seen, tf.reduce_any(tf.abs(keypoints - gate.PLACEHOLDER) >= 1e-3, axis=-1))
+    placed = tf.logical_and(
+        seen, tf.reduce_any(tf.abs(keypoints - gate.PLACEHOLDER) >= gate.PLACEHOLDER_REACH, axis=-1)
+    )
     rest = list(range(1, rank - 1))
     placed = tf.logical_or(placed, tf.logical_and(seen, ~tf.reduce_any(placed, rest, keepdims=True)))
     distances = tf.reduce_max(tf.abs(keypoints), axis=-1)

@@ -223,9 +223,14 @@ def without_missing(keypoints, scores):
         [[30.0, 40.0], [0.0, 0.0]], [0.9, 0.0]
     """
     keypoints, scores = ops.cast(keypoints, "float32"), ops.cast(scores, "float32")
-    placed = ops.logical_and(ops.all(ops.isfinite(keypoints), axis=-1), ops.any(keypoints != 0.0, axis=-1))
-    seen = ops.logical_and(placed, ops.logical_and(ops.isfinite(scores), scores > 0.0))  # [..., K]
+    seen = is_seen(keypoints, scores)  # [..., K]
     return ops.where(seen[..., None], keypoints, 0.0), ops.where(seen, scores, 0.0)
+
+
+def is_seen(keypoints, scores):
+    """Which keypoints [..., K, 2] were seen: finite, not (0, 0), of a finite score [..., K] above 0."""
+    placed = ops.logical_and(ops.all(ops.isfinite(keypoints), axis=-1), ops.any(keypoints != 0.0, axis=-1))
+    return ops.logical_and(placed, ops.logical_and(ops.isfinite(scores), scores > 0.0))
 
 
 def full_scores(scores, published=False):

@@ -21,6 +21,7 @@ PERCENT_SHARE = 0.9  # of the clips that stay within it, if their unit is percen
 PERCENT_SPREAD = 60.0  # that these clips together take up along x and y: more than a small person in a corner does
 TRIM = 0.02  # of the keypoints on either side of a clip that are not counted as its extent: those that went astray
 PLACEHOLDER = -1.0  # x and y of a keypoint that some sources say instead of (0, 0)
+PLACEHOLDER_REACH = 1e-3  # how far from it one is that went to the screen and back
 MANY_PLACEHOLDERS = 0.05  # of the seen keypoints: no detector finds so many on one point outside the frame
 MOST_BEYOND = 0.5  # of the seen keypoints outside the frame; if it is more, that is not the frame they were found in
 MOST_NEGATIVE = 0.25  # of the seen keypoints left of the frame or above it, where they are counted from its corner
@@ -357,7 +358,7 @@ def note_places(report, keypoints, scores, frame_size, name):
 
 def _is_placeholder(points):
     """Which points [..., 2] are (-1, -1), as far as a way to the screen and back leaves it so."""
-    return (np.abs(points - PLACEHOLDER) < 1e-3).all(axis=-1)
+    return (np.abs(points - PLACEHOLDER) < PLACEHOLDER_REACH).all(axis=-1)
 
 
 def _unit_found(keypoints, scores):

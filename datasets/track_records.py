@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 from kerapose import files
 from kerapose.data import gate
 from kerapose.data.gate import sequences as sequence_gate
+from kerapose.data.gate import tracks as track_gate
 from kerapose.ops import cameras as camera_ops
 
 UNIT_TOLERANCE = 1e-3  # how far from 1 the norm of an orientation may be
@@ -108,7 +109,7 @@ def check_sizes(path, takes):
         report.seen()
         known = np.isfinite(poses).all(axis=(1, 2))  # [T]
         if known.any():
-            sequence_gate.note_size(report, poses[known], name)
+            track_gate.note_size(report, poses[known], name)
     report.close()
 
 
@@ -142,7 +143,7 @@ def checked(split, records, skeleton, pose_skeleton):
             "poses_world_m": one["poses_world_m"],
             "poses_camera_m": to_camera(one["poses_world_m"], camera),
         }
-        sequence_gate.note_track(report, track, skeleton.keypoints == pose_skeleton.keypoints)
+        track_gate.note_track(report, track, skeleton.keypoints == pose_skeleton.keypoints)
         yield name, one
     report.close()
 

@@ -6,9 +6,9 @@ Every source yields the same element, and every step is a pure function of it:
      "label": int, "name": str}
 
 Batches are ({"keypoints": [B, M, L, K, 2] pixels of the volume, "scores": [B, M, L, K]}, labels [B]); people that a
-clip lacks beside others of its batch have score 0, so nothing is drawn for them. What a valid clip is,
-`data/gate/sequences.py` says. `layers.HeatmapVolume` turns such a
-batch into volumes inside a model, `volumes` does so in the pipeline.
+clip lacks beside others of its batch have score 0, so nothing is drawn for them. `layers.HeatmapVolume` turns such a
+batch into volumes inside a model, `volumes` does so in the pipeline. What a valid clip is says the gate,
+`data.gate.sequences`.
 """
 
 import weakref

@@ -24,6 +24,7 @@ from kerapose import skeletons
 from kerapose.data import gate, prepared, selection
 from kerapose.data.gate import mirrors
 from kerapose.data.gate import sequences as sequence_gate
+from kerapose.data.gate import tracks as track_gate
 from kerapose.ops import cameras as camera_ops
 from kerapose.ops import sequences as sequence_ops
 
@@ -345,7 +346,7 @@ def _check(tracks, told):
         for field in ("poses_camera_m", "poses_world_m"):
             values = getattr(tracks, field)
             track[field] = None if values is None else values[rows]
-        sequence_gate.note_track(report, track, same_joints)
+        track_gate.note_track(report, track, same_joints)
     report.close()
     _told[tracks] = report.told
     return len(tracks)
@@ -717,18 +718,18 @@ def _read_element(report, element, skeleton, pose_skeleton, trim, min_score):
     if trim and poses is not None and poses.ndim and track["keypoints"] is not None:
         trimmed = [key for key in ("keypoints", "scores") if track[key] is not None]
         track |= {key: track[key][: len(poses)] for key in trimmed}
-    if not sequence_gate.note_track_form(report, track, skeleton, pose_skeleton):
+    if not track_gate.note_track_form(report, track, skeleton, pose_skeleton):
         return None
     if min_score is not None:
         track |= _without_gaps(report, track["keypoints"], track["scores"], min_score, name)
     size = track["frame_size"] = sequence_gate.frame_size_of(track["frame_size"])
-    track["fps"] = sequence_gate.frame_rate(track["fps"])
+    track["fps"] = track_gate.frame_rate(track["fps"])
     try:
         track["keypoints_screen"] = np.asarray(camera_ops.normalize_screen(track["keypoints"], size))
         return track | _in_camera(track["camera"], poses, track["poses_camera_m"], size)
     except (KeyError, ValueError) as error:
         lacks = isinstance(error, KeyError)
-        report.note(sequence_gate.CAMERA_NUMBERS, name, f"no {error.args[0]}" if lacks else str(error).rstrip("."))
+        report.note(track_gate.CAMERA_NUMBERS, name, f"no {error.args[0]}" if lacks else str(error).rstrip("."))
     return None
 
 

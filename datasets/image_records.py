@@ -7,8 +7,6 @@ import tensorflow_datasets as tfds
 from kerapose.data import coco, gate, images
 from kerapose.data.gate import images as rules
 
-some = gate.some  # builders name files as the gate does
-
 
 def features(skeleton):
     """The features of one image; README.md beside this file says what they mean."""

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from kerapose import files
+from kerapose.data import gate
 from kerapose.skeletons import MPII
 
 from . import mat5
@@ -131,7 +132,7 @@ def _numbers(path, content, key, shape):
     if bad:
         raise ValueError(
             f"{path}: each person must have {key} of {' x '.join(map(str, shape)) or 'one'} finite numbers, "
-            f"{len(bad)} have not (number {image_records.some(bad)}); get it anew."
+            f"{len(bad)} have not (number {gate.some(bad)}); get it anew."
         )
     return np.array(fields, float)
 
@@ -179,6 +180,6 @@ def read_head_sizes(path, people):
         wrong = np.flatnonzero((apart > 1).any(axis=1, where=labelled)).tolist()
         raise ValueError(
             f"{path} must have the joints of valid.json, {len(wrong)} people have others (number "
-            f"{image_records.some(wrong)}); take both from one place."
+            f"{gate.some(wrong)}); take both from one place."
         )
     return (HEAD_SHARE * np.linalg.norm(boxes[1] - boxes[0], axis=0)).astype(np.float32)

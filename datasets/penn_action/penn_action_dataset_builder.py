@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from mpii import mat5
 
-from kerapose.data import frames
+from kerapose.data import frames, gate
 from kerapose.skeletons import PENN_ACTION
 
 ADDRESS = "http://dreamdragon.github.io/PennAction"
@@ -182,13 +182,13 @@ def check_frames(folder, clips):
     unlabelled += [f"{path.name}/" for path in sorted(folder.iterdir()) if path.is_dir() and path.name not in labelled]
     if missing:
         raise FileNotFoundError(
-            f"{len(missing)} frames that labels tell of are not in {folder} ({image_records.some(missing)}); unpack "
+            f"{len(missing)} frames that labels tell of are not in {folder} ({gate.some(missing)}); unpack "
             "the archive anew."
         )
     if unlabelled:
         raise ValueError(
             f"Each frame in {folder} must have a row in its clip's label, {len(unlabelled)} have none "
-            f"({image_records.some(unlabelled)}); unpack the archive anew, or move them away."
+            f"({gate.some(unlabelled)}); unpack the archive anew, or move them away."
         )
 
 

@@ -4,13 +4,12 @@ import logging
 import pathlib
 
 import clip_records
-import image_records
 import numpy as np
 import tensorflow_datasets as tfds
 from pyskl_clips import pyskl_clips_dataset_builder as pyskl_clips
 
 from kerapose import skeletons
-from kerapose.data import frames, pyskl
+from kerapose.data import frames, gate, pyskl
 
 CLASSES = "classes.txt"
 MOST_FRAMES_APART = 2  # that a video and its keypoints may be: some decoders count one frame more at the end
@@ -106,13 +105,13 @@ class Builder(pyskl_clips.Builder):
                 fitted[name] = f"{name} {difference:+d}"
             yield name, clip | {"video": video, "keypoints": keypoints, "scores": scores}
         if bad:
-            raise ValueError(f"{split}: {len(bad)} clips cannot be taken: {image_records.some(bad)}.")
+            raise ValueError(f"{split}: {len(bad)} clips cannot be taken: {gate.some(bad)}.")
         if fitted:
             _log.warning(
                 "%s: the keypoints of %d clips are made as long as the videos, cut or with missing joints (%s)",
                 split,
                 len(fitted),
-                image_records.some(list(fitted.values())),
+                gate.some(list(fitted.values())),
             )
 
 
@@ -156,17 +155,16 @@ def find_videos(folder, names):
     missing = [name for name, paths in videos.items() if not paths]
     if missing:
         others = [path.name for paths in frames.find(folder, missing, None).values() for path in paths]
-        but = f"; {image_records.some(others)} there will not do" if others else ""
+        but = f"; {gate.some(others)} there will not do" if others else ""
         raise FileNotFoundError(
-            f"{len(missing)} of {len(names)} clips have no video in {folder} ({image_records.some(missing)}); put "
+            f"{len(missing)} of {len(names)} clips have no video in {folder} ({gate.some(missing)}); put "
             f"files of these names there, ending in {', '.join(frames.CONTAINERS)}, or leave the clips out "
             f"by skip{but}."
         )
     twice = [f"{name}: {paths[0]} and {paths[1]}" for name, paths in videos.items() if len(paths) > 1]
     if twice:
         raise ValueError(
-            f"A clip must have one video in {folder}, {len(twice)} have more ({image_records.some(twice)}); take the "
-            "others out."
+            f"A clip must have one video in {folder}, {len(twice)} have more ({gate.some(twice)}); take the others out."
         )
     return {name: path for name, (path,) in videos.items()}
 

@@ -336,7 +336,8 @@ def film(container_format, codec, spoiled=(), count=20, **options):
     """A video with zeros in some of its frames, by the order of storage, which is that of their numbers."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=container_format) as container:
-        stream = container.add_stream(codec, rate=25, options={"g": "1", **options})
+        steady = frames.steady_x264() if codec == "libx264" else {}
+        stream = container.add_stream(codec, rate=25, options={"g": "1", **steady, **options})
         stream.height, stream.width = 112, 160
         stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
         for picture in textured(count):

@@ -250,7 +250,7 @@ def encode(frames, fps, crf=20, key_frame_every=KEY_FRAME_EVERY):
     if any(side % 2 for side in size):
         raise ValueError(f"Frames of an MP4 file have even sides, got {size[0]} x {size[1]}; crop or pad them.")
     options = {"crf": str(crf), "preset": "veryfast", "g": str(int(key_frame_every)), "threads": "1"}
-    options |= {"x264-params": WITHOUT_AVX512} if _has_avx512() else {}
+    options |= steady_x264()
     file = io.BytesIO()
     with _written(file, "mp4", "libx264", "yuv420p", fps, size, options) as (container, stream):
         for number, picture in enumerate(itertools.chain([first], frames)):
@@ -267,12 +267,22 @@ def encode(frames, fps, crf=20, key_frame_every=KEY_FRAME_EVERY):
     return file.getvalue()
 
 
-def _has_avx512():
-    """Whether the processor says so (Linux)."""
+def steady_x264():
+    """Options of FFmpeg's libx264 with which the same pictures give the same bytes, on every machine at hand.
+
+    Returns:
+        dict, to be merged into an encoder's options; empty where the processor (Linux) has nothing to leave out.
+
+    Example:
+        ```python
+        container.add_stream("libx264", rate=25, options={"crf": "18", **steady_x264()})
+        ```
+    """
     try:
-        return "avx512" in pathlib.Path("/proc/cpuinfo").read_text()
+        has_avx512 = "avx512" in pathlib.Path("/proc/cpuinfo").read_text()
     except OSError:
-        return False
+        has_avx512 = False
+    return {"x264-params": WITHOUT_AVX512} if has_avx512 else {}
 
 
 def wrap_jpegs(jpegs, fps):

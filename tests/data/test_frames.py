@@ -64,11 +64,15 @@ def write(
     **more,
 ):
     """A video by plain PyAV: its bytes, unless a file is given. `times` are in parts of a second, by `clock`."""
+    options = dict(options or {})
+    if codec == "libx264":  # what a spoiled frame does hangs on the bytes, and they must be the same each time
+        steady = frames.steady_x264().get("x264-params")
+        options["x264-params"] = ":".join(filter(None, [options.get("x264-params"), steady]))
     if codec not in av.codecs_available:
         pytest.skip(f"this FFmpeg has no {codec}")
     buffer = io.BytesIO()
     with av.open(file or buffer, "w", format=container_format, options=more) as container:
-        stream = container.add_stream(codec, rate=25, options=options or {})
+        stream = container.add_stream(codec, rate=25, options=options)
         if times is not None:
             stream.codec_context.time_base = fractions.Fraction(1, clock)
         stream.height, stream.width = pictures.shape[1:3]

@@ -38,6 +38,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
+    entry_points={"console_scripts": ["kerapose = kerapose.commands:main"]},
     packages=find_packages(include=["kerapose", "kerapose.*"]),
     install_requires=[
         "absl-py>=2.1,<3",

@@ -2,8 +2,8 @@
 
     python benchmarks/bottom_up.py [--nobfloat16]
 
-Bottom-up is `models.BottomUpEstimator` with the published Lightweight OpenPose at 256 x 456: resizing, padding, the
-network, enlarging, grouping. Top-down is `models.PoseEstimator` with SimpleBaseline-18 at 256 x 192, a cheap one,
+Bottom-up is `estimators.BottomUpEstimator` with the published Lightweight OpenPose at 256 x 456: resizing, padding, the
+network, enlarging, grouping. Top-down is `estimators.PoseEstimator` with SimpleBaseline-18 at 256 x 192, a cheap one,
 without the mirrored crops and without the detector that it would need; the boxes are given. Weights are random, which
 costs as much as trained ones do; so that there are people to group, faultless maps of standing people take the place of
 the network's, which are added to them once they are as small as rounding. Both take an image in and give keypoints in
@@ -30,7 +30,7 @@ from absl import app, flags
 from grouping import CELLS, IMAGE_SIZE, PEOPLE, people_standing
 from networks import seconds
 
-from kerapose import models
+from kerapose import estimators, models
 from kerapose.ops import pafs
 from kerapose.skeletons import COCO, OPENPOSE
 
@@ -54,7 +54,7 @@ class Painted(keras.Model):
 
 def bottom_up(network, people):
     """A function of an image, and the check that it finds everybody."""
-    estimator = models.BottomUpEstimator(Painted(network, people_standing(people)), OPENPOSE.edges)
+    estimator = estimators.BottomUpEstimator(Painted(network, people_standing(people)), OPENPOSE.edges)
     answer = tf.function(estimator, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
     found = int(answer(tf.zeros((*IMAGE_SIZE, 3), tf.uint8))["count"])
     if found != people:
@@ -63,7 +63,7 @@ def bottom_up(network, people):
 
 
 def top_down(network, people):
-    estimator = models.PoseEstimator(network, COCO.flip_permutation, flip_test=False)
+    estimator = estimators.PoseEstimator(network, COCO.flip_permutation, flip_test=False)
     left, top = np.min(people_standing(people), axis=1).T
     right, bottom = np.max(people_standing(people), axis=1).T
     boxes = tf.constant(np.stack([left, top, right, bottom], axis=1), tf.float32)  # [M, 4]

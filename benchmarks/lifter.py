@@ -38,7 +38,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-from kerapose import losses, models
+from kerapose import estimators, losses, models
 from kerapose.data import tracks
 from kerapose.skeletons import H36M
 
@@ -75,7 +75,7 @@ def compiled(function):
 # ---------------------------------------- stream
 def stream():
     lifter = network(causal=True)
-    streaming = models.StreamingLifter(lifter)
+    streaming = estimators.StreamingLifter(lifter)
     whole, single = (compiled(form) for form in (lifter, lifter.as_form(strided=True)))
     graph = tf.function(streaming.step)
 

@@ -1,8 +1,10 @@
-"""Reads the JSON files of others, with errors that name the file, the rule and the remedy."""
+"""Files: those of others are read with errors that name the rule and the remedy, ours are written whole or not."""
 
 import codecs
+import contextlib
 import json
 import numbers
+import os
 import pathlib
 
 # What a file may begin with, to say how its text is encoded; the longer ones first, since one begins with another.
@@ -79,3 +81,29 @@ def whole_number(value):
     if (is_text or is_number) and -(2**63) <= int(value) < 2**63:  # what arrays hold
         return int(value)
     raise ValueError(f"A whole number is needed, got {value!r}; round or number it.")
+
+
+@contextlib.contextmanager
+def whole(path):
+    """Gives a path to write to and puts the file in place at the end: a kill leaves the old one or the new one.
+
+    Args:
+        path: of the file; what is written to in its stead has the same ending.
+
+    Example:
+        >>> with whole("runs/poseconv3d/joint/best.keras") as part:
+        ...     network.save(part)
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    yield part
+    with open(part, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def write_whole(path, content):
+    """Writes bytes as `whole` does."""
+    with whole(path) as part:
+        part.write_bytes(content)

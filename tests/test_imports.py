@@ -20,17 +20,35 @@ MAY_IMPORT = {
     "files": set(),
     "ops": set(),
     "layers": {"ops"},  # relaxed: HeatmapVolume is a layer round a function of ops
-    "models": {"layers", "ops", "losses"},  # relaxed: LiftTrainer weighs several losses of two networks
+    "models": {"layers", "ops"},
     "losses": {"ops"},
     "metrics": {"ops", "files", "skeletons", "data.coco"},  # relaxed: one reader of COCO's files, one rule of sigmas
     "data": {"ops", "sides", "skeletons", "files"},
     "visualize": {"skeletons"},
+    "estimators": {"models", "layers", "ops", "sides", "skeletons"},
     "weights": {"models", "layers", "ops"},
+    "training": {
+        "kerapose",  # the version, which a trained file notes
+        "estimators",
+        "evaluation",  # a training ends with its test
+        "export",
+        "models",
+        "layers",
+        "losses",
+        "metrics",
+        "data",
+        "ops",
+        "sides",
+        "skeletons",
+        "files",
+        "visualize",
+        "weights",
+    },
+    "evaluation": {"estimators", "metrics", "data", "ops", "skeletons"},
     # relaxed: an exported model decodes images as training does, and refuses what the predictors refuse
-    "export": {"models", "layers", "ops", "data.images", "data.gate"},
-    "predictors": {"models", "data", "ops", "sides", "skeletons", "visualize", "files"},
+    "export": {"estimators", "models", "layers", "ops", "skeletons", "data.images", "data.gate"},
+    "predictors": {"estimators", "models", "data", "ops", "sides", "skeletons", "visualize", "files"},
     "tracking": {"metrics", "skeletons"},
-    "predict": {"predictors", "tracking", "models", "data", "skeletons", "visualize", "weights"},
     # relaxed: one reader of each kind of file, one gate, one way to find a prepared data set, and one projection
     "datasets": {
         "skeletons",
@@ -44,9 +62,13 @@ MAY_IMPORT = {
         "ops.cameras",
     },
 }
-MAY_IMPORT["train"] = set(MAY_IMPORT) - {"datasets"}  # data sets by name, through TFDS
+# What people start from a command line may import everything below it.
+MAY_IMPORT["commands"] = set(MAY_IMPORT) - {"datasets"}
+MAY_IMPORT["__main__"] = {"commands"}
+MAY_IMPORT["predict"] = {"commands"}  # the command's former name
+MAY_IMPORT["train"] = MAY_IMPORT["commands"] | {"commands"}  # data sets by name, through TFDS
 MAY_IMPORT["benchmarks"] = MAY_IMPORT["train"] | {"train"}
-MAY_USE_TENSORFLOW = {"data", "export", "train", "datasets", "benchmarks"}
+MAY_USE_TENSORFLOW = {"data", "export", "training", "evaluation", "train", "datasets", "benchmarks"}
 # Relaxed: under this very condition a layer may call a faster TensorFlow kernel. Other backends never see it.
 TENSORFLOW_GUARD = "keras.backend.backend() == 'tensorflow'"
 MAY_USE_TENSORFLOW_GUARDED = {"layers"}
@@ -229,7 +251,7 @@ def test_rooms_without_tensorflow_import_where_there_is_none():
     modules = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in sorted((ROOT / "kerapose").rglob("*.py"))
-        if room_of_file(path.relative_to(ROOT)) not in MAY_USE_TENSORFLOW | {"predictors", "predict"}
+        if room_of_file(path.relative_to(ROOT)) not in MAY_USE_TENSORFLOW | {"predictors", "commands"}
     ]
     assert modules
     code = f"import importlib, sys; sys.modules['tensorflow'] = None; [importlib.import_module(m) for m in {modules}]"

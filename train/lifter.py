@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
-from kerapose import export, losses, metrics, models, visualize
+from kerapose import estimators, export, losses, metrics, models, training, visualize
 from kerapose.data import tracks, views
 from kerapose.data.gate import mirrors
 from train import common, pictures
@@ -281,7 +281,7 @@ def make_model(config, known, steps):
         figures = {}
         if has_trajectory(config):
             terms = {key: config[key] for key in ("distortion", "bone_length_term")}
-            model = models.LiftTrainer(*trained, known.pose_skeleton.parents, **terms)
+            model = training.LiftTrainer(*trained, known.pose_skeleton.parents, **terms)
         else:
             inputs = keras.Input(trained[0].input_shape[1:])
             model = keras.Model(inputs, trained[0](inputs))
@@ -430,7 +430,7 @@ def make_lifter(networks, known, config):
     network, trajectory = [*networks, None][:2]
     sets = known.skeleton, known.pose_skeleton
     flip_test = mirrors.allowed(config["flip_test"], *sets)
-    return models.TrackLifter(
+    return estimators.TrackLifter(
         network, *(one.flip_permutation for one in sets), trajectory=trajectory, flip_test=flip_test
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
-from kerapose import export, losses, metrics, models, skeletons, weights
+from kerapose import estimators, export, losses, metrics, models, skeletons, weights
 from kerapose.data import people
 from kerapose.ops import grouping
 from train import common, pictures
@@ -375,7 +375,7 @@ def train(number, start, data, target, config, workdir):
 def make_estimator(network, target, config):
     """All that is around the network when it is tested and exported."""
     height = config["test_height"] or None
-    return models.BottomUpEstimator(network, target.edges, height=height, max_people=config["max_people"])
+    return estimators.BottomUpEstimator(network, target.edges, height=height, max_people=config["max_people"])
 
 
 def test(estimator, dataset, target, skeleton):

@@ -17,7 +17,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from kerapose import export, losses, metrics, models, predictors, skeletons, weights
+from kerapose import export, losses, metrics, models, predictors, skeletons, training, weights
 from kerapose.data import coco, crops, gate, prepared
 from kerapose.data.gate.images import note_bboxes
 from kerapose.ops import boxes, heatmaps
@@ -299,7 +299,7 @@ def make_model(config, num_joints, steps):
     with common.make_strategy(config["strategy"]).scope():
         network = make_network(config, num_joints)
         if config["teacher"]:
-            model = models.Distiller(network, common.load_network(config["teacher"], "teaching"), config["alpha"])
+            model = training.Distiller(network, common.load_network(config["teacher"], "teaching"), config["alpha"])
         else:
             inputs = keras.Input(network.input_shape[1:])
             model = keras.Model(inputs, network(inputs))

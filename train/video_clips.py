@@ -10,8 +10,8 @@ from keras import ops
 
 from kerapose import export, metrics, models, predictors
 from kerapose.data import prepared, videos
+from kerapose.estimators.video_recognizer import clip_shapes
 from kerapose.layers import HeatmapVolume
-from kerapose.models.video_recognizer import clip_shapes
 from kerapose.ops import clips as clip_ops
 from train import common, pictures
 

@@ -583,8 +583,8 @@ def training(
 def padded_batches(tracks, batch_size):
     """Batches of whole tracks, in order, each held at its last frame up to the length of the longest of its batch.
 
-    A lifter that repeats the frames at the ends of what it is given (`models.TrackLifter`) gives a track the same poses
-    in such a batch as alone.
+    A lifter that repeats the frames at the ends of what it is given (`estimators.TrackLifter`) gives a track the
+    same poses in such a batch as alone.
 
     Args:
         tracks: `Tracks`.

@@ -220,7 +220,7 @@ def decode(video, indices, name="", is_path=False):
 
 
 def sampled(element, rgb_frames=None, pose_frames=None, num_clips=10, aligned=True):
-    """What `models.VideoRecognizer.recognize` takes of a video: the frames of its clips, and all keypoints.
+    """What `estimators.VideoRecognizer.recognize` takes of a video: the frames of its clips, and all keypoints.
 
     A map for a dataset of elements, to be batched by one, since videos differ in length and size. The frames are whole
     ones: 80 of them have half a gigabyte at 1920 x 1080 pixels, so do not prefetch many.

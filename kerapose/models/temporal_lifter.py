@@ -102,7 +102,7 @@ class TemporalLifter(Network):
         if frames is not None and frames < self.receptive_field:
             raise ValueError(
                 f"A track has at least the {self.receptive_field} frames of the receptive field, got {frames}; repeat "
-                "its first and last frame, as models.TrackLifter does."
+                "its first and last frame, as estimators.TrackLifter does."
             )
         return super().call(inputs, training=training, mask=mask)
 

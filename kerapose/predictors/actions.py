@@ -4,7 +4,7 @@ import typing
 
 import numpy as np
 
-from kerapose import models, sides
+from kerapose import estimators, sides
 from kerapose.data import clips
 from kerapose.data.gate import mirrors
 from kerapose.ops import clips as clip_ops
@@ -96,7 +96,7 @@ def make_recognizer(network, modality, skeleton, class_names, size=None, **optio
         size: height and width of the volumes, pixels. None: 8/7 of the network's, as published (trained at 56, tested
             at 64): training crops see 7/8 of the people's box, tests all of it.
         **options: `num_clips`, `flip_test`, `flip_labels`, `use_scores`, `sigma_px`, `padding` of
-            `models.ActionRecognizer`. Where the skeleton does not know its sides, there is no flip test.
+            `estimators.ActionRecognizer`. Where the skeleton does not know its sides, there is no flip test.
 
     Returns:
         An `ActionRecognizer`.
@@ -124,7 +124,7 @@ def make_recognizer(network, modality, skeleton, class_names, size=None, **optio
             f"{num_classes} classes; give the names of the data set that it was trained on."
         )
     height, width = (size, size) if size else (clip_ops.whole_side(height), clip_ops.whole_side(width))
-    recognizer = models.ActionRecognizer(
+    recognizer = estimators.ActionRecognizer(
         network.resized((num_frames, height, width, channels)),
         skeleton.edge_flip_permutation if limb else skeleton.flip_permutation,
         skeleton.edges if limb else None,

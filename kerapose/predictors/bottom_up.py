@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from kerapose import models, skeletons
+from kerapose import estimators, skeletons
 from kerapose.ops import boxes, grouping
 from kerapose.predictors.people import Pose, read_image
 
@@ -14,12 +14,12 @@ class BottomUpPose:
 
     Args:
         model: LightweightOpenPose or another network of heatmaps and part affinity fields; or a whole
-            `models.BottomUpEstimator`, which then takes no options.
+            `estimators.BottomUpEstimator`, which then takes no options.
         skeleton: the `Skeleton` that it was trained on: its keypoints, and its limbs in their order.
         published: whether to follow the published demonstration: its grouping, accidents included, in whole cells, and
             its way back to the image, which forgets that pixels have a middle. It is slower, and has no bounds.
         **options: `height`, `stride`, `upsample`, `max_people`, `max_peaks`, `normalization`, `decoding` of
-            `models.BottomUpEstimator`.
+            `estimators.BottomUpEstimator`.
 
     Raises:
         ValueError: if model, skeleton and options do not fit together.
@@ -85,7 +85,7 @@ class BottomUpPose:
 
 
 def _make_estimator(model, skeleton, **options):
-    given = isinstance(model, models.BottomUpEstimator)
+    given = isinstance(model, estimators.BottomUpEstimator)
     if given and options:
         raise ValueError(
             f"A BottomUpEstimator has its own options, got {', '.join(options)}; give its network instead."
@@ -97,7 +97,7 @@ def _make_estimator(model, skeleton, **options):
             f"A network for {skeleton.name} gives {wanted[0]} heatmaps and {wanted[1]} PAFs, got one of "
             f"{shapes[-2][-1]} and {shapes[-1][-1]}; give the skeleton that it was trained with."
         )
-    estimator = model if given else models.BottomUpEstimator(model, skeleton.edges, **options)
+    estimator = model if given else estimators.BottomUpEstimator(model, skeleton.edges, **options)
     if estimator.edges != skeleton.edges:
         raise ValueError(
             f"The estimator must have the limbs of {skeleton.name} in their order, got {estimator.edges}; give the "

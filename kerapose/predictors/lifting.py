@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from absl import logging
 
-from kerapose import models, skeletons
+from kerapose import estimators, skeletons
 from kerapose.data import gate, tracks
 from kerapose.data.gate import mirrors
 from kerapose.data.gate import sequences as sequence_gate
@@ -55,8 +55,8 @@ class Lifter:
     become those of Human3.6M.
 
     Args:
-        model: a `models.TemporalLifter`; or a whole `models.TrackLifter`, which has `trajectory` and `flip_test` of its
-            own.
+        model: a `models.TemporalLifter`; or a whole `estimators.TrackLifter`, which has `trajectory` and `flip_test`
+            of its own.
         skeleton: the `Skeleton` of the keypoints that are handed in.
         trajectory: a `models.TemporalLifter` of one output joint: where the root is from the camera.
         pose_skeleton: the `Skeleton` of the poses.
@@ -94,7 +94,7 @@ class Lifter:
         self.pose_skeleton = pose_skeleton
         self.min_score = min_score
         self.input_skeleton = _input_skeleton(model, skeleton, pose_skeleton, input_skeleton)
-        given = isinstance(model, models.TrackLifter)
+        given = isinstance(model, estimators.TrackLifter)
         network = model.network if given else model
         if network.output_shape[2] != pose_skeleton.num_keypoints:
             raise ValueError(
@@ -108,7 +108,7 @@ class Lifter:
         if not given:
             permutations = self.input_skeleton.flip_permutation, pose_skeleton.flip_permutation
             flip_test = mirrors.allowed(flip_test is not False, self.input_skeleton, pose_skeleton)
-            self.lifter = models.TrackLifter(network, *permutations, trajectory, flip_test)
+            self.lifter = estimators.TrackLifter(network, *permutations, trajectory, flip_test)
         self.lifter.jit_compile = False  # a new length of track would be a new compilation
 
     def __call__(self, keypoints, frame_size, scores=None):
@@ -190,7 +190,7 @@ class Lifter:
 
 def _input_skeleton(model, skeleton, pose_skeleton, input_skeleton):
     """The set that the network was trained on, by what the network tells of it."""
-    if isinstance(model, models.TrackLifter):
+    if isinstance(model, estimators.TrackLifter):
         network, kept = model.network, model.flip_permutation
     else:
         network, kept = model, None

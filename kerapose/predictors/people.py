@@ -9,7 +9,7 @@ import cv2
 import keras
 import numpy as np
 
-from kerapose import files, models
+from kerapose import estimators, files
 from kerapose.data import coco, gate, images
 from kerapose.data.gate import images as rules
 from kerapose.data.gate import mirrors
@@ -72,12 +72,12 @@ class TopDownPose:
 
     Args:
         network: SimpleBaseline, HRNet, StackedHourglass or another network of heatmaps; or a whole
-            `models.PoseEstimator`, which then takes no options.
+            `estimators.PoseEstimator`, which then takes no options.
         skeleton: the `Skeleton` whose keypoints it was trained on.
         detector: what finds the boxes where none are given: a `PersonDetector`, or any function from an image
             [H, W, 3] to boxes [N, 4] and scores [N]. None: the whole image is one box.
         **options: `codec`, `flip_test`, `shift`, `box_padding`, `normalization`, `decoding`, `max_batch` of
-            `models.PoseEstimator`, as in training.
+            `estimators.PoseEstimator`, as in training.
 
     Raises:
         ValueError: if network, skeleton and options do not fit together.
@@ -146,9 +146,9 @@ def make_estimator(network, skeleton, **options):
     """Puts round a network of heatmaps what the published test puts round it: images and boxes in, keypoints out.
 
     Args:
-        network: a network of heatmaps, or a `models.PoseEstimator`, which then takes no options.
+        network: a network of heatmaps, or a `estimators.PoseEstimator`, which then takes no options.
         skeleton: the `Skeleton` of its keypoints.
-        **options: of `models.PoseEstimator`. Where the skeleton does not know its sides, there is no flip test.
+        **options: of `estimators.PoseEstimator`. Where the skeleton does not know its sides, there is no flip test.
 
     Returns:
         A `PoseEstimator`.
@@ -159,7 +159,7 @@ def make_estimator(network, skeleton, **options):
     Example:
         >>> estimator = make_estimator(network, skeletons.COCO, codec="udp", flip_test=False)
     """
-    given = isinstance(network, models.PoseEstimator)
+    given = isinstance(network, estimators.PoseEstimator)
     num_keypoints = len(network.flip_permutation) if given else network.output_shape[-1]
     if num_keypoints != skeleton.num_keypoints:
         raise ValueError(
@@ -170,7 +170,7 @@ def make_estimator(network, skeleton, **options):
         raise ValueError(f"A PoseEstimator has its own options, got {', '.join(options)}; give its network instead.")
     if not given:
         options["flip_test"] = mirrors.allowed(options.get("flip_test", True), skeleton)
-    estimator = network if given else models.PoseEstimator(network, skeleton.flip_permutation, **options)
+    estimator = network if given else estimators.PoseEstimator(network, skeleton.flip_permutation, **options)
     estimator.jit_compile = False  # each new size of image or number of boxes would be a new compilation
     return estimator
 

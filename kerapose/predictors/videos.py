@@ -5,10 +5,10 @@ import os
 import keras
 import numpy as np
 
-from kerapose import models, skeletons
+from kerapose import estimators, skeletons
 from kerapose.data import frames, gate
 from kerapose.data.gate import sequences as sequence_gate
-from kerapose.models.video_recognizer import clip_shapes
+from kerapose.estimators.video_recognizer import clip_shapes
 from kerapose.predictors.actions import ScoredAction, with_flip_test
 
 
@@ -24,7 +24,7 @@ class Action:
         classes: [C] names in the order of the labels.
         skeleton: the `Skeleton` of the keypoints.
         **options: `num_clips`, `flip_test`, `flip_labels`, `aligned`, `use_scores`, `sigma_px`, `padding`,
-            `normalization` of `models.VideoRecognizer` round a network, as in training.
+            `normalization` of `estimators.VideoRecognizer` round a network, as in training.
 
     Raises:
         ValueError: if model, names and skeleton do not fit together.
@@ -109,10 +109,10 @@ def make_video_recognizer(model, skeleton, class_names, **options):
         >>> recognizer = make_video_recognizer(network, skeletons.COCO, class_names, num_clips=10)
     """
     model = keras.models.load_model(model) if isinstance(model, str | os.PathLike) else model
-    if not isinstance(model, models.VideoRecognizer):
+    if not isinstance(model, estimators.VideoRecognizer):
         _, pose_shape = clip_shapes(model)
         options = with_flip_test(options, False, class_names, *((skeleton,) if pose_shape else ()))
-        model = models.VideoRecognizer(model, skeleton.flip_permutation, **options).on_whole_box()
+        model = estimators.VideoRecognizer(model, skeleton.flip_permutation, **options).on_whole_box()
     elif options:
         raise ValueError(
             f"A VideoRecognizer is taken as it is, got {', '.join(options)} besides; give its network to change them."

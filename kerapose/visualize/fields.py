@@ -48,7 +48,7 @@ def draw_fields(
         ValueError: when a shape does not fit.
 
     Example:
-        >>> heatmaps, pafs, matrix = estimator.fields(image)  # a models.BottomUpEstimator
+        >>> heatmaps, pafs, matrix = estimator.fields(image)  # a estimators.BottomUpEstimator
         >>> picture = draw_fields(image, heatmaps, pafs, OPENPOSE, matrix, panel_height=368)
 
     Paper: Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017.

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import export, models, skeletons
+from kerapose import estimators, export, models, skeletons
 
 COCO = skeletons.COCO
 NAMES = ["clap", "wave_left", "wave_right", "köpfen", "kick"]
@@ -48,14 +48,16 @@ def tiny_network(randomized):
 
 @pytest.fixture(scope="module")
 def joint_recognizer(tiny_network):
-    return lambda seed=0: models.ActionRecognizer(tiny_network(17, seed), COCO.flip_permutation, num_clips=2)
+    return lambda seed=0: estimators.ActionRecognizer(tiny_network(17, seed), COCO.flip_permutation, num_clips=2)
 
 
 @pytest.fixture(scope="module")
 def recognizers(tiny_network, joint_recognizer, policy):
     """What is exported, by folder name: lists of recognizers whose probabilities are averaged."""
     joint = joint_recognizer()
-    limb = models.ActionRecognizer(tiny_network(COCO.num_edges, 1), COCO.edge_flip_permutation, COCO.edges, num_clips=2)
+    limb = estimators.ActionRecognizer(
+        tiny_network(COCO.num_edges, 1), COCO.edge_flip_permutation, COCO.edges, num_clips=2
+    )
     with policy("mixed_bfloat16"):
         bfloat16 = joint_recognizer()
     return {"joint": [joint], "limb": [limb], "fused": [joint, limb], "bfloat16": [bfloat16]}

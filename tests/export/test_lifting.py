@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import export, models, predictors, skeletons
+from kerapose import estimators, export, models, predictors, skeletons
 
 COCO, H36M = skeletons.COCO, skeletons.H36M
 SIZE = (720, 1280)
@@ -70,7 +70,7 @@ def predictor():
 
 @pytest.fixture(scope="module")
 def stream():
-    return models.StreamingLifter(tiny_network(2, causal=True, filter_widths=(3, 3, 3)))
+    return estimators.StreamingLifter(tiny_network(2, causal=True, filter_widths=(3, 3, 3)))
 
 
 @pytest.fixture(scope="module")
@@ -246,7 +246,7 @@ def test_what_does_not_fit_together_is_refused(predictor, served, tmp_path):
 # ---------------------------------------- frame by frame
 def batch_poses(network, keypoints, reset):
     """The batch form of each part of each track, relative to its joint 0: [M, T, K, 2] -> [M, T, J, 3]."""
-    lifter = models.TrackLifter(network, H36M.flip_permutation, flip_test=False)
+    lifter = estimators.TrackLifter(network, H36M.flip_permutation, flip_test=False)
     tracks_m = []
     for track, begins in zip(keypoints, reset, strict=True):
         starts = [0, *np.flatnonzero(begins[1:]) + 1, len(track)]
@@ -289,7 +289,7 @@ def test_a_litert_stream_is_the_batch_form_and_the_stream(stream, frames, tmp_pa
 
 
 def test_a_stream_of_the_trajectory_gives_the_way(tmp_path):
-    stream = models.StreamingLifter(tiny_network(3, causal=True, num_joints_out=1))
+    stream = estimators.StreamingLifter(tiny_network(3, causal=True, num_joints_out=1))
     run = tf.saved_model.load(export.streaming_saved_model(stream, tmp_path / "1")).signatures
     keypoints = people(1, 1)[:, 0]
     state = run["initial_state"](num_tracks=tf.constant(1))
@@ -339,7 +339,7 @@ def test_streams_are_refused_by_ending_and_number_and_kept(stream, served, tmp_p
         export.streaming_litert(stream, tmp_path / "stream.bin")
     with pytest.raises(ValueError, match="num_tracks must be at least 1, got 0; use 1"):
         export.streaming_litert(stream, tmp_path / "stream.tflite", num_tracks=0)
-    scored = models.StreamingLifter(tiny_network(in_features=3, causal=True))
+    scored = estimators.StreamingLifter(tiny_network(in_features=3, causal=True))
     with pytest.raises(ValueError, match="got a network of in_features=3; use one of 2"):
         export.streaming_litert(scored, tmp_path / "stream.tflite")
     with pytest.raises(FileExistsError, match="overwrite=True"):

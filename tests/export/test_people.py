@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import export, models, predictors, skeletons
+from kerapose import estimators, export, predictors, skeletons
 
 BIRD = skeletons.Skeleton("bird", ("beak", "left_wing", "right_wing"), ((0, 1), (0, 2)))
 DIRECTIONS = np.array([(-0.8, 0.6), (0.8, 0.6)], "float32")  # of both limbs of everybody
@@ -85,7 +85,7 @@ def files():
 
 @pytest.fixture(scope="module")
 def estimator():
-    return models.BottomUpEstimator(seeing_network(), BIRD.edges, height=160, normalization=PLAIN, max_people=2)
+    return estimators.BottomUpEstimator(seeing_network(), BIRD.edges, height=160, normalization=PLAIN, max_people=2)
 
 
 @pytest.fixture(scope="module")

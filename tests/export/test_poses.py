@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import export, models, predictors, skeletons
+from kerapose import estimators, export, models, predictors, skeletons
 
 BIRD = skeletons.Skeleton("bird", ("beak", "left_wing", "right_wing"), ((0, 1), (0, 2)))
 CODECS = {"gaussian": {}, "hourglass": {"codec": "hourglass", "flip_test": False, "normalization": {"bgr": True}}}
@@ -63,18 +63,18 @@ def with_orientation(jpeg, orientation):
 
 
 @pytest.fixture(scope="module")
-def estimators(randomized):
+def pose_estimators(randomized):
     deep = randomized(models.SimpleBaseline(3, image_shape=(64, 64, 3), depth=18, deconv_filters=(8, 8, 8)))
     return {
-        name: models.PoseEstimator(network, BIRD.flip_permutation, max_batch=3, **CODECS[name])
+        name: estimators.PoseEstimator(network, BIRD.flip_permutation, max_batch=3, **CODECS[name])
         for name, network in (("gaussian", deep), ("hourglass", small_network()))
     }
 
 
 @pytest.fixture(scope="module")
-def served(estimators, tmp_path_factory):
+def served(pose_estimators, tmp_path_factory):
     folder = tmp_path_factory.mktemp("poses")
-    for name, estimator in estimators.items():
+    for name, estimator in pose_estimators.items():
         path = folder / name / "1"
         assert export.pose_saved_model(estimator, path, BIRD.keypoints) == path
     return folder
@@ -105,8 +105,8 @@ def fresh_answers(served, asked, run_fresh):
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_a_process_without_kerapose_finds_the_same_keypoints(estimators, asked, fresh_answers, name):
-    find = predictors.TopDownPose(estimators[name], BIRD)
+def test_a_process_without_kerapose_finds_the_same_keypoints(pose_estimators, asked, fresh_answers, name):
+    find = predictors.TopDownPose(pose_estimators[name], BIRD)
     for i, (data, boxes) in enumerate(zip(asked["files"], asked["boxes"], strict=True)):
         used = boxes[boxes.any(axis=-1)]
         poses = find(data, used)
@@ -245,7 +245,7 @@ def test_a_bad_request_gets_one_sentence(run, asked, change, sentence):
 
 def test_a_bfloat16_network_finds_poses_too(tmp_path, asked, policy):
     with policy("mixed_bfloat16"):
-        estimator = models.PoseEstimator(small_network(), BIRD.flip_permutation)
+        estimator = estimators.PoseEstimator(small_network(), BIRD.flip_permutation)
     export.pose_saved_model(estimator, tmp_path / "1", BIRD.keypoints)
     run = tf.saved_model.load(tmp_path / "1").signatures["serving_default"]
     answer = run(image_bytes=tf.constant(asked["files"][:1]), boxes=tf.constant(asked["boxes"][:1]))
@@ -254,11 +254,11 @@ def test_a_bfloat16_network_finds_poses_too(tmp_path, asked, policy):
     np.testing.assert_allclose(answer["scores"][0], [pose.scores for pose in poses], rtol=0.02)
 
 
-def test_poses_that_do_not_fit_together_are_refused(estimators, tmp_path):
+def test_poses_that_do_not_fit_together_are_refused(pose_estimators, tmp_path):
     with pytest.raises(ValueError, match="got 17 names for 3 keypoints; give the keypoints of the skeleton"):
-        export.pose_saved_model(estimators["gaussian"], tmp_path / "1", skeletons.COCO.keypoints)
+        export.pose_saved_model(pose_estimators["gaussian"], tmp_path / "1", skeletons.COCO.keypoints)
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match="overwrite=True"):
-        export.pose_saved_model(estimators["gaussian"], tmp_path / "1", BIRD.keypoints)
+        export.pose_saved_model(pose_estimators["gaussian"], tmp_path / "1", BIRD.keypoints)
     assert (tmp_path / "1" / "saved_model.pb").read_bytes() == b"mine"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import export, models, skeletons
+from kerapose import estimators, export, models, skeletons
 
 COCO = skeletons.COCO
 NAMES = ["clap", "wave_left", "wave_right", "köpfen", "kick"]
@@ -52,8 +52,8 @@ def recognizers(rgbpose, randomized):
     pose = randomized(models.C3D(len(NAMES), (8, 24, 24, 17), 4, num_stages=3), shift=0.0, classifier=30.0)
     mirror = {"flip_test": True, "flip_labels": (0, 2, 1, 3, 4)}
     return {
-        "both": models.VideoRecognizer(rgbpose, COCO.flip_permutation, num_clips=3),
-        "pose": models.VideoRecognizer(pose, COCO.flip_permutation, num_clips=2, **mirror),
+        "both": estimators.VideoRecognizer(rgbpose, COCO.flip_permutation, num_clips=3),
+        "pose": estimators.VideoRecognizer(pose, COCO.flip_permutation, num_clips=2, **mirror),
     }
 
 

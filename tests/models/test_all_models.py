@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_models import ALL_MODELS, LEFT_OUT, NETWORKS, NOT_SAVED, arguments_of, input_of, shrink
 
-from kerapose import models
+from kerapose import estimators, models
 from kerapose.models.network import Network
 
 # The papers' own counts of the parameters of pose networks, in 100,000.
@@ -54,9 +54,9 @@ def build(model, seed=0):
 
 def outputs_of(model, inputs):
     """All outputs as one list of arrays."""
-    if isinstance(model, models.StreamingLifter):
+    if isinstance(model, estimators.StreamingLifter):
         model.reset()
-    if isinstance(model, models.BottomUpEstimator):  # there may be nobody in noise
+    if isinstance(model, estimators.BottomUpEstimator):  # there may be nobody in noise
         return [np.asarray(output) for output in model.fields(inputs)]
     return [np.asarray(output) for output in keras.tree.flatten(model(inputs))]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import losses, models, weights
+from kerapose import estimators, losses, models, training, weights
 from kerapose.ops import cameras
 from kerapose.skeletons import H36M
 
@@ -78,7 +78,7 @@ def test_a_whole_track_is_padded_and_averaged_with_its_mirror_image_as_published
     pose = models.TemporalLifter(channels=8, filter_widths=(3, 3, 3)) if is_trajectory else network
     for flip_test, output in ((True, "output_poses"), (False, "output_poses_unflipped")):
         trajectory = network if is_trajectory else None
-        lifter = models.TrackLifter(pose, keypoints, joints, trajectory, flip_test=flip_test)
+        lifter = estimators.TrackLifter(pose, keypoints, joints, trajectory, flip_test=flip_test)
         answer = lifter.follow(track)[0][:, None] if is_trajectory else lifter.lift(track)[0]
         case.check(output, answer)
 
@@ -211,7 +211,7 @@ def test_forms_and_momentum_that_do_not_exist_are_refused():
 
 # ---------------------------------------- whole tracks
 def test_a_track_of_any_length_keeps_its_length():
-    lifter = models.TrackLifter(small(), flips([(1, 2)], 5), trajectory=small(1, num_joints_out=1))
+    lifter = estimators.TrackLifter(small(), flips([(1, 2)], 5), trajectory=small(1, num_joints_out=1))
     for frames in (1, 2, 9, 30):
         keypoints = 100 + 50 * tracks(frames)
         answer = lifter({"keypoints": keypoints, "frame_size": np.array([[200, 300], [240, 320]])})
@@ -220,7 +220,7 @@ def test_a_track_of_any_length_keeps_its_length():
 
 def test_a_track_is_seen_in_screen_coordinates_and_padded_by_its_ends():
     network = small()
-    lifter = models.TrackLifter(network, range(5), flip_test=False)
+    lifter = estimators.TrackLifter(network, range(5), flip_test=False)
     keypoints = 100 + 50 * tracks(6, batch=1)
     screen = keypoints / 300 * 2 - [1, 200 / 300]
     padded = np.concatenate([screen[:, :1]] * 4 + [screen] + [screen[:, -1:]] * 4, axis=1)
@@ -229,7 +229,7 @@ def test_a_track_is_seen_in_screen_coordinates_and_padded_by_its_ends():
 
 
 def test_padded_tracks_of_unequal_lengths_give_what_each_gives_alone():
-    lifter = models.TrackLifter(small(causal=True), flips([(1, 2)], 5))
+    lifter = estimators.TrackLifter(small(causal=True), flips([(1, 2)], 5))
     screen = tracks(20, batch=3)
     together = np.asarray(lifter.lift(screen, np.array([20, 7, 1])))
     for i, frames in enumerate((20, 7, 1)):
@@ -238,7 +238,7 @@ def test_padded_tracks_of_unequal_lengths_give_what_each_gives_alone():
 
 def test_the_mirrored_track_gets_the_mirrored_poses():
     permutation = flips([(1, 2), (3, 4)], 5)
-    lifter = models.TrackLifter(small(), permutation)
+    lifter = estimators.TrackLifter(small(), permutation)
     screen = tracks(12)
     poses = np.asarray(lifter.lift(screen))
     mirrored = np.asarray(lifter.lift(screen[:, :, permutation] * [-1, 1]))
@@ -248,8 +248,10 @@ def test_the_mirrored_track_gets_the_mirrored_poses():
 def test_a_track_lifter_takes_the_strided_form_too():
     network = small()
     screen = tracks(12)
-    expected = models.TrackLifter(network, range(5)).lift(screen)
-    np.testing.assert_array_equal(models.TrackLifter(network.as_form(strided=True), range(5)).lift(screen), expected)
+    expected = estimators.TrackLifter(network, range(5)).lift(screen)
+    np.testing.assert_array_equal(
+        estimators.TrackLifter(network.as_form(strided=True), range(5)).lift(screen), expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -263,7 +265,7 @@ def test_a_track_lifter_takes_the_strided_form_too():
 )
 def test_networks_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        models.TrackLifter(**({"network": small(), "flip_permutation": range(5)} | options))
+        estimators.TrackLifter(**({"network": small(), "flip_permutation": range(5)} | options))
 
 
 # ---------------------------------------- the stream
@@ -271,16 +273,16 @@ def test_networks_that_do_not_fit_are_refused(options, message):
 def test_a_stream_gives_the_poses_of_the_batch(widths):
     network = small(causal=True, filter_widths=widths)
     screen = tracks(60)
-    expected = np.asarray(models.TrackLifter(network, range(5), flip_test=False).lift(screen))
+    expected = np.asarray(estimators.TrackLifter(network, range(5), flip_test=False).lift(screen))
     assert expected.std(axis=1).min() > 1e-3
-    stream = models.StreamingLifter(network)
+    stream = estimators.StreamingLifter(network)
     answers = np.stack([np.asarray(stream(screen[:, t])) for t in range(60)], axis=1)
     np.testing.assert_allclose(answers, expected, atol=1e-5)
 
 
 def test_a_stream_keeps_no_more_than_it_needs():
     network = models.TemporalLifter.from_variant("243_frames", num_joints=17, channels=8, causal=True)
-    state = models.StreamingLifter(network).initial_state(3)
+    state = estimators.StreamingLifter(network).initial_state(3)
     assert {name: tuple(value.shape) for name, value in state.items()} == {
         "position": (1,),
         "fresh": (3,),
@@ -292,8 +294,8 @@ def test_a_stream_keeps_no_more_than_it_needs():
 def test_a_reset_track_begins_anew_and_the_others_go_on():
     network = small(causal=True)
     screen = tracks(24)
-    lift = models.TrackLifter(network, range(5), flip_test=False).lift
-    by_hand, by_step = models.StreamingLifter(network), models.StreamingLifter(network)
+    lift = estimators.TrackLifter(network, range(5), flip_test=False).lift
+    by_hand, by_step = estimators.StreamingLifter(network), estimators.StreamingLifter(network)
     state, answers, stateless = by_step.initial_state(2), [], []
     for t in range(24):
         if t == 11:
@@ -309,7 +311,7 @@ def test_a_reset_track_begins_anew_and_the_others_go_on():
 
 
 def test_the_number_of_tracks_changes_only_when_all_begin_anew():
-    stream = models.StreamingLifter(small(causal=True))
+    stream = estimators.StreamingLifter(small(causal=True))
     stream(tracks(1, batch=2)[:, 0])
     with pytest.raises(ValueError, match="fixed number of tracks, 2, got a frame of 3; call reset"):
         stream(tracks(1, batch=3)[:, 0])
@@ -320,15 +322,15 @@ def test_the_number_of_tracks_changes_only_when_all_begin_anew():
 @pytest.mark.parametrize("options, form", [({}, "not causal"), ({"causal": True, "dense": True}, "dense")])
 def test_a_stream_needs_a_causal_network(options, form):
     with pytest.raises(ValueError, match=f"needs a causal, dilated network, got one that is {form}"):
-        models.StreamingLifter(small(**options))
+        estimators.StreamingLifter(small(**options))
 
 
 def test_a_stream_is_equal_to_the_batch_on_motion_capture(shared_data):
     takes = np.load(shared_data("cmu_mocap") / "cmu_mocap_h36m17.npz")
     keypoints = takes["S02/02_05"][:400, :, [0, 2]][None]  # [1, T, K, 2], seen from the side, metres
     network = models.TemporalLifter.from_variant("243_frames", num_joints=17, channels=32, causal=True)
-    expected = models.TrackLifter(network, H36M.flip_permutation, flip_test=False).lift(keypoints)
-    stream = models.StreamingLifter(network)
+    expected = estimators.TrackLifter(network, H36M.flip_permutation, flip_test=False).lift(keypoints)
+    stream = estimators.StreamingLifter(network)
     step, state, answers = tf.function(stream.step), stream.initial_state(1), []
     for t in range(keypoints.shape[1]):
         poses, state = step(keypoints[:, t], state)
@@ -344,7 +346,7 @@ def test_the_terms_of_the_loss_are_the_published_ones(golden, name):
     widths = {27: (3, 3, 3), 9: (3, 3)}[arguments["receptive_field"]]
     networks = (models.TemporalLifter(filter_widths=widths, channels=2, num_joints_out=out) for out in (17, 1))
     distortion = not arguments["linear_projection"]
-    trainer = models.LiftTrainer(*networks, arguments["parents"], distortion)
+    trainer = training.LiftTrainer(*networks, arguments["parents"], distortion)
     poses, window = case["input_batch_3d"].copy(), case["input_batch_2d_semi"]
     labelled, unlabelled, frames = len(poses), len(window), poses.shape[1]
     root = poses[:, :, 0].copy()
@@ -373,7 +375,7 @@ def test_the_terms_of_the_loss_are_the_published_ones(golden, name):
 def make_trainer(causal=False, **options):
     network = models.TemporalLifter(filter_widths=(3, 3), channels=16, causal=causal, dropout=0.0)
     trajectory = models.TemporalLifter(filter_widths=(3, 3), channels=16, causal=causal, num_joints_out=1)
-    return models.LiftTrainer(network, trajectory, PARENTS, **options)
+    return training.LiftTrainer(network, trajectory, PARENTS, **options)
 
 
 def sample(count, labelled, seed=0):
@@ -430,7 +432,7 @@ def test_without_the_bone_length_term_it_is_zero():
 
 def test_keypoints_of_another_set_are_not_compared_with_the_projection():
     networks = (models.TemporalLifter(15, num_joints_out=out, filter_widths=(3, 3), channels=8) for out in (17, 1))
-    trainer, (x, y) = models.LiftTrainer(*networks, PARENTS), sample(4, [1, 1, 1, 1])
+    trainer, (x, y) = training.LiftTrainer(*networks, PARENTS), sample(4, [1, 1, 1, 1])
     x["keypoints"] = x["keypoints"][:, :, :15]
     terms = {name: float(value) for name, value in trainer.loss_terms(x, y, trainer(x)).items()}
     assert terms["reprojection"] == terms["bone_length"] == 0 < min(terms["pose"], terms["trajectory"])
@@ -456,7 +458,7 @@ def test_fit_lowers_every_term():
 
 def test_two_networks_that_see_different_frames_are_refused():
     with pytest.raises(ValueError, match="see the same frames, got receptive fields of 9 and 27"):
-        models.LiftTrainer(small(), small(filter_widths=(3, 3, 3)), PARENTS)
+        training.LiftTrainer(small(), small(filter_widths=(3, 3, 3)), PARENTS)
 
 
 def test_a_lifter_overfits_a_handful_of_windows():

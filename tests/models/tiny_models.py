@@ -6,7 +6,7 @@ A model that is new has to be entered here: the tests go through `models.__all__
 import keras
 import numpy as np
 
-from kerapose import losses, metrics, models
+from kerapose import estimators, losses, metrics, models, training
 from kerapose.layers import HeatmapVolume
 from kerapose.models import lightweight_openpose, simple_baseline, stacked_hourglass
 from kerapose.models.network import Network
@@ -222,16 +222,16 @@ def lift_trainer_arguments():
 
 # What is built around a network, and what of its arguments a saved file leaves out on purpose.
 BUILT_AROUND = {
-    models.ActionRecognizer: recognizer_arguments,
-    models.VideoRecognizer: video_recognizer_arguments,
-    models.PoseEstimator: estimator_arguments,
-    models.BottomUpEstimator: bottom_up_arguments,
-    models.Distiller: distiller_arguments,
-    models.TrackLifter: track_lifter_arguments,
-    models.StreamingLifter: stream_arguments,
-    models.LiftTrainer: lift_trainer_arguments,
+    estimators.ActionRecognizer: recognizer_arguments,
+    estimators.VideoRecognizer: video_recognizer_arguments,
+    estimators.PoseEstimator: estimator_arguments,
+    estimators.BottomUpEstimator: bottom_up_arguments,
+    training.Distiller: distiller_arguments,
+    estimators.TrackLifter: track_lifter_arguments,
+    estimators.StreamingLifter: stream_arguments,
+    training.LiftTrainer: lift_trainer_arguments,
 }
-NOT_SAVED = {models.Distiller: {"teacher"}}
+NOT_SAVED = {training.Distiller: {"teacher"}}
 
 ALL_MODELS = [getattr(models, name) for name in models.__all__]
 NETWORKS = [model for model in ALL_MODELS if issubclass(model, Network)]
@@ -253,11 +253,11 @@ def input_of(model):
     random = np.random.default_rng(1)
     if model is models.TemporalLifter:
         return random.random((2, 20, 5, 3), "float32")
-    if model is models.StreamingLifter:
+    if model is estimators.StreamingLifter:
         return random.random((2, 5, 2), "float32")
-    if model is models.LiftTrainer:
+    if model is training.LiftTrainer:
         return {"keypoints": random.random((2, 12, 5, 2), "float32")}
-    if model is models.TrackLifter:
+    if model is estimators.TrackLifter:
         keypoints = random.uniform(1, 90, (2, 7, 5, 2)).astype("float32")
         return {"keypoints": keypoints, "frame_size": np.array([[90, 120], [100, 100]], "int32")}
     if issubclass(model, Network):
@@ -265,16 +265,16 @@ def input_of(model):
         if isinstance(shapes, dict):
             return {name: random.random((2, *shape[1:]), "float32") for name, shape in shapes.items()}
         return random.random((2, *shapes[1:]), "float32")
-    if model is models.Distiller:
+    if model is training.Distiller:
         return random.random((2, 64, 64, 3), "float32")
-    if model is models.BottomUpEstimator:
+    if model is estimators.BottomUpEstimator:
         return random.integers(0, 256, (80, 100, 3)).astype("uint8")
-    if model is models.PoseEstimator:
+    if model is estimators.PoseEstimator:
         boxes = np.array([[10, 5, 60, 90], [30, 20, 80, 70], [0, 0, 100, 80]], "float32")
         return {"image": random.integers(0, 256, (80, 100, 3)).astype("uint8"), "boxes": boxes}
     keypoints = random.uniform(1, 90, (2, 2, 6, 5, 2)).astype("float32")  # [B, M, T, K, 2]
     scores = random.random((2, 2, 6, 5), "float32")
-    if model is models.VideoRecognizer:
+    if model is estimators.VideoRecognizer:
         frames = random.integers(0, 256, (2, 6, 90, 100, 3)).astype("uint8")
         return {"frames": frames, "keypoints": keypoints, "scores": scores}
     return {"keypoints": keypoints, "scores": scores, "frame_size": np.array([[90, 120], [100, 100]], "int32")}
@@ -359,16 +359,16 @@ TRAINED = {
     models.StackedHourglass: of_heatmaps,
     models.LightweightOpenPose: of_fields,
     models.TemporalLifter: of_poses,
-    models.Distiller: of_a_teacher,
-    models.LiftTrainer: of_tracks,
+    training.Distiller: of_a_teacher,
+    training.LiftTrainer: of_tracks,
 }
 UNTRAINED = {
-    models.ActionRecognizer,
-    models.VideoRecognizer,
-    models.PoseEstimator,
-    models.BottomUpEstimator,
-    models.TrackLifter,
-    models.StreamingLifter,
+    estimators.ActionRecognizer,
+    estimators.VideoRecognizer,
+    estimators.PoseEstimator,
+    estimators.BottomUpEstimator,
+    estimators.TrackLifter,
+    estimators.StreamingLifter,
 }
 
 
@@ -385,7 +385,7 @@ def in_training(model, **options):
         if weight.path.endswith("gamma"):  # the zero at the end of some branches would keep their gradients away
             weight.assign(np.ones(weight.shape))
     inputs = input_of(model)
-    if model is models.LiftTrainer:
+    if model is training.LiftTrainer:
         camera = np.tile(np.array([2.2, 2.2, 0, 0, 0, 0, 0, 0, 0], "float32"), (2, 1))
         inputs = inputs | {"camera": camera, "labelled": np.array([1, 0], "float32")}
     schedule = keras.optimizers.schedules.CosineDecay(0.05, 10)

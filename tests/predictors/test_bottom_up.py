@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import models, skeletons
+from kerapose import estimators, models, skeletons
 from kerapose.ops import grouping, pafs
 from kerapose.predictors import BottomUpPose, Keypoint, Pose
 
@@ -196,7 +196,7 @@ def find():
 
 def test_it_is_what_the_estimator_finds(find, caplog):
     image = photo()
-    expected = models.BottomUpEstimator(random_network(), BIRD.edges, height=96)(image)
+    expected = estimators.BottomUpEstimator(random_network(), BIRD.edges, height=96)(image)
     count = int(expected["count"])
     assert count > 1
     assert not expected["overflow"]
@@ -252,7 +252,7 @@ def test_what_does_not_fit_together_is_refused():
         ValueError, match="for openpose gives 19 heatmaps and 38 PAFs, got one of 4 and 4; give the skel"
     ):
         BottomUpPose(random_network(), OPENPOSE)
-    estimator = models.BottomUpEstimator(random_network(), BIRD.edges)
+    estimator = estimators.BottomUpEstimator(random_network(), BIRD.edges)
     with pytest.raises(ValueError, match="for coco gives 18 heatmaps and 34 PAFs, got one of 4 and 4"):
         BottomUpPose(estimator, skeletons.COCO)
     with pytest.raises(ValueError, match="A BottomUpEstimator has its own options, got height; give its network"):

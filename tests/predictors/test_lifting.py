@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import models, skeletons
+from kerapose import estimators, models, skeletons
 from kerapose.predictors import Lifter, Pose3D
 
 COCO, H36M = skeletons.COCO, skeletons.H36M
@@ -122,7 +122,7 @@ def test_flip_test_and_a_track_lifter_of_its_own(network, trajectory):
     keypoints = track()
     plain, averaged = (Lifter(network, H36M, flip_test=flip)(keypoints, SIZE).poses_m for flip in (False, None))
     assert np.abs(plain - averaged).max() > 1e-2
-    whole = models.TrackLifter(network, H36M.flip_permutation, trajectory=trajectory, flip_test=False)
+    whole = estimators.TrackLifter(network, H36M.flip_permutation, trajectory=trajectory, flip_test=False)
     pose = Lifter(whole, H36M)(keypoints, SIZE)
     np.testing.assert_allclose(pose.poses_m, plain, atol=1e-5)
     assert pose.poses_camera_m is not None
@@ -151,7 +151,7 @@ def test_a_network_of_coco_keypoints_takes_them_as_they_are(network):
     keypoints = track()
     expected = slow_network(network, keypoints, COCO.flip_permutation, H36M.flip_permutation)
     given = Lifter(network, COCO, input_skeleton=COCO)
-    whole = models.TrackLifter(network, COCO.flip_permutation, H36M.flip_permutation)
+    whole = estimators.TrackLifter(network, COCO.flip_permutation, H36M.flip_permutation)
     for lift in (given, Lifter(whole, COCO)):  # a TrackLifter knows its pairs
         np.testing.assert_allclose(lift(keypoints, SIZE).poses_m, expected - expected[:, :1], atol=1e-4)
 
@@ -268,7 +268,7 @@ def test_what_does_not_fit_together_is_refused(network, trajectory):
         Lifter(network, H36M, pose_skeleton=skeletons.MPII)
     with pytest.raises(ValueError, match="h36m keypoints must follow from those of bird"):
         Lifter(network, BIRD)
-    whole = models.TrackLifter(network, COCO.flip_permutation, H36M.flip_permutation)
+    whole = estimators.TrackLifter(network, COCO.flip_permutation, H36M.flip_permutation)
     with pytest.raises(ValueError, match="got h36m for one of 17 keypoints with other pairs of left and right"):
         Lifter(whole, H36M)
     with pytest.raises(ValueError, match="has its own trajectory and flip_test; give its network"):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import models, predictors, skeletons
+from kerapose import estimators, predictors, skeletons
 from kerapose.data import coco, crops, gate
 from kerapose.predictors import Keypoint, PersonDetector, Pose, TopDownPose, read_boxes
 
@@ -55,7 +55,9 @@ def assert_same(poses, expected):
 def test_a_pose_for_each_box_as_the_estimator_finds_it(find):
     image = photo()
     poses = find(image, BOXES, box_scores=[0.9, 0.8, 0.7, 0.6])
-    keypoints, scores = models.PoseEstimator(pose_network(), BIRD.flip_permutation)({"image": image, "boxes": BOXES})
+    keypoints, scores = estimators.PoseEstimator(pose_network(), BIRD.flip_permutation)(
+        {"image": image, "boxes": BOXES}
+    )
     actual = arrays_of(poses)
     np.testing.assert_allclose(actual[0], keypoints, rtol=1e-5, atol=1e-3)
     np.testing.assert_allclose(actual[1], scores, rtol=1e-5, atol=1e-5)
@@ -266,7 +268,7 @@ def test_options_reach_the_estimator():
 def test_a_network_of_another_skeleton_is_refused():
     with pytest.raises(ValueError, match="A network for coco gives 17 keypoints, got one of 3; give the skeleton"):
         TopDownPose(pose_network(), COCO)
-    estimator = models.PoseEstimator(pose_network(), BIRD.flip_permutation)
+    estimator = estimators.PoseEstimator(pose_network(), BIRD.flip_permutation)
     with pytest.raises(ValueError, match="A PoseEstimator has its own options, got codec; give its network"):
         TopDownPose(estimator, BIRD, codec="udp")
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import models, predictors, skeletons
+from kerapose import estimators, models, predictors, skeletons
 from kerapose.data import frames as frame_data
 from kerapose.data import videos
 from kerapose.ops import heatmaps
@@ -81,7 +81,7 @@ def test_the_answer_is_that_of_the_recognizer_on_the_whole_box(network, recogniz
     keypoints, scores = people()
     options = {"num_clips": 2, "flip_labels": (0, 2, 1, 3)}
     resized = network.resized((2, 32, 32, 3), (8, 8, 8, 17))
-    recognizer = models.VideoRecognizer(resized, COCO.flip_permutation, **options)
+    recognizer = estimators.VideoRecognizer(resized, COCO.flip_permutation, **options)
     inputs = {"frames": frame_data.read(video)[None], "keypoints": keypoints[None], "scores": scores[None]}
     expected = np.asarray(recognizer(inputs))[0]
     np.testing.assert_allclose(recognize.probabilities(video, keypoints, scores), expected, rtol=1e-4, atol=1e-6)
@@ -198,7 +198,7 @@ def test_people_who_leave_the_picture_are_no_error(recognize, video):
 
 def test_networks_recognizers_and_their_files(network, video, tmp_path):
     keypoints, scores = people()
-    recognizer = models.VideoRecognizer(network, COCO.flip_permutation, sigma_px=1.5)
+    recognizer = estimators.VideoRecognizer(network, COCO.flip_permutation, sigma_px=1.5)
     network.save(tmp_path / "network.keras")
     recognizer.save(tmp_path / "recognizer.keras")
     by_network = Action(network, NAMES)
@@ -337,7 +337,7 @@ def test_what_does_not_fit_together_is_refused(network):
         Action(network, NAMES[:3])
     with pytest.raises(ValueError, match="one entry per channel of the volumes, got 15 for 17 channels"):
         Action(network, NAMES, skeletons.JHMDB)
-    recognizer = models.VideoRecognizer(network, COCO.flip_permutation)
+    recognizer = estimators.VideoRecognizer(network, COCO.flip_permutation)
     with pytest.raises(ValueError, match="got jhmdb with 15 keypoints where it had 17; give that one"):
         predictors.make_video_recognizer(recognizer, skeletons.JHMDB, NAMES)
     with pytest.raises(ValueError, match="taken as it is, got num_clips, padding besides; give its network"):

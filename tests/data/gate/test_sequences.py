@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import export, models, predictors
+from kerapose import estimators, export, models, predictors
 from kerapose.data import clips, gate, tracks, videos
 from kerapose.data import frames as frame_data
 from kerapose.data.gate import sequences
@@ -37,7 +37,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def recognizer():
-    return models.ActionRecognizer(network(), COCO.flip_permutation, num_clips=1, flip_test=False)
+    return estimators.ActionRecognizer(network(), COCO.flip_permutation, num_clips=1, flip_test=False)
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +208,7 @@ def test_what_is_missing_gives_the_same_clip_at_every_door(doors, served, lost, 
 def test_a_volume_is_finite_whatever_is_missing(edges, lost):
     keypoints, scores = np.full((1, 1, 4, 17, 2), 8.0, "float32"), np.ones((1, 1, 4, 17), "float32")
     keypoints[..., 9, :], scores[..., 9] = lost, 0
-    layer = models.ActionRecognizer(network(), COCO.flip_permutation).volume
+    layer = estimators.ActionRecognizer(network(), COCO.flip_permutation).volume
     layer = type(layer)(16, 16, edges)
     volume = np.asarray(layer({"keypoints": keypoints, "scores": scores}))
     assert np.isfinite(volume).all() and volume.max() > 0.5

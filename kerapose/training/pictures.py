@@ -7,8 +7,8 @@ import tensorflow as tf
 from kerapose import metrics, visualize
 from kerapose.data import annotated, crops, tracks
 from kerapose.data import people as people_data
+from kerapose.files import write_whole
 from kerapose.ops import boxes, heatmaps, images
-from train import common
 
 NUM_CLIPS = 4  # that are drawn, when training begins or after each epoch
 SHOWN_FRAMES = 8  # of a clip of a video
@@ -92,7 +92,7 @@ class ClipBoard(TensorBoard):
 class VideoBoard(TensorBoard):
     """Adds the frames of some clips with their skeletons, once, and the confusion matrix of every epoch.
 
-    The model is one of `train.video_clips`: of frames, of skeletons or of both.
+    The model is one of `training.video_clips`: of frames, of skeletons or of both.
 
     Args:
         folder: of the event files.
@@ -209,7 +209,7 @@ class LiftBoard(TensorBoard):
     Args:
         folder: of the event files.
         lift: function from screen coordinates [B, T, K, 2] to poses [B, T, J, 3] in metres, root-relative, with the
-            weights as they are in training: `models.TrackLifter.lift`, say.
+            weights as they are in training: `estimators.TrackLifter.lift`, say.
         known: `data.tracks.Tracks` to choose frames from.
     """
 
@@ -403,7 +403,7 @@ def save_curves(path, history):
 
 def save_png(path, image):
     """Writes a picture, RGB uint8 [H, W, 3], as PNG."""
-    common.write_whole(path, tf.io.encode_png(image).numpy())
+    write_whole(path, tf.io.encode_png(image).numpy())
 
 
 def _write_confusion_matrix(model, validation, class_names):

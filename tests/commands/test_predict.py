@@ -1,5 +1,6 @@
 """The command that draws people and writes them down, by what lies in its files."""
 
+import argparse
 import functools
 import io
 import json
@@ -13,7 +14,8 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import models, predict, predictors, visualize
+from kerapose import commands, models, predictors, visualize
+from kerapose.commands import predict
 from kerapose.data import frames
 from kerapose.skeletons import COCO, H36M, OPENPOSE
 
@@ -65,6 +67,13 @@ def video(tmp_path):
     return path
 
 
+def parsed(arguments):
+    """What the command makes of its arguments."""
+    parser = argparse.ArgumentParser()
+    predict.add_arguments(parser)
+    return parser.parse_args(arguments)
+
+
 @pytest.fixture
 def walk(monkeypatch, tmp_path):
     """A function that runs the command on a source with `Walkers` and gives the content of the output's folder."""
@@ -73,7 +82,7 @@ def walk(monkeypatch, tmp_path):
         find = find or Walkers()
         monkeypatch.setattr(predict, "_make_predictor", lambda arguments: (find, 0.0))
         arguments = [str(source), "--model", "none", "--output", str(tmp_path / "out"), *options]
-        written = predict.run(predict.make_parser().parse_args(arguments))
+        written = predict.predict(parsed(arguments))
         assert all(path.is_file() for path in written)
         return written
 
@@ -324,11 +333,11 @@ def test_an_error_at_the_beginning_leaves_nothing(walk, video, tmp_path):
 def test_the_exit_status_says_that_not_all_was_done(monkeypatch, capsys, video, tmp_path):
     monkeypatch.setattr(predict, "_make_predictor", lambda arguments: (Walkers(fail, until=3), 0.0))
     with pytest.raises(SystemExit) as ended:
-        predict.main([str(video), "--model", "none", "--output", str(tmp_path / "out")])
+        commands.main(["predict", str(video), "--model", "none", "--output", str(tmp_path / "out")])
     out, error = capsys.readouterr()
     assert ended.value.code == 1
     assert out.split() == [str(tmp_path / "out" / name) for name in ("walk.mp4", "walk.json")]
-    assert "kerapose.predict: A video is worked through to its end, got" in error and "Traceback" not in error
+    assert "kerapose predict: A video is worked through to its end, got" in error and "Traceback" not in error
 
 
 # ---------------------------------------- damaged sources
@@ -511,7 +520,7 @@ def made(monkeypatch):
 
 def test_top_down_networks_take_each_frame_for_one_person(video, top_down, tmp_path, capsys, made):
     options = ["--model", top_down, "--output", str(tmp_path / "out"), "--min_score", "-10", "--max_frames", "3"]
-    predict.main([str(video), *options])
+    commands.main(["predict", str(video), *options])
     assert capsys.readouterr().out.split() == [str(tmp_path / "out" / name) for name in ("walk.mp4", "walk.json")]
     content = json.loads((tmp_path / "out" / "walk.json").read_text())
     assert content["skeleton"]["name"] == "coco"
@@ -527,7 +536,7 @@ def test_top_down_networks_take_each_frame_for_one_person(video, top_down, tmp_p
 def test_bottom_up_networks_find_everybody_in_real_videos(shared_data, bottom_up, tmp_path, made):
     source = shared_data("videos") / "mmpose_demo.mp4"
     arguments = [str(source), "--model", bottom_up, "--output", str(tmp_path), "--height", "128"]
-    drawn, notes = predict.run(predict.make_parser().parse_args(arguments))
+    drawn, notes = predict.predict(parsed(arguments))
     content = json.loads(notes.read_text())
     assert content["skeleton"]["name"] == "openpose"
     assert content["fps"] == 5
@@ -547,7 +556,7 @@ def test_published_checkpoints_are_loaded(golden, video, tmp_path):
     case = golden("lwopenpose_1ref_128x160")
     state = {name: torch.from_numpy(weight) for name, weight in case.state_dict.items()}
     torch.save({"state_dict": state}, tmp_path / "published.pth")
-    arguments = predict.make_parser().parse_args([str(video), "--model", str(tmp_path / "published.pth")])
+    arguments = parsed([str(video), "--model", str(tmp_path / "published.pth")])
     find, min_score = predict._make_predictor(arguments)
     assert isinstance(find, predictors.BottomUpPose)
     assert find.skeleton == OPENPOSE
@@ -561,7 +570,7 @@ def test_published_checkpoints_are_loaded(golden, video, tmp_path):
 
 def test_options_of_a_network_come_from_its_kind(top_down, tmp_path):
     def options(*given):
-        return predict.make_parser().parse_args(["walk.mp4", "--model", top_down, *given])
+        return parsed(["walk.mp4", "--model", top_down, *given])
 
     find, min_score = predict._make_predictor(options("--codec", "udp"))
     assert (find.estimator.codec, min_score) == ("udp", 0.3)
@@ -578,7 +587,7 @@ def test_options_of_a_network_come_from_its_kind(top_down, tmp_path):
 def refusal(capsys, *arguments):
     """What the command says when it ends with an error."""
     with pytest.raises(SystemExit) as ended:
-        predict.main([str(argument) for argument in arguments])
+        commands.main(["predict", *arguments])
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert "Traceback" not in error
@@ -601,7 +610,7 @@ def test_a_network_whose_numbers_are_none_is_refused(walk, video, tmp_path, fiel
 
 def test_what_cannot_be_read_is_refused_in_one_sentence(capsys, tmp_path, video, top_down, lifter):
     said = refusal(capsys, tmp_path / "no.mp4", "--model", top_down)
-    assert said.startswith("kerapose.predict: SOURCE must be a video, an image, a folder of images or camera:0, got ")
+    assert said.startswith("kerapose predict: SOURCE must be a video, an image, a folder of images or camera:0, got ")
     (tmp_path / "empty").mkdir()
     assert "A folder must have images" in refusal(capsys, tmp_path / "empty", "--model", top_down)
     (tmp_path / "text.mp4").write_text("not a video")
@@ -643,4 +652,4 @@ def test_networks_that_do_not_fit_are_refused_in_one_sentence(
         said = refusal(capsys, video, *options, "--output", tmp_path / "out")
         assert re.search(message, said), said
     assert left_in(tmp_path / "out") == []
-    assert H36M.name == predict.make_parser().parse_args(["a", "--model", "b"]).pose_skeleton
+    assert H36M.name == parsed(["a", "--model", "b"]).pose_skeleton

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from kerapose import losses, metrics
-from kerapose.models.distiller import Distiller
+from kerapose.training.distiller import Distiller
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 NUM_JOINTS = 4
@@ -236,7 +236,7 @@ sys.modules["tensorflow"] = None
 import keras
 import numpy as np
 from kerapose import losses, metrics
-from kerapose.models.distiller import Distiller
+from kerapose.training.distiller import Distiller
 
 def network(filters, stacks):
     inputs = keras.Input((16, 16, 3))

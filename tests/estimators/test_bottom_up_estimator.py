@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import models
+from kerapose import estimators
 from kerapose.ops import boxes, grouping
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -140,7 +140,7 @@ def test_everybody_is_found_where_they_are(case):
     size, height, count = SIZES[case]
     scale = scale_of(size, height)
     people = crowd(size, scale, count)
-    estimator = models.BottomUpEstimator(seeing_network(), EDGES, height=height, normalization=PLAIN)
+    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, height=height, normalization=PLAIN)
     found = estimator(picture(people, size, scale))
     keypoints, scores = people_of(found)
     assert found["num_found"] == count and not found["overflow"]
@@ -156,7 +156,7 @@ def test_any_enlargement_finds_the_same_places(upsample):
     size, scale = (150, 280), 256 / 150
     people = crowd(size, scale, 3)
     options = {"normalization": PLAIN, "upsample": upsample, "decoding": {"radius": 1.5 * upsample}}
-    estimator = models.BottomUpEstimator(seeing_network(), EDGES, **options)
+    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, **options)
     keypoints, _ = people_of(estimator(picture(people, size, scale)))
     assert_same_people(keypoints, people, (2.0 if upsample == 1 else 1.0) / scale)
 
@@ -164,7 +164,7 @@ def test_any_enlargement_finds_the_same_places(upsample):
 def test_another_stride():
     size = (150, 281)
     people = crowd(size, 1.0, 3)
-    estimator = models.BottomUpEstimator(seeing_network(stride=4), EDGES, None, stride=4, normalization=PLAIN)
+    estimator = estimators.BottomUpEstimator(seeing_network(stride=4), EDGES, None, stride=4, normalization=PLAIN)
     keypoints, _ = people_of(estimator(picture(people, size, 1.0)))
     assert_same_people(keypoints, people, 1.0)
 
@@ -173,7 +173,7 @@ def test_of_several_stages_the_last_counts():
     size = (150, 281)
     people = crowd(size, 1.0, 3)
     image = picture(people, size, 1.0)
-    one, three = (models.BottomUpEstimator(seeing_network(n), EDGES, None, normalization=PLAIN) for n in (1, 3))
+    one, three = (estimators.BottomUpEstimator(seeing_network(n), EDGES, None, normalization=PLAIN) for n in (1, 3))
     for name, value in one(image).items():
         np.testing.assert_array_equal(value, three(image)[name])
 
@@ -183,12 +183,12 @@ def test_the_surest_are_given_first_and_too_many_are_told():
     people, heights = crowd(size, 1.0, 5), [0.5, 0.9, 0.6, 1.0, 0.7]
     image = picture(people, size, 1.0, heights)
     for most in (5, 2):
-        found = models.BottomUpEstimator(seeing_network(), EDGES, None, max_people=most, normalization=PLAIN)(image)
+        found = estimators.BottomUpEstimator(seeing_network(), EDGES, None, max_people=most, normalization=PLAIN)(image)
         order = np.argsort(heights)[::-1][:most]
         np.testing.assert_allclose(found["keypoints"], people[order], atol=1.0)
         assert (found["count"], found["num_found"], bool(found["overflow"])) == (most, 5, most < 5)
         assert (np.diff(found["person_scores"]) < 0).all()
-    found = models.BottomUpEstimator(seeing_network(), EDGES, None, max_peaks=3, normalization=PLAIN)(image)
+    found = estimators.BottomUpEstimator(seeing_network(), EDGES, None, max_peaks=3, normalization=PLAIN)(image)
     assert found["overflow"] and found["count"] <= 3
 
 
@@ -196,7 +196,7 @@ def test_the_surest_are_given_first_and_too_many_are_told():
 @pytest.mark.parametrize("height", [None, 64])
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (7, 40), (33, 2)])
 def test_images_smaller_than_a_cell(size, height):
-    estimator = models.BottomUpEstimator(seeing_network(), EDGES, height=height, normalization=PLAIN)
+    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, height=height, normalization=PLAIN)
     nobody = estimator(np.zeros((*size, 3), "uint8"))
     assert not any(np.any(value) for value in nobody.values())
     assert nobody["keypoints"].shape == (20, 3, 2) and nobody["count"].shape == ()
@@ -210,14 +210,14 @@ def test_one_keypoint_is_nobody():
     size = (90, 120)
     image = picture(people_at([(60, 20)], 1.0), size, 1.0)
     image[..., 1:] = 0
-    found = models.BottomUpEstimator(seeing_network(), EDGES, None, normalization=PLAIN)(image)
+    found = estimators.BottomUpEstimator(seeing_network(), EDGES, None, normalization=PLAIN)(image)
     assert found["count"] == 0 and not np.any(found["keypoints"])
 
 
 @pytest.mark.parametrize("grey", [60, 101, 255])
 def test_maps_of_one_level_are_nobody(grey):
     """Not even where fields join anything: enlarging makes no peaks of rounding."""
-    estimator = models.BottomUpEstimator(seeing_network(), EDGES, None, normalization=PLAIN)
+    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, None, normalization=PLAIN)
     assert estimator(np.full((96, 120, 3), grey, "uint8"))["num_found"] == 0  # whole cells: no padding
 
 
@@ -231,7 +231,7 @@ def test_a_missing_keypoint_is_at_zero():
     wider[0].set_weights([np.pad(weight, [(0, 0)] * (weight.ndim - 1) + [(0, 1)]) for weight in heatmaps.get_weights()])
     wider[1].set_weights([np.pad(weight, [(0, 0)] * (weight.ndim - 1) + [(0, 2)]) for weight in fields.get_weights()])
     people = crowd(size, 1.0, 2)
-    found = models.BottomUpEstimator(other, edges, None, normalization=PLAIN)(picture(people, size, 1.0))
+    found = estimators.BottomUpEstimator(other, edges, None, normalization=PLAIN)(picture(people, size, 1.0))
     keypoints, scores = people_of(found)
     assert_same_people(keypoints[:, :3], people, 1.0)
     assert not keypoints[:, 3].any() and not scores[:, 3].any()
@@ -242,7 +242,9 @@ def test_a_missing_keypoint_is_at_zero():
 @pytest.mark.parametrize("height", [64, 37])
 def test_an_image_is_brought_to_the_height_as_opencv_does(size, height):
     image = noise(*size)
-    estimator = models.BottomUpEstimator(echoing_network(), EDGES, height, stride=1, upsample=1, normalization=PLAIN)
+    estimator = estimators.BottomUpEstimator(
+        echoing_network(), EDGES, height, stride=1, upsample=1, normalization=PLAIN
+    )
     maps, _, matrix = estimator.fields(image)
     scale = height / size[0]
     expected = cv2.resize(image.astype("float32"), None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
@@ -255,7 +257,7 @@ def test_an_image_is_brought_to_the_height_as_opencv_does(size, height):
 
 def test_images_of_any_type():
     image = noise()
-    estimator = models.BottomUpEstimator(echoing_network(), EDGES, 64)
+    estimator = estimators.BottomUpEstimator(echoing_network(), EDGES, 64)
     expected = estimator.fields(image)[0]
     for dtype in ("int32", "float32", "float64", "uint16"):
         np.testing.assert_allclose(estimator.fields(image.astype(dtype))[0], expected, atol=1e-5)
@@ -263,14 +265,16 @@ def test_images_of_any_type():
 
 def test_an_image_is_normalized_as_published_and_padded_with_mean_grey():
     image = noise(51, 70)
-    maps, fields, _ = models.BottomUpEstimator(echoing_network(), EDGES, None, upsample=1).fields(image)
+    maps, fields, _ = estimators.BottomUpEstimator(echoing_network(), EDGES, None, upsample=1).fields(image)
     expected = np.zeros((56, 72, 3))
     expected[2:53, 1:71] = (image[..., ::-1].astype("float64") - 128) / 256
     np.testing.assert_allclose(maps, expected, atol=1e-6)
     np.testing.assert_allclose(fields[..., :3], -expected, atol=1e-6)
     assert fields.shape == (56, 72, 4)
     other = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)}
-    maps, _, _ = models.BottomUpEstimator(echoing_network(), EDGES, None, upsample=1, normalization=other).fields(image)
+    maps, _, _ = estimators.BottomUpEstimator(echoing_network(), EDGES, None, upsample=1, normalization=other).fields(
+        image
+    )
     np.testing.assert_allclose(maps[2:53, 1:71], (image / 255 - other["mean"]) / other["std"], atol=1e-5)
 
 
@@ -279,7 +283,7 @@ def test_an_image_is_normalized_as_published_and_padded_with_mean_grey():
 @pytest.mark.parametrize("upsample", [1, 4])
 def test_the_way_back_undoes_padding_and_scale(size, upsample, published):
     height, stride = 43, 8
-    estimator = models.BottomUpEstimator(random_network(), EDGES, height, upsample=upsample)
+    estimator = estimators.BottomUpEstimator(random_network(), EDGES, height, upsample=upsample)
     heatmaps, fields, matrix = estimator.fields(noise(*size), published=published)
     scale = height / size[0]
     width = round(size[1] * scale)
@@ -296,16 +300,16 @@ def test_the_way_back_undoes_padding_and_scale(size, upsample, published):
 
 
 def test_an_image_far_wider_than_high_stays_of_a_size_that_can_be_done():
-    heatmaps, _, matrix = models.BottomUpEstimator(random_network(), EDGES, height=64).fields(noise(2, 3000))
+    heatmaps, _, matrix = estimators.BottomUpEstimator(random_network(), EDGES, height=64).fields(noise(2, 3000))
     assert heatmaps.shape == (1 * 4, 64 * 4, 3)  # 512 pixels wide
     np.testing.assert_allclose(matrix[0, 0], 2 * 3000 / 512, rtol=1e-3)
-    heatmaps, _, _ = models.BottomUpEstimator(random_network(), EDGES, height=64).fields(noise(3000, 2))
+    heatmaps, _, _ = estimators.BottomUpEstimator(random_network(), EDGES, height=64).fields(noise(3000, 2))
     assert heatmaps.shape == (8 * 4, 1 * 4, 3)
 
 
 def test_maps_are_enlarged_as_opencv_does():
     network, image = random_network(), noise(48, 72)
-    heatmaps, fields, _ = models.BottomUpEstimator(network, EDGES, None, normalization=PLAIN).fields(image)
+    heatmaps, fields, _ = estimators.BottomUpEstimator(network, EDGES, None, normalization=PLAIN).fields(image)
     seen = [np.asarray(maps)[0] for maps in network(image[None] / np.float32(255))]
     for maps, small in ((heatmaps, seen[0][..., :3]), (fields, seen[1])):
         expected = cv2.resize(small, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
@@ -316,7 +320,7 @@ def test_maps_are_enlarged_as_opencv_does():
 def test_people_are_those_that_the_numpy_form_groups():
     size, scale = (333, 505), 256 / 333
     image = picture(crowd(size, scale, 4), size, scale)
-    estimator = models.BottomUpEstimator(seeing_network(), EDGES, normalization=PLAIN)
+    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, normalization=PLAIN)
     expected = grouped_in_numpy(estimator, image)
     keypoints, scores = people_of(estimator(image))
     np.testing.assert_allclose(keypoints, expected["keypoints"], atol=1e-2)
@@ -327,15 +331,15 @@ def test_decoding_reaches_the_grouping():
     size = (150, 400)
     people, heights = crowd(size, 1.0, 3), [0.3, 0.95, 0.9]
     image = picture(people, size, 1.0, heights)
-    sure = models.BottomUpEstimator(seeing_network(), EDGES, None, normalization=PLAIN, decoding={"threshold": 0.5})
+    sure = estimators.BottomUpEstimator(seeing_network(), EDGES, None, normalization=PLAIN, decoding={"threshold": 0.5})
     keypoints, _ = people_of(sure(image))
     assert_same_people(keypoints, people[1:], 1.0)
     with pytest.raises(TypeError, match="no_such_option"):
-        models.BottomUpEstimator(seeing_network(), EDGES, decoding={"no_such_option": 1})(image)
+        estimators.BottomUpEstimator(seeing_network(), EDGES, decoding={"no_such_option": 1})(image)
 
 
 def test_one_graph_takes_images_of_all_sizes():
-    estimator = models.BottomUpEstimator(seeing_network(), EDGES, normalization=PLAIN)
+    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, normalization=PLAIN)
     in_graph = tf.function(estimator, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
     for size, count in (((97, 171), 3), ((300, 250), 1), ((512, 425), 2), ((5, 3), 0), ((3, 400), 0), ((1, 1), 0)):
         scale = 256 / size[0]
@@ -353,7 +357,7 @@ def test_a_bfloat16_network_gets_and_gives_float32():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         network = seeing_network()
-        estimator = models.BottomUpEstimator(network, EDGES, None, normalization=PLAIN)
+        estimator = estimators.BottomUpEstimator(network, EDGES, None, normalization=PLAIN)
     finally:
         keras.config.set_dtype_policy(before)
     people = crowd((150, 281), 1.0, 3)
@@ -378,17 +382,17 @@ OPTIONS = {
 
 @pytest.mark.parametrize("options", [{}, OPTIONS])
 def test_a_kept_estimator_gives_the_same(tmp_path, options):
-    estimator = models.BottomUpEstimator(seeing_network(), EDGES, **options)
+    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, **options)
     size, scale = (150, 281), scale_of((150, 281), estimator.height)
     image = 255 - picture(crowd(size, scale, 2), size, scale)[..., ::-1] if not options else noise(*size)
     estimator.save(tmp_path / "people.keras")
     loaded = keras.saving.load_model(tmp_path / "people.keras")
-    assert type(loaded) is models.BottomUpEstimator
+    assert type(loaded) is estimators.BottomUpEstimator
     for name, value in estimator(image).items():
         np.testing.assert_array_equal(loaded(image)[name], value)
     for actual, expected in zip(loaded.fields(image), estimator.fields(image), strict=True):
         np.testing.assert_array_equal(actual, expected)
-    arguments = set(inspect.signature(models.BottomUpEstimator.__init__).parameters) - {"self", "kwargs"}
+    arguments = set(inspect.signature(estimators.BottomUpEstimator.__init__).parameters) - {"self", "kwargs"}
     config = estimator.get_config()
     assert set(config) == arguments | {"name"}
     for name in arguments - {"network"}:
@@ -412,7 +416,7 @@ def test_a_kept_estimator_gives_the_same(tmp_path, options):
 )
 def test_options_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        models.BottomUpEstimator(random_network(), **({"edges": EDGES} | options))
+        estimators.BottomUpEstimator(random_network(), **({"edges": EDGES} | options))
 
 
 def test_networks_that_do_not_fit_are_refused():
@@ -420,10 +424,10 @@ def test_networks_that_do_not_fit_are_refused():
     one = keras.layers.Conv2D(4, 1)(images)
     for outputs in (one, [one], [one, keras.layers.GlobalAveragePooling2D()(one)]):
         with pytest.raises(ValueError, match="must give heatmaps .* and PAFs .*; use LightweightOpenPose"):
-            models.BottomUpEstimator(keras.Model(images, outputs), EDGES)
+            estimators.BottomUpEstimator(keras.Model(images, outputs), EDGES)
     network = keras.Model(fixed, [keras.layers.Conv2D(4, 1)(fixed)] * 2)
     with pytest.raises(ValueError, match=r"images of any size, .* got \(None, 64, 64, 3\); build it with image_shape"):
-        models.BottomUpEstimator(network, EDGES)
+        estimators.BottomUpEstimator(network, EDGES)
 
 
 # ---------------------------------------- another backend
@@ -443,7 +447,7 @@ layers = [keras.layers.Conv2D(4, 8, strides=8) for _ in range(2)]
 network = keras.Model(images, [layer(images) for layer in layers])
 network.set_weights([given[f"weight_{i}"] for i in range(4)])
 plain = {"mean": (0, 0, 0), "std": (1, 1, 1)}
-estimator = models.BottomUpEstimator(network, ((0, 1), (0, 2)), height=128, normalization=plain)
+estimator = estimators.BottomUpEstimator(network, ((0, 1), (0, 2)), height=128, normalization=plain)
 found = estimator.predict_on_batch(given["image"])
 np.savez(sys.argv[2], **found)
 """
@@ -462,7 +466,7 @@ def test_jax_without_tensorflow_gives_the_same(tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = np.load(tmp_path / "found.npz")
-    expected = models.BottomUpEstimator(network, EDGES, height=128, normalization=PLAIN)(image)
+    expected = estimators.BottomUpEstimator(network, EDGES, height=128, normalization=PLAIN)(image)
     assert expected["count"] == 3
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=0.01)

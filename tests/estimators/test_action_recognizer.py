@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from kerapose import models, skeletons
-from kerapose.models import ActionRecognizer
+from kerapose.estimators import ActionRecognizer
 from kerapose.ops import clips, heatmaps
 
 COCO = skeletons.COCO

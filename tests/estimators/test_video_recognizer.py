@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import models, skeletons
-from kerapose.models import VideoRecognizer
+from kerapose import estimators, models, skeletons
+from kerapose.estimators import VideoRecognizer
 from kerapose.ops import boxes, heatmaps, sequences
 
 COCO = skeletons.COCO
@@ -349,7 +349,7 @@ def of_inputs(**shapes):
         lambda: of_inputs(rgb=RGB_SHAPE, depth=RGB_SHAPE),
         lambda: of_inputs(rgb=(*RGB_SHAPE[:3], 1), pose=POSE_SHAPE),
         lambda: models.StackedHourglass(17, (64, 64, 3), num_stacks=1, filters=4),
-        lambda: models.ActionRecognizer(network(rgb_shape=None), COCO.flip_permutation),
+        lambda: estimators.ActionRecognizer(network(rgb_shape=None), COCO.flip_permutation),
     ],
 )
 def test_a_network_of_something_else_is_refused(make):

@@ -1,0 +1,37 @@
+"""The program `kerapose`: each command is a module here, with `add_arguments(parser)` and `run(arguments)`."""
+
+import argparse
+import importlib
+import sys
+
+import kerapose
+
+COMMANDS = {"predict": "find people in videos, images or before the camera, draw them and write them down"}
+
+
+def main(argv=None):
+    """Does what the command line says.
+
+    Args:
+        argv: list of words. None: those of the process.
+    """
+    argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
+    parser = argparse.ArgumentParser(
+        prog="kerapose", description="Human pose and skeleton-based action recognition in Keras 3."
+    )
+    parser.add_argument("--version", action="version", version=f"kerapose {kerapose.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, purpose in COMMANDS.items():
+        # Only the command that is asked for is imported: the others would bring TensorFlow with them for nothing.
+        module = importlib.import_module(f"kerapose.commands.{name}") if name in argv[:1] else None
+        command = commands.add_parser(
+            name,
+            help=purpose,
+            description=module and module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if module is not None:
+            module.add_arguments(command)
+            command.set_defaults(run=module.run, parser=command)
+    arguments = parser.parse_args(argv)
+    arguments.run(arguments)

@@ -1,0 +1,76 @@
+"""The splits of a run: found by name, checked once, without what is to be left out."""
+
+from absl import logging
+
+from kerapose.data import clips, prepared
+
+
+def names_to_skip(config, role):
+    """Which samples of a split are to be left out.
+
+    Args:
+        config: dict of "dataset", "data_dir", "skip", and "train_split" or that of another role.
+        role: "train", "validation" or "test".
+
+    Returns:
+        A list of names; empty, without a look at the dataset, where nothing is to be skipped.
+    """
+    if not config["skip"]:
+        return []
+    split = config[f"{role}_split"]
+    builder = prepared.find(config["dataset"], split, config["data_dir"])
+    records = builder.as_dataset(split=split, shuffle_files=False).map(lambda record: record["name"])
+    present = {name.decode() for name in records.as_numpy_iterator()}
+    return sorted(present.intersection(config["skip"]))
+
+
+def refuse_strangers(config, skipped):
+    """Raises a ValueError if skip names a sample that no split had; `skipped` are the names that splits had."""
+    strangers = sorted(set(config["skip"]).difference(skipped))
+    if strangers:
+        raise ValueError(
+            f"--skip names samples of {config['dataset']}, {strangers[0]!r} is in none of its splits; correct the name."
+        )
+
+
+def load_images(config, pipeline):
+    """Reads and checks the splits of a dataset of images, and leaves out what is not to be used.
+
+    Args:
+        config: dict of "dataset", "data_dir", "skip", "check", and "train_split", "validation_split" (empty: none) and
+            "test_split".
+        pipeline: `data.crops` or `data.people`.
+
+    Returns:
+        {"train": what can be learnt from, "validation": elements or None, "test": elements}, and their `Skeleton`.
+
+    Raises:
+        ValueError: if the dataset cannot be trained on, or has no image that is to be skipped.
+    """
+    splits, left_out = {"validation": None}, set()
+    for role in ("train", "validation", "test"):
+        name, split = config["dataset"], config[f"{role}_split"]
+        if role == "validation" and not split:
+            continue
+        elements, skeleton = pipeline.from_tfds(name, split, config["data_dir"])
+        if config["skip"]:
+            present = set(config["skip"]) & set(pipeline.annotations(elements, skeleton)["name"])
+            elements, left_out = pipeline.skip(elements, present), left_out | present
+        if config["check"]:
+            logging.info("%s: %d people of %s, split %s.", role, pipeline.check(elements, skeleton), name, split)
+        splits[role] = pipeline.trainable(elements, skeleton) if role == "train" else elements
+    refuse_strangers(config, left_out)
+    return splits, skeleton
+
+
+def flip_labels(class_names, config):
+    """Which class each becomes in a mirror, by the options of `flip_options`; None where nothing is mirrored."""
+    pairs = config["flip_pairs"]
+    if pairs is not None:
+        pairs = [tuple(pair.split(":")) for pair in pairs]
+        bad = [":".join(pair) for pair in pairs if len(pair) != 2]
+        if bad:
+            raise ValueError(f"flip_pairs must be pairs like wave_left:wave_right, got {bad[0]!r}; correct it.")
+    elif not config["flip_probability"] and not config["flip_test"]:
+        return None
+    return clips.mirrored_labels(class_names, pairs)

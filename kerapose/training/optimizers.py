@@ -1,0 +1,145 @@
+"""Optimizers and schedules as PyTorch has them, by which published recipes are meant."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class SGDL2(keras.optimizers.SGD):
+    """SGD with weight decay as PyTorch has it: added to the gradient after clipping, and so subject to the momentum.
+
+    Keras's own `weight_decay` is decoupled from the momentum; with it, published recipes decay ten times too little.
+
+    Args:
+        l2: the published weight decay.
+    """
+
+    def __init__(self, learning_rate=0.01, l2=0.0, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.l2 = l2
+
+    def update_step(self, gradient, variable, learning_rate):
+        decayed = gradient + keras.ops.cast(variable, gradient.dtype) * self.l2
+        super().update_step(decayed, variable, learning_rate)
+
+    def get_config(self):
+        return super().get_config() | {"l2": self.l2}
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class AdamL2(keras.optimizers.Adam):
+    """Adam with PyTorch's groups of weights: weight decay added to the gradient, and a learning rate for each group.
+
+    Args:
+        l2: {path of a variable: its published weight decay}; others have none.
+        rates: {path of a variable: factor of the learning rate}; others have 1.
+
+    Raises:
+        ValueError: in `build`, if a path is not that of a variable to be trained.
+
+    Example:
+        >>> optimizer = AdamL2(4e-5, l2={"conv/kernel": 5e-4}, rates={"conv/bias": 2.0})
+    """
+
+    def __init__(self, learning_rate=0.001, l2=None, rates=None, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.l2 = dict(l2 or {})
+        self.rates = dict(rates or {})
+
+    def build(self, variables):
+        paths = [variable.path for variable in variables]
+        strangers = sorted((set(self.l2) | set(self.rates)) - set(paths))
+        if strangers:
+            raise ValueError(f"l2 and rates are of variables to be trained, {strangers[0]} is none; correct the path.")
+        self._of_index = [(self.l2.get(path, 0.0), self.rates.get(path, 1.0)) for path in paths]
+        super().build(variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        l2, rate = self._of_index[self._get_variable_index(variable)]
+        decayed = gradient + keras.ops.cast(variable, gradient.dtype) * l2
+        super().update_step(decayed, variable, learning_rate * rate)
+
+    def get_config(self):
+        return super().get_config() | {"l2": self.l2, "rates": self.rates}
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that is multiplied by a factor at some steps, after an optional linear rise from 0.
+
+    Args:
+        peak: the learning rate before the first of the steps.
+        boundaries: steps, counted from 0, at which it is multiplied.
+        factor: by which.
+        warmup_steps: over which it rises to the peak.
+
+    Example:
+        >>> schedule = StepDecay(1e-3, [90 * steps_per_epoch, 120 * steps_per_epoch])
+    """
+
+    def __init__(self, peak, boundaries, factor=0.1, warmup_steps=0):
+        self.peak = peak
+        self.boundaries = [int(step) for step in boundaries]
+        self.factor = factor
+        self.warmup_steps = warmup_steps
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32")
+        rate = self.peak * keras.ops.minimum(1.0, step / self.warmup_steps if self.warmup_steps else 1.0)
+        for boundary in self.boundaries:
+            rate = keras.ops.where(step >= boundary, rate * self.factor, rate)
+        return rate
+
+    def get_config(self):
+        names = ("peak", "boundaries", "factor", "warmup_steps")
+        return {name: getattr(self, name) for name in names}
+
+
+def set_decay_epochs(config, recipe, given):
+    """Epochs done when the learning rate falls: those that were given, else the recipe's in proportion to the epochs.
+
+    Args:
+        config: dict with "epochs" and "decay_epochs".
+        recipe: dict with those that the recipe has.
+        given: the flags that were given.
+
+    Returns:
+        The configuration with "decay_epochs".
+
+    Raises:
+        ValueError: if one that was given comes when all is done.
+    """
+    if "decay_epochs" not in given:
+        share = config["epochs"] / recipe["epochs"]
+        return config | {"decay_epochs": [max(1, round(epoch * share)) for epoch in recipe["decay_epochs"]]}
+    late = [epoch for epoch in config["decay_epochs"] if epoch >= config["epochs"]]
+    if late:
+        raise ValueError(
+            f"Each of --decay_epochs is less than the {config['epochs']} of --epochs, got {late[0]}; leave it out."
+        )
+    return config
+
+
+def make_schedule(config, steps, factor):
+    """The learning rate by step, of `steps` an epoch: after a rise half a cosine, or a fall by a factor at some epochs.
+
+    Args:
+        config: dict of "learning_rate", "epochs", "warmup_epochs", "decay_epochs", and "schedule": "cosine", "step",
+            or another, by which it stays.
+        steps: of an epoch.
+        factor: by which it falls.
+    """
+    warmup = round(config["warmup_epochs"] * steps)
+    if config["schedule"] == "cosine":
+        return cosine_decay(config["learning_rate"], config["epochs"] * steps, warmup)
+    falls = config["decay_epochs"] if config["schedule"] == "step" else []
+    return StepDecay(config["learning_rate"], [epoch * steps for epoch in falls], factor, warmup)
+
+
+def cosine_decay(peak, total_steps, warmup_steps):
+    """The learning rate of half a cosine from a peak to 0, after a linear rise from 0."""
+    return keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup_steps else peak,
+        max(1, total_steps - warmup_steps),
+        warmup_target=peak if warmup_steps else None,
+        warmup_steps=warmup_steps,
+    )

@@ -1,0 +1,179 @@
+"""What one may choose of a training: a table of options, from which notebooks and the flags of scripts are held."""
+
+import dataclasses
+import difflib
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One thing that may be chosen.
+
+    Args:
+        name: of the keyword argument, and of the flag.
+        kind: str, int, float or bool; [str] or [int] for a list.
+        default: what it is if it is not given. None: what the recipe says, or nothing.
+        help: what it is, with its unit.
+        least: the smallest value.
+        most: the largest value.
+        choices: all values there are; none: any.
+        repeated: of a list, whether a command line gives the flag once for each value instead of once with commas.
+        free: whether a run that is resumed may have another value than it began with.
+
+    Example:
+        >>> Option("box_padding", float, 1.25, "How many times larger than its box a crop is.", least=0.1)
+    """
+
+    name: str
+    kind: type | list
+    default: object
+    help: str
+    least: float | None = None
+    most: float | None = None
+    choices: tuple = ()
+    repeated: bool = False
+    free: bool = False
+
+    def checked(self, value):
+        """A value that was given, in its kind.
+
+        Raises:
+            ValueError: if it is of another kind, or none that it may be.
+        """
+        if value is None:
+            return None
+        if isinstance(self.kind, list):
+            if isinstance(value, str) or not hasattr(value, "__iter__"):
+                raise ValueError(f"{self.name} must be a list, got {value!r}; give [{value!r}].")
+            return [self._single(one, self.kind[0]) for one in value]
+        return self._single(value, self.kind)
+
+    def _single(self, value, kind):
+        sound = {
+            str: isinstance(value, str) or hasattr(value, "__fspath__"),
+            bool: isinstance(value, bool),
+            int: isinstance(value, int) and not isinstance(value, bool),
+            float: isinstance(value, int | float) and not isinstance(value, bool),
+        }[kind]
+        if not sound:
+            raise ValueError(f"{self.name} must be of the kind {kind.__name__}, got {value!r}; correct it.")
+        value = kind(value)
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{self.name} must be one of {', '.join(self.choices)}, got {value!r}; use one of them.")
+        # Written so that NaN is refused, too.
+        if self.least is not None and not value >= self.least:
+            raise ValueError(f"{self.name} must be at least {self.least}, got {value}; give more.")
+        if self.most is not None and not value <= self.most:
+            raise ValueError(f"{self.name} must be at most {self.most}, got {value}; give less.")
+        return value
+
+
+def choose(options, given):
+    """The value of every option: what was given, else its default.
+
+    Args:
+        options: list of `Option`.
+        given: {name: value}; None for what is not given.
+
+    Returns:
+        {name: value}, in the order of the options.
+
+    Raises:
+        ValueError: if there is no such option, or one cannot have this value.
+
+    Example:
+        >>> choose([Option("epochs", int, 12, "Passes over the training split.", least=1)], {"epochs": 3})
+        {'epochs': 3}
+    """
+    names = [option.name for option in options]
+    for name in given:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
+            raise ValueError(f"Options of a training go by their names, got {name!r}; {remedy}")
+    values = {option.name: option.checked(given.get(option.name)) for option in options}
+    return {option.name: option.default if values[option.name] is None else values[option.name] for option in options}
+
+
+def free_names(options):
+    """The names of those options that a run may be given anew when it is resumed."""
+    return [option.name for option in options if option.free]
+
+
+# ---------------------------------------- those of every training
+def common_options(workdir, dataset, batch_size=None, epochs=None):
+    """The options that every training has.
+
+    Args:
+        workdir: default of the work folder.
+        dataset: default of the data set.
+        batch_size: default; None: what the recipe says.
+        epochs: likewise.
+    """
+    return [
+        Option(
+            "workdir",
+            str,
+            workdir,
+            "Folder of checkpoints, curves and figures; a run there is resumed.",
+            free=True,
+        ),
+        Option("dataset", str, dataset, "TFDS name of the data set."),
+        Option(
+            "data_dir",
+            str,
+            None,
+            "Where datasets/build.py put the data set; by default TFDS's own folder.",
+            free=True,
+        ),
+        Option("train_split", str, "train", "Split to train on."),
+        Option("validation_split", str, "validation", "Split that chooses the best weights; empty: the last ones."),
+        Option("test_split", str, "test", "Split of the final figures."),
+        Option(
+            "skip", [str], [], "Name of a sample to leave out, of any split; may be given several times.", repeated=True
+        ),
+        Option("batch_size", int, batch_size, "Samples a step, over all devices.", least=1),
+        Option("epochs", int, epochs, "Passes over the training split.", least=1),
+        Option("seed", int, 0, "Of initialization, shuffling, augmentation and dropout.", least=0),
+        Option(
+            "precision",
+            str,
+            "auto",
+            "Of the computation; weights are float32. auto: mixed_bfloat16 on a CPU that multiplies in it, or float32.",
+            choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+        ),
+        Option(
+            "deterministic",
+            bool,
+            None,
+            "Whether the same seed gives the same weights, to the last bit, and a run that was cut short and resumed "
+            "those of one that was not. By default on a CPU, where it costs little, and off on a GPU, where it costs "
+            "more: slower operations, and none compiled by XLA.",
+        ),
+        Option(
+            "strategy",
+            str,
+            "none",
+            "mirrored: a copy of the model on each device.",
+            choices=("none", "mirrored"),
+        ),
+        Option("export", bool, False, "Whether to write a SavedModel at the end.", free=True),
+    ]
+
+
+def flip_options(probability, flip_test):
+    """The options of mirroring clips, for trainings of actions.
+
+    Args:
+        probability: default of `flip_probability`.
+        flip_test: default of `flip_test`.
+    """
+    return [
+        Option("flip_probability", float, probability, "Of mirroring a clip; 0: none is.", least=0.0, most=1.0),
+        Option("flip_test", bool, flip_test, "Whether the final test averages with the mirrored clips."),
+        Option(
+            "flip_pairs",
+            [str],
+            None,
+            "LEFT:RIGHT,... classes that change places in a mirror; by default found by their names.",
+        ),
+    ]

@@ -1,0 +1,97 @@
+"""The folder of a run, and the files of others that a run starts from."""
+
+import json
+import pathlib
+
+import keras
+
+from kerapose.files import write_whole
+from kerapose.training.devices import is_deterministic
+
+
+def open_workdir(workdir, config):
+    """Makes the work folder, or checks that the run found there has the same configuration.
+
+    Args:
+        workdir: path.
+        config: dict of everything that the result depends on. "deterministic" may be None, as the flag is if it was
+            not given.
+
+    Returns:
+        The folder as a path.
+
+    Raises:
+        ValueError: if the folder holds a run of another configuration; nothing in it is touched.
+    """
+    workdir = pathlib.Path(workdir)
+    file = workdir / "config.json"
+    config = json.loads(json.dumps(config))
+    if "deterministic" in config:
+        config["deterministic"] = is_deterministic(config)
+    if file.exists():
+        found = json.loads(file.read_text())
+        if "deterministic" in config:
+            found = {"deterministic": True} | found  # as every run was before there was a choice
+        differing = [key for key in sorted(set(found) | set(config)) if found.get(key) != config.get(key)]
+        if differing:
+            said = ", ".join(f"{key} {found.get(key)!r} there and {config.get(key)!r} here" for key in differing)
+            raise ValueError(
+                f"A work folder belongs to one configuration, but {workdir} differs: {said}; give another workdir, "
+                "or the options of that run to resume it."
+            )
+    else:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_whole(file, json.dumps(config, indent=2).encode())
+    return workdir
+
+
+def load_network(path, role="pretrained"):
+    """The network of a `.keras` file; `role` is what an error calls it."""
+    if not pathlib.Path(path).is_file():
+        raise ValueError(f"A {role} network is a .keras file, got {path}, which does not exist; check the path.")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # whatever unzipping, parsing and rebuilding may raise
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"A {role} network is a .keras file, {path} cannot be read: {reason}") from error
+
+
+def start_from(network, path, flags_to_match):
+    """Copies the weights of a trained network, but for those that another number of outputs gives another shape.
+
+    Args:
+        network: to be trained.
+        path: of a `.keras` file of the same kind of network.
+        flags_to_match: the options that an error tells to give as that network had them.
+
+    Returns:
+        The names of the layers that are new.
+
+    Raises:
+        ValueError: if there is no such file, or a layer has another name or shape there.
+    """
+    trained = load_network(path)
+    ours, theirs = ({layer.name: layer for layer in model.layers if layer.weights} for model in (network, trained))
+    outputs, outputs_there = network.output_shape[-1], trained.output_shape[-1]
+    new = []
+    for name in [*ours, *(name for name in theirs if name not in ours)]:
+        shapes, shapes_there = (
+            [tuple(weight.shape) for weight in layers[name].weights] if name in layers else "none"
+            for layers in (ours, theirs)
+        )
+        if shapes == shapes_there:
+            continue
+        if shapes_there == "none" or shapes != _replaced(shapes_there, outputs_there, outputs):
+            raise ValueError(
+                f"A pretrained network has the layers of the one to train, but {name} {shapes} meets {shapes_there} "
+                f"in {path}; give the same {flags_to_match}."
+            )
+        new.append(name)
+    for name in set(ours) - set(new):
+        ours[name].set_weights(theirs[name].get_weights())
+    return new
+
+
+def _replaced(shapes, old, new):
+    """Shapes with every side of one length brought to another."""
+    return [tuple(new if side == old else side for side in shape) for shape in shapes]

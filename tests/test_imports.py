@@ -15,6 +15,7 @@ TREES = ("kerapose", "datasets", "train", "benchmarks")
 # A room may import itself and these; "data.pyskl" is one module of a room.
 MAY_IMPORT = {
     "kerapose": set(),  # kerapose/__init__.py
+    "types": set(),
     "sides": set(),
     "skeletons": {"sides"},
     "files": set(),
@@ -62,6 +63,8 @@ MAY_IMPORT = {
         "ops.cameras",
     },
 }
+for room in set(MAY_IMPORT) - {"kerapose", "types"}:
+    MAY_IMPORT[room] |= {"types"}
 # What people start from a command line may import everything below it.
 MAY_IMPORT["commands"] = set(MAY_IMPORT) - {"datasets"}
 MAY_IMPORT["__main__"] = {"commands"}

@@ -5,27 +5,31 @@ themselves: exact resuming (`Resume`), PyTorch's optimizers and schedules, preci
 for TensorBoard, and the models that train others (`Distiller`, `LiftTrainer`).
 """
 
-from kerapose.training.devices import make_strategy, set_up
-from kerapose.training.distiller import Distiller
-from kerapose.training.lift_trainer import LiftTrainer
-from kerapose.training.optimizers import SGDL2, AdamL2, StepDecay, cosine_decay
-from kerapose.training.resume import Resume
-from kerapose.training.runs import Stage, Training
-from kerapose.training.workdir import load_network, open_workdir, start_from
+import importlib
 
-__all__ = [
-    "AdamL2",
-    "Distiller",
-    "LiftTrainer",
-    "Resume",
-    "SGDL2",
-    "Stage",
-    "StepDecay",
-    "Training",
-    "cosine_decay",
-    "load_network",
-    "make_strategy",
-    "open_workdir",
-    "set_up",
-    "start_from",
-]
+# By module. Each is imported when it is first named: Distiller and LiftTrainer train under JAX and PyTorch, too, where
+# there may be no TensorFlow, which pipelines, pictures and strategies are made of.
+_MODULES = {
+    "devices": ("make_strategy", "set_up"),
+    "distiller": ("Distiller",),
+    "lift_trainer": ("LiftTrainer",),
+    "optimizers": ("AdamL2", "SGDL2", "StepDecay", "cosine_decay"),
+    "resume": ("Resume",),
+    "runs": ("Stage", "Training"),
+    "workdir": ("load_network", "open_workdir", "start_from"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted(_HOME)
+
+
+def __dir__():
+    return __all__
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"kerapose.training has no {name!r}; it has {', '.join(__all__)}.")

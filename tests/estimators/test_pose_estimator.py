@@ -373,7 +373,7 @@ sys.modules["tensorflow"] = None
 import keras
 import numpy as np
 
-from kerapose import models
+from kerapose import estimators, models
 
 assert keras.backend.backend() == "jax"
 given = dict(np.load(sys.argv[1]))

@@ -8,7 +8,7 @@ import sys
 from absl import app, flags, logging
 
 from kerapose.data import prepared
-from kerapose.training.devices import in_terminal
+from kerapose.evaluation.progress import in_terminal
 
 BUILD = pathlib.Path(__file__).resolve().parent.parent / "datasets" / "build.py"
 NEEDS_NO_FILES = ("puppets",)  # data sets that are made, not read

@@ -29,7 +29,7 @@ def refuse_strangers(config, skipped):
     strangers = sorted(set(config["skip"]).difference(skipped))
     if strangers:
         raise ValueError(
-            f"--skip names samples of {config['dataset']}, {strangers[0]!r} is in none of its splits; correct the name."
+            f"skip names samples of {config['dataset']}, {strangers[0]!r} is in none of its splits; correct the name."
         )
 
 

@@ -100,7 +100,7 @@ def set_decay_epochs(config, recipe, given):
     Args:
         config: dict with "epochs" and "decay_epochs".
         recipe: dict with those that the recipe has.
-        given: the flags that were given.
+        given: the options that were given, by name.
 
     Returns:
         The configuration with "decay_epochs".
@@ -114,7 +114,7 @@ def set_decay_epochs(config, recipe, given):
     late = [epoch for epoch in config["decay_epochs"] if epoch >= config["epochs"]]
     if late:
         raise ValueError(
-            f"Each of --decay_epochs is less than the {config['epochs']} of --epochs, got {late[0]}; leave it out."
+            f"Each of decay_epochs is less than the {config['epochs']} of epochs, got {late[0]}; leave it out."
         )
     return config
 

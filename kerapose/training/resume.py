@@ -8,8 +8,8 @@ import keras
 import numpy as np
 from absl import logging
 
+from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole
-from kerapose.training.devices import in_terminal
 
 
 class Resume(keras.callbacks.Callback):
@@ -48,7 +48,7 @@ class Resume(keras.callbacks.Callback):
             self.history = json.loads(str(state["history"]))
             if str(state["fingerprint"]) != _fingerprint(variables):
                 raise ValueError(
-                    f"{file} was written by another model than the one being trained; give another --workdir."
+                    f"{file} was written by another model than the one being trained; give another workdir."
                 )
             for i, variable in enumerate(variables):
                 variable.assign(state[f"variable_{i}"])

@@ -5,9 +5,10 @@ import json
 from absl import logging
 
 import kerapose
+from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole, write_whole
 from kerapose.training import pictures
-from kerapose.training.devices import in_terminal, set_up
+from kerapose.training.devices import set_up
 from kerapose.training.options import choose, free_names
 from kerapose.training.resume import Resume
 from kerapose.training.workdir import load_network, open_workdir

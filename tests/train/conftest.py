@@ -17,7 +17,6 @@ import cv2
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from kerapose import skeletons
@@ -169,29 +168,6 @@ def same_weights():
         return all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
     return same
-
-
-@pytest.fixture(scope="session")
-def events():
-    """A function that reads TensorBoard's files of a folder: the steps of each tag, and what was noted at them.
-
-    That is an array each time: a picture [H, W, 3], or a number.
-    """
-
-    def read(folder):
-        steps, noted = {}, {}
-        for path in sorted(folder.iterdir()):
-            for record in tf.data.TFRecordDataset(str(path)):
-                event = tf.compat.v1.Event.FromString(record.numpy())
-                for value in event.summary.value:
-                    steps.setdefault(value.tag, []).append(event.step)
-                    content = tf.make_ndarray(value.tensor)
-                    if value.metadata.plugin_data.plugin_name == "images":  # width, height, one encoded picture
-                        content = tf.io.decode_png(content[2]).numpy()
-                    noted.setdefault(value.tag, []).append(content)
-        return steps, noted
-
-    return read
 
 
 # ---------------------------------------------------------------------------------------------------- videos

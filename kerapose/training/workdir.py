@@ -46,14 +46,16 @@ def open_workdir(workdir, config):
 
 
 def load_network(path, role="pretrained"):
-    """The network of a `.keras` file; `role` is what an error calls it."""
+    """The network of a `.keras` file, also of an estimator's; `role` is what an error calls it."""
     if not pathlib.Path(path).is_file():
         raise ValueError(f"A {role} network is a .keras file, got {path}, which does not exist; check the path.")
     try:
-        return keras.models.load_model(path, compile=False)
+        found = keras.models.load_model(path, compile=False)
     except Exception as error:  # whatever unzipping, parsing and rebuilding may raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"A {role} network is a .keras file, {path} cannot be read: {reason}") from error
+    inner = getattr(found, "network", None)
+    return inner if isinstance(inner, keras.Model) else found
 
 
 def start_from(network, path, flags_to_match):

@@ -1,5 +1,6 @@
 """Raw input to named output: an image in, named keypoints out; keypoints in, actions or poses in space out."""
 
+from kerapose.data.detections import read_boxes
 from kerapose.predictors.actions import ScoredAction, SkeletonAction, make_recognizer
 from kerapose.predictors.bottom_up import BottomUpPose
 from kerapose.predictors.lifting import Lifter, Pose3D
@@ -9,7 +10,6 @@ from kerapose.predictors.people import (
     Pose,
     TopDownPose,
     make_estimator,
-    read_boxes,
     read_image,
 )
 from kerapose.predictors.videos import Action, make_video_recognizer

@@ -13,9 +13,11 @@ _MODULES = {
     "devices": ("make_strategy", "set_up"),
     "distiller": ("Distiller",),
     "lift_trainer": ("LiftTrainer",),
+    "openpose": ("OpenPose", "fields_model", "weight_groups"),
     "optimizers": ("AdamL2", "SGDL2", "StepDecay", "cosine_decay"),
     "resume": ("Resume",),
     "runs": ("Stage", "Training"),
+    "topdown": ("TopDown", "heatmap_model"),
     "workdir": ("load_network", "open_workdir", "start_from"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

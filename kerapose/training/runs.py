@@ -171,7 +171,7 @@ class Training:
         raise NotImplementedError
 
     def draw(self, estimator):
-        """Writes pictures of what the estimator makes of the test split."""
+        """Writes pictures of what the estimator makes of the test split, once that was evaluated."""
 
     def export(self, estimator, path):
         """Writes the estimator as a SavedModel."""

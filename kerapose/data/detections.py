@@ -80,7 +80,7 @@ def from_tfds(
 
     Example:
         >>> detected, skeleton = detections.from_tfds("boxes.json", "coco_keypoints/2017", "validation")
-        >>> evaluation.poses(estimator, people, skeleton, detected)["coco_detected_boxes"]["AP"]
+        >>> evaluation.pose_figures(estimator, people, skeleton, detected)["coco_detected_boxes"]["AP"]
     """
     found = read_boxes(path)
     people, skeleton = crops.from_tfds(name, split, data_dir)

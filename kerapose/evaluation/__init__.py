@@ -1,6 +1,19 @@
 """The protocols of the papers: an estimator and a data set in, figures out."""
 
-from kerapose.evaluation.people import find_people, people
-from kerapose.evaluation.poses import can_measure_ap, find_poses, poses
+from kerapose.evaluation.actions import action_figures, action_probabilities
+from kerapose.evaluation.people import found_people, people_figures
+from kerapose.evaluation.poses import can_measure_ap, found_poses, pose_figures
+from kerapose.evaluation.videos import VIDEO_CONDITIONS, video_figures, video_probabilities
 
-__all__ = ["can_measure_ap", "find_people", "find_poses", "people", "poses"]
+__all__ = [
+    "VIDEO_CONDITIONS",
+    "action_figures",
+    "action_probabilities",
+    "can_measure_ap",
+    "found_people",
+    "found_poses",
+    "people_figures",
+    "pose_figures",
+    "video_figures",
+    "video_probabilities",
+]

@@ -15,7 +15,7 @@ from kerapose.skeletons import Skeleton
 from kerapose.types import Array
 
 
-def people(estimator: BottomUpEstimator, images: tf.data.Dataset, skeleton: Skeleton) -> dict[str, Any]:
+def people_figures(estimator: BottomUpEstimator, images: tf.data.Dataset, skeleton: Skeleton) -> dict[str, Any]:
     """How good an estimator is on a data set: whom it finds, and COCO's AP.
 
     Args:
@@ -31,14 +31,14 @@ def people(estimator: BottomUpEstimator, images: tf.data.Dataset, skeleton: Skel
 
     Example:
         >>> images, skeleton = people.from_tfds("puppets/groups", "test")
-        >>> evaluation.people(keras.models.load_model("runs/openpose/model.keras"), images, skeleton)["coco"]["AP50"]
+        >>> evaluation.people_figures(keras.models.load_model("runs/openpose/model.keras"), images, skeleton)["coco"]["AP50"]
         0.4
 
     Papers: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; Osokin, "Real-time 2D Multi-Person Pose
     Estimation on CPU: Lightweight OpenPose", ICPRAM 2019.
     """
     truth, image_ids = people_data.annotations(images, skeleton), people_data.image_ids(images)
-    found, cut_short = find_people(estimator, images, skeleton)
+    found, cut_short = found_people(estimator, images, skeleton)
     labelled = (truth["visibility"] > 0).any(axis=1) & ~truth["is_crowd"]
     results = {
         "images": len(image_ids),
@@ -51,7 +51,7 @@ def people(estimator: BottomUpEstimator, images: tf.data.Dataset, skeleton: Skel
     return results
 
 
-def find_people(
+def found_people(
     estimator: BottomUpEstimator, images: tf.data.Dataset, skeleton: Skeleton
 ) -> tuple[dict[str, Array], int]:
     """Everybody in every image of a data set, as an estimator finds them.
@@ -67,7 +67,7 @@ def find_people(
 
     Example:
         >>> images, skeleton = people.from_tfds("puppets/groups", "test")
-        >>> found, _ = evaluation.find_people(estimator, images, skeleton)
+        >>> found, _ = evaluation.found_people(estimator, images, skeleton)
         >>> metrics.coco_ap("person_keypoints_val2017.json", found, skeleton.sigmas)["AP"]
     """
     answer = tf.function(estimator, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])

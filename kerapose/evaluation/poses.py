@@ -15,7 +15,7 @@ from kerapose.skeletons import Skeleton
 from kerapose.types import Array
 
 
-def poses(
+def pose_figures(
     estimator: PoseEstimator,
     people: tf.data.Dataset,
     skeleton: Skeleton,
@@ -48,7 +48,7 @@ def poses(
 
     Example:
         >>> people, skeleton = crops.from_tfds("puppets/images", "test")
-        >>> evaluation.poses(keras.models.load_model("runs/topdown/model.keras"), people, skeleton)["pckh@0.5"]
+        >>> evaluation.pose_figures(keras.models.load_model("runs/topdown/model.keras"), people, skeleton)["pckh@0.5"]
         0.501
 
     Papers: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018; Andriluka et al., "2D
@@ -56,13 +56,13 @@ def poses(
     """
     if detected is not None:
         metrics.sound_sigmas(skeleton.sigmas, skeleton.num_keypoints)  # before the rest is tested
-    found = find_poses(estimator, crops.trainable(people, skeleton), skeleton, batch_size)
+    found = found_poses(estimator, crops.trainable(people, skeleton), skeleton, batch_size)
     results = _distances(found, skeleton)
     if can_measure_ap(skeleton):
         truth = crops.annotations(people, skeleton)  # crowds and people without keypoints, too
         results["coco"] = metrics.coco_ap(truth, _as_detections(found, estimator), skeleton.sigmas, nms="oks")
     if detected is not None:
-        found = find_poses(estimator, detected, skeleton, batch_size)
+        found = found_poses(estimator, detected, skeleton, batch_size)
         # A box in an image without people is a mistake, and an image without either changes nothing.
         image_ids = np.union1d(truth["image_id"], found["image_id"])
         results["coco_detected_boxes"] = metrics.coco_ap(
@@ -71,7 +71,7 @@ def poses(
     return results
 
 
-def find_poses(
+def found_poses(
     estimator: PoseEstimator, people: tf.data.Dataset, skeleton: Skeleton, batch_size: int = 32
 ) -> dict[str, Array]:
     """Everybody in a data set, as an estimator finds them in their boxes.
@@ -92,7 +92,7 @@ def find_poses(
 
     Example:
         >>> people, skeleton = crops.from_tfds("puppets/images", "test")
-        >>> found = evaluation.find_poses(estimator, people, skeleton)
+        >>> found = evaluation.found_poses(estimator, people, skeleton)
         >>> metrics.auc(found["found"], found["keypoints"], found["visibility"], found["head_size"])
     """
     if estimator.skeleton.keypoints != skeleton.keypoints:

@@ -81,7 +81,7 @@ class ClipBoard(TensorBoard):
 class VideoBoard(TensorBoard):
     """Adds the frames of some clips with their skeletons, once, and the confusion matrix of every epoch.
 
-    The model is one of `training.videos`: of frames, of skeletons or of both.
+    The model is one of `training.video_model`: of frames, of skeletons or of both.
 
     Args:
         folder: of the event files.
@@ -114,7 +114,7 @@ class VideoBoard(TensorBoard):
 
     def _pose_size(self):
         """Height and width of the volume that the keypoints are for."""
-        return self.model.pose_size
+        return self.model.pose_shape and self.model.pose_shape[1:3]
 
     def _strip(self, clip):
         if "rgb" not in clip:

@@ -2,6 +2,7 @@
 
 from absl import logging
 
+from kerapose import skeletons
 from kerapose.data import clips, prepared
 
 
@@ -31,6 +32,45 @@ def refuse_strangers(config, skipped):
         raise ValueError(
             f"skip names samples of {config['dataset']}, {strangers[0]!r} is in none of its splits; correct the name."
         )
+
+
+def load_clips(config, pipeline, skeleton=None):
+    """Reads and checks the splits of a dataset of actions, and leaves out what is not to be used.
+
+    Args:
+        config: dict of "dataset", "data_dir", "skip", and "train_split", "validation_split" (empty: none) and
+            "test_split"; "dataset_skeleton", if keypoints of that set are to be mapped to `skeleton`; "check", if it is
+            to be chosen whether every sample is looked at before.
+        pipeline: `data.clips` or `data.videos`.
+        skeleton: that the keypoints have or are mapped to. None: the one that the dataset says it has.
+
+    Returns:
+        {"train": what can be learnt from, "validation": elements or None, "test": elements}, the `Skeleton` of their
+        keypoints, and the names of the classes.
+
+    Raises:
+        ValueError: if the dataset cannot be trained on, or has no sample that is to be skipped.
+    """
+    splits, left_out = {"validation": None}, []
+    for role in ("train", "validation", "test"):
+        name, split = config["dataset"], config[f"{role}_split"]
+        if role == "validation" and not split:
+            continue
+        splits[role], info = pipeline.from_tfds(name, split, config["data_dir"])
+        names = names_to_skip(config, role)
+        left_out += names
+        splits[role] = clips.skip(splits[role], names) if names else splits[role]
+        class_names = info.features["label"].names
+        if skeleton is None:
+            skeleton = prepared.skeleton_of(info.metadata["skeleton"])
+        if config.get("dataset_skeleton"):
+            splits[role] = clips.convert(splits[role], skeletons.get(config["dataset_skeleton"]), skeleton)
+        if config.get("check", True):
+            count = pipeline.check(splits[role], skeleton, len(class_names))
+            logging.info("%s: %d samples of %s, split %s.", role, count, name, split)
+    refuse_strangers(config, left_out)
+    splits["train"] = clips.trainable(splits["train"])
+    return splits, skeleton, class_names
 
 
 def load_images(config, pipeline):

@@ -200,7 +200,6 @@ class OpenPose(Training):
             start = stage.best()
         with whole(self.workdir / "best.keras") as part:
             shutil.copyfile(folder / "best.keras", part)
-        self.network = start
 
     def data(self):
         """What all phases are trained with.
@@ -228,10 +227,10 @@ class OpenPose(Training):
         return estimators.BottomUpEstimator(network, self.target, **bounds)
 
     def estimator(self) -> estimators.BottomUpEstimator:
-        return self.make_estimator(self.network)
+        return self.make_estimator(load_network(self.workdir / "best.keras", "trained"))
 
     def evaluate(self, estimator: estimators.BottomUpEstimator) -> dict[str, Any]:
-        results = evaluation.people(estimator, self.splits["test"], self.skeleton)
+        results = evaluation.people_figures(estimator, self.splits["test"], self.skeleton)
         logging.info("Test: %s", results)
         return results
 

@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 from absl import logging
 
 import kerapose
@@ -73,7 +74,7 @@ class Stage:
             "shuffle": False,  # the pipeline does that
             "verbose": in_terminal(),
             "validation_data": self.validation,
-            "callbacks": [*self.callbacks, self.resume],
+            "callbacks": [*self.callbacks, self.resume, _Curves(self.resume)],
         }
 
     def fit(self):
@@ -83,9 +84,19 @@ class Stage:
             self.done = self.epochs
 
     def best(self, name="best.keras"):
-        """The network of the best weights, read from its file; the curves are drawn beside it."""
-        pictures.save_curves(self.folder / "curves.png", self.resume.history)
+        """The network of the best weights, read from its file."""
         return load_network(self.folder / name, "trained")
+
+
+class _Curves(keras.callbacks.Callback):
+    """Draws the curves of all epochs beside the state, when all are done."""
+
+    def __init__(self, resume):
+        super().__init__()
+        self.resume = resume
+
+    def on_train_end(self, logs=None):
+        pictures.save_curves(self.resume.folder / "curves.png", self.resume.history)
 
 
 class Training:
@@ -160,7 +171,7 @@ class Training:
         raise NotImplementedError
 
     def draw(self, estimator):
-        """Writes pictures of what the estimator makes of the test split."""
+        """Writes pictures of what the estimator makes of the test split, once that was evaluated."""
 
     def export(self, estimator, path):
         """Writes the estimator as a SavedModel."""

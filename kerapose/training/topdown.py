@@ -216,7 +216,7 @@ class TopDown(Training):
         shared["heatmap_size"] = self.model.network.output_shape[-3:-1]
         augmentation = {key: config[key] for key in AUGMENTATION} | {"seed": config["seed"]}
         validation = self.splits["validation"]
-        stage = Stage(
+        yield Stage(
             self.model,
             self.workdir,
             functools.partial(crops.training, self.splits["train"], self.skeleton, **augmentation, **shared),
@@ -226,8 +226,6 @@ class TopDown(Training):
             "val_pck" if validation else None,
             callbacks=[self.board(validation or self.splits["test"])],
         )
-        yield stage
-        self.network = stage.best()
 
     def board(self, people: tf.data.Dataset) -> boards.PoseBoard:
         """The callback that writes curves, and pictures of some of the people, for TensorBoard."""
@@ -248,11 +246,12 @@ class TopDown(Training):
 
     def estimator(self) -> estimators.PoseEstimator:
         reading = {key: self.config[key] for key in ("codec", "flip_test", "box_padding")}
+        network = load_network(self.workdir / "best.keras", "trained")
         normalization = NORMALIZATION[self.config["model"]]
-        return estimators.PoseEstimator(self.network, self.skeleton, normalization=normalization, **reading)
+        return estimators.PoseEstimator(network, self.skeleton, normalization=normalization, **reading)
 
     def evaluate(self, estimator: estimators.PoseEstimator) -> dict[str, Any]:
-        results = evaluation.poses(
+        results = evaluation.pose_figures(
             estimator, self.splits["test"], self.skeleton, self.detected, self.config["batch_size"]
         )
         logging.info("Test: %s", {name: value for name, value in results.items() if name != "joints"})

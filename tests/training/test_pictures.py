@@ -101,7 +101,7 @@ def make_model(clips, attention=None):
         answers = {"rgb": answers[0], "pose": answers[1], "fused": layers.Average()(answers)}
     model = keras.Model(inputs, answers if isinstance(answers, dict) else answers[0])
     model.network = types.SimpleNamespace(attention_maps=attention)
-    model.pose_size = (8, 8) if "keypoints" in inputs else None
+    model.pose_shape = (*inputs["keypoints"].shape[2:3], 8, 8, 3) if "keypoints" in inputs else None
     model.compile("sgd")
     return model
 

@@ -31,8 +31,8 @@ def people_figures(estimator: BottomUpEstimator, images: tf.data.Dataset, skelet
 
     Example:
         >>> images, skeleton = people.from_tfds("puppets/groups", "test")
-        >>> evaluation.people_figures(keras.models.load_model("runs/openpose/model.keras"), images, skeleton)["coco"]["AP50"]
-        0.4
+        >>> evaluation.people_figures(keras.models.load_model("runs/openpose/model.keras"), images, skeleton)["coco"]
+        {'AP': 0.153, 'AP50': 0.4, ...}
 
     Papers: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; Osokin, "Real-time 2D Multi-Person Pose
     Estimation on CPU: Lightweight OpenPose", ICPRAM 2019.

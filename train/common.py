@@ -25,11 +25,11 @@ def main(training):
 
 
 def run(training):
-    """Trains with the flags that were parsed; returns the figures."""
+    """Trains with the flags that were parsed."""
     logging.set_verbosity(logging.INFO)
     options = {option.name: flags.FLAGS[option.name].value for option in training.OPTIONS}
     prepare(options)
-    return training(**options).run()
+    training(**options).run()  # its figures are no status of a process
 
 
 def define_flags(options):

@@ -2,7 +2,7 @@
 
 from absl import logging
 
-from kerapose import skeletons
+from kerapose import mirrors, skeletons
 from kerapose.data import clips, prepared
 
 
@@ -113,4 +113,4 @@ def flip_labels(class_names, config):
             raise ValueError(f"flip_pairs must be pairs like wave_left:wave_right, got {bad[0]!r}; correct it.")
     elif not config["flip_probability"] and not config["flip_test"]:
         return None
-    return clips.mirrored_labels(class_names, pairs)
+    return mirrors.mirrored_labels(class_names, pairs)

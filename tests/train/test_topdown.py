@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import evaluation, export, losses, metrics, models
+from kerapose import evaluation, export, losses, models
 from kerapose.data import crops
-from kerapose.training import TopDown, optimizers, pictures, topdown
+from kerapose.training import TopDown, pictures, runs, topdown
+from kerapose.training.options import choose
 
 EPOCHS = 4
 OPTIONS = {
@@ -204,9 +205,7 @@ def test_a_killed_run_ends_as_the_whole_one(
     assert metrics_of(tmp_path) == metrics_of(finished)
 
 
-def test_a_finished_run_is_only_tested_again(
-    finished, groups_tested, tmp_path, again, monkeypatch, files, metrics_of
-):
+def test_a_finished_run_is_only_tested_again(finished, groups_tested, tmp_path, again, monkeypatch, files, metrics_of):
     """Now with a detector's boxes, too: those of the dolls, and one that holds nobody."""
     results = [{"image_id": 201, "category_id": 1, "bbox": [0, 0, 12, 9], "score": 0.1}]
     for record in groups_tested:
@@ -356,9 +355,7 @@ def every_option(groups_dir, tmp_path):
     }
 
 
-def test_every_option_reaches_what_it_is_for(
-    groups_dir, doll, tmp_path, real_networks, computing_as_tests_do, monkeypatch
-):
+def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_networks, monkeypatch):
     given = every_option(groups_dir, tmp_path)
     assert set(given) == {option.name for option in TopDown.OPTIONS}
     recipes = [recipe for by_model in topdown.RECIPES.values() for recipe in by_model.values()]
@@ -380,9 +377,7 @@ def test_every_option_reaches_what_it_is_for(
     calls.watch(pictures, "poses", np.zeros((8, 8, 3), "uint8"))
     calls.watch(evaluation, "pose_figures", {"pixel_error": 1.0})
     calls.watch(export, "pose_saved_model")
-    set_up = topdown.Training.__init__.__globals__["set_up"]
-    seen = []
-    monkeypatch.setitem(topdown.Training.__init__.__globals__, "set_up", lambda config: seen.append(config) or set_up(config))
+    calls.watch(runs, "set_up")
 
     training = TopDown(**given)
     (stage,) = training.stages()
@@ -393,7 +388,9 @@ def test_every_option_reaches_what_it_is_for(
 
     # what is read, and what it is read for
     names = {role: set(crops.annotations(people, doll)["name"]) for role, people in training.splits.items()}
-    assert names["train"] == {"101.png", "103.png", "105.png"} and names["validation"] <= {f"{i}.png" for i in range(200, 206)}
+    assert names["train"] == {"101.png", "103.png", "105.png"} and names["validation"] <= {
+        f"{i}.png" for i in range(200, 206)
+    }
     assert "1.png" in names["test"] and not {"2.png", "4.png"} & names["test"]
     assert "check" not in noted
     cutting = {"image_size": (64, 128), "box_padding": 1.5, "normalization": {"mean": [0.0] * 3, "std": [1.0] * 3}}
@@ -406,7 +403,7 @@ def test_every_option_reaches_what_it_is_for(
 
     # what is trained, and how
     assert stage.epochs == 6 and stage.steps == 2 and stage.resume.monitor == "val_pck"
-    ((config,),) = [seen]
+    ((config,), _) = noted["set_up"]
     assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
     assert noted["make_strategy"] == (("mirrored",), {})
     network = training.model.student
@@ -460,13 +457,7 @@ def resolved(model="hrnet", dataset="coco_keypoints", **options):
     """The configuration that options come to, before anything is read."""
     training = object.__new__(TopDown)
     training.given = {"model": model, "dataset": dataset} | options
-    return training.resolve(topdown_options(training.given))
-
-
-def topdown_options(given):
-    from kerapose.training.options import choose
-
-    return choose(TopDown.OPTIONS, given)
+    return training.resolve(choose(TopDown.OPTIONS, training.given))
 
 
 def test_no_option_means_the_small_recipe_and_another_data_set_the_published_one():
@@ -515,7 +506,7 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, again, f
         ({"test_split": "val"}, "groups has the splits train, validation, test, got 'val'; use one of them"),
         ({"train_split": ""}, "groups has the splits train, validation, test, got ''; use one of them"),
         ({"variant": "resnet_7"}, "simple_baseline has the variants .*, got 'resnet_7'; use one of them"),
-        ({"decay_epochs": [3, 99]}, "decay_epochs is less than the .* of epochs, got 99; leave it out"),
+        ({"decay_epochs": [3, 99]}, "decay_epochs is less than the .* epochs, got 99; leave it out"),
         ({"skip": ["nobody.png"]}, "skip names samples of groups, 'nobody.png' is in none of its splits; correct"),
         ({"detections": "nothing.json"}, "nothing.json must be a JSON list of detections, there is no such file"),
         ({"ohkm": 9}, "ohkm is at most the number of joints, 5, got 9; give fewer"),

@@ -12,9 +12,7 @@ from kerapose import evaluation, skeletons
 from kerapose.data import crops
 from kerapose.estimators import PoseEstimator
 
-LAMP = skeletons.Skeleton(
-    "lamp", ("head", "left_hand", "right_hand"), edges=((0, 1), (0, 2)), sigmas=(0.1, 0.1, 0.1)
-)
+LAMP = skeletons.Skeleton("lamp", ("head", "left_hand", "right_hand"), edges=((0, 1), (0, 2)), sigmas=(0.1, 0.1, 0.1))
 PLACES = np.float32([[[20, 12], [12, 30], [30, 28]], [[60, 20], [52, 40], [70, 36]]])  # [N, K, 2], of lights
 BOXES = np.float32([[10, 8, 34, 34], [50, 16, 74, 44]])
 

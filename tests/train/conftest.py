@@ -25,6 +25,7 @@ from kerapose import skeletons
 from kerapose.data import frames as video_frames
 from kerapose.skeletons import COCO
 from kerapose.training import runs
+from kerapose.training.data import load_images
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -158,6 +159,48 @@ def computing_as_scripts_do(computing_as_tests_do, monkeypatch):
     tf.config.experimental.enable_op_determinism()
     yield
     tf_config.disable_op_determinism()
+
+
+@pytest.fixture(scope="session")
+def load_once():
+    """`training.data.load_images`, for trainings of this process, which reads no splits twice."""
+    loaded = {}
+
+    def load(config, pipeline):
+        names = ("dataset", "data_dir", "train_split", "validation_split", "test_split", "skip", "check")
+        key = json.dumps([pipeline.__name__, *(config[name] for name in names)])
+        if key not in loaded:
+            loaded[key] = load_images(config, pipeline)
+        return loaded[key]
+
+    return load
+
+
+class Calls:
+    """Stands in for functions, and notes what they are called with, in `noted`: {name: [(args, kwargs), ...]}."""
+
+    def __init__(self, monkeypatch):
+        self.monkeypatch = monkeypatch
+        self.noted = {}
+
+    def watch(self, module, name, answer=None):
+        """From here on a function only notes its arguments, and gives an answer, which may be a function of them."""
+
+        def noting(*args, **kwargs):
+            self.noted.setdefault(name, []).append((args, kwargs))
+            return answer(*args, **kwargs) if callable(answer) else answer
+
+        self.monkeypatch.setattr(module, name, noting)
+
+    def last(self, name):
+        """The arguments by place, and by name, of the last call."""
+        return self.noted[name][-1]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Stands in for functions, and notes what they are called with: see `Calls`."""
+    return Calls(monkeypatch)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,27 @@
+"""A dense layer with a published name."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class Dense(keras.layers.Dense):
+    """Keras's dense layer, which also knows what it is called in the published checkpoint.
+
+    Args:
+        units: number of outputs.
+        torch_names: the one name that it has there. None: the layer's own.
+        **kwargs: Keras's other arguments.
+
+    Input: [..., C]. Output: [..., units].
+
+    Example:
+        >>> Dense(60, torch_names=("head.fc_cls",))(np.zeros((2, 512))).shape
+        (2, 60)
+    """
+
+    def __init__(self, units, torch_names=None, **kwargs):
+        super().__init__(units, **kwargs)
+        self.torch_names = tuple(torch_names or (self.name,))
+
+    def get_config(self):
+        return super().get_config() | {"torch_names": self.torch_names}

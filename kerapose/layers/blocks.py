@@ -3,19 +3,37 @@
 `name` is that of the published module. `initializer` makes the initializer of a kernel, one for each.
 """
 
+from collections.abc import Callable
+
+import keras
+
 from kerapose.layers.conv_norm import ConvNorm
 from kerapose.layers.initializers import he_normal, small_normal
 from kerapose.layers.names import layer_name
+from kerapose.types import Tensor
 
 
-def basic_block(x, filters, stride, name, initializer=he_normal):
+def basic_block(
+    x: Tensor,
+    filters: int,
+    stride: int,
+    name: str,
+    initializer: Callable[[], keras.initializers.Initializer] = he_normal,
+) -> Tensor:
     """Two 3 x 3 convolutions, the first with the stride, and the shortcut: [B, H, W, C] -> [B, H', W', filters]."""
     shortcut = _projection(x, filters, stride, name, initializer)
     x = numbered_conv(x, filters, 3, stride, name, 1, initializer)
     return numbered_conv(x, filters, 3, 1, name, 2, initializer, shortcut)
 
 
-def bottleneck(x, filters, stride, name, initializer=he_normal, stride_on_1x1=False):
+def bottleneck(
+    x: Tensor,
+    filters: int,
+    stride: int,
+    name: str,
+    initializer: Callable[[], keras.initializers.Initializer] = he_normal,
+    stride_on_1x1: bool = False,
+) -> Tensor:
     """1 x 1, then 3 x 3, then 1 x 1, and the shortcut: [B, H, W, C] -> [B, H', W', 4 * filters]."""
     shortcut = _projection(x, filters * 4, stride, name, initializer)
     first, second = (stride, 1) if stride_on_1x1 else (1, stride)
@@ -24,7 +42,16 @@ def bottleneck(x, filters, stride, name, initializer=he_normal, stride_on_1x1=Fa
     return numbered_conv(x, filters * 4, 1, 1, name, 3, initializer, shortcut)
 
 
-def numbered_conv(x, filters, kernel, stride, prefix, number, initializer=he_normal, shortcut=None):
+def numbered_conv(
+    x: Tensor,
+    filters: int,
+    kernel: int,
+    stride: int,
+    prefix: str,
+    number: int,
+    initializer: Callable[[], keras.initializers.Initializer] = he_normal,
+    shortcut: Tensor | None = None,
+) -> Tensor:
     """A convolution, batch norm and ReLU that PyTorch calls "conv" and "bn" with a number, after the prefix."""
     names = (f"{prefix}conv{number}", f"{prefix}bn{number}")
     options = {"kernel_initializer": initializer(), "name": layer_name(names[0]), "torch_names": names}
@@ -41,7 +68,7 @@ def _projection(x, filters, stride, name, initializer):
     return ConvNorm(filters, (1, 1), stride, activation=None, name=layer_name(name), **options)(x)
 
 
-def heatmap_head(x, num_joints, kernel, name):
+def heatmap_head(x: Tensor, num_joints: int, kernel: int, name: str) -> Tensor:
     """Heatmaps [B, H, W, K] float32 under any policy: a convolution with a bias and nothing after it."""
     options = {"activation": None, "norm": False, "use_bias": True, "kernel_initializer": small_normal()}
     options |= {"dtype": "float32", "name": layer_name(name), "torch_names": (name, None)}

@@ -3,12 +3,16 @@
 At inference a batch norm is a constant scale and shift, so it is folded into the convolution's kernel on the fly.
 """
 
+import typing
+from collections.abc import Callable, Sequence
+
 import keras
 from keras import ops
 
 from kerapose.layers.convolutions import add_bias, convolve_2d, convolve_3d, depthwise_2d
 from kerapose.layers.initializers import he_normal
 from kerapose.layers.norms import Normalizing
+from kerapose.types import Config, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -48,18 +52,18 @@ class ConvNorm(Normalizing):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=1,
-        activation="relu",
-        norm=True,
-        use_bias=False,
-        depthwise=False,
-        dilation=1,
-        gamma_initializer="ones",
-        kernel_initializer=None,
-        torch_names=None,
-        **kwargs,
+        filters: int,
+        kernel_size: Sequence[int],
+        strides: int | Sequence[int] = 1,
+        activation: str | Callable[[Tensor], Tensor] | None = "relu",
+        norm: bool = True,
+        use_bias: bool = False,
+        depthwise: bool = False,
+        dilation: int = 1,
+        gamma_initializer: str | keras.initializers.Initializer = "ones",
+        kernel_initializer: str | keras.initializers.Initializer | None = None,
+        torch_names: Sequence[str | None] | None = None,
+        **kwargs: typing.Any,
     ):
         super().__init__(**kwargs)
         self.filters = filters
@@ -79,7 +83,7 @@ class ConvNorm(Normalizing):
         self.kernel_initializer = keras.initializers.get(kernel_initializer or he_normal())
         self.torch_names = tuple(torch_names or (f"{self.name}.conv", f"{self.name}.bn"))
 
-    def build(self, x_shape, shortcut_shape=None):
+    def build(self, x_shape: Shape, shortcut_shape: Shape | None = None) -> None:
         channels = x_shape[-1]
         if len(x_shape) != len(self.kernel_size) + 2:
             raise ValueError(
@@ -100,7 +104,7 @@ class ConvNorm(Normalizing):
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros", autocast=False)
 
-    def call(self, x, shortcut=None, training=False):
+    def call(self, x: Tensor, shortcut: Tensor | None = None, training: bool = False) -> Tensor:
         if not self.norm:
             return self._convolve(x, self.kernel, self._add_bias, shortcut, training)
         if training and self.trainable:
@@ -133,14 +137,14 @@ class ConvNorm(Normalizing):
         slow = training and self.depthwise and max(self.strides) > 1 and self.compute_dtype == "bfloat16"
         return "float32" if slow else self.compute_dtype
 
-    def compute_output_shape(self, x_shape, shortcut_shape=None):
+    def compute_output_shape(self, x_shape: Shape, shortcut_shape: Shape | None = None) -> Shape:
         spatial = tuple(
             None if size is None else (size - 1) // stride + 1
             for size, stride in zip(x_shape[1:-1], self.strides, strict=True)
         )
         return (x_shape[0], *spatial, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return super().get_config() | {
             "filters": self.filters,
             "kernel_size": self.kernel_size,

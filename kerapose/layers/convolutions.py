@@ -4,9 +4,12 @@ A kernel that spans only space or only time is a 2D convolution over merged axes
 """
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import ops
+
+from kerapose.types import Tensor
 
 if keras.backend.backend() == "tensorflow":
     # TensorFlow fuses convolution, bias, shortcut and ReLU into one kernel if the bias is added by its own operation
@@ -14,12 +17,12 @@ if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
 
-def add_bias(x, bias):
+def add_bias(x: Tensor, bias: Tensor) -> Tensor:
     """[..., C] + [C]."""
     return tf.nn.bias_add(x, bias) if keras.backend.backend() == "tensorflow" else x + bias
 
 
-def convolve_3d(x, kernel, strides, depthwise):
+def convolve_3d(x: Tensor, kernel: Tensor, strides: tuple[int, ...], depthwise: bool) -> Tensor:
     """A convolution of [B, T, H, W, C]; after a kernel of space or time alone, B*T or H*W stay merged."""
     (t, h, w), (stride_t, stride_h, stride_w) = kernel.shape[:3], strides
     if depthwise:
@@ -38,7 +41,7 @@ def convolve_3d(x, kernel, strides, depthwise):
     return ops.conv(pad_symmetric(x, (t, h, w)), kernel, strides=strides, padding="valid")
 
 
-def depthwise_convolution(x, kernel, strides):
+def depthwise_convolution(x: Tensor, kernel: Tensor, strides: tuple[int, ...]) -> Tensor:
     """A depthwise 3D convolution as a sum of 2D depthwise convolutions, one for each temporal tap.
 
     Args:
@@ -103,7 +106,7 @@ def _every_nth_frame(x, n):
 # switched off). Keras's operations have them work on interleaved smaller pictures, which runs and trains everywhere.
 
 
-def convolve_2d(x, kernel, strides, dilation=1):
+def convolve_2d(x: Tensor, kernel: Tensor, strides: tuple[int, ...], dilation: int = 1) -> Tensor:
     """A 2D convolution of [B, H, W, C] with symmetric padding."""
     if strides == (1, 1):
         return ops.conv(x, kernel, padding="same", dilation_rate=dilation)
@@ -120,14 +123,14 @@ def convolve_2d(x, kernel, strides, dilation=1):
     return ops.conv(x, kernel, strides=strides, padding="valid")[:, :, :1]
 
 
-def depthwise_2d(x, kernel, strides, dilation=1):
+def depthwise_2d(x: Tensor, kernel: Tensor, strides: tuple[int, ...], dilation: int = 1) -> Tensor:
     """A depthwise convolution of [B, H, W, C] with symmetric padding."""
     if strides == (1, 1):
         return ops.depthwise_conv(x, kernel, padding="same", dilation_rate=dilation)
     return ops.depthwise_conv(pad_symmetric(x, kernel.shape[:2]), kernel, strides=strides, padding="valid")
 
 
-def pad_symmetric(x, kernel_size):
+def pad_symmetric(x: Tensor, kernel_size: Sequence[int]) -> Tensor:
     """Pads the inner axes of [B, ..., C] by `(kernel - 1) // 2` zeros on both sides."""
     reaches = [((k - 1) // 2, (k - 1) // 2) for k in kernel_size]
     return ops.pad(x, [(0, 0), *reaches, (0, 0)])

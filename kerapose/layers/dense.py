@@ -1,6 +1,11 @@
 """A dense layer with a published name."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
+
+from kerapose.types import Config
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -19,9 +24,9 @@ class Dense(keras.layers.Dense):
         (2, 60)
     """
 
-    def __init__(self, units, torch_names=None, **kwargs):
+    def __init__(self, units: int, torch_names: Sequence[str] | None = None, **kwargs: typing.Any):
         super().__init__(units, **kwargs)
         self.torch_names = tuple(torch_names or (self.name,))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return super().get_config() | {"torch_names": self.torch_names}

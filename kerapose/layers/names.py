@@ -1,7 +1,7 @@
 """Names of layers that stand for modules of published networks."""
 
 
-def layer_name(module):
+def layer_name(module: str) -> str:
     """What a layer is called that is the module of a published network: without dots, which PyTorch's backend refuses.
 
     Args:

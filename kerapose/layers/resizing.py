@@ -1,9 +1,12 @@
 """Layers without weights that make pictures and clips smaller or larger."""
 
+import typing
+
 import keras
 from keras import ops
 
 from kerapose.layers.convolutions import pad_symmetric
+from kerapose.types import Config, Shape, Tensor
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
@@ -23,11 +26,11 @@ class Upsample(keras.layers.Layer):
         (2, 16, 12, 32)
     """
 
-    def __init__(self, factor=2, **kwargs):
+    def __init__(self, factor: int = 2, **kwargs: typing.Any):
         super().__init__(**kwargs)
         self.factor = factor
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         if keras.backend.backend() == "tensorflow":
             return _resize(x, self.factor)
         batch, height, width, channels = ops.shape(x)
@@ -35,11 +38,11 @@ class Upsample(keras.layers.Layer):
         x = ops.broadcast_to(x, (batch, height, self.factor, width, self.factor, channels))
         return ops.reshape(x, (batch, self.factor * height, self.factor * width, channels))
 
-    def compute_output_shape(self, x_shape):
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
         batch, height, width, channels = x_shape
         return (batch, *(None if size is None else size * self.factor for size in (height, width)), channels)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return super().get_config() | {"factor": self.factor}
 
 
@@ -77,7 +80,15 @@ class FramePool(keras.layers.Layer):
     Input: [B, T, H, W, C], for "max" with symmetric padding not negative. Output: [B, T or T // 2, H', W', C].
     """
 
-    def __init__(self, mode, pool_size, stride, symmetric=False, frame_pairs=False, **kwargs):
+    def __init__(
+        self,
+        mode: str,
+        pool_size: int,
+        stride: int,
+        symmetric: bool = False,
+        frame_pairs: bool = False,
+        **kwargs: typing.Any,
+    ):
         super().__init__(**kwargs)
         self.mode = mode
         self.pool_size = pool_size
@@ -85,7 +96,7 @@ class FramePool(keras.layers.Layer):
         self.symmetric = symmetric
         self.frame_pairs = frame_pairs
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         batch_shape = self.compute_output_shape(x.shape)
         frames = x.shape[1]
         x = ops.reshape(x, (-1, *x.shape[2:]))  # [B*T, H, W, C]
@@ -101,12 +112,12 @@ class FramePool(keras.layers.Layer):
             x = ops.mean(ops.reshape(x, (-1, 2, *size)), axis=1)  # [B*T/2, H', W', C]
         return ops.reshape(x, (-1, *batch_shape[1:]))
 
-    def compute_output_shape(self, x_shape):
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
         batch, frames, height, width, channels = x_shape
         margin = 2 * (self.pool_size // 2) if self.symmetric else 0
         height, width = ((size + margin - self.pool_size) // self.stride + 1 for size in (height, width))
         return (batch, frames // 2 if self.frame_pairs else frames, height, width, channels)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         names = ("mode", "pool_size", "stride", "symmetric", "frame_pairs")
         return super().get_config() | {name: getattr(self, name) for name in names}

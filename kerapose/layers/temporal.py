@@ -1,11 +1,15 @@
 """Convolutions over time alone, of tracks."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
 from kerapose.layers.convolutions import add_bias
 from kerapose.layers.initializers import torch_uniform
 from kerapose.layers.norms import BATCH_NORM_MOMENTUM, Normalizing
+from kerapose.types import Config, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -35,7 +39,17 @@ class TemporalConvNorm(Normalizing):
         (2, 9, 1024)
     """
 
-    def __init__(self, filters, width, dilation=1, strided=False, dropout=0.0, exact=False, torch_names=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        width: int,
+        dilation: int = 1,
+        strided: bool = False,
+        dropout: float = 0.0,
+        exact: bool = False,
+        torch_names: Sequence[str | None] | None = None,
+        **kwargs: typing.Any,
+    ):
         super().__init__(**kwargs)
         if strided and dilation != 1:
             raise ValueError(f"A strided convolution has no dilation, got dilation={dilation}; leave it 1.")
@@ -50,7 +64,7 @@ class TemporalConvNorm(Normalizing):
         self.autocast = not exact
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
-    def build(self, x_shape):
+    def build(self, x_shape: Shape) -> None:
         shape = (self.width, x_shape[-1], self.filters)
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=torch_uniform(), autocast=False)
         self._build_norm(self.filters)
@@ -58,7 +72,7 @@ class TemporalConvNorm(Normalizing):
         initializer = keras.initializers.Constant(BATCH_NORM_MOMENTUM)
         self.momentum = self.add_weight(name="momentum", initializer=initializer, **options)
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         if training and self.trainable:
             y = self._convolve(x, self.kernel)  # [B, T', C']
             frames = ops.shape(y)[1]
@@ -68,7 +82,7 @@ class TemporalConvNorm(Normalizing):
         kernel, shift = self.folded()
         return ops.relu(add_bias(self._convolve(x, kernel), ops.cast(shift, self.compute_dtype)))
 
-    def folded(self):
+    def folded(self) -> tuple[Tensor, Tensor]:
         """Kernel [width, C, C'] and bias [C'], float32, that are convolution and norm at inference."""
         scale, shift = self._scale_and_shift()
         return self.kernel * scale, shift
@@ -86,12 +100,12 @@ class TemporalConvNorm(Normalizing):
             x = ops.concatenate(taps, axis=-1)  # [B, T', width*C]
         return ops.cast(ops.matmul(x, kernel), self.compute_dtype)
 
-    def compute_output_shape(self, x_shape):
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
         batch, frames, _ = x_shape
         if frames is not None:
             frames = frames // self.width if self.strided else frames - (self.width - 1) * self.dilation
         return (batch, frames, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         names = ("filters", "width", "dilation", "strided", "dropout", "exact", "torch_names")
         return super().get_config() | {name: getattr(self, name) for name in names}

@@ -1,11 +1,15 @@
 """Transposed convolutions with their batch norms: what makes heatmaps larger, and slow frames many."""
 
+import typing
+from collections.abc import Callable, Sequence
+
 import keras
 from keras import ops
 
 from kerapose.layers.convolutions import add_bias
 from kerapose.layers.initializers import he_normal
 from kerapose.layers.norms import Normalizing
+from kerapose.types import Config, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -35,13 +39,13 @@ class ConvTransposeNorm(Normalizing):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        activation="relu",
-        use_bias=False,
-        kernel_initializer=None,
-        torch_names=None,
-        **kwargs,
+        filters: int,
+        kernel_size: int,
+        activation: str | Callable[[Tensor], Tensor] | None = "relu",
+        use_bias: bool = False,
+        kernel_initializer: str | keras.initializers.Initializer | None = None,
+        torch_names: Sequence[str | None] | None = None,
+        **kwargs: typing.Any,
     ):
         super().__init__(**kwargs)
         if kernel_size not in (2, 3, 4):
@@ -53,7 +57,7 @@ class ConvTransposeNorm(Normalizing):
         self.kernel_initializer = keras.initializers.get(kernel_initializer or he_normal())
         self.torch_names = tuple(torch_names or (f"{self.name}.conv", f"{self.name}.bn"))
 
-    def build(self, x_shape):
+    def build(self, x_shape: Shape) -> None:
         shape = (self.kernel_size, self.kernel_size, self.filters, x_shape[-1])
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=self.kernel_initializer, autocast=False)
         self._build_norm(self.filters)
@@ -61,7 +65,7 @@ class ConvTransposeNorm(Normalizing):
         if self.use_bias:
             self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros", autocast=False)
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         if training and self.trainable:
             return self.activation(self._normalize(self._convolve(x, self.kernel), self.bias))
         scale, shift = self._scale_and_shift(0.0 if self.bias is None else self.bias)
@@ -77,11 +81,11 @@ class ConvTransposeNorm(Normalizing):
         y = ops.conv_transpose(x, kernel, strides=2, padding="valid")
         return y[:, 1:, 1:] if self.kernel_size == 3 else y  # [B, 2*H, 2*W, C]
 
-    def compute_output_shape(self, x_shape):
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
         batch, height, width, _ = x_shape
         return (batch, *(None if size is None else 2 * size for size in (height, width)), self.filters)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return super().get_config() | {
             "filters": self.filters,
             "kernel_size": self.kernel_size,
@@ -112,18 +116,18 @@ class FrameConvTransposeNorm(Normalizing):
 
     TAPS, STRIDE = 7, 4
 
-    def __init__(self, filters, torch_names=None, **kwargs):
+    def __init__(self, filters: int, torch_names: Sequence[str | None] | None = None, **kwargs: typing.Any):
         super().__init__(**kwargs)
         self.filters = filters
         self.use_bias = False
         self.torch_names = tuple(torch_names or (f"{self.name}.conv", f"{self.name}.bn"))
 
-    def build(self, x_shape):
+    def build(self, x_shape: Shape) -> None:
         shape = (self.TAPS, 1, 1, self.filters, x_shape[-1])
         self.kernel = self.add_weight(name="kernel", shape=shape, initializer=he_normal(), autocast=False)
         self._build_norm(self.filters)
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         shape = self.compute_output_shape(x.shape)
         if training and self.trainable:
             y = ops.relu(self._normalize(self._convolve(x, self.kernel)))
@@ -150,9 +154,9 @@ class FrameConvTransposeNorm(Normalizing):
         y = ops.swapaxes(y, 2, 3)  # [B, T, 4, H*W, C']
         return ops.reshape(y, (-1, self.STRIDE * frames, height * width, self.filters))
 
-    def compute_output_shape(self, x_shape):
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
         batch, frames, height, width, _ = x_shape
         return (batch, None if frames is None else self.STRIDE * frames, height, width, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return super().get_config() | {"filters": self.filters, "torch_names": self.torch_names}

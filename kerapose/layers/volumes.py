@@ -1,9 +1,12 @@
 """Heatmap volumes drawn inside a model."""
 
+import typing
+
 import keras
 from keras import ops
 
 from kerapose.ops import heatmaps
+from kerapose.types import Config, Edges, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -27,7 +30,9 @@ class HeatmapVolume(keras.layers.Layer):
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """
 
-    def __init__(self, height, width, edges=None, sigma_px=0.6, **kwargs):
+    def __init__(
+        self, height: int, width: int, edges: Edges | None = None, sigma_px: float = 0.6, **kwargs: typing.Any
+    ):
         super().__init__(**kwargs)
         self.height = height
         self.width = width
@@ -35,7 +40,7 @@ class HeatmapVolume(keras.layers.Layer):
         self.sigma_px = sigma_px
         self.autocast = False  # a bfloat16 coordinate is off by up to a quarter of a pixel
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Tensor]) -> Tensor:
         keypoints, scores = inputs["keypoints"], inputs["scores"]
         size = {"height": self.height, "width": self.width, "sigma_px": self.sigma_px}
         if self.edges is None:
@@ -44,11 +49,11 @@ class HeatmapVolume(keras.layers.Layer):
             volume = heatmaps.limb_volume(keypoints, scores, self.edges, **size)
         return ops.cast(volume, self.compute_dtype)  # [B, T, H, W, K or E]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: dict[str, Shape]) -> Shape:
         batch, _, frames, num_keypoints, _ = input_shape["keypoints"]
         return (batch, frames, self.height, self.width, len(self.edges) if self.edges else num_keypoints)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return super().get_config() | {
             "height": self.height,
             "width": self.width,

@@ -4,14 +4,15 @@ from absl import logging
 
 from kerapose import sides
 from kerapose.data.gate import report
+from kerapose.skeletons import Skeleton
 
 
-def are_known(*skeletons):
+def are_known(*skeletons: Skeleton) -> bool:
     """Whether all of some skeletons know their left and right."""
     return all(skeleton.knows_sides for skeleton in skeletons)
 
 
-def allowed(wanted, *skeletons):
+def allowed(wanted: float, *skeletons: Skeleton) -> float:
     """What is done of a mirroring that is wanted: all of it where left and right are known, else none, which is told.
 
     Args:

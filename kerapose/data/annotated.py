@@ -56,7 +56,7 @@ def image_folder(path: Path) -> pathlib.Path:
     return path
 
 
-def paths_of(folder: Path, names: Sequence[str]) -> Array:
+def paths_of(folder: Path, names: Iterable[str]) -> Array:
     """The paths of images by their names in a COCO file, as text: [N]."""
     paths = {name: str(coco.image_path(folder, name)) for name in dict.fromkeys(names)}
     return np.array([paths[name] for name in names], object)

@@ -13,7 +13,7 @@ batch into volumes inside a model, `volumes` does so in the pipeline. What a val
 
 import typing
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -26,7 +26,7 @@ from kerapose.data.gate import mirrors
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps, sequences
-from kerapose.types import Array, ArrayLike, Edges, Path, Size
+from kerapose.types import ArrayLike, Edges, Path, Size
 
 NotPreparedError = prepared.NotPreparedError
 SHUFFLE_BUFFER = 10_000  # clips, where nobody knows how many there are
@@ -336,7 +336,7 @@ def trainable(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset
 
 
-def mirrored_labels(class_names: Sequence[str], flip_pairs: Sequence[Sequence[int | str]] | None = None) -> Array:
+def mirrored_labels(class_names: Sequence[str], flip_pairs: Sequence[Sequence[int | str]] | None = None) -> list[int]:
     """Which class an action becomes in a mirror: "Wave Left" becomes "Wave Right" where both are classes.
 
     Names are read by `sides`. Of classes that name a side and have no mirror image one warning tells.
@@ -511,7 +511,7 @@ def volumes(batches: tf.data.Dataset, size: Size, edges: Edges | None = None, si
 
 
 def dataset_of(
-    elements: Mapping[typing.Any, Mapping[str, typing.Any]] | Sequence[Mapping[str, typing.Any]],
+    elements: typing.Any,
     keys: Sequence[typing.Any],
     skeleton: skeletons.Skeleton,
     source: str | None = None,

@@ -16,7 +16,7 @@ from absl import logging
 from kerapose import files, skeletons
 from kerapose.data import gate
 from kerapose.data.gate import images as rules
-from kerapose.types import Array, ArrayLike, Path
+from kerapose.types import Array, Path
 
 ORIENTATION_TAG = 0x0112  # of Exif data
 LEFT_RIGHT_TURNED = range(5, 9)  # orientations in which a picture lies on its side
@@ -169,7 +169,7 @@ def header_size(path: Path) -> tuple[int, int]:
     return (width, height) if orientation in LEFT_RIGHT_TURNED else (height, width)
 
 
-def clipped(bbox: ArrayLike, sizes: ArrayLike) -> Array:
+def clipped(bbox: Array, sizes: Array) -> Array:
     """Boxes as the published top-down networks take them: from the middle of the first pixel to that of the last.
 
     COCO's box reaches from edge to edge of the pixels it covers, x to x + w; these networks take it from x to
@@ -198,7 +198,7 @@ def clipped(bbox: ArrayLike, sizes: ArrayLike) -> Array:
 
 # ---------------------------------------- annotations
 def people_of(
-    annotations: Sequence[dict[str, typing.Any]], num_keypoints: int, where: str, numbered: bool = True
+    annotations: Sequence[dict[str, typing.Any]], num_keypoints: int, where: Path, numbered: bool = True
 ) -> dict[str, Array]:
     """Annotations as arrays, in whatever way the file writes numbers.
 
@@ -243,7 +243,7 @@ def people_of(
     }
 
 
-def ids_of(entries: Sequence[dict[str, typing.Any]], where: str, kind: str) -> list[int]:
+def ids_of(entries: Sequence[dict[str, typing.Any]], where: Path, kind: str) -> list[int]:
     """The ids of a list of images or categories: whole numbers.
 
     Raises:
@@ -252,7 +252,7 @@ def ids_of(entries: Sequence[dict[str, typing.Any]], where: str, kind: str) -> l
     return _Fields(entries, where, kind).read("id", files.whole_number, "an id, a whole number", "number them")
 
 
-def boxes_of(detections: Sequence[dict[str, typing.Any]], where: str) -> dict[str, Array]:
+def boxes_of(detections: Sequence[dict[str, typing.Any]], where: Path) -> dict[str, Array]:
     """A list of detected boxes as arrays: {"bbox" [N, 4], "score", "image_id", "category_id" (None where none): [N]}.
 
     Raises:
@@ -463,7 +463,7 @@ def _categories(categories, names, skeleton, flip_pairs, path):
     return {*ids, None}, {ids[row] for row in chosen}, skeleton
 
 
-def of_categories(numbers_given: Sequence[int | None], ids: Sequence[int], where: str) -> Array:
+def of_categories(numbers_given: Sequence[int | None] | Array, ids: Sequence[int], where: Path) -> Array:
     """Which of the boxes of a detector are of some categories, or of none that is said; others are told of: [N] bool.
 
     Args:

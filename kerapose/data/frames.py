@@ -133,7 +133,10 @@ def probe(source: Path | bytes, name: str | None = None, tell: bool = True) -> V
 
 
 def read(
-    source: Path | bytes, indices: ArrayLike | None = None, name: str | None = None, told: set[str] | None = None
+    source: Path | bytes,
+    indices: ArrayLike | None = None,
+    name: str | None = None,
+    told: set[tuple[str, int]] | None = None,
 ) -> Array:
     """Decodes frames of a video.
 

@@ -143,7 +143,7 @@ def _unit(height, width, published):
     return (height / 10, width / 10) if published else (width / 10, height / 10)
 
 
-def pixel_error(predicted: ArrayLike, truth: ArrayLike, visible: ArrayLike) -> dict[str, float | Array]:
+def pixel_error(predicted: ArrayLike, truth: ArrayLike, visible: ArrayLike) -> dict[str, float | list[float]]:
     """The mean distance of predicted keypoints from the true ones.
 
     Args:
@@ -166,7 +166,7 @@ def pixel_error(predicted: ArrayLike, truth: ArrayLike, visible: ArrayLike) -> d
 
 def pck(
     predicted: ArrayLike, truth: ArrayLike, visible: ArrayLike, reference_px: ArrayLike, threshold: float = 0.2
-) -> dict[str, float | Array]:
+) -> dict[str, float | list[float]]:
     """The share of keypoints that lie within a part of a reference length: percentage of correct keypoints.
 
     Args:
@@ -197,7 +197,7 @@ def auc(
     reference_px: ArrayLike,
     max_threshold: float = 0.5,
     thresholds: ArrayLike | None = None,
-) -> dict[str, float | Array]:
+) -> dict[str, float | list[float]]:
     """The area under the curve of `pck` over its threshold, as a share of the whole.
 
     Args:

@@ -167,7 +167,7 @@ def oks_nms(
     sigmas: ArrayLike,
     threshold: float = 0.9,
     **similarity: typing.Any,
-) -> Array:
+) -> list[int]:
     """Keeps, best first, the predictions that are not too similar to a better one.
 
     Args:
@@ -202,7 +202,7 @@ def soft_oks_nms(
     threshold: float = 0.9,
     max_people: int = 20,
     **similarity: typing.Any,
-) -> tuple[Array, Array]:
+) -> tuple[list[int], list[float]]:
     """Ranks predictions, each one's score reduced by its similarity s to every better one: by exp(-s^2 / threshold).
 
     None is dropped but those beyond `max_people`. The published pipelines use the choice and the order only, and pass
@@ -237,7 +237,7 @@ def soft_oks_nms(
     return kept, reduced
 
 
-def box_nms(boxes: ArrayLike, scores: ArrayLike, threshold: float = 0.5, published: bool = False) -> Array:
+def box_nms(boxes: ArrayLike, scores: ArrayLike, threshold: float = 0.5, published: bool = False) -> list[int]:
     """Keeps, best first, the boxes that do not overlap a better one too much.
 
     Args:

@@ -118,7 +118,7 @@ def group_numpy(
 
 
 def find_peaks_numpy(
-    heatmap: Array, max_peaks: int = 32, threshold: float = 0.1, radius: float = 6.0, published: bool = False
+    heatmap: Array, max_peaks: int | None = 32, threshold: float = 0.1, radius: float = 6.0, published: bool = False
 ) -> Array:
     """Finds the peaks of one heatmap: step 1 of `group`.
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from kerapose.skeletons import Skeleton
-from kerapose.types import Array
+from kerapose.types import Array, ArrayLike
 from kerapose.visualize.images import draw_skeletons, write_text
 from kerapose.visualize.panels import SUBPIXEL_BITS, checked_image, checked_people, fixed_point
 
@@ -14,7 +14,7 @@ GOLDEN_RATIO = 0.618034  # steps of it round the colour wheel leave neighbours, 
 HEAD_GAP = 2.5  # line widths between the topmost joint and its number
 
 
-def identity_colors(ids: Array) -> Array:
+def identity_colors(ids: ArrayLike) -> Array:
     """The colours of identities, the same for the same number in every picture.
 
     Args:
@@ -36,7 +36,7 @@ def draw_identities(
     keypoints: Array,
     scores: Array | None,
     skeleton: Skeleton,
-    ids: Array,
+    ids: ArrayLike,
     trails: list[Array] | None = None,
     min_score: float = 0.3,
     line_width: int | None = None,

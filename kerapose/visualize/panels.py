@@ -39,7 +39,7 @@ def spaced_frames(total: int, num_frames: int) -> list[int]:
     return np.linspace(0, total - 1, min(num_frames, total)).round().astype(int).tolist()
 
 
-def captioned(panel: Array, caption: str) -> Array:
+def captioned(panel: Array, caption: int | str) -> Array:
     """The panel with a caption, the number of its frame for example, written in its lower left corner."""
     size = panel.shape[0] / 640
     place = round(12 * size) + 2, panel.shape[0] - round(14 * size) - 2

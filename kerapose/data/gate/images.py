@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kerapose.data.gate.report import BadDataError, Report, Rule
-from kerapose.types import Array, ArrayLike, Size
+from kerapose.types import Array, ArrayLike, Path, Size
 
 VISIBILITIES = (0, 1, 2)  # not labelled, occluded, visible
 UNIT = 1.5  # coordinates up to this are in 0..1 or -1..1, and a little beyond
@@ -305,7 +305,7 @@ def _share_inside(keypoints, labelled, box, margin):
     return np.where(count > 0, inside.sum(axis=1) / np.maximum(count, 1), 1.0)
 
 
-def is_unit_box(box: ArrayLike, sizes: ArrayLike) -> Array:
+def is_unit_box(box: Array, sizes: Array) -> Array:
     """Whether boxes [N, 4] in pictures of (height, width) [N, 2], 0 where not known, can be fractions alone: [N] bool.
 
     A box of whole numbers in a picture of a size that is not known is not held against it.
@@ -354,7 +354,7 @@ def _note_places(report, names, keypoints, labelled, box, sizes):
         report.note_all(PLACEHOLDERS, names, placeholder.any(axis=1))
 
 
-def is_beside(box: ArrayLike, sizes: ArrayLike) -> Array:
+def is_beside(box: Array, sizes: Array) -> Array:
     """Whether boxes [N, 4] share nothing with pictures of (height, width) [N, 2]: [N] bool."""
     left, top, right, bottom = box.T
     return (left > sizes[:, 1] - 0.5) | (top > sizes[:, 0] - 0.5) | (right < -0.5) | (bottom < -0.5)
@@ -362,11 +362,11 @@ def is_beside(box: ArrayLike, sizes: ArrayLike) -> Array:
 
 def note_bboxes(
     report: Report,
-    names: Sequence[str],
-    bbox: ArrayLike,
-    sizes: ArrayLike,
-    keypoints: ArrayLike | None = None,
-    visibility: ArrayLike | None = None,
+    names: Sequence[str] | Array,
+    bbox: Array,
+    sizes: Array,
+    keypoints: Array | None = None,
+    visibility: Array | None = None,
 ) -> None:
     """Notes which boxes of a COCO file are in other units, or corners: what no longer shows once they are read.
 
@@ -439,11 +439,11 @@ def _fills(keypoints, visibility, low, high):
 # ---------------------------------------- images
 def note_images(
     report: Report,
-    names: Sequence[str],
+    names: Sequence[str] | Array,
     sizes: ArrayLike,
     found: ArrayLike,
     orientations: ArrayLike | None = None,
-    paths: Sequence[str] | None = None,
+    paths: Sequence[Path] | Array | None = None,
 ) -> Array:
     """Notes which images cannot be used, and counts them.
 
@@ -528,7 +528,7 @@ def check_boxes(boxes: ArrayLike, size: Size, given: bool = True) -> Array:
     return boxes
 
 
-def check_scores(scores: ArrayLike, where: str) -> Array:
+def check_scores(scores: ArrayLike, where: Path) -> Array:
     """Refuses scores of boxes that are none.
 
     Args:

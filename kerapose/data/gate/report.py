@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from absl import logging
 
-from kerapose.types import Array, ArrayLike
+from kerapose.types import Array
 
 NAMES_SHOWN = 5  # in an error or a warning
 ALL = 1 - 1e-9  # as `impossible_above`: only if every sample breaks the rule
@@ -95,10 +95,10 @@ class Report:
     def note_all(
         self,
         rule: Rule,
-        names: Sequence[str],
-        broken: ArrayLike,
+        names: Sequence[str] | Array,
+        broken: Sequence[bool] | Array,
         found: Callable[[int], str] | None = None,
-        among: ArrayLike | None = None,
+        among: Sequence[bool] | Array | None = None,
     ) -> None:
         """Notes those of N samples that break a rule; several may have one name, as people in one image do.
 
@@ -172,7 +172,7 @@ class Report:
         return f"{rule.rule}, got {what} {rule.breach}{f' ({shown})' if shown else ''}; {rule.remedy}{remedy}."
 
 
-def some(names: Iterable[str]) -> str:
+def some(names: Iterable[typing.Any]) -> str:
     """The first of some names, and how many more there are: for an error."""
     names = [str(name) for name in names]
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""

@@ -158,7 +158,7 @@ def sizes_of_all(frame_sizes: Sequence[Size] | Size, count: int) -> Sequence[Siz
 
 
 # ---------------------------------------- what is missing
-def is_seen(keypoints: ArrayLike, scores: ArrayLike) -> Array:
+def is_seen(keypoints: Array, scores: Array) -> Array:
     """Which keypoints [..., 2] were seen: finite, not (0, 0), of a finite score [...] above 0."""
     with np.errstate(invalid="ignore"):
         placed = np.isfinite(keypoints).all(axis=-1) & (keypoints != 0).any(axis=-1)
@@ -249,7 +249,7 @@ def note_description(
     return size, index
 
 
-def note_rows(report: Report, keypoints: ArrayLike, scores: ArrayLike, name: str) -> None:
+def note_rows(report: Report, keypoints: Array, scores: Array, name: str) -> None:
     """Counts a clip and notes what is wrong with its keypoints [N, K, 2] and scores [N, K], one a person and frame."""
     report.seen()
     keypoints, scores, nowhere = without_missing(keypoints, scores)
@@ -258,7 +258,7 @@ def note_rows(report: Report, keypoints: ArrayLike, scores: ArrayLike, name: str
     note_places(report, keypoints, scores, None, name)
 
 
-def note_large(report: Report, keypoints: ArrayLike, name: str) -> None:
+def note_large(report: Report, keypoints: Array, name: str) -> None:
     """Notes finite places that are missing as float32, where no score tells of it (`NOWHERE`)."""
     limit = np.finfo("float32").max
     with np.errstate(invalid="ignore"):
@@ -267,7 +267,7 @@ def note_large(report: Report, keypoints: ArrayLike, name: str) -> None:
         report.note(FINITE_PLACES, name, f"{float(np.abs(keypoints[large]).max()):.3g}")
 
 
-def note_places(report: Report, keypoints: ArrayLike, scores: ArrayLike, frame_size: Size | None, name: str) -> None:
+def note_places(report: Report, keypoints: Array, scores: Array, frame_size: Size | Array | None, name: str) -> None:
     """Notes what is wrong with the units and the origin of keypoints, looking at all of a sample.
 
     Args:

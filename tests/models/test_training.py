@@ -62,9 +62,10 @@ import numpy as np
 
 import keras
 import tiny_models
+from numpy_weights import draw_with_numpy
 
 tiny_models.shrink()
-tiny_models.draw_with_numpy()
+draw_with_numpy()
 jit = keras.backend.backend() == "jax"
 raised = {}
 for name in sys.argv[1:]:

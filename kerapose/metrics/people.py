@@ -3,6 +3,8 @@
 import contextlib
 import io
 import pathlib
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pycocotools.coco
@@ -12,9 +14,10 @@ from kerapose import files
 from kerapose.data import coco
 from kerapose.metrics.keypoints import refuse_unnumbered
 from kerapose.skeletons import LARGEST_SIGMA, is_sigma
+from kerapose.types import Array, ArrayLike, Path
 
 
-def sound_sigmas(sigmas, num_keypoints=None):
+def sound_sigmas(sigmas: ArrayLike, num_keypoints: int | None = None) -> Array:
     """Sigmas as an array, refused if similarities by them would mean nothing.
 
     Args:
@@ -51,7 +54,14 @@ def sound_sigmas(sigmas, num_keypoints=None):
     )
 
 
-def oks(predicted, truth, visible, areas, sigmas, boxes=None):
+def oks(
+    predicted: ArrayLike,
+    truth: ArrayLike,
+    visible: ArrayLike,
+    areas: ArrayLike,
+    sigmas: ArrayLike,
+    boxes: ArrayLike | None = None,
+) -> Array:
     """The object keypoint similarity of predictions to true people, as COCO measures it.
 
     It is the mean over a person's labelled keypoints of exp(-d^2 / (2 area (2 sigma)^2)). A person without any is
@@ -102,7 +112,14 @@ def oks(predicted, truth, visible, areas, sigmas, boxes=None):
     return similarities
 
 
-def oks_between(keypoints, areas, sigmas, keypoint_scores=None, score_threshold=None, published=False):
+def oks_between(
+    keypoints: ArrayLike,
+    areas: ArrayLike,
+    sigmas: ArrayLike,
+    keypoint_scores: ArrayLike | None = None,
+    score_threshold: float | None = None,
+    published: bool = False,
+) -> Array:
     """The object keypoint similarity of predictions to each other, over the mean of the two areas.
 
     Args:
@@ -143,7 +160,14 @@ def oks_between(keypoints, areas, sigmas, keypoint_scores=None, score_threshold=
     return similarities
 
 
-def oks_nms(keypoints, scores, areas, sigmas, threshold=0.9, **similarity):
+def oks_nms(
+    keypoints: ArrayLike,
+    scores: ArrayLike,
+    areas: ArrayLike,
+    sigmas: ArrayLike,
+    threshold: float = 0.9,
+    **similarity: typing.Any,
+) -> list[int]:
     """Keeps, best first, the predictions that are not too similar to a better one.
 
     Args:
@@ -170,7 +194,15 @@ def oks_nms(keypoints, scores, areas, sigmas, threshold=0.9, **similarity):
     return _suppress(similarities, _numbers(scores, len(similarities), "scores"), threshold)
 
 
-def soft_oks_nms(keypoints, scores, areas, sigmas, threshold=0.9, max_people=20, **similarity):
+def soft_oks_nms(
+    keypoints: ArrayLike,
+    scores: ArrayLike,
+    areas: ArrayLike,
+    sigmas: ArrayLike,
+    threshold: float = 0.9,
+    max_people: int = 20,
+    **similarity: typing.Any,
+) -> tuple[list[int], list[float]]:
     """Ranks predictions, each one's score reduced by its similarity s to every better one: by exp(-s^2 / threshold).
 
     None is dropped but those beyond `max_people`. The published pipelines use the choice and the order only, and pass
@@ -205,7 +237,7 @@ def soft_oks_nms(keypoints, scores, areas, sigmas, threshold=0.9, max_people=20,
     return kept, reduced
 
 
-def box_nms(boxes, scores, threshold=0.5, published=False):
+def box_nms(boxes: ArrayLike, scores: ArrayLike, threshold: float = 0.5, published: bool = False) -> list[int]:
     """Keeps, best first, the boxes that do not overlap a better one too much.
 
     Args:
@@ -237,7 +269,7 @@ def box_nms(boxes, scores, threshold=0.5, published=False):
     return _suppress(overlaps, _numbers(scores, len(boxes), "scores"), threshold)
 
 
-def rescore(box_scores, keypoint_scores, threshold=0.2):
+def rescore(box_scores: ArrayLike, keypoint_scores: ArrayLike, threshold: float = 0.2) -> Array:
     """The score of a person: its box's, times the mean of the keypoint scores above a threshold.
 
     Args:
@@ -313,15 +345,15 @@ def _areas(areas, must_be_positive):
 
 
 def coco_ap(
-    ground_truth,
-    detections,
-    sigmas,
-    nms=None,
-    nms_threshold=0.9,
-    image_ids=None,
-    max_people=20,
-    curves=False,
-):
+    ground_truth: Path | Mapping[str, typing.Any],
+    detections: Path | Sequence[Mapping[str, typing.Any]] | Mapping[str, ArrayLike],
+    sigmas: ArrayLike,
+    nms: str | None = None,
+    nms_threshold: float = 0.9,
+    image_ids: Iterable[int] | None = None,
+    max_people: int = 20,
+    curves: bool = False,
+) -> dict[str, float | Array]:
     """Average precision and recall over object keypoint similarities, by COCO's own evaluation (pycocotools).
 
     People are medium from 32^2 to 96^2 px^2 and large above; a detection's area is that of the box round its keypoints.
@@ -373,7 +405,9 @@ def coco_ap(
     return figures
 
 
-def coco_results(detections, category_id=1, decimals=None):
+def coco_results(
+    detections: Mapping[str, ArrayLike], category_id: int = 1, decimals: int | None = None
+) -> list[dict[str, typing.Any]]:
     """Detections as the list that COCO's server takes as JSON.
 
     Args:

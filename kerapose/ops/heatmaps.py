@@ -10,16 +10,19 @@ codec is named after. `encode_offsets` and `encode_simcc` are the two codecs who
 """
 
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import ops
 
+from kerapose.types import ArrayLike, Edges, Size, Tensor
+
 MIN_SCORE = 1e-3  # a keypoint below this is not drawn in a volume
 CODECS = ("gaussian", "dark", "udp", "hourglass")
 
 
-def joint_volume(keypoints, scores, height, width, sigma_px=0.6):
+def joint_volume(keypoints: Tensor, scores: Tensor | None, height: int, width: int, sigma_px: float = 0.6) -> Tensor:
     """Draws one Gaussian per keypoint: the heatmap volume of joints.
 
     Args:
@@ -45,7 +48,9 @@ def joint_volume(keypoints, scores, height, width, sigma_px=0.6):
     return ops.max(volume, axis=-5, initial=0.0)  # [..., T, H, W, K]
 
 
-def limb_volume(keypoints, scores, edges, height, width, sigma_px=0.6):
+def limb_volume(
+    keypoints: Tensor, scores: Tensor | None, edges: Edges, height: int, width: int, sigma_px: float = 0.6
+) -> Tensor:
     """Draws one Gaussian ridge per limb, around the segment between its two keypoints.
 
     A limb's height is the lesser of its two scores, and it is not drawn when that is below 0.001. A limb shorter than
@@ -104,7 +109,7 @@ def limb_volume(keypoints, scores, edges, height, width, sigma_px=0.6):
     return ops.max(volume, axis=-5, initial=0.0)  # [..., T, H, W, E]
 
 
-def flip_volume(volume, flip_permutation):
+def flip_volume(volume: Tensor, flip_permutation: ArrayLike) -> Tensor:
     """Mirrors a heatmap volume left to right: column x goes to W - 1 - x, left channels trade places with right ones.
 
     Args:
@@ -121,7 +126,15 @@ def flip_volume(volume, flip_permutation):
     return ops.matmul(ops.flip(volume, axis=-2), matrix)
 
 
-def encode(keypoints, weights, image_size, heatmap_size, sigma_px=2.0, codec="gaussian", published=True):
+def encode(
+    keypoints: Tensor,
+    weights: Tensor | None,
+    image_size: Size,
+    heatmap_size: Size,
+    sigma_px: float = 2.0,
+    codec: str = "gaussian",
+    published: bool = True,
+) -> tuple[Tensor, Tensor]:
     """Draws the heatmaps that a top-down network learns: one Gaussian per keypoint.
 
     A keypoint is drawn if its weight is above 0.5. Each codec follows its publication to the pixel:
@@ -181,14 +194,14 @@ def encode(keypoints, weights, image_size, heatmap_size, sigma_px=2.0, codec="ga
 
 
 def decode(
-    heatmaps,
-    image_size,
-    codec="gaussian",
-    offset="joint",
-    blur_kernel=11,
-    missing_px=None,
-    edge_to_edge=False,
-):
+    heatmaps: Tensor,
+    image_size: Size,
+    codec: str = "gaussian",
+    offset: str | None = "joint",
+    blur_kernel: int = 11,
+    missing_px: float | None = None,
+    edge_to_edge: bool = False,
+) -> tuple[Tensor, Tensor]:
     """Finds the keypoints of heatmaps: the first maximum of each, in row-major order, and an offset of the codec.
 
     - "gaussian": a quarter of a pixel towards the higher neighbour, along both axes; none for a maximum in the first
@@ -242,7 +255,9 @@ def decode(
     return _with_lead(points, lead), _with_lead(scores, lead)
 
 
-def merge_flipped(heatmaps, heatmaps_of_flipped_image, flip_permutation, shift=True):
+def merge_flipped(
+    heatmaps: Tensor, heatmaps_of_flipped_image: Tensor, flip_permutation: ArrayLike, shift: bool = True
+) -> Tensor:
     """Averages the heatmaps of an image with those of its mirror image, mirrored back.
 
     Args:
@@ -265,7 +280,9 @@ def merge_flipped(heatmaps, heatmaps_of_flipped_image, flip_permutation, shift=T
     return (heatmaps + mirrored) * 0.5
 
 
-def encode_offsets(keypoints, weights, image_size, heatmap_size, radius_factor=0.0546875):
+def encode_offsets(
+    keypoints: Tensor, weights: Tensor | None, image_size: Size, heatmap_size: Size, radius_factor: float = 0.0546875
+) -> tuple[Tensor, Tensor]:
     """Draws three maps per keypoint: a disc round it, and the way to it from each pixel, along x and along y.
 
     Sizes relate as with the codec udp. A keypoint is drawn if its weight is above 0.5. As published, it keeps its
@@ -299,7 +316,14 @@ def encode_offsets(keypoints, weights, image_size, heatmap_size, radius_factor=0
     return ops.reshape(maps, (*ops.shape(maps)[:-2], 3 * maps.shape[-2])), weights  # [..., H, W, 3*K]
 
 
-def decode_offsets(maps, image_size, radius_factor=0.0546875, blur_kernel=11, missing_px=-1.0, edge_to_edge=False):
+def decode_offsets(
+    maps: Tensor,
+    image_size: Size,
+    radius_factor: float = 0.0546875,
+    blur_kernel: int = 11,
+    missing_px: float = -1.0,
+    edge_to_edge: bool = False,
+) -> tuple[Tensor, Tensor]:
     """Finds the keypoints of the maps of `encode_offsets`: the maximum of each blurred disc, and the offsets there.
 
     Args:
@@ -333,15 +357,15 @@ def decode_offsets(maps, image_size, radius_factor=0.0546875, blur_kernel=11, mi
 
 
 def encode_simcc(
-    keypoints,
-    weights,
-    image_size,
-    split_ratio=2.0,
-    sigma_bins=6.0,
-    smoothing="gaussian",
-    normalize=False,
-    label_smoothing=0.1,
-):
+    keypoints: Tensor,
+    weights: Tensor | None,
+    image_size: Size,
+    split_ratio: float = 2.0,
+    sigma_bins: float | Sequence[float] = 6.0,
+    smoothing: str = "gaussian",
+    normalize: bool = False,
+    label_smoothing: float = 0.1,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Draws two vectors per keypoint, one along x and one along y, with `split_ratio` bins for each pixel of the crop.
 
     A keypoint is drawn round its nearest bin if its weight is above 0.5.
@@ -391,15 +415,15 @@ def encode_simcc(
 
 
 def decode_simcc(
-    x_labels,
-    y_labels,
-    split_ratio=2.0,
-    sigma_bins=6.0,
-    dark=False,
-    visibility=False,
-    visibility_sharpness=150.0,
-    missing_px=None,
-):
+    x_labels: Tensor,
+    y_labels: Tensor,
+    split_ratio: float = 2.0,
+    sigma_bins: float | Sequence[float] = 6.0,
+    dark: bool = False,
+    visibility: bool = False,
+    visibility_sharpness: float = 150.0,
+    missing_px: float | None = None,
+) -> tuple[Tensor, ...]:
     """Finds the keypoints of the vectors of `encode_simcc`: the first maximum of each.
 
     Args:

@@ -155,7 +155,7 @@ def _read(file):
 
 def _all_variables(model):
     """Weights, dropout's generators and the optimizer's variables, in a fixed order."""
-    if not model.weights or model.optimizer is None:
+    if not model.weights or not model.compiled:
         lacking = "compile it" if model.weights else "call it on a batch"
         raise ValueError(f"A model to be resumed must be built and compiled, {model.name} is not; {lacking} first.")
     if not model.optimizer.built:

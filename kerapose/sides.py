@@ -137,7 +137,8 @@ BODY_PARTS = (
 # fmt: on
 # Two words in which the word of a side means none.
 NO_SIDES = ("all right", "right away", "right angle", "left over", "left overs", "tout droit")
-NAMES_SHOWN = 30  # in an error
+CHOICES_SHOWN = 30  # in an error
+NAMES_SHOWN = 5  # of samples, keypoints or classes that an error or a warning is about
 JOINING = ("and", "or", "und", "oder", "et", "ou", "y", "o", "e", "i", "и", "или")  # between two sides: both are meant
 
 
@@ -256,10 +257,17 @@ def given_pairs(pairs, names, kind):
     return places
 
 
+def some(names):
+    """The first of some names, and how many more there are: for an error or a warning."""
+    names = [str(name) for name in names]
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return ", ".join(names[:NAMES_SHOWN]) + more
+
+
 def _place(end, names, kind):
     if isinstance(end, str):
         if end not in names:
-            shown = ", ".join(names[:NAMES_SHOWN]) + (", ..." if len(names) > NAMES_SHOWN else "")
+            shown = ", ".join(names[:CHOICES_SHOWN]) + (", ..." if len(names) > CHOICES_SHOWN else "")
             raise ValueError(f"flip_pairs: there is no {kind} {end!r}; choose from {shown}.")
         return list(names).index(end)
     try:

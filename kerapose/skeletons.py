@@ -156,7 +156,7 @@ class Skeleton:
         return tuple(parents[index] for index in range(self.num_keypoints))
 
     def to_dict(self) -> dict:
-        """Gives all but the colours as lists and numbers, for a file; `Skeleton(**content)` makes the set again.
+        """Gives all of it as lists and numbers, for a file; `Skeleton(**content)` makes the set again.
 
         Flip pairs are None where they are not known.
 
@@ -170,6 +170,7 @@ class Skeleton:
             "edges": [list(edge) for edge in self.edges],
             "flip_pairs": [list(pair) for pair in self.flip_pairs] if self.knows_sides else None,
             "sigmas": None if self.sigmas is None else list(self.sigmas),
+            "colors": [list(color) for color in self.colors],
         }
 
     def index(self, name: str) -> int:

@@ -18,15 +18,16 @@ MAY_IMPORT = {
     "types": set(),
     "sides": set(),
     "skeletons": {"sides"},
+    "mirrors": {"sides"},
     "files": set(),
     "ops": set(),
     "layers": {"ops"},  # relaxed: HeatmapVolume is a layer round a function of ops
     "models": {"layers", "ops"},
     "losses": {"ops"},
     "metrics": {"ops", "files", "skeletons", "data.coco"},  # relaxed: one reader of COCO's files, one rule of sigmas
-    "data": {"ops", "sides", "skeletons", "files"},
+    "data": {"ops", "sides", "mirrors", "skeletons", "files"},
     "visualize": {"skeletons"},
-    "estimators": {"models", "layers", "ops", "sides", "skeletons"},
+    "estimators": {"kerapose", "models", "layers", "ops", "sides", "mirrors", "skeletons"},
     "weights": {"models", "layers", "ops"},
     "training": {
         "kerapose",  # the version, which a trained file notes
@@ -40,6 +41,7 @@ MAY_IMPORT = {
         "data",
         "ops",
         "sides",
+        "mirrors",
         "skeletons",
         "files",
         "visualize",

@@ -8,7 +8,7 @@ import sys
 from absl import app, flags, logging
 
 from kerapose.data import prepared
-from kerapose.training.devices import in_terminal
+from kerapose.evaluation.progress import in_terminal
 from kerapose.training.options import KINDS
 
 BUILD = pathlib.Path(__file__).resolve().parent.parent / "datasets" / "build.py"
@@ -26,13 +26,13 @@ def main(training):
 
 
 def run(training):
-    """Trains with the flags that were parsed; returns the figures."""
+    """Trains with the flags that were parsed."""
     logging.set_verbosity(logging.INFO)
     parsed = {option.name: flags.FLAGS[option.name] for option in training.OPTIONS}
     prepare(*(parsed[name].value for name in ("dataset", "train_split", "data_dir")))
     # The others are not given: a recipe may have them.
     given = {name: flag.value for name, flag in parsed.items() if flag.present}
-    return training(**given).run()
+    training(**given).run()  # its figures are no status of a process
 
 
 def define_flags(options):

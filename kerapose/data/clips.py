@@ -17,9 +17,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from kerapose import sides, skeletons
+from kerapose import mirrors, skeletons
 from kerapose.data import gate, order, prepared, pyskl, selection
-from kerapose.data.gate import mirrors
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps, sequences
@@ -27,6 +26,7 @@ from kerapose.ops import heatmaps, sequences
 NotPreparedError = prepared.NotPreparedError
 SHUFFLE_BUFFER = 10_000  # clips, where nobody knows how many there are
 BadDataError = gate.BadDataError
+mirrored_labels = mirrors.mirrored_labels  # until `training` asks there
 
 _told = weakref.WeakKeyDictionary()  # by dataset: the warnings that the gate gave when it was read
 _shown = weakref.WeakKeyDictionary()  # by dataset: which of its clips show somebody, [N] bool
@@ -298,49 +298,6 @@ def trainable(dataset):
     return dataset
 
 
-def mirrored_labels(class_names, flip_pairs=None):
-    """Which class an action becomes in a mirror: "Wave Left" becomes "Wave Right" where both are classes.
-
-    Names are read by `sides`. Of classes that name a side and have no mirror image one warning tells.
-
-    Args:
-        class_names: of the labels, in order.
-        flip_pairs: pairs of classes that change places in a mirror, by name or number, where names do not tell; no
-            others change then, and `()` says that none does. None: found by the names.
-
-    Returns:
-        [C] ints, a permutation that is its own inverse; the identity for classes without a side.
-
-    Raises:
-        ValueError: if a pair has a class that there is not, or a class is in two of them.
-
-    Example:
-        >>> mirrored_labels(["clap", "wave_left", "wave_right"])
-        [0, 2, 1]
-        >>> mirrored_labels(["clap", "serve", "return"], flip_pairs=[("serve", "return")])
-        [0, 2, 1]
-    """
-    names = [str(name) for name in class_names]
-    if flip_pairs is None:
-        pairs = sides.class_pairs(names)
-        alone = sides.classes_alone(names, pairs)
-        if alone:
-            logging.warning(
-                "A class that names a side needs its mirror image among the classes, or its mirrored clips are "
-                "labelled wrongly, got %d of %d without (%s); switch mirroring off, or give flip_pairs, () if they "
-                "look the same in a mirror.",
-                len(alone),
-                len(names),
-                gate.some(alone),
-            )
-    else:
-        pairs = sides.given_pairs(flip_pairs, names, "class")
-    labels = list(range(len(names)))
-    for left, right in pairs:
-        labels[left], labels[right] = right, left
-    return labels
-
-
 def training(
     dataset,
     skeleton,
@@ -369,7 +326,7 @@ def training(
         seed: of shuffling and augmentation.
         first_step: how many batches to skip; they are not augmented, only counted.
         flip_probability: of mirroring a clip; where the skeleton does not know its sides, none is.
-        flip_labels: [C] the class that each becomes in a mirror (`mirrored_labels`). None: its own.
+        flip_labels: [C] the class that each becomes in a mirror (`mirrors.mirrored_labels`). None: its own.
         rotation_degrees: greatest angle by which a clip is turned, either way; 0 in the published recipe.
         use_scores: whether a keypoint is drawn as high as its score, or every one that was found with 1.
         **augmentation: `padding`, `short_side_px`, `area_range`, `aspect_range` of `ops.clips.training_clip`.

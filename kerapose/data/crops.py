@@ -24,9 +24,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from kerapose import mirrors
 from kerapose.data import annotated, coco, gate, order, prepared, selection
 from kerapose.data.gate import images as rules
-from kerapose.data.gate import mirrors
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import heatmaps as heatmap_ops
 

@@ -26,10 +26,9 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from kerapose import skeletons
+from kerapose import mirrors, skeletons
 from kerapose.data import annotated, coco, gate, order, prepared
 from kerapose.data.gate import images as rules
-from kerapose.data.gate import mirrors
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import images as image_ops
 from kerapose.ops import pafs

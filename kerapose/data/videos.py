@@ -11,7 +11,7 @@ and keypoints of index t belong to its t-th frame in the order of presentation, 
 Batches are ({"rgb": [B, L, h, w, 3] normalized, "keypoints": [B, M, L', K, 2] pixels of the pose volume, "scores":
 [B, M, L', K]}, labels [B]); for a network of one pathway the keys of the other are left out, and no video is decoded
 for keypoints alone. Frames and keypoints are cut out, resized and mirrored together. Videos stay encoded until their
-clip is made, and then only the frames are decoded that it has. `data.clips.convert`, `data.clips.mirrored_labels`,
+clip is made, and then only the frames are decoded that it has. `data.clips.convert`, `mirrors.mirrored_labels`,
 `data.clips.skip` and `data.clips.trainable` serve here too, the latter two under this name as well.
 """
 
@@ -22,8 +22,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from kerapose import mirrors
 from kerapose.data import clips, frames, gate, order, prepared, pyskl
-from kerapose.data.gate import mirrors
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import images as image_ops
@@ -319,7 +319,7 @@ def training(
         seed: of shuffling and augmentation.
         first_step: how many batches to skip; they are not decoded, only counted.
         flip_probability: of mirroring a clip; where the skeleton does not know its sides, none is that has keypoints.
-        flip_labels: [C] the class that each becomes in a mirror (`clips.mirrored_labels`). None: its own.
+        flip_labels: [C] the class that each becomes in a mirror (`mirrors.mirrored_labels`). None: its own.
         aligned: whether pictures and keypoints are sampled on one clock (`ops.sequences.sample_rgb_and_pose`), or each
             for itself as published.
         use_scores: whether a keypoint is drawn as high as its score, or every one that was found with 1.

@@ -1,7 +1,11 @@
-"""The whole way from raw input to answer in one graph: what is tested, what predicts and what is exported."""
+"""The whole way from raw input to answer in one graph: what is tested, what predicts and what is exported.
+
+Each knows its skeleton, the names of its classes and how it was trained, and so does its `.keras` file.
+"""
 
 from kerapose.estimators.action_recognizer import ActionRecognizer
 from kerapose.estimators.bottom_up_estimator import BottomUpEstimator
+from kerapose.estimators.estimator import Estimator
 from kerapose.estimators.pose_estimator import PoseEstimator
 from kerapose.estimators.streaming_lifter import StreamingLifter
 from kerapose.estimators.track_lifter import TrackLifter
@@ -10,6 +14,7 @@ from kerapose.estimators.video_recognizer import VideoRecognizer
 __all__ = [
     "ActionRecognizer",
     "BottomUpEstimator",
+    "Estimator",
     "PoseEstimator",
     "StreamingLifter",
     "TrackLifter",

@@ -1,120 +1,169 @@
-"""The whole way from keypoints to an action: clips, heatmap volumes, a network, and the mean over clips."""
+"""The whole way from keypoints to an action: clips, heatmap volumes, networks, and the mean over clips."""
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from kerapose import mirrors
+from kerapose.estimators.estimator import Estimator, check_class_names, check_skeleton, mirrored_labels
 from kerapose.layers import HeatmapVolume
 from kerapose.ops import clips, heatmaps
 
+MODALITIES = ("joint", "limb")
+
 
 @keras.saving.register_keras_serializable("kerapose")
-class ActionRecognizer(keras.Model):
+class ActionRecognizer(Estimator):
     """Recognizes the action of a sequence of keypoints of any length, as PoseConv3D is tested.
 
     It samples clips, crops them to the people, draws their volumes, asks the network about each and about its mirror
     image, and averages the probabilities. It is what is tested, what predicts and what is exported.
 
     Args:
-        network: a network of volumes [B, L, H, W, C], any of C3D, SlowOnly, X3D; L, H and W are read from its input.
-        flip_permutation: [K] (`Skeleton.flip_permutation`), or [E] for limbs (`Skeleton.edge_flip_permutation`).
-        edges: [E, 2] limbs (`Skeleton.edges`) that the network was trained on. None: joints.
+        network: a network of volumes [B, L, H, W, K] of joints, any of C3D, SlowOnly, X3D; or {"joint": network,
+            "limb": network}, either or both, whose probabilities are averaged, volumes of limbs being [B, L, H, W, E].
+        skeleton: the `Skeleton` of the keypoints.
+        class_names: [C] names in the order of the labels.
+        size: height and width of the volumes, pixels, or one number for both. None: 8/7 of the network's, as published
+            (trained at 56, tested at 64): training crops see 7/8 of the people's box, tests all of it. A network of
+            another size is copied.
         num_clips: clips a sequence; the published test takes 10.
-        flip_test: whether to average with the mirrored volumes.
-        flip_labels: [num_classes] the class that each becomes in a mirror, for classes that have a side. None: its own.
+        flip_test: whether to average with the mirrored volumes. Where the skeleton does not know its sides, nothing is
+            mirrored, and a warning says so.
+        flip_labels: [C] the class that each becomes in a mirror. None: by the names (`mirrors.mirrored_labels`).
         use_scores: whether a keypoint is drawn as high as its score, or all with 1.
         sigma_px: of the Gaussians.
         padding: of the compact box, as a fraction of its half size.
+        training: how it was trained, a dict of what JSON can hold.
 
     Input: {"keypoints": [B, M, T, K, 2] pixels, x first, (0, 0) where missing, "scores": [B, M, T, K], zero for
-    padding, "frame_size": [B, 2] height and width in pixels}. Output: probabilities [B, num_classes].
+    padding, "frame_size": [B, 2] height and width in pixels}. Output: probabilities [B, C].
+
+    Raises:
+        ValueError: if networks, skeleton and names do not fit together.
 
     Example:
-        >>> recognizer = ActionRecognizer(network, skeletons.COCO.flip_permutation, num_clips=10)
+        >>> recognizer = ActionRecognizer(network, skeletons.COCO, class_names, num_clips=10)
         >>> recognizer({"keypoints": k, "scores": s, "frame_size": np.array([[1080, 1920]])}).shape
         (1, 60)
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """
 
+    CHOICES = ("size", "num_clips", "flip_test", "flip_labels")
+
     def __init__(
         self,
         network,
-        flip_permutation,
-        edges=None,
+        skeleton,
+        class_names,
+        size=None,
         num_clips=1,
         flip_test=True,
         flip_labels=None,
         use_scores=True,
         sigma_px=0.6,
         padding=0.25,
+        training=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        _, num_frames, height, width, channels = network.input_shape
-        if channels != len(flip_permutation):
-            raise ValueError(
-                f"flip_permutation has one entry per channel of the network, got {len(flip_permutation)} for "
-                f"{channels} channels; use the flip_permutation of the joints, or of the limbs (edge_flip_permutation)."
-            )
-        self.network = network
-        self.flip_permutation = tuple(int(i) for i in flip_permutation)
-        self.edges = None if edges is None else tuple((int(a), int(b)) for a, b in edges)
+        super().__init__(training, **kwargs)
+        check_skeleton(skeleton)
+        networks = network if isinstance(network, dict) else {"joint": network}
+        _check_networks(networks, skeleton)
+        self.skeleton = skeleton
+        self.num_classes = next(iter(networks.values())).output_shape[-1]
+        for modality, one in networks.items():
+            self.class_names = check_class_names(class_names, one.output_shape[-1], f"{modality} network")
+        self.size = _size_of(networks, size)
+        self.network = {modality: _resized(one, self.size) for modality, one in networks.items()}
         self.num_clips = num_clips
-        self.flip_test = flip_test
-        self.flip_labels = None if flip_labels is None else tuple(int(i) for i in flip_labels)
+        self.flip_test = mirrors.allowed(flip_test, skeleton)
+        self.flip_labels = mirrored_labels(flip_labels, self.class_names, self.flip_test)
         self.use_scores = use_scores
         self.sigma_px = sigma_px
         self.padding = padding
-        self.num_frames = num_frames
-        self.volume_size = (height, width)
-        self.volume = HeatmapVolume(height, width, self.edges, sigma_px, name="volume")
+        edges = {"joint": None, "limb": skeleton.edges}
+        self.volumes = {name: HeatmapVolume(*self.size, edges[name], sigma_px, name=name) for name in networks}
         self.probabilities = layers.Softmax(dtype="float32", name="probabilities")
-        self.autocast = False  # pixels are not rounded to bfloat16
 
     def call(self, inputs):
+        lengths = {modality: network.input_shape[1] for modality, network in self.network.items()}
+        sampled = {length: self._clips(inputs, length) for length in dict.fromkeys(lengths.values())}
+        answers = [self._answer(modality, *sampled[length]) for modality, length in lengths.items()]
+        return sum(answers) / len(answers)
+
+    def _clips(self, inputs, num_frames):
+        """The clips of all sequences: keypoints [B*N, M, L, K, 2] in pixels of the volume, scores [B*N, M, L, K]."""
         keypoints, scores = inputs["keypoints"], inputs["scores"]
         if not self.use_scores:
             scores = clips.full_scores(scores)
-        sampling = {"num_frames": self.num_frames, "num_clips": self.num_clips, "size": self.volume_size}
+        sampling = {"num_frames": num_frames, "num_clips": self.num_clips, "size": self.size}
         keypoints, scores = clips.evaluation_clips(
             keypoints, scores, inputs["frame_size"], padding=self.padding, **sampling
         )  # [B, N, M, L, K, 2], [B, N, M, L, K]
         people, num_keypoints = ops.shape(keypoints)[2], keypoints.shape[-2]
-        keypoints = ops.reshape(keypoints, (-1, people, self.num_frames, num_keypoints, 2))  # [B*N, M, L, K, 2]
-        scores = ops.reshape(scores, (-1, people, self.num_frames, num_keypoints))
-        volumes = self.volume({"keypoints": keypoints, "scores": scores})  # [B*N, L, H, W, C]
-        probabilities = self._mean_over_clips(volumes)
-        if self.flip_test:
-            mirrored = self._mean_over_clips(heatmaps.flip_volume(volumes, self.flip_permutation))
-            if self.flip_labels is not None:
-                mirrored = ops.take(mirrored, np.asarray(self.flip_labels, "int32"), axis=-1)
-            probabilities = (probabilities + mirrored) / 2
-        return probabilities
+        keypoints = ops.reshape(keypoints, (-1, people, num_frames, num_keypoints, 2))
+        return keypoints, ops.reshape(scores, (-1, people, num_frames, num_keypoints))
 
-    def _mean_over_clips(self, volumes):
-        """[B*N, L, H, W, C] -> [B, num_classes]."""
-        probabilities = self.probabilities(self.network(volumes, training=False))  # [B*N, num_classes]
-        return ops.mean(ops.reshape(probabilities, (-1, self.num_clips, probabilities.shape[-1])), axis=1)
+    def _answer(self, modality, keypoints, scores):
+        """What one network says of clips, [B, C], the mean over a sequence's clips and their mirror images."""
+        network, of_limbs = self.network[modality], modality == "limb"
+        volumes = self.volumes[modality]({"keypoints": keypoints, "scores": scores})  # [B*N, L, H, W, K or E]
+        answer = self._mean_over_clips(network, volumes)
+        if not self.flip_test:
+            return answer
+        permutation = self.skeleton.edge_flip_permutation if of_limbs else self.skeleton.flip_permutation
+        mirrored = self._mean_over_clips(network, heatmaps.flip_volume(volumes, permutation))
+        return (answer + ops.take(mirrored, np.asarray(self.flip_labels, "int32"), axis=-1)) / 2
+
+    def _mean_over_clips(self, network, volumes):
+        """[B*N, L, H, W, K or E] -> [B, C]."""
+        probabilities = self.probabilities(network(volumes, training=False))  # [B*N, C]
+        return ops.mean(ops.reshape(probabilities, (-1, self.num_clips, self.num_classes)), axis=1)
 
     def compute_output_shape(self, input_shape):
-        return (input_shape["keypoints"][0], self.network.output_shape[-1])
+        return (input_shape["keypoints"][0], self.num_classes)
 
-    def get_config(self):
-        return {
-            "name": self.name,
-            "network": keras.saving.serialize_keras_object(self.network),
-            "flip_permutation": self.flip_permutation,
-            "edges": self.edges,
-            "num_clips": self.num_clips,
-            "flip_test": self.flip_test,
-            "flip_labels": self.flip_labels,
-            "use_scores": self.use_scores,
-            "sigma_px": self.sigma_px,
-            "padding": self.padding,
-        }
 
-    @classmethod
-    def from_config(cls, config):
-        network = keras.saving.deserialize_keras_object(config.pop("network"))
-        return cls(network, **config)
+def _check_networks(networks, skeleton):
+    """Refuses what are no networks of joints and limbs of a skeleton."""
+    if not networks:
+        raise ValueError('There must be at least one network, got none; give {"joint": network}.')
+    for modality, network in networks.items():
+        if modality not in MODALITIES:
+            raise ValueError(f'A modality is "joint" or "limb", got {modality!r}; use one of them.')
+        expected = skeleton.num_edges if modality == "limb" else skeleton.num_keypoints
+        shape = network.input_shape
+        if not isinstance(shape, tuple) or len(shape) != 5:
+            raise ValueError(
+                f"A {modality} network takes volumes [B, L, H, W, C], got one of {shape}; use C3D, SlowOnly or X3D."
+            )
+        if shape[-1] != expected:
+            raise ValueError(
+                f"A {modality} network for {skeleton.name} takes {expected} channels, got one of {shape[-1]}; give the "
+                "skeleton and the modality that it was trained with."
+            )
+
+
+def _size_of(networks, size):
+    """Height and width of the volumes of all networks."""
+    if size is not None:
+        return (int(size),) * 2 if np.ndim(size) == 0 else tuple(int(side) for side in size)
+    sizes = {network.input_shape[2:4] for network in networks.values()}
+    if len(sizes) > 1:
+        raise ValueError(f"The networks must take volumes of one size, got {sorted(sizes)}; give size, say 64.")
+    return tuple(clips.whole_side(side) for side in sizes.pop())
+
+
+def _resized(network, size):
+    """The network for volumes of a size; it is itself if they have that size already."""
+    _, length, *own, channels = network.input_shape
+    if tuple(own) == size:
+        return network
+    if not hasattr(network, "resized"):
+        raise ValueError(
+            f"A network of this package can be copied for volumes of another size, got {type(network).__name__} of "
+            f"{tuple(own)} for {size}; give that size."
+        )
+    return network.resized((length, *size, channels))

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from kerapose.estimators.estimator import Estimator, check_skeleton
 from kerapose.models.network import plain_arguments
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import grouping
@@ -12,7 +13,7 @@ WIDEST = 8  # times as wide as high: what is wider is brought to this width, and
 
 
 @keras.saving.register_keras_serializable("kerapose")
-class BottomUpEstimator(keras.Model):
+class BottomUpEstimator(Estimator):
     """Finds the keypoints of everybody in an image, without boxes, as Lightweight OpenPose is used.
 
     The image is brought to the height that the network is to see, bilinearly and without antialiasing, as in the
@@ -23,7 +24,7 @@ class BottomUpEstimator(keras.Model):
     Args:
         network: a network of images [B, H, W, 3] of any size that gives [heatmaps, PAFs, heatmaps, PAFs, ...] stage by
             stage, [B, h, w, K + 1] with the background last and [B, h, w, 2 * E]: LightweightOpenPose.
-        edges: E limbs, pairs of keypoint indices, in the order of the PAFs (`Skeleton.edges`).
+        skeleton: the `Skeleton` that it was trained on: its K keypoints, and its E limbs in the order of the PAFs.
         height: pixels that an image is high for the network, larger or smaller than it was; an image more than 8 times
             as wide as high is made 8 times as wide as this instead. None: each image as it is.
         stride: pixels of the network's input to one of its maps.
@@ -33,6 +34,7 @@ class BottomUpEstimator(keras.Model):
         normalization: arguments of `ops.images.normalize` (mean, std, bgr), as in training. None:
             `ops.images.OPENPOSE_NORMALIZATION`.
         decoding: further arguments of `ops.grouping.group` (threshold, radius and others). None: its own.
+        training: how it was trained, a dict of what JSON can hold.
 
     Input: image [H, W, 3] RGB 0 .. 255, any type, any H and W. Output: a dict of `keypoints` [P, K, 2] in pixels of the
     image, x first, (0, 0) where missing; `scores` [P, K], 0 where missing; `person_scores` [P]; `num_keypoints` [P];
@@ -40,10 +42,10 @@ class BottomUpEstimator(keras.Model):
     there were before that bound; `overflow`, whether anything was left out for either bound.
 
     Raises:
-        ValueError: if the network is of another kind, or does not fit the limbs.
+        ValueError: if the network is of another kind, or does not fit the skeleton.
 
     Example:
-        >>> estimator = BottomUpEstimator(models.LightweightOpenPose(), skeletons.OPENPOSE.edges)
+        >>> estimator = BottomUpEstimator(models.LightweightOpenPose(), skeletons.OPENPOSE)
         >>> found = estimator(image)
         >>> found["keypoints"][: found["count"]].shape
         (3, 18, 2)
@@ -52,10 +54,12 @@ class BottomUpEstimator(keras.Model):
     Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017.
     """
 
+    CHOICES = ("height", "upsample", "max_people", "max_peaks", "decoding")
+
     def __init__(
         self,
         network,
-        edges,
+        skeleton,
         height=256,
         stride=8,
         upsample=4,
@@ -63,11 +67,13 @@ class BottomUpEstimator(keras.Model):
         max_peaks=32,
         normalization=None,
         decoding=None,
+        training=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(training, **kwargs)
         self.network = network
-        self.edges = tuple((int(a), int(b)) for a, b in edges)
+        check_skeleton(skeleton)
+        self.skeleton = skeleton
         self.height = height
         self.stride = stride
         self.upsample = upsample
@@ -77,18 +83,12 @@ class BottomUpEstimator(keras.Model):
         self.normalization = plain_arguments(normalization)
         self.decoding = plain_arguments(decoding)
         self._check()
-        self.autocast = False  # pixels are not rounded to bfloat16
         self.built = True  # nothing has weights but the network
-
-    @property
-    def num_keypoints(self):
-        """K: one less than the network's heatmaps, of which the last is the background."""
-        return self.network.output_shape[-2][-1] - 1
 
     def call(self, image):
         heatmaps, pafs, matrix = self.fields(image)
         bounds = {"max_people": self.max_people, "max_peaks": self.max_peaks}
-        found = grouping.group(heatmaps, pafs, self.edges, **bounds, **self.decoding)
+        found = grouping.group(heatmaps, pafs, self.skeleton.edges, **bounds, **self.decoding)
         keypoints = box_ops.transform_points(found["keypoints"], matrix)
         return found | {"keypoints": ops.where(found["scores"][..., None] > 0.0, keypoints, 0.0)}
 
@@ -107,7 +107,7 @@ class BottomUpEstimator(keras.Model):
 
         Example:
             >>> heatmaps, pafs, matrix = estimator.fields(image)
-            >>> found = grouping.group_numpy(heatmaps, pafs, estimator.edges)
+            >>> found = grouping.group_numpy(heatmaps, pafs, estimator.skeleton.edges)
             >>> keypoints = boxes.transform_points(found["keypoints"], matrix)
         """
         resized, scale = self._resized(ops.convert_to_tensor(image))
@@ -125,7 +125,7 @@ class BottomUpEstimator(keras.Model):
         # A pixel of the maps is the middle of its cell, half a cell from its edge, and one of the image likewise.
         offset = -corner / scale if published else (0.5 * cell - corner) / scale - 0.5
         matrix = ops.concatenate([ops.eye(2) * (cell / scale), offset[:, None]], axis=1)
-        return maps[..., : self.num_keypoints], maps[..., self.num_keypoints :], matrix
+        return maps[..., : self.skeleton.num_keypoints], maps[..., self.skeleton.num_keypoints :], matrix
 
     def _resized(self, image):
         """[H, W, 3] -> [h, w, 3] float32, and how many of its pixels make one of the image, on both axes alike."""
@@ -152,36 +152,18 @@ class BottomUpEstimator(keras.Model):
                 f"The network must take images of any size, (None, None, None, 3), got {given}; build it with "
                 "image_shape=(None, None, 3) and give it the weights of this one."
             )
-        num_pafs = stages[-1][-1]
-        if num_pafs != 2 * len(self.edges):
+        skeleton, found = self.skeleton, (stages[-2][-1], stages[-1][-1])
+        if found != (skeleton.num_keypoints + 1, 2 * skeleton.num_edges):
             raise ValueError(
-                f"edges must have a limb for every two PAFs of the network, got {len(self.edges)} for {num_pafs}; use "
-                "those of the skeleton it was trained with."
+                f"A network for {skeleton.name} gives {skeleton.num_keypoints + 1} heatmaps and "
+                f"{2 * skeleton.num_edges} PAFs, got one of {found[0]} and {found[1]}; give the skeleton that it was "
+                "trained with."
             )
-        grouping.limb_tree(self.edges, self.num_keypoints)  # refuses limbs that make no person
+        grouping.limb_tree(skeleton.edges, skeleton.num_keypoints)  # refuses limbs that make no person
         for name in ("height", "stride", "upsample", "max_people", "max_peaks"):
             value = getattr(self, name)
             if not (name == "height" and value is None) and (value != int(value) or value < 1):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value}; see its default.")
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "network": keras.saving.serialize_keras_object(self.network),
-            "edges": self.edges,
-            "height": self.height,
-            "stride": self.stride,
-            "upsample": self.upsample,
-            "max_people": self.max_people,
-            "max_peaks": self.max_peaks,
-            "normalization": self.normalization,
-            "decoding": self.decoding,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        network = keras.saving.deserialize_keras_object(config.pop("network"))
-        return cls(network, **config)
 
 
 def _resample(image, axis, count, scale):

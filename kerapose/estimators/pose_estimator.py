@@ -1,9 +1,10 @@
 """The whole way from an image and boxes to keypoints: crops, a network, their mirror images, and back to the image."""
 
 import keras
-import numpy as np
 from keras import ops
 
+from kerapose import mirrors
+from kerapose.estimators.estimator import Estimator, check_skeleton
 from kerapose.models.network import plain_arguments
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import heatmaps as heatmap_ops
@@ -14,7 +15,7 @@ UDP_CODECS = ("udp",)  # those that scale between the centres of corner pixels: 
 
 
 @keras.saving.register_keras_serializable("kerapose")
-class PoseEstimator(keras.Model):
+class PoseEstimator(Estimator):
     """Finds the keypoints of the people in an image, as top-down networks are tested.
 
     Each box is widened, brought to the network's aspect ratio and cut out; the network sees the crop and its mirror
@@ -24,9 +25,10 @@ class PoseEstimator(keras.Model):
     Args:
         network: a network of crops [B, H, W, 3] that gives heatmaps [B, h, w, K], or [B, S, h, w, K], of which the last
             stack counts: SimpleBaseline, HRNet, StackedHourglass, or one that was distilled.
-        flip_permutation: [K], the keypoint that each one is in a mirror (`Skeleton.flip_permutation`).
+        skeleton: the `Skeleton` whose keypoints it was trained on.
         codec: what the network was trained with, one of `ops.heatmaps.CODECS`.
-        flip_test: whether to average with the heatmaps of the mirrored crop; half the work without.
+        flip_test: whether to average with the heatmaps of the mirrored crop; half the work without. Where the skeleton
+            does not know its sides, nothing is mirrored, and a warning says so.
         shift: whether the mirrored crop's heatmaps are moved by a pixel before, which makes up for a heatmap's pixels
             not lying in the middle of those of the crop. None: as published, for the codecs gaussian and dark.
         box_padding: how many times larger than its box a crop is, at least.
@@ -34,12 +36,16 @@ class PoseEstimator(keras.Model):
         decoding: further arguments of `ops.heatmaps.decode`. None: the codec's own.
         max_batch: crops that the network is given at once, and their mirror images with them; more boxes than this
             take more time, but not more memory.
+        training: how it was trained, a dict of what JSON can hold.
 
     Input: {"image": [H, W, 3] RGB 0 .. 255, any type, "boxes": [N, 4] left, top, right, bottom in pixels}, any H, W and
     N, 0 too. Output: keypoints [N, K, 2] in pixels of the image, x first, and scores [N, K], the heatmaps' maxima.
 
+    Raises:
+        ValueError: if network, skeleton and options do not fit together.
+
     Example:
-        >>> estimator = PoseEstimator(network, skeletons.COCO.flip_permutation)
+        >>> estimator = PoseEstimator(network, skeletons.COCO)
         >>> keypoints, scores = estimator({"image": image, "boxes": boxes})
         >>> keypoints.shape, scores.shape
         ((3, 17, 2), (3, 17))
@@ -47,10 +53,12 @@ class PoseEstimator(keras.Model):
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018 (its section on testing).
     """
 
+    CHOICES = ("flip_test", "shift", "box_padding", "decoding", "max_batch")
+
     def __init__(
         self,
         network,
-        flip_permutation,
+        skeleton,
         codec="gaussian",
         flip_test=True,
         shift=None,
@@ -58,13 +66,15 @@ class PoseEstimator(keras.Model):
         normalization=None,
         decoding=None,
         max_batch=32,
+        training=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(training, **kwargs)
         self.network = network
-        self.flip_permutation = tuple(int(i) for i in flip_permutation)
+        check_skeleton(skeleton)
+        self.skeleton = skeleton
         self.codec = codec
-        self.flip_test = flip_test
+        self.flip_test = mirrors.allowed(flip_test, skeleton)
         self.shift = codec in SHIFTED_CODECS if shift is None else shift
         self.box_padding = box_padding
         self.normalization = plain_arguments(normalization)
@@ -72,7 +82,6 @@ class PoseEstimator(keras.Model):
         self.max_batch = max_batch
         self._check()
         self.image_size = tuple(network.input_shape[1:3])
-        self.autocast = False  # pixels are not rounded to bfloat16
         self.built = True  # nothing has weights but the network
 
     @property
@@ -126,7 +135,7 @@ class PoseEstimator(keras.Model):
             keypoints = box_ops.transform_points(keypoints, box_ops.invert_affine(matrices))
             return ops.concatenate([keypoints, scores[..., None]], axis=-1)  # [N, K, 3]
 
-        found = self._by_chunks(find, (len(self.flip_permutation), 3), matrices, crops)
+        found = self._by_chunks(find, (self.skeleton.num_keypoints, 3), matrices, crops)
         return found[..., :2], found[..., 2]
 
     def heatmaps(self, crops):
@@ -136,7 +145,7 @@ class PoseEstimator(keras.Model):
         both = ops.concatenate([crops, ops.flip(crops, axis=2)], axis=0)  # [2*N, H, W, 3]
         both = self._last_stack(both)
         count = ops.shape(crops)[0]
-        merged = heatmap_ops.merge_flipped(both[:count], both[count:], self.flip_permutation, shift=self.shift)
+        merged = heatmap_ops.merge_flipped(both[:count], both[count:], self.skeleton.flip_permutation, shift=self.shift)
         return self._limited(merged)
 
     def _last_stack(self, crops):
@@ -168,7 +177,7 @@ class PoseEstimator(keras.Model):
         return ops.while_loop(lambda start, _: start < count, further, (count * 0, none))[1]
 
     def compute_output_shape(self, input_shape):
-        shape = (input_shape["boxes"][0], len(self.flip_permutation))
+        shape = (input_shape["boxes"][0], self.skeleton.num_keypoints)
         return (*shape, 2), shape
 
     def _check(self):
@@ -186,37 +195,12 @@ class PoseEstimator(keras.Model):
             raise ValueError(
                 f"The network must take crops [B, H, W, 3] of a fixed size, got {given}; give image_shape."
             )
-        if shape[-1] != len(self.flip_permutation):
+        if shape[-1] != self.skeleton.num_keypoints:
             raise ValueError(
-                f"flip_permutation has one entry per keypoint of the network, got {len(self.flip_permutation)} for "
-                f"{shape[-1]} keypoints; use that of the skeleton it was trained with."
-            )
-        order = np.array(self.flip_permutation)
-        if sorted(order) != list(range(len(order))) or not np.array_equal(order[order], np.arange(len(order))):
-            raise ValueError(
-                f"flip_permutation must lead back when applied twice, got {self.flip_permutation}; use that of the "
-                "skeleton."
+                f"A network for {self.skeleton.name} gives {self.skeleton.num_keypoints} keypoints, got one of "
+                f"{shape[-1]}; give the skeleton that it was trained with."
             )
         if not self.box_padding > 0:
             raise ValueError(f"box_padding must be above 0, got {self.box_padding}; 1.25 is the published one.")
         if self.max_batch < 1:
             raise ValueError(f"max_batch must be at least 1, got {self.max_batch}; use fewer for less memory.")
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "network": keras.saving.serialize_keras_object(self.network),
-            "flip_permutation": self.flip_permutation,
-            "codec": self.codec,
-            "flip_test": self.flip_test,
-            "shift": self.shift,
-            "box_padding": self.box_padding,
-            "normalization": self.normalization,
-            "decoding": self.decoding,
-            "max_batch": self.max_batch,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        network = keras.saving.deserialize_keras_object(config.pop("network"))
-        return cls(network, **config)

@@ -4,9 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerapose import skeletons
+from kerapose.estimators.estimator import Estimator, check_skeleton
+
 
 @keras.saving.register_keras_serializable("kerapose")
-class StreamingLifter(keras.Model):
+class StreamingLifter(Estimator):
     """Gives the poses of a causal lifter frame by frame: a frame costs one column of the network, not a whole window.
 
     Each convolution over time with a width w and a dilation d keeps its last (w - 1) * d inputs in a ring buffer, in
@@ -19,25 +22,39 @@ class StreamingLifter(keras.Model):
 
     Args:
         network: a causal `TemporalLifter`, in the dilated or strided form.
+        skeleton: the `Skeleton` of the K keypoints that it was trained on.
+        pose_skeleton: the `Skeleton` of the J joints of the poses; of a trajectory network, a set of the root alone.
+        training: how it was trained, a dict of what JSON can hold.
 
     Raises:
-        ValueError: if the network is not causal, or dense.
+        ValueError: if the network is not causal, or dense, or does not fit the skeletons.
 
     Example:
-        >>> stream = StreamingLifter(network)
+        >>> stream = StreamingLifter(network, skeletons.H36M)
         >>> for keypoints in camera:  # [M, K, 2] screen coordinates of M tracks
         ...     poses_m = stream(keypoints)  # [M, J, 3]
         >>> stream.reset([1])  # another person has got the second track
     """
 
-    def __init__(self, network, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, network, skeleton, pose_skeleton=skeletons.H36M, training=None, **kwargs):
+        super().__init__(training, **kwargs)
+        check_skeleton(skeleton)
+        check_skeleton(pose_skeleton, "pose_skeleton")
         if not network.causal or network.dense:
             form = "dense" if network.causal else "not causal"
             raise ValueError(
                 f"A stream needs a causal, dilated network, got one that is {form}; train with causal=True."
             )
+        counts, found = (skeleton.num_keypoints, pose_skeleton.num_keypoints), network.output_shape[-2]
+        if counts != (network.num_joints, found):
+            raise ValueError(
+                f"A stream from {skeleton.name} to {pose_skeleton.name} takes {counts[0]} keypoints and gives "
+                f"{counts[1]} joints, got a network of {network.num_joints} and {found}; give the skeletons that it "
+                "was trained with."
+            )
         self.network = network
+        self.skeleton = skeleton
+        self.pose_skeleton = pose_skeleton
         self.num_joints, self.in_features = network.num_joints, network.in_features
         self.pose_shape = network.output_shape[-2:]
         # (width, dilation) of every convolution, the first over time, then in pairs: over time, of one frame.
@@ -54,7 +71,6 @@ class StreamingLifter(keras.Model):
                 kept.append(variable)
         self.shrink = network.get_layer("shrink")
         self.state = None
-        self.autocast = False
         self.built = True
 
     def initial_state(self, num_tracks):
@@ -130,10 +146,3 @@ class StreamingLifter(keras.Model):
         fresh = ops.convert_to_numpy(self.state["fresh"]).copy()
         fresh[np.asarray(tracks)] = 1
         self.state = self.state | {"fresh": ops.convert_to_tensor(fresh)}
-
-    def get_config(self):
-        return super().get_config() | {"network": keras.saving.serialize_keras_object(self.network)}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**(config | {"network": keras.saving.deserialize_keras_object(config["network"])}))

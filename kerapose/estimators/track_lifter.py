@@ -3,11 +3,13 @@
 import keras
 from keras import ops
 
+from kerapose import mirrors, skeletons
+from kerapose.estimators.estimator import Estimator, check_skeleton
 from kerapose.ops import cameras
 
 
 @keras.saving.register_keras_serializable("kerapose")
-class TrackLifter(keras.Model):
+class TrackLifter(Estimator):
     """Lifts whole tracks of any length as VideoPose3D is tested; it is what tests, predicts and exports.
 
     It pads each track by its first and last frame so that every frame gets a pose, asks the network about the track and
@@ -15,19 +17,24 @@ class TrackLifter(keras.Model):
 
     Args:
         network: a `TemporalLifter`, in any form; it works in the dilated one.
-        flip_permutation: [K] (`Skeleton.flip_permutation`) of the keypoints.
-        output_flip_permutation: [J] of the joints of the pose. None: the same.
+        skeleton: the `Skeleton` of the K keypoints that it was trained on.
+        pose_skeleton: the `Skeleton` of the J joints of the poses.
         trajectory: a `TemporalLifter` with one output joint, which places the root in camera space. None: there is
             none, and poses are relative to the root only.
-        flip_test: whether to average with the mirrored track.
+        flip_test: whether to average with the mirrored track. Where a skeleton does not know its sides, nothing is
+            mirrored, and a warning says so.
+        training: how it was trained, a dict of what JSON can hold.
 
     Input: {"keypoints": [B, T, K, 2] pixels, x first, "frame_size": [B, 2] height and width in pixels} and, for tracks
     of unequal lengths that were padded to T, "length": [B] frames. Output: {"poses_m": [B, T, J, 3] metres, relative to
     the root, axes of the camera (x right, y down, z forward)} and, with a trajectory network, "trajectory_m": [B, T, 3]
     metres, where the root is before the camera. Frames after the length of a track repeat its last one.
 
+    Raises:
+        ValueError: if networks and skeletons do not fit together.
+
     Example:
-        >>> lifter = TrackLifter(network, skeletons.H36M.flip_permutation)
+        >>> lifter = TrackLifter(network, skeletons.H36M)
         >>> lifter({"keypoints": keypoints, "frame_size": np.array([[1002, 1000]])})["poses_m"].shape
         (1, 240, 17, 3)
 
@@ -35,23 +42,26 @@ class TrackLifter(keras.Model):
     CVPR 2019.
     """
 
+    CHOICES = ("flip_test",)
+
     def __init__(
         self,
         network,
-        flip_permutation,
-        output_flip_permutation=None,
+        skeleton,
+        pose_skeleton=skeletons.H36M,
         trajectory=None,
         flip_test=True,
+        training=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.flip_permutation = tuple(int(i) for i in flip_permutation)
-        outputs = flip_permutation if output_flip_permutation is None else output_flip_permutation
-        self.output_flip_permutation = tuple(int(i) for i in outputs)
+        super().__init__(training, **kwargs)
+        check_skeleton(skeleton)
+        check_skeleton(pose_skeleton, "pose_skeleton")
+        self.skeleton = skeleton
+        self.pose_skeleton = pose_skeleton
         self.network = dilated(network)
         self.trajectory = None if trajectory is None else dilated(trajectory)
-        self.flip_test = flip_test
-        self.autocast = False  # pixels are not rounded to bfloat16
+        self.flip_test = mirrors.allowed(flip_test, skeleton, pose_skeleton)
         self._check()
 
     def call(self, inputs):
@@ -65,7 +75,7 @@ class TrackLifter(keras.Model):
 
     def lift(self, screen, lengths=None):
         """Poses [B, T, J, 3] of tracks in screen coordinates [B, T, K, 2], of `lengths` [B] frames."""
-        return self._ask(self.network, screen, lengths, self.output_flip_permutation)
+        return self._ask(self.network, screen, lengths, self.pose_skeleton.flip_permutation)
 
     def follow(self, screen, lengths=None):
         """Where the root is, [B, T, 3], by the trajectory network; as `lift`."""
@@ -75,13 +85,14 @@ class TrackLifter(keras.Model):
         screen = pad_track(ops.cast(screen, "float32"), network.pad, network.causal_shift, lengths)
         if not self.flip_test:
             return network(screen, training=False)
-        both = ops.concatenate([screen, cameras.mirror(screen, self.flip_permutation)], axis=0)  # [2*B, T', K, 2]
+        mirrored = cameras.mirror(screen, self.skeleton.flip_permutation)
+        both = ops.concatenate([screen, mirrored], axis=0)  # [2*B, T', K, 2]
         plain, mirrored = ops.split(network(both, training=False), 2, axis=0)
         return (plain + cameras.mirror(mirrored, output_flip_permutation)) / 2
 
     def compute_output_spec(self, inputs):
         batch, frames = inputs["keypoints"].shape[:2]
-        joints = len(self.output_flip_permutation)
+        joints = self.pose_skeleton.num_keypoints
         answer = {"poses_m": keras.KerasTensor((batch, frames, joints, 3), "float32")}
         if self.trajectory is not None:
             answer["trajectory_m"] = keras.KerasTensor((batch, frames, 3), "float32")
@@ -89,15 +100,16 @@ class TrackLifter(keras.Model):
 
     def _check(self):
         _, _, joints_out, features = self.network.output_shape
-        for name, permutation, count in (
-            ("flip_permutation", self.flip_permutation, self.network.num_joints),
-            ("output_flip_permutation", self.output_flip_permutation, joints_out),
-        ):
-            if len(permutation) != count:
-                raise ValueError(
-                    f"{name} has one entry per joint of the network, got {len(permutation)} for {count} joints; use "
-                    "the flip_permutation of the skeleton that the network was trained on."
-                )
+        if self.network.num_joints != self.skeleton.num_keypoints:
+            raise ValueError(
+                f"A network that takes {self.skeleton.name} has {self.skeleton.num_keypoints} keypoints, got one of "
+                f"{self.network.num_joints}; give the skeleton that it was trained with."
+            )
+        if joints_out != self.pose_skeleton.num_keypoints:
+            raise ValueError(
+                f"A network for {self.pose_skeleton.name} gives {self.pose_skeleton.num_keypoints} joints, got one of "
+                f"{joints_out}; give the pose_skeleton that it was trained with."
+            )
         if self.network.in_features != 2 or features != 3:
             raise ValueError(
                 "A TrackLifter turns points (x, y) into (x, y, z), got a network with "
@@ -113,22 +125,6 @@ class TrackLifter(keras.Model):
                 "The two networks take the same keypoints, got "
                 f"{self.network.num_joints} and {self.trajectory.num_joints}; train them together."
             )
-
-    def get_config(self):
-        return super().get_config() | {
-            "network": keras.saving.serialize_keras_object(self.network),
-            "trajectory": self.trajectory and keras.saving.serialize_keras_object(self.trajectory),
-            "flip_permutation": self.flip_permutation,
-            "output_flip_permutation": self.output_flip_permutation,
-            "flip_test": self.flip_test,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        config = dict(config)
-        for name in ("network", "trajectory"):
-            config[name] = config[name] and keras.saving.deserialize_keras_object(config[name])
-        return cls(**config)
 
 
 def dilated(network):

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerapose import mirrors
+from kerapose.estimators.estimator import Estimator, check_class_names, check_skeleton, mirrored_labels
 from kerapose.layers import HeatmapVolume
 from kerapose.ops import clips, heatmaps, images, sequences
 
@@ -13,7 +15,7 @@ _UNANSWERED = -1.0  # no probability is that
 
 
 @keras.saving.register_keras_serializable("kerapose")
-class VideoRecognizer(keras.Model):
+class VideoRecognizer(Estimator):
     """Recognizes the action of a video with its keypoints, of any length and size, as RGBPose-Conv3D is tested.
 
     It samples clips, cuts frames and keypoints out round the people with one box, asks the network about one clip after
@@ -24,36 +26,42 @@ class VideoRecognizer(keras.Model):
         network: a network of {"rgb": [B, L, H, W, 3], "pose": [B, L', h, w, K]}, any of RGBPoseConv3D and
             STARTransformer, or of one of the two tensors, any of SlowOnly, MC3ResNet18, C3D, X3D. The sizes of clips
             are read from its input. Its output is logits, or a dict of logits, each of which counts the same.
-        flip_permutation: [K] (`Skeleton.flip_permutation`).
+        skeleton: the `Skeleton` of the keypoints.
+        class_names: [C] names in the order of the labels.
         num_clips: clips a video; the published test takes 10.
-        flip_test: whether to average with the mirrored clips; the published test does not.
-        flip_labels: [num_classes] the class that each becomes in a mirror, for classes that have a side. None: its own.
+        flip_test: whether to average with the mirrored clips; the published test does not. Where a network sees
+            keypoints and the skeleton does not know their sides, nothing is mirrored, and a warning says so.
+        flip_labels: [C] the class that each becomes in a mirror. None: by the names (`mirrors.mirrored_labels`).
         aligned: whether frames and keypoints are sampled on one clock, as in `ops.sequences.sample_rgb_and_pose`.
         use_scores: whether a keypoint is drawn as high as its score, or all with 1.
         sigma_px: of the Gaussians, pixels of the volume.
         padding: of the compact box, as a fraction of its half size.
         normalization: arguments of `ops.images.normalize` (mean, std, bgr), as in training. None: ImageNet's, RGB.
+        training: how it was trained, a dict of what JSON can hold.
 
     Input: {"frames": [B, T, H, W, 3] RGB 0 .. 255, any type, "keypoints": [B, M, T, K, 2] pixels, x first, (0, 0) where
     missing, "scores": [B, M, T, K], zero for padding} and, where keypoints refer to another size than that of the
     frames, "frame_size": [B, 2] its height and width in pixels. A network of volumes alone needs no frames, but then
-    the frame size. Output: probabilities [B, num_classes].
+    the frame size. Output: probabilities [B, C].
 
     Raises:
-        ValueError: if the network is none of these, or does not fit the permutation.
+        ValueError: if the network is none of these, or does not fit skeleton and names.
 
     Example:
-        >>> recognizer = VideoRecognizer(network, skeletons.COCO.flip_permutation, num_clips=10)
+        >>> recognizer = VideoRecognizer(network, skeletons.COCO, class_names, num_clips=10)
         >>> recognizer({"frames": frames, "keypoints": keypoints, "scores": scores}).shape
         (1, 60)
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022, section 3.3.
     """
 
+    CHOICES = ("num_clips", "flip_test", "flip_labels")
+
     def __init__(
         self,
         network,
-        flip_permutation,
+        skeleton,
+        class_names,
         num_clips=1,
         flip_test=False,
         flip_labels=None,
@@ -62,28 +70,30 @@ class VideoRecognizer(keras.Model):
         sigma_px=0.7,
         padding=0.25,
         normalization=None,
+        training=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(training, **kwargs)
+        check_skeleton(skeleton)
         self.network = network
-        self.flip_permutation = tuple(int(i) for i in flip_permutation)
+        self.skeleton = skeleton
+        self.rgb_shape, self.pose_shape = clip_shapes(network)
+        outputs = network.output if isinstance(network.output, dict) else {"fused": network.output}
+        self.heads = tuple(sorted(outputs))
+        self.num_classes = outputs[self.heads[0]].shape[-1]
+        self.class_names = check_class_names(class_names, self.num_classes)
         self.num_clips = num_clips
-        self.flip_test = flip_test
-        self.flip_labels = None if flip_labels is None else tuple(int(i) for i in flip_labels)
+        self.flip_test = mirrors.allowed(flip_test, *((skeleton,) if self.pose_shape else ()))
+        self.flip_labels = mirrored_labels(flip_labels, self.class_names, self.flip_test)
         self.aligned = aligned
         self.use_scores = use_scores
         self.sigma_px = sigma_px
         self.padding = padding
         self.normalization = {name: np.asarray(value).tolist() for name, value in (normalization or {}).items()}
-        self.rgb_shape, self.pose_shape = clip_shapes(network)
-        outputs = network.output if isinstance(network.output, dict) else {"fused": network.output}
-        self.heads = tuple(sorted(outputs))
-        self.num_classes = outputs[self.heads[0]].shape[-1]
         self._check()
         self.volume = None
         if self.pose_shape:
             self.volume = HeatmapVolume(*self.pose_shape[1:3], sigma_px=sigma_px, name="volume")
-        self.autocast = False  # pixels are not rounded to bfloat16
         self.built = True  # nothing has weights but the network
 
     def call(self, inputs):
@@ -147,7 +157,7 @@ class VideoRecognizer(keras.Model):
             A new `VideoRecognizer`; the weights are copied.
 
         Example:
-            >>> recognizer = VideoRecognizer(network, skeletons.COCO.flip_permutation).on_whole_box()
+            >>> recognizer = VideoRecognizer(network, skeletons.COCO, class_names).on_whole_box()
         """
         shapes = []
         for shape, cell in ((self.rgb_shape, PIXELS_A_CELL), (self.pose_shape, 1)):
@@ -157,7 +167,7 @@ class VideoRecognizer(keras.Model):
                 shapes.append((length, height, width, channels))
         told = sum(name.endswith("_shape") for name in self.network.argument_names())
         resized = self.network.resized(*shapes[:told])  # STAR-Transformer's volumes go by the size of its frames
-        return type(self)(**(self.get_config() | {"network": resized}))
+        return type(self)(**(self.arguments() | {"network": resized}))
 
     def _sample(self, length):
         """Indices of frames: [N, L] and [N, L']; one and the same where the network takes only one kind of clip."""
@@ -195,8 +205,7 @@ class VideoRecognizer(keras.Model):
             if not self.flip_test:
                 return answer
             mirrored = self._probabilities(self._mirrored(inputs))
-            if self.flip_labels is not None:
-                mirrored = ops.take(mirrored, np.asarray(self.flip_labels, "int32"), axis=-1)
+            mirrored = ops.take(mirrored, np.asarray(self.flip_labels, "int32"), axis=-1)
             return (answer + mirrored) / 2
 
         # The next clip is the first without an answer. So each has to wait for the one before it: TensorFlow would
@@ -241,7 +250,7 @@ class VideoRecognizer(keras.Model):
         if "rgb" in inputs:
             mirrored["rgb"] = ops.flip(inputs["rgb"], axis=-2)
         if "pose" in inputs:
-            mirrored["pose"] = heatmaps.flip_volume(inputs["pose"], self.flip_permutation)
+            mirrored["pose"] = heatmaps.flip_volume(inputs["pose"], self.skeleton.flip_permutation)
         return mirrored
 
     def _size(self, shape):
@@ -253,36 +262,16 @@ class VideoRecognizer(keras.Model):
         for name, shape in (("rgb", self.rgb_shape), ("pose", self.pose_shape)):
             if shape and None in shape:
                 raise ValueError(f"The network must take clips of a fixed size, got {shape} for {name}; give it one.")
-        if self.pose_shape and self.pose_shape[-1] != len(self.flip_permutation):
+        if self.pose_shape and self.pose_shape[-1] != self.skeleton.num_keypoints:
             raise ValueError(
-                f"flip_permutation has one entry per channel of the volumes, got {len(self.flip_permutation)} for "
-                f"{self.pose_shape[-1]} channels; use that of the skeleton that the network was trained with."
+                f"The skeleton must be that of the training, got {self.skeleton.name} with "
+                f"{self.skeleton.num_keypoints} keypoints for volumes of {self.pose_shape[-1]} channels; give that one."
             )
         if self.num_clips < 1:
             raise ValueError(f"num_clips must be at least 1, got {self.num_clips}; the published test takes 10.")
 
     def compute_output_shape(self, input_shape):
         return (input_shape["keypoints"][0], self.num_classes)
-
-    def get_config(self):
-        return {
-            "name": self.name,
-            "network": keras.saving.serialize_keras_object(self.network),
-            "flip_permutation": self.flip_permutation,
-            "num_clips": self.num_clips,
-            "flip_test": self.flip_test,
-            "flip_labels": self.flip_labels,
-            "aligned": self.aligned,
-            "use_scores": self.use_scores,
-            "sigma_px": self.sigma_px,
-            "padding": self.padding,
-            "normalization": self.normalization,
-        }
-
-    @classmethod
-    def from_config(cls, config):
-        network = keras.saving.deserialize_keras_object(config.pop("network"))
-        return cls(network, **config)
 
 
 def clip_shapes(network):

@@ -23,60 +23,56 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from kerapose import estimators
 from kerapose.export.archives import check_axes, first_false, require, unshaped, whole
 from kerapose.export.places import check_places
 from kerapose.ops import heatmaps
 from kerapose.ops.clips import is_seen
+from kerapose.types import Path
 
 
-def saved_model(recognizers, path, class_names, num_keypoints, overwrite=False):
+def saved_model(recognizer: estimators.ActionRecognizer, path: Path, overwrite: bool = False) -> pathlib.Path:
     """Writes a SavedModel that takes sequences of keypoints and gives class names and probabilities.
 
     Args:
-        recognizers: an `ActionRecognizer`, or several (joints and limbs) whose probabilities are averaged.
+        recognizer: an `ActionRecognizer`, whose names and keypoints they are.
         path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/actions/1").
-        class_names: [C] names in the order of the labels.
-        num_keypoints: K of the sequences (`Skeleton.num_keypoints`).
         overwrite: whether a SavedModel already there is replaced.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if names, keypoints and recognizers do not fit together.
         FileExistsError: if something is already there.
 
     Example:
-        >>> export.saved_model(recognizer, "models/actions/1", class_names, skeletons.COCO.num_keypoints)
+        >>> export.saved_model(recognizer, "models/actions/1")
         >>> served = tf.saved_model.load("models/actions/1").signatures["serving_default"]
         >>> served(keypoints=k, scores=s, frame_size=[[1080, 1920]])["top_class"]  # k: [1, 2, 300, 17, 2]
         [b'wave']
     """
-    recognizers = recognizers if isinstance(recognizers, list | tuple) else [recognizers]
-    class_names = [str(name) for name in class_names]
-    for recognizer in recognizers:
-        _check_recognizer(recognizer, class_names, num_keypoints)
+    num_keypoints = recognizer.skeleton.num_keypoints
     archive = keras.export.ExportArchive()
-    for recognizer in recognizers:
-        archive.track(recognizer.network)
+    for network in recognizer.network.values():
+        archive.track(network)
     signature = [
         tf.TensorSpec((None, None, None, num_keypoints, 2), tf.float32, "keypoints"),
         tf.TensorSpec((None, None, None, num_keypoints), tf.float32, "scores"),
         tf.TensorSpec((None, 2), tf.int32, "frame_size"),
     ]
     with whole(path, overwrite) as part:
-        archive.add_endpoint("serving_default", _serving_function(recognizers, class_names), signature)
+        archive.add_endpoint("serving_default", _serving_function(recognizer), signature)
         archive.write_out(part, verbose=False)
     return pathlib.Path(path)
 
 
-def _serving_function(recognizers, class_names):
+def _serving_function(recognizer):
     """(keypoints, scores, frame_size) to {"probabilities", "classes", "top_class"}."""
-    names = tf.constant(class_names)  # [C]
+    names = tf.constant(recognizer.class_names)  # [C]
 
     def answer(sequence):
         inputs = {name: value[None] for name, value in sequence.items()}  # [1, M, T, K, 2], [1, M, T, K], [1, 2]
-        return tf.add_n([recognizer(inputs)[0] for recognizer in recognizers]) / len(recognizers)  # [C]
+        return recognizer(inputs)[0]  # [C]
 
     def serve(keypoints, scores, frame_size):
         inputs = _checked({"keypoints": keypoints, "scores": scores, "frame_size": frame_size})
@@ -156,21 +152,3 @@ def _check_values(inputs):
         (tf.gather(frame_size, first_false(positive)), first_false(positive)),
         inputs,
     )
-
-
-def _check_recognizer(recognizer, class_names, num_keypoints):
-    classes = recognizer.network.output_shape[-1]
-    if classes != len(class_names):
-        raise ValueError(
-            f"class_names must name each class of the network, got {len(class_names)} names for {classes} classes; "
-            "give the names of the data set that it was trained on."
-        )
-    if recognizer.edges is None:
-        least = most = len(recognizer.flip_permutation)
-    else:
-        least, most = max(max(edge) for edge in recognizer.edges) + 1, None
-    if num_keypoints < least or (most is not None and num_keypoints > most):
-        raise ValueError(
-            f"num_keypoints must be that of the recognizer's skeleton, got {num_keypoints} where it needs "
-            f"{'' if most else 'at least '}{least}; give Skeleton.num_keypoints."
-        )

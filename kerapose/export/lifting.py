@@ -38,6 +38,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from kerapose import estimators
 from kerapose.export.archives import (
     check_axes,
     check_ending,
@@ -50,18 +51,20 @@ from kerapose.export.archives import (
 from kerapose.export.places import check_places, refuse_unscaled_frame
 from kerapose.ops import cameras, sequences
 from kerapose.ops.clips import is_seen
+from kerapose.types import ArrayLike, Path
 
 
-def lifter_saved_model(lifter, path, keypoint_names, overwrite=False, conversion=None):
+def lifter_saved_model(
+    lifter: estimators.TrackLifter, path: Path, overwrite: bool = False, conversion: ArrayLike | None = None
+) -> pathlib.Path:
     """Writes a SavedModel that takes whole tracks of keypoints, of any length, and gives poses in space.
 
     All that `predictors.Lifter` does is inside: gaps, the conversion of keypoint sets, the ends of a track, the mirror
     image and, if there is one, the trajectory.
 
     Args:
-        lifter: a `TrackLifter`.
+        lifter: a `TrackLifter`, whose names they are.
         path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/lifter/1").
-        keypoint_names: [J] names of the poses' joints (`Skeleton.keypoints`).
         overwrite: whether a SavedModel already there is replaced.
         conversion: [K_in, K], what the network's keypoints are worked out from where requests have K of another set:
             `skeletons.mapping(COCO, H36M)`. None: requests have the network's own.
@@ -70,17 +73,16 @@ def lifter_saved_model(lifter, path, keypoint_names, overwrite=False, conversion
         The path.
 
     Raises:
-        ValueError: if names, conversion and lifter do not fit together.
+        ValueError: if conversion and lifter do not fit together.
         FileExistsError: if something is already there.
 
     Example:
-        >>> export.lifter_saved_model(predictor.lifter, "models/lifter/1", skeletons.H36M.keypoints)
+        >>> export.lifter_saved_model(predictor.lifter, "models/lifter/1")
         >>> served = tf.saved_model.load("models/lifter/1").signatures["serving_default"]
         >>> served(keypoints=k, scores=s, frame_size=[[1080, 1920]])["poses_m"].shape  # k: [1, 300, 17, 2]
         [1, 300, 17, 3]
     """
-    keypoint_names = [str(name) for name in keypoint_names]
-    num_keypoints = _check_lifter(lifter, keypoint_names, conversion)
+    num_keypoints = _num_keypoints(lifter, conversion)
     archive = keras.export.ExportArchive()
     archive.track(lifter.network)
     if lifter.trajectory is not None:
@@ -91,12 +93,12 @@ def lifter_saved_model(lifter, path, keypoint_names, overwrite=False, conversion
         tf.TensorSpec((None, 2), tf.int32, "frame_size"),
     ]
     with whole(path, overwrite) as part:
-        archive.add_endpoint("serving_default", _lifting_function(lifter, keypoint_names, conversion), signature)
+        archive.add_endpoint("serving_default", _lifting_function(lifter, conversion), signature)
         archive.write_out(part, verbose=False)
     return pathlib.Path(path)
 
 
-def streaming_saved_model(stream, path, overwrite=False):
+def streaming_saved_model(stream: estimators.StreamingLifter, path: Path, overwrite: bool = False) -> pathlib.Path:
     """Writes a SavedModel that takes one frame of every person at a time and gives their poses at once.
 
     Its endpoints are `step`, which is also `serving_default`, and `initial_state`, which takes `num_tracks`, a number.
@@ -114,7 +116,7 @@ def streaming_saved_model(stream, path, overwrite=False):
         FileExistsError: if something is already there.
 
     Example:
-        >>> export.streaming_saved_model(StreamingLifter(network), "models/stream/1")
+        >>> export.streaming_saved_model(StreamingLifter(network, skeletons.H36M), "models/stream/1")
         >>> served = tf.saved_model.load("models/stream/1").signatures
         >>> state = served["initial_state"](num_tracks=tf.constant(1))
         >>> size, reset = tf.constant([[1080, 1920]]), tf.constant([False])
@@ -126,7 +128,9 @@ def streaming_saved_model(stream, path, overwrite=False):
     return pathlib.Path(path)
 
 
-def streaming_litert(stream, path, num_tracks=1, overwrite=False):
+def streaming_litert(
+    stream: estimators.StreamingLifter, path: Path, num_tracks: int = 1, overwrite: bool = False
+) -> pathlib.Path:
     """Writes a LiteRT file that takes one frame at a time and gives the pose at once, in float32.
 
     It has the two signatures of `streaming_saved_model`, `initial_state` without an input, and cannot refuse a request:
@@ -146,7 +150,7 @@ def streaming_litert(stream, path, num_tracks=1, overwrite=False):
         FileExistsError: if there is a file already.
 
     Example:
-        >>> export.streaming_litert(StreamingLifter(network), "lifter.tflite")
+        >>> export.streaming_litert(StreamingLifter(network, skeletons.H36M), "lifter.tflite")
         >>> interpreter = ai_edge_litert.interpreter.Interpreter("lifter.tflite")
         >>> state = interpreter.get_signature_runner("initial_state")()
         >>> step = interpreter.get_signature_runner("step")
@@ -164,9 +168,9 @@ def streaming_litert(stream, path, num_tracks=1, overwrite=False):
     return pathlib.Path(path)
 
 
-def _lifting_function(lifter, keypoint_names, conversion):
+def _lifting_function(lifter, conversion):
     """(keypoints, scores, frame_size) to {"poses_m", "poses_camera_m", "keypoint_names"}."""
-    names = tf.constant(keypoint_names)  # [J]
+    names = tf.constant(lifter.pose_skeleton.keypoints)  # [J]
     matrix = None if conversion is None else np.asarray(conversion, "float32")
 
     def serve(keypoints, scores, frame_size):
@@ -182,7 +186,7 @@ def _lifting_function(lifter, keypoint_names, conversion):
         answer = {"poses_m": poses}
         if "trajectory_m" in found:
             answer["poses_camera_m"] = poses + found["trajectory_m"][:, :, None]
-        answer["keypoint_names"] = tf.broadcast_to(names, tf.stack([tf.shape(poses)[0], len(keypoint_names)]))
+        answer["keypoint_names"] = tf.broadcast_to(names, tf.shape(poses)[:3:2])
         return answer
 
     return serve
@@ -327,14 +331,9 @@ def _checked_frame(inputs, tracks):
     return {name: tf.ensure_shape(value, signature[name]) for name, value in inputs.items()}
 
 
-def _check_lifter(lifter, keypoint_names, conversion):
+def _num_keypoints(lifter, conversion):
     """K of the requests, once all fits together."""
-    num_joints, num_keypoints = lifter.network.output_shape[2], lifter.network.input_shape[2]
-    if len(keypoint_names) != num_joints:
-        raise ValueError(
-            f"keypoint_names must name each joint of the poses, got {len(keypoint_names)} names for {num_joints} "
-            "joints; give the keypoints of the poses' skeleton."
-        )
+    num_keypoints = lifter.skeleton.num_keypoints
     if conversion is None:
         return num_keypoints
     conversion = np.asarray(conversion)

@@ -25,55 +25,49 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from kerapose import estimators
 from kerapose.export.archives import whole
 from kerapose.export.encoded import check_images, decoded
+from kerapose.types import Path
 
 
-def people_saved_model(estimator, path, keypoint_names, overwrite=False):
+def people_saved_model(estimator: estimators.BottomUpEstimator, path: Path, overwrite: bool = False) -> pathlib.Path:
     """Writes a SavedModel that takes encoded images and gives the keypoints of everybody in each.
 
     All that `predictors.BottomUpPose` does is inside: decoding, resizing, normalizing, the network, the grouping and
     the way back to pixels of the image.
 
     Args:
-        estimator: a `BottomUpEstimator`.
+        estimator: a `BottomUpEstimator`, whose names they are.
         path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/people/1").
-        keypoint_names: [K] names (`Skeleton.keypoints`).
         overwrite: whether a SavedModel already there is replaced.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if names and estimator do not fit together.
         FileExistsError: if something is already there.
 
     Example:
-        >>> export.people_saved_model(predictor.estimator, "models/people/1", skeletons.OPENPOSE.keypoints)
+        >>> export.people_saved_model(predictor.estimator, "models/people/1")
         >>> served = tf.saved_model.load("models/people/1").signatures["serving_default"]
         >>> found = served(image_bytes=tf.constant([jpeg]))
         >>> found["keypoints"].shape, found["count"].numpy()
         ([1, 20, 18, 2], [3])
     """
-    keypoint_names = [str(name) for name in keypoint_names]
-    if len(keypoint_names) != estimator.num_keypoints:
-        raise ValueError(
-            f"keypoint_names must name each keypoint of the network, got {len(keypoint_names)} names for "
-            f"{estimator.num_keypoints} keypoints; give the keypoints of the skeleton it was trained with."
-        )
     encoded = tf.TensorSpec((None,), tf.string, "image_bytes")
     archive = keras.export.ExportArchive()
     archive.track(estimator.network)
     with whole(path, overwrite) as part:
-        archive.add_endpoint("serving_default", _people_function(estimator, keypoint_names), [encoded])
+        archive.add_endpoint("serving_default", _people_function(estimator), [encoded])
         archive.write_out(part, verbose=False)
     return pathlib.Path(path)
 
 
-def _people_function(estimator, keypoint_names):
+def _people_function(estimator):
     """image_bytes [B] to the outputs by name."""
-    names = tf.constant(keypoint_names)  # [K]
-    most, num_keypoints = estimator.max_people, len(keypoint_names)
+    names = tf.constant(estimator.skeleton.keypoints)  # [K]
+    most, num_keypoints = estimator.max_people, estimator.skeleton.num_keypoints
     specs = {
         "keypoints": tf.TensorSpec((most, num_keypoints, 2), tf.float32),
         "scores": tf.TensorSpec((most, num_keypoints), tf.float32),

@@ -24,45 +24,39 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from kerapose import estimators
 from kerapose.data.gate.images import TINY_PX, UNIT
 from kerapose.export.archives import first_false_or_zero, require, whole
 from kerapose.export.encoded import check_images, decoded
+from kerapose.types import Path
 
 
-def pose_saved_model(estimator, path, keypoint_names, overwrite=False):
+def pose_saved_model(estimator: estimators.PoseEstimator, path: Path, overwrite: bool = False) -> pathlib.Path:
     """Writes a SavedModel that takes encoded images with boxes and gives keypoints in pixels of the images.
 
     All that `predictors.TopDownPose` does with given boxes is inside: decoding, cropping, normalizing, the network, the
     mirror image and the way back.
 
     Args:
-        estimator: a `PoseEstimator`.
+        estimator: a `PoseEstimator`, whose names they are.
         path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/pose/1").
-        keypoint_names: [K] names (`Skeleton.keypoints`).
         overwrite: whether a SavedModel already there is replaced.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if names and estimator do not fit together.
         FileExistsError: if something is already there.
 
     Example:
-        >>> export.pose_saved_model(predictor.estimator, "models/pose/1", skeletons.COCO.keypoints)
+        >>> export.pose_saved_model(predictor.estimator, "models/pose/1")
         >>> served = tf.saved_model.load("models/pose/1").signatures["serving_default"]
         >>> served(image_bytes=tf.constant([jpeg]), boxes=[[[412, 157, 465, 295]]])["keypoints"].shape
         [1, 1, 17, 2]
     """
-    keypoint_names = [str(name) for name in keypoint_names]
-    if len(keypoint_names) != len(estimator.flip_permutation):
-        raise ValueError(
-            f"keypoint_names must name each keypoint of the network, got {len(keypoint_names)} names for "
-            f"{len(estimator.flip_permutation)} keypoints; give the keypoints of the skeleton it was trained with."
-        )
     encoded = tf.TensorSpec((None,), tf.string, "image_bytes")
     boxes = tf.TensorSpec((None, None, 4), tf.float32, "boxes")
-    serve, serve_whole = _pose_functions(estimator, keypoint_names)
+    serve, serve_whole = _pose_functions(estimator)
     archive = keras.export.ExportArchive()
     archive.track(estimator.network)
     with whole(path, overwrite) as part:
@@ -72,10 +66,10 @@ def pose_saved_model(estimator, path, keypoint_names, overwrite=False):
     return pathlib.Path(path)
 
 
-def _pose_functions(estimator, keypoint_names):
+def _pose_functions(estimator):
     """(image_bytes, boxes) and (image_bytes) to {"keypoints", "scores", "keypoint_names"}."""
-    names = tf.constant(keypoint_names)  # [K]
-    count = len(keypoint_names)
+    names = tf.constant(estimator.skeleton.keypoints)  # [K]
+    count = estimator.skeleton.num_keypoints
     shapes = (None, *estimator.image_size, 3), (None, 2, 3)  # of crops, of matrices
     # A function of its own: the network is in the file once, not once for each signature.
     find = tf.function(estimator.from_crops, [tf.TensorSpec(shape, tf.float32) for shape in shapes])

@@ -25,35 +25,33 @@ import pathlib
 import keras
 import tensorflow as tf
 
+from kerapose import estimators
 from kerapose.export.actions import check_sequences
 from kerapose.export.archives import check_axes, require, unshaped, whole
+from kerapose.types import Path
 
 
-def video_saved_model(recognizer, path, class_names, num_keypoints, overwrite=False):
+def video_saved_model(recognizer: estimators.VideoRecognizer, path: Path, overwrite: bool = False) -> pathlib.Path:
     """Writes a SavedModel that takes videos with keypoints and gives class names and probabilities.
 
     Args:
-        recognizer: a `VideoRecognizer`.
+        recognizer: a `VideoRecognizer`, whose names and keypoints they are.
         path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/videos/1").
-        class_names: [C] names in the order of the labels.
-        num_keypoints: K of the keypoints (`Skeleton.num_keypoints`).
         overwrite: whether a SavedModel already there is replaced.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if names, keypoints and recognizer do not fit together.
         FileExistsError: if something is already there.
 
     Example:
-        >>> export.video_saved_model(recognizer, "models/videos/1", class_names, skeletons.COCO.num_keypoints)
+        >>> export.video_saved_model(recognizer, "models/videos/1")
         >>> served = tf.saved_model.load("models/videos/1").signatures["serving_default"]
         >>> served(frames=frames, keypoints=k, scores=s)["top_class"]  # [1, 72, 1080, 1920, 3], [1, 2, 72, 17, 2]
         [b'hug']
     """
-    class_names = [str(name) for name in class_names]
-    _check_recognizer(recognizer, class_names, num_keypoints)
+    num_keypoints = recognizer.skeleton.num_keypoints
     inputs = {
         "frames": tf.TensorSpec((None, None, None, None, 3), tf.uint8, "frames"),
         "keypoints": tf.TensorSpec((None, None, None, num_keypoints, 2), tf.float32, "keypoints"),
@@ -63,15 +61,15 @@ def video_saved_model(recognizer, path, class_names, num_keypoints, overwrite=Fa
     archive = keras.export.ExportArchive()
     archive.track(recognizer.network)
     with whole(path, overwrite) as part:
-        for name, (serve, taken) in _signatures(recognizer, class_names, inputs).items():
+        for name, (serve, taken) in _signatures(recognizer, inputs).items():
             archive.add_endpoint(name, serve, [inputs[name] for name in taken])
         archive.write_out(part, verbose=False)
     return pathlib.Path(path)
 
 
-def _signatures(recognizer, class_names, specs):
+def _signatures(recognizer, specs):
     """{name: (function, names of its inputs)}."""
-    names = tf.constant(class_names)  # [C]
+    names = tf.constant(recognizer.class_names)  # [C]
     taken = list(specs) if recognizer.rgb_shape else ["keypoints", "scores", "frame_size"]
 
     # A function of its own: the network is in the file once, not once for each signature.
@@ -137,16 +135,3 @@ def _check_lengths(inputs):
         (frames[0], frames[1], keypoints[0], keypoints[2]),
         inputs,
     )
-
-
-def _check_recognizer(recognizer, class_names, num_keypoints):
-    if recognizer.num_classes != len(class_names):
-        raise ValueError(
-            f"class_names must name each class of the network, got {len(class_names)} names for "
-            f"{recognizer.num_classes} classes; give the names of the data set that it was trained on."
-        )
-    if len(recognizer.flip_permutation) != num_keypoints:
-        raise ValueError(
-            f"num_keypoints must be that of the recognizer's skeleton, got {num_keypoints} where it needs "
-            f"{len(recognizer.flip_permutation)}; give Skeleton.num_keypoints."
-        )

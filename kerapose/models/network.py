@@ -43,8 +43,7 @@ class Network(keras.Model):
     @classmethod
     def argument_names(cls):
         """The names of the arguments of `__init__`, without self and Keras's own."""
-        parameters = inspect.signature(cls.__init__).parameters.values()
-        return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
+        return argument_names(cls)
 
     @property
     def input_shape(self):
@@ -88,6 +87,12 @@ class Network(keras.Model):
     @classmethod
     def from_config(cls, config):
         return cls(**config)
+
+
+def argument_names(cls):
+    """The names of the arguments of a class's `__init__`, without self and Keras's own."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
 
 
 def plain_arguments(arguments):

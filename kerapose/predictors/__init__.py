@@ -1,6 +1,6 @@
 """Raw input to named output: an image in, named keypoints out; keypoints in, actions or poses in space out."""
 
-from kerapose.predictors.actions import ScoredAction, SkeletonAction, make_recognizer
+from kerapose.predictors.actions import ScoredAction, SkeletonAction
 from kerapose.predictors.bottom_up import BottomUpPose
 from kerapose.predictors.lifting import Lifter, Pose3D
 from kerapose.predictors.people import (
@@ -8,20 +8,16 @@ from kerapose.predictors.people import (
     PersonDetector,
     Pose,
     TopDownPose,
-    make_estimator,
     read_boxes,
     read_image,
 )
-from kerapose.predictors.videos import Action, make_video_recognizer
+from kerapose.predictors.videos import Action
 
 __all__ = [
     "Action",
     "BottomUpPose",
     "Keypoint",
     "Lifter",
-    "make_estimator",
-    "make_recognizer",
-    "make_video_recognizer",
     "PersonDetector",
     "Pose",
     "Pose3D",

@@ -6,6 +6,7 @@ from absl import logging
 
 from kerapose import estimators, skeletons
 from kerapose.ops import boxes, grouping
+from kerapose.predictors.networks import chosen, require
 from kerapose.predictors.people import Pose, read_image
 
 
@@ -14,12 +15,12 @@ class BottomUpPose:
 
     Args:
         model: LightweightOpenPose or another network of heatmaps and part affinity fields; or a whole
-            `estimators.BottomUpEstimator`, which then takes no options.
-        skeleton: the `Skeleton` that it was trained on: its keypoints, and its limbs in their order.
+            `estimators.BottomUpEstimator`, which knows the rest.
+        skeleton: the `Skeleton` that the network was trained on: its keypoints, and its limbs in their order.
         published: whether to follow the published demonstration: its grouping, accidents included, in whole cells, and
             its way back to the image, which forgets that pixels have a middle. It is slower, and has no bounds.
         **options: `height`, `stride`, `upsample`, `max_people`, `max_peaks`, `normalization`, `decoding` of
-            `estimators.BottomUpEstimator`.
+            `estimators.BottomUpEstimator`; to an estimator only its `CHOICES`.
 
     Raises:
         ValueError: if model, skeleton and options do not fit together.
@@ -33,10 +34,14 @@ class BottomUpPose:
     Paper: Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", 2018.
     """
 
-    def __init__(self, model, skeleton, published=False, **options):
-        self.skeleton = skeleton
+    def __init__(self, model, skeleton=None, published=False, **options):
+        if isinstance(model, estimators.BottomUpEstimator):
+            self.estimator = chosen(model, options, skeleton=skeleton)
+        else:
+            require(model, skeleton=skeleton)
+            self.estimator = estimators.BottomUpEstimator(model, skeleton, **options)
+        self.skeleton = self.estimator.skeleton
         self.published = published
-        self.estimator = _make_estimator(model, skeleton, **options)
 
     def __call__(self, image):
         """Finds everybody in an image.
@@ -74,7 +79,7 @@ class BottomUpPose:
     def _found_as_published(self, image):
         """[H, W, 3] -> {"keypoints": [M, K, 2], "scores": [M, K], "count": M}, the surest person first."""
         *maps, matrix = (keras.ops.convert_to_numpy(part) for part in self.estimator.fields(image, published=True))
-        edges = self.estimator.edges
+        edges = self.skeleton.edges
         limb_order = grouping.PUBLISHED_LIMB_ORDER if edges == skeletons.OPENPOSE.edges else None
         found = grouping.group_numpy(*maps, edges, published=True, limb_order=limb_order, **self.estimator.decoding)
         order = np.argsort(-found["person_scores"], kind="stable")
@@ -82,29 +87,6 @@ class BottomUpPose:
         moved = keras.ops.convert_to_numpy(boxes.transform_points(keypoints, matrix))
         keypoints = np.where(scores[..., None] > 0, moved, 0).astype("float32")
         return {"keypoints": keypoints, "scores": scores, "count": len(scores)}
-
-
-def _make_estimator(model, skeleton, **options):
-    given = isinstance(model, estimators.BottomUpEstimator)
-    if given and options:
-        raise ValueError(
-            f"A BottomUpEstimator has its own options, got {', '.join(options)}; give its network instead."
-        )
-    shapes = model.network.output_shape if given else model.output_shape
-    wanted = skeleton.num_keypoints + 1, 2 * skeleton.num_edges
-    if isinstance(shapes, list) and tuple(shape[-1] for shape in shapes[-2:]) != wanted:
-        raise ValueError(
-            f"A network for {skeleton.name} gives {wanted[0]} heatmaps and {wanted[1]} PAFs, got one of "
-            f"{shapes[-2][-1]} and {shapes[-1][-1]}; give the skeleton that it was trained with."
-        )
-    estimator = model if given else estimators.BottomUpEstimator(model, skeleton.edges, **options)
-    if estimator.edges != skeleton.edges:
-        raise ValueError(
-            f"The estimator must have the limbs of {skeleton.name} in their order, got {estimator.edges}; give the "
-            "skeleton that it was trained with."
-        )
-    estimator.jit_compile = False  # each new size of image would be a new compilation
-    return estimator
 
 
 def _box_round(points):

@@ -7,8 +7,8 @@ from absl import logging
 
 from kerapose import estimators, skeletons
 from kerapose.data import gate, tracks
-from kerapose.data.gate import mirrors
 from kerapose.data.gate import sequences as sequence_gate
+from kerapose.predictors.networks import chosen, require
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,11 +55,10 @@ class Lifter:
     become those of Human3.6M.
 
     Args:
-        model: a `models.TemporalLifter`; or a whole `estimators.TrackLifter`, which has `trajectory` and `flip_test`
-            of its own.
-        skeleton: the `Skeleton` of the keypoints that are handed in.
+        model: a `models.TemporalLifter`; or a whole `estimators.TrackLifter`, which knows its trajectory and skeletons.
+        skeleton: the `Skeleton` of the keypoints that are handed in. None: those that a `TrackLifter` was trained on.
         trajectory: a `models.TemporalLifter` of one output joint: where the root is from the camera.
-        pose_skeleton: the `Skeleton` of the poses.
+        pose_skeleton: the `Skeleton` of the poses. None: Human3.6M's, or that of the `TrackLifter`.
         input_skeleton: the `Skeleton` of the keypoints that the network was trained on. None: `pose_skeleton` if the
             network takes as many, else `skeleton`. A network of COCO keypoints that gives Human3.6M poses needs it,
             since both have 17.
@@ -83,33 +82,25 @@ class Lifter:
     def __init__(
         self,
         model,
-        skeleton,
+        skeleton=None,
         trajectory=None,
-        pose_skeleton=skeletons.H36M,
+        pose_skeleton=None,
         input_skeleton=None,
         flip_test=None,
         min_score=0.0,
     ):
-        self.skeleton = skeleton
-        self.pose_skeleton = pose_skeleton
+        if isinstance(model, estimators.TrackLifter):
+            given = {"trajectory": trajectory, "pose_skeleton": pose_skeleton, "input_skeleton": input_skeleton}
+            self.lifter = chosen(model, {}, flip_test=flip_test, **given)
+        else:
+            require(model, skeleton=skeleton)
+            pose_skeleton = skeletons.H36M if pose_skeleton is None else pose_skeleton
+            own = _input_skeleton(model, skeleton, pose_skeleton, input_skeleton)
+            self.lifter = estimators.TrackLifter(model, own, pose_skeleton, trajectory, flip_test is not False)
+        self.input_skeleton, self.pose_skeleton = self.lifter.skeleton, self.lifter.pose_skeleton
+        self.skeleton = self.input_skeleton if skeleton is None else skeleton
         self.min_score = min_score
-        self.input_skeleton = _input_skeleton(model, skeleton, pose_skeleton, input_skeleton)
-        given = isinstance(model, estimators.TrackLifter)
-        network = model.network if given else model
-        if network.output_shape[2] != pose_skeleton.num_keypoints:
-            raise ValueError(
-                f"A network for {pose_skeleton.name} gives {pose_skeleton.num_keypoints} joints, got one of "
-                f"{network.output_shape[2]}; give the pose_skeleton that it was trained with."
-            )
-        _refuse_unlike_sets(skeleton, self.input_skeleton)
-        if given and (trajectory is not None or flip_test is not None):
-            raise ValueError("A TrackLifter has its own trajectory and flip_test; give its network to choose others.")
-        self.lifter = model
-        if not given:
-            permutations = self.input_skeleton.flip_permutation, pose_skeleton.flip_permutation
-            flip_test = mirrors.allowed(flip_test is not False, self.input_skeleton, pose_skeleton)
-            self.lifter = estimators.TrackLifter(network, *permutations, trajectory, flip_test)
-        self.lifter.jit_compile = False  # a new length of track would be a new compilation
+        _refuse_unlike_sets(self.skeleton, self.input_skeleton)
 
     def __call__(self, keypoints, frame_size, scores=None):
         """Lifts the track of one person, or those of several.
@@ -188,25 +179,16 @@ class Lifter:
         return converted
 
 
-def _input_skeleton(model, skeleton, pose_skeleton, input_skeleton):
-    """The set that the network was trained on, by what the network tells of it."""
-    if isinstance(model, estimators.TrackLifter):
-        network, kept = model.network, model.flip_permutation
-    else:
-        network, kept = model, None
+def _input_skeleton(network, skeleton, pose_skeleton, given):
+    """The set that a network was trained on, by what the network tells of it."""
     count = network.input_shape[2]
-
-    def fits(one):
-        return one.num_keypoints == count and kept in (None, one.flip_permutation)
-
-    candidates = dict.fromkeys((pose_skeleton, skeleton) if input_skeleton is None else (input_skeleton,))
+    candidates = dict.fromkeys((pose_skeleton, skeleton) if given is None else (given,))
     for one in candidates:
-        if fits(one):
+        if one.num_keypoints == count:
             return one
     raise ValueError(
         f"A network takes the keypoints that it was trained on, got {' and '.join(one.name for one in candidates)} for "
-        f"one of {count} keypoints{'' if kept is None else ' with other pairs of left and right'}; give its set as "
-        "input_skeleton."
+        f"one of {count} keypoints; give its set as input_skeleton."
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from kerapose import estimators, files
 from kerapose.data import coco, gate, images
 from kerapose.data.gate import images as rules
-from kerapose.data.gate import mirrors
+from kerapose.predictors.networks import chosen, require
 
 PERSON_CLASSES = {80: 0, 91: 1}  # of COCO's detectors, by their number of classes: 91 are COCO's own ids
 
@@ -72,12 +72,12 @@ class TopDownPose:
 
     Args:
         network: SimpleBaseline, HRNet, StackedHourglass or another network of heatmaps; or a whole
-            `estimators.PoseEstimator`, which then takes no options.
-        skeleton: the `Skeleton` whose keypoints it was trained on.
+            `estimators.PoseEstimator`, which knows all but the detector.
+        skeleton: the `Skeleton` whose keypoints the network was trained on.
         detector: what finds the boxes where none are given: a `PersonDetector`, or any function from an image
             [H, W, 3] to boxes [N, 4] and scores [N]. None: the whole image is one box.
         **options: `codec`, `flip_test`, `shift`, `box_padding`, `normalization`, `decoding`, `max_batch` of
-            `estimators.PoseEstimator`, as in training.
+            `estimators.PoseEstimator`, as in training; to an estimator only its `CHOICES`.
 
     Raises:
         ValueError: if network, skeleton and options do not fit together.
@@ -91,10 +91,14 @@ class TopDownPose:
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """
 
-    def __init__(self, network, skeleton, detector=None, **options):
-        self.skeleton = skeleton
+    def __init__(self, network, skeleton=None, detector=None, **options):
+        if isinstance(network, estimators.PoseEstimator):
+            self.estimator = chosen(network, options, skeleton=skeleton)
+        else:
+            require(network, skeleton=skeleton)
+            self.estimator = estimators.PoseEstimator(network, skeleton, **options)
+        self.skeleton = self.estimator.skeleton
         self.detector = detector
-        self.estimator = make_estimator(network, skeleton, **options)
 
     def __call__(self, image, boxes=None, box_scores=None):
         """Finds everybody in an image.
@@ -140,39 +144,6 @@ class TopDownPose:
         if not found:
             return (), ()
         return tuple(np.concatenate(parts, axis=0) for parts in zip(*found, strict=True))
-
-
-def make_estimator(network, skeleton, **options):
-    """Puts round a network of heatmaps what the published test puts round it: images and boxes in, keypoints out.
-
-    Args:
-        network: a network of heatmaps, or a `estimators.PoseEstimator`, which then takes no options.
-        skeleton: the `Skeleton` of its keypoints.
-        **options: of `estimators.PoseEstimator`. Where the skeleton does not know its sides, there is no flip test.
-
-    Returns:
-        A `PoseEstimator`.
-
-    Raises:
-        ValueError: if network, skeleton and options do not fit together.
-
-    Example:
-        >>> estimator = make_estimator(network, skeletons.COCO, codec="udp", flip_test=False)
-    """
-    given = isinstance(network, estimators.PoseEstimator)
-    num_keypoints = len(network.flip_permutation) if given else network.output_shape[-1]
-    if num_keypoints != skeleton.num_keypoints:
-        raise ValueError(
-            f"A network for {skeleton.name} gives {skeleton.num_keypoints} keypoints, got one of {num_keypoints}; give "
-            "the skeleton that it was trained with."
-        )
-    if given and options:
-        raise ValueError(f"A PoseEstimator has its own options, got {', '.join(options)}; give its network instead.")
-    if not given:
-        options["flip_test"] = mirrors.allowed(options.get("flip_test", True), skeleton)
-    estimator = network if given else estimators.PoseEstimator(network, skeleton.flip_permutation, **options)
-    estimator.jit_compile = False  # each new size of image or number of boxes would be a new compilation
-    return estimator
 
 
 class PersonDetector:

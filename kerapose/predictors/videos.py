@@ -5,11 +5,11 @@ import os
 import keras
 import numpy as np
 
-from kerapose import estimators, skeletons
+from kerapose import estimators
 from kerapose.data import frames, gate
 from kerapose.data.gate import sequences as sequence_gate
-from kerapose.estimators.video_recognizer import clip_shapes
-from kerapose.predictors.actions import ScoredAction, with_flip_test
+from kerapose.predictors.actions import ScoredAction
+from kerapose.predictors.networks import chosen, require
 
 
 class Action:
@@ -20,17 +20,17 @@ class Action:
 
     Args:
         model: a network, any of RGBPoseConv3D, STARTransformer, and SlowOnly or MC3ResNet18 for one of the two kinds of
-            clip; or a `VideoRecognizer`, taken as it is; or the path of a .keras file of one of these.
-        classes: [C] names in the order of the labels.
+            clip; or a whole `estimators.VideoRecognizer`, which knows the rest; or the path of a .keras file of these.
+        class_names: [C] names in the order of the labels.
         skeleton: the `Skeleton` of the keypoints.
         **options: `num_clips`, `flip_test`, `flip_labels`, `aligned`, `use_scores`, `sigma_px`, `padding`,
-            `normalization` of `estimators.VideoRecognizer` round a network, as in training.
+            `normalization` of `estimators.VideoRecognizer`, as in training; to a recognizer only its `CHOICES`.
 
     Raises:
         ValueError: if model, names and skeleton do not fit together.
 
     Example:
-        >>> recognize = Action("runs/rgbpose/both/best.keras", class_names, num_clips=10)
+        >>> recognize = Action(network, class_names, skeletons.COCO, num_clips=10)
         >>> recognize("hug.mp4", keypoints, scores)  # [M, T, 17, 2] pixels, [M, T, 17], T frames in the file
         [ScoredAction(name='hug', probability=0.97), ScoredAction(name='push', probability=0.02), ...]
 
@@ -38,10 +38,15 @@ class Action:
     Spatio-temporal Cross Attention Transformer for Human Action Recognition", WACV 2023.
     """
 
-    def __init__(self, model, classes, skeleton=skeletons.COCO, **options):
-        self.skeleton = skeleton
-        self.class_names = [str(name) for name in classes]
-        self.recognizer = make_video_recognizer(model, skeleton, self.class_names, **options)
+    def __init__(self, model, class_names=None, skeleton=None, **options):
+        model = keras.models.load_model(model) if isinstance(model, str | os.PathLike) else model
+        if isinstance(model, estimators.VideoRecognizer):
+            self.recognizer = chosen(model, options, class_names=class_names, skeleton=skeleton)
+        else:
+            require(model, class_names=class_names, skeleton=skeleton)
+            self.recognizer = estimators.VideoRecognizer(model, skeleton, class_names, **options).on_whole_box()
+        self.skeleton = self.recognizer.skeleton
+        self.class_names = self.recognizer.class_names
         self._of_samples = _OfSamples(self.recognizer)
 
     def __call__(self, video, keypoints, scores=None, frame_size=None, top=None):
@@ -86,48 +91,6 @@ class Action:
         if rgb.size:
             inputs["frames"] = _read(video, rgb.ravel())[None]  # [1, N*L, H, W, 3]
         return self._of_samples.predict_on_batch(inputs)[0]
-
-
-def make_video_recognizer(model, skeleton, class_names, **options):
-    """Puts round a network of clips what the published test puts round it: frames and keypoints in, probabilities out.
-
-    Args:
-        model: as for `Action`.
-        skeleton: the `Skeleton` of the keypoints.
-        class_names: [C] names in the order of the labels; those of a left and a right change places in a mirror
-            (`clips.mirrored_labels`).
-        **options: as for `Action`. Where a network sees keypoints and the skeleton does not know their sides, there is
-            no flip test.
-
-    Returns:
-        A `VideoRecognizer`.
-
-    Raises:
-        ValueError: if model, skeleton and names do not fit together.
-
-    Example:
-        >>> recognizer = make_video_recognizer(network, skeletons.COCO, class_names, num_clips=10)
-    """
-    model = keras.models.load_model(model) if isinstance(model, str | os.PathLike) else model
-    if not isinstance(model, estimators.VideoRecognizer):
-        _, pose_shape = clip_shapes(model)
-        options = with_flip_test(options, False, class_names, *((skeleton,) if pose_shape else ()))
-        model = estimators.VideoRecognizer(model, skeleton.flip_permutation, **options).on_whole_box()
-    elif options:
-        raise ValueError(
-            f"A VideoRecognizer is taken as it is, got {', '.join(options)} besides; give its network to change them."
-        )
-    if len(model.flip_permutation) != skeleton.num_keypoints:
-        raise ValueError(
-            f"The skeleton must be that of the training, got {skeleton.name} with {skeleton.num_keypoints} keypoints "
-            f"where it had {len(model.flip_permutation)}; give that one."
-        )
-    if len(class_names) != model.num_classes:
-        raise ValueError(
-            f"classes must name each class of the network, got {len(class_names)} names for {model.num_classes} "
-            "classes; give the names of the data set that it was trained on."
-        )
-    return model
 
 
 class _OfSamples(keras.Model):

@@ -1,7 +1,6 @@
-"""What a training runs on: seeds, precision, determinism, devices; and what it shows of its progress."""
+"""What a training runs on: seeds, precision, determinism, devices."""
 
 import pathlib
-import sys
 import typing
 
 import keras
@@ -34,16 +33,6 @@ def set_up(config: dict[str, typing.Any]) -> None:
 def is_deterministic(config: dict[str, typing.Any]) -> bool:
     """Whether operations are to be repeatable: as "deterministic" says, or where that is None on a CPU."""
     return not _gpus() if config["deterministic"] is None else config["deterministic"]
-
-
-def in_terminal() -> bool:
-    """Whether somebody looks on as it happens: without a terminal there is a line an epoch, and no bar."""
-    return sys.stdout.isatty()
-
-
-def make_bar(count: int | None, unit_name: str) -> keras.utils.Progbar:
-    """A bar of so many units, None for nobody knows; without a terminal a line at its end, if that is known."""
-    return keras.utils.Progbar(count, unit_name=unit_name, verbose=1 if in_terminal() else 2)
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy:

@@ -11,8 +11,8 @@ import keras
 import numpy as np
 from absl import logging
 
+from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole
-from kerapose.training.devices import in_terminal
 from kerapose.types import Path
 
 

@@ -10,9 +10,10 @@ import tensorflow as tf
 from absl import logging
 
 import kerapose
+from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole, write_whole
 from kerapose.training import pictures
-from kerapose.training.devices import in_terminal, is_deterministic, set_up
+from kerapose.training.devices import is_deterministic, set_up
 from kerapose.training.options import Option, choose, free_names
 from kerapose.training.resume import Resume
 from kerapose.training.workdir import load_network, open_workdir
@@ -89,7 +90,7 @@ class Stage:
             "shuffle": False,  # the pipeline does that
             "verbose": in_terminal(),
             "validation_data": self.validation,
-            "callbacks": [*self.callbacks, self.resume],
+            "callbacks": [*self.callbacks, self.resume, _Curves(self.resume)],
         }
 
     def fit(self) -> None:
@@ -98,7 +99,7 @@ class Stage:
             self.model.fit(**self.arguments())
 
     def best(self, name: str = "best.keras") -> keras.Model:
-        """The network of the best weights, read from its file; the curves are drawn beside it.
+        """The network of the best weights, read from its file.
 
         Args:
             name: of the file, of those that are kept.
@@ -108,8 +109,18 @@ class Stage:
         """
         if not self.done:
             raise ValueError(f"Weights are there after one epoch at least, got none in {self.folder}; train first.")
-        pictures.save_curves(self.folder / "curves.png", self.resume.history)
         return load_network(self.folder / name, "trained")
+
+
+class _Curves(keras.callbacks.Callback):
+    """Draws the curves of all epochs beside the state, when all are done."""
+
+    def __init__(self, resume):
+        super().__init__()
+        self.resume = resume
+
+    def on_train_end(self, logs=None):
+        pictures.save_curves(self.resume.folder / "curves.png", self.resume.history)
 
 
 class Training:
@@ -198,7 +209,7 @@ class Training:
         raise NotImplementedError
 
     def draw(self, estimator: keras.Model) -> None:
-        """Writes pictures of what the estimator makes of the test split."""
+        """Writes pictures of what the estimator makes of the test split, once that was evaluated."""
 
     def export(self, estimator: keras.Model, path: pathlib.Path) -> None:
         """Writes the estimator as a SavedModel."""

@@ -12,9 +12,10 @@ their `check`, the builders of `datasets/`, the predictors, and, as far as a gra
 What is impossible is an error with the names of the samples, which `skip` leaves out (`BadDataError`); what is only
 suspicious is one warning with their number and the first names (`report.py`). Inside the gate there is one convention
 of what is missing: a keypoint whose score (of images: visibility) is 0, and whose place is (0, 0) and means nothing.
-Whether samples may be mirrored, is asked here too (`mirrors.py`).
+Whether samples may be mirrored, `kerapose.mirrors` says.
 """
 
+from kerapose import mirrors
 from kerapose.data.gate.report import ALL, BadDataError, Report, Rule, some
 
-__all__ = ["ALL", "BadDataError", "Report", "Rule", "some"]
+__all__ = ["ALL", "BadDataError", "Report", "Rule", "mirrors", "some"]

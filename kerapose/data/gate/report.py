@@ -4,7 +4,8 @@ import dataclasses
 
 from absl import logging
 
-NAMES_SHOWN = 5  # in an error or a warning
+from kerapose.sides import some
+
 ALL = 1 - 1e-9  # as `impossible_above`: only if every sample breaks the rule
 
 
@@ -153,10 +154,3 @@ class Report:
         what = f"{breach.count} of {self.total} {self.kind}" if self.total > 1 else "one"
         shown = ": ".join(filter(None, [some(filter(None, breach.names)), str(breach.found)]))  # some have no name
         return f"{rule.rule}, got {what} {rule.breach}{f' ({shown})' if shown else ''}; {rule.remedy}{remedy}."
-
-
-def some(names):
-    """The first of some names, and how many more there are: for an error."""
-    names = [str(name) for name in names]
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more

@@ -1,0 +1,82 @@
+"""Whether figures may be mirrored, which they may only where left and right are known, and which class one becomes."""
+
+from absl import logging
+
+from kerapose import sides
+
+
+def are_known(*skeletons):
+    """Whether all of some skeletons know their left and right."""
+    return all(skeleton.knows_sides for skeleton in skeletons)
+
+
+def allowed(wanted, *skeletons):
+    """What is done of a mirroring that is wanted: all of it where left and right are known, else none, which is told.
+
+    Args:
+        wanted: the probability of mirroring, or whether to mirror.
+        *skeletons: the `Skeleton` of each set of keypoints that would be mirrored.
+
+    Returns:
+        `wanted`, or 0 or False in its stead.
+
+    Example:
+        >>> flip_probability = allowed(0.5, skeletons.COCO)
+    """
+    if not wanted or are_known(*skeletons):
+        return wanted
+    for skeleton in dict.fromkeys(skeletons):
+        if not skeleton.knows_sides:
+            alone = sides.keypoints_alone(skeleton.keypoints, skeleton.flip_pairs)
+            names = f"{sides.some(alone)} without its mirror image" if alone else sides.some(skeleton.keypoints)
+            logging.warning(
+                "Left and right must be known to mirror, the keypoints of %s do not tell them (%s), so nothing is "
+                "mirrored; give flip_pairs to the Skeleton, to from_coco or to datasets/build.py, () if none change "
+                "places.",
+                skeleton.name,
+                names,
+            )
+    return type(wanted)(0)
+
+
+def mirrored_labels(class_names, flip_pairs=None):
+    """Which class an action becomes in a mirror: "Wave Left" becomes "Wave Right" where both are classes.
+
+    Names are read by `sides`. Of classes that name a side and have no mirror image one warning tells.
+
+    Args:
+        class_names: of the labels, in order.
+        flip_pairs: pairs of classes that change places in a mirror, by name or number, where names do not tell; no
+            others change then, and `()` says that none does. None: found by the names.
+
+    Returns:
+        [C] ints, a permutation that is its own inverse; the identity for classes without a side.
+
+    Raises:
+        ValueError: if a pair has a class that there is not, or a class is in two of them.
+
+    Example:
+        >>> mirrored_labels(["clap", "wave_left", "wave_right"])
+        [0, 2, 1]
+        >>> mirrored_labels(["clap", "serve", "return"], flip_pairs=[("serve", "return")])
+        [0, 2, 1]
+    """
+    names = [str(name) for name in class_names]
+    if flip_pairs is None:
+        pairs = sides.class_pairs(names)
+        alone = sides.classes_alone(names, pairs)
+        if alone:
+            logging.warning(
+                "A class that names a side needs its mirror image among the classes, or its mirrored clips are "
+                "labelled wrongly, got %d of %d without (%s); switch mirroring off, or give flip_pairs, () if they "
+                "look the same in a mirror.",
+                len(alone),
+                len(names),
+                sides.some(alone),
+            )
+    else:
+        pairs = sides.given_pairs(flip_pairs, names, "class")
+    labels = list(range(len(names)))
+    for left, right in pairs:
+        labels[left], labels[right] = right, left
+    return labels

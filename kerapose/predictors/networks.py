@@ -1,0 +1,24 @@
+"""What the predictors share: an estimator is taken as it is, a network alone is asked for what it does not know."""
+
+
+def require(network, **needed):
+    """Asks for what a network alone does not know.
+
+    Args:
+        network: that was given in place of an estimator.
+        **needed: what was given besides by name, None for nothing.
+
+    Raises:
+        ValueError: if something was not given.
+    """
+    lacking = [name for name, value in needed.items() if value is None]
+    if lacking:
+        raise ValueError(
+            f"A network alone does not know its {' and '.join(lacking)}, got {type(network).__name__}; give "
+            f"{', '.join(f'{name}=...' for name in lacking)} as in its training, or an estimator, which knows."
+        )
+
+
+def chosen(estimator, options, **named):
+    """An estimator with other options, and with those of the named ones that are not None."""
+    return estimator.changed(**{name: value for name, value in named.items() if value is not None}, **options)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kerapose import training
+from kerapose.evaluation import progress
 from kerapose.training import devices
 
 
@@ -79,10 +80,10 @@ def test_in_a_file_progress_is_a_line_an_epoch(tmp_path, capfd):
         initial_epoch=resume.restore(model),
         validation_data=data,
         callbacks=[resume],
-        verbose=devices.in_terminal(),
+        verbose=progress.in_terminal(),
     )
     for count in (4, None):
-        bar = devices.make_bar(count, "video")
+        bar = progress.make_bar(count, "video")
         for _ in range(4):
             bar.add(1)
     said = capfd.readouterr().out
@@ -94,5 +95,5 @@ def test_in_a_file_progress_is_a_line_an_epoch(tmp_path, capfd):
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_bar_is_for_terminals(monkeypatch, terminal):
-    monkeypatch.setattr(devices, "in_terminal", lambda: terminal)
-    assert devices.make_bar(3, "video").verbose == (1 if terminal else 2)
+    monkeypatch.setattr(progress, "in_terminal", lambda: terminal)
+    assert progress.make_bar(3, "video").verbose == (1 if terminal else 2)

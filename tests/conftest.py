@@ -1,4 +1,4 @@
-"""Fixtures of all tests: measured cases of the published references (goldens) and real data."""
+"""Fixtures of all tests: measured cases of the published references (goldens), real data, TensorBoard's files."""
 
 import dataclasses
 import json
@@ -50,6 +50,31 @@ def golden():
 def shared_data():
     """A function that gives the folder of a real data set, or skips the test where there is none."""
     return find_shared_data
+
+
+@pytest.fixture(scope="session")
+def events():
+    """A function that reads TensorBoard's files of a folder: the steps of each tag, and what was noted at them.
+
+    That is an array each time: a picture [H, W, 3], or a number.
+    """
+
+    import tensorflow as tf  # not under another backend, where it may not even be installed
+
+    def read(folder):
+        steps, noted = {}, {}
+        for path in sorted(folder.iterdir()):
+            for record in tf.data.TFRecordDataset(str(path)):
+                event = tf.compat.v1.Event.FromString(record.numpy())
+                for value in event.summary.value:
+                    steps.setdefault(value.tag, []).append(event.step)
+                    content = tf.make_ndarray(value.tensor)
+                    if value.metadata.plugin_data.plugin_name == "images":  # width, height, one encoded picture
+                        content = tf.io.decode_png(content[2]).numpy()
+                    noted.setdefault(value.tag, []).append(content)
+        return steps, noted
+
+    return read
 
 
 def load_golden(name):

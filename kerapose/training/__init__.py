@@ -10,12 +10,17 @@ import importlib
 # By module. Each is imported when it is first named: Distiller and LiftTrainer train under JAX and PyTorch, too, where
 # there may be no TensorFlow, which pipelines, pictures and strategies are made of.
 _MODULES = {
+    "action_models": ("KeypointTeacher", "action_model", "compile_for_actions", "for_outputs", "video_model"),
     "devices": ("make_strategy", "set_up"),
     "distiller": ("Distiller",),
     "lift_trainer": ("LiftTrainer",),
+    "lifter": ("Lifter",),
     "optimizers": ("AdamL2", "SGDL2", "StepDecay", "cosine_decay"),
+    "poseconv3d": ("PoseConv3D",),
     "resume": ("Resume",),
+    "rgbpose": ("RGBPose",),
     "runs": ("Stage", "Training"),
+    "star_transformer": ("StarTransformer",),
     "workdir": ("load_network", "open_workdir", "start_from"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

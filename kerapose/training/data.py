@@ -1,11 +1,17 @@
 """The splits of a run: found by name, checked once, without what is to be left out."""
 
+import types
+import typing
+from collections.abc import Collection, Sequence
+
 from absl import logging
 
+from kerapose import mirrors, skeletons
 from kerapose.data import clips, prepared
+from kerapose.skeletons import Skeleton
 
 
-def names_to_skip(config, role):
+def names_to_skip(config: dict[str, typing.Any], role: str) -> list[str]:
     """Which samples of a split are to be left out.
 
     Args:
@@ -24,16 +30,65 @@ def names_to_skip(config, role):
     return sorted(present.intersection(config["skip"]))
 
 
-def refuse_strangers(config, skipped):
-    """Raises a ValueError if skip names a sample that no split had; `skipped` are the names that splits had."""
+def refuse_strangers(config: dict[str, typing.Any], skipped: Collection[str]) -> None:
+    """Refuses to skip a sample that no split had.
+
+    Args:
+        config: dict of "dataset" and "skip".
+        skipped: the names that splits had.
+
+    Raises:
+        ValueError: naming the first sample that is in none.
+    """
     strangers = sorted(set(config["skip"]).difference(skipped))
     if strangers:
         raise ValueError(
-            f"--skip names samples of {config['dataset']}, {strangers[0]!r} is in none of its splits; correct the name."
+            f"skip names samples of {config['dataset']}, {strangers[0]!r} is in none of its splits; correct the name."
         )
 
 
-def load_images(config, pipeline):
+def load_clips(
+    config: dict[str, typing.Any], pipeline: types.ModuleType, skeleton: Skeleton | None = None
+) -> tuple[dict[str, typing.Any], Skeleton, list[str]]:
+    """Reads and checks the splits of a dataset of actions, and leaves out what is not to be used.
+
+    Args:
+        config: dict of "dataset", "data_dir", "skip", and "train_split", "validation_split" (empty: none) and
+            "test_split"; "dataset_skeleton", if keypoints of that set are to be mapped to `skeleton`; "check", if it is
+            to be chosen whether every sample is looked at before.
+        pipeline: `data.clips` or `data.videos`.
+        skeleton: that the keypoints have or are mapped to. None: the one that the dataset says it has.
+
+    Returns:
+        {"train": what can be learnt from, "validation": elements or None, "test": elements}, the `Skeleton` of their
+        keypoints, and the names of the classes.
+
+    Raises:
+        ValueError: if the dataset cannot be trained on, or has no sample that is to be skipped.
+    """
+    splits, left_out = {"validation": None}, []
+    for role in ("train", "validation", "test"):
+        name, split = config["dataset"], config[f"{role}_split"]
+        if role == "validation" and not split:
+            continue
+        splits[role], info = pipeline.from_tfds(name, split, config["data_dir"])
+        names = names_to_skip(config, role)
+        left_out += names
+        splits[role] = clips.skip(splits[role], names) if names else splits[role]
+        class_names = info.features["label"].names
+        if skeleton is None:
+            skeleton = prepared.skeleton_of(info.metadata["skeleton"])
+        if config.get("dataset_skeleton"):
+            splits[role] = clips.convert(splits[role], skeletons.get(config["dataset_skeleton"]), skeleton)
+        if config.get("check", True):
+            count = pipeline.check(splits[role], skeleton, len(class_names))
+            logging.info("%s: %d samples of %s, split %s.", role, count, name, split)
+    refuse_strangers(config, left_out)
+    splits["train"] = clips.trainable(splits["train"])
+    return splits, skeleton, class_names
+
+
+def load_images(config: dict[str, typing.Any], pipeline: types.ModuleType) -> tuple[dict[str, typing.Any], Skeleton]:
     """Reads and checks the splits of a dataset of images, and leaves out what is not to be used.
 
     Args:
@@ -63,8 +118,19 @@ def load_images(config, pipeline):
     return splits, skeleton
 
 
-def flip_labels(class_names, config):
-    """Which class each becomes in a mirror, by the options of `flip_options`; None where nothing is mirrored."""
+def flip_labels(class_names: Sequence[str], config: dict[str, typing.Any]) -> list[int] | None:
+    """Which class each becomes in a mirror.
+
+    Args:
+        class_names: of the labels.
+        config: dict of the options of `flip_options`.
+
+    Returns:
+        [C] labels; None where nothing is mirrored.
+
+    Raises:
+        ValueError: if a pair is none, or names a class that is not there.
+    """
     pairs = config["flip_pairs"]
     if pairs is not None:
         pairs = [tuple(pair.split(":")) for pair in pairs]
@@ -73,4 +139,4 @@ def flip_labels(class_names, config):
             raise ValueError(f"flip_pairs must be pairs like wave_left:wave_right, got {bad[0]!r}; correct it.")
     elif not config["flip_probability"] and not config["flip_test"]:
         return None
-    return clips.mirrored_labels(class_names, pairs)
+    return mirrors.mirrored_labels(class_names, pairs)

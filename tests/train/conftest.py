@@ -17,35 +17,32 @@ import cv2
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from kerapose import skeletons
 from kerapose.data import frames as video_frames
 from kerapose.skeletons import COCO
-from train import common
+from kerapose.training import runs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Runs a script after {prepare}, which finds it as `script`.
+# Runs a script after {prepare}, which finds it as `script`, and its training as `script.TRAINING`.
 PROGRAM = """
-from absl import app
-from train import {script} as script
+from train import common, {script} as script
 {prepare}
-names = script.define_flags()
-app.run(lambda _: script.main(names))
+common.main(script.TRAINING)
 """
 
 # Ends the process as SIGKILL does: it has no time to put anything in order.
 KILLED = """
 import os, signal
-from train import common
+from kerapose.training import runs
 replace = os.replace
 
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
-class Killed(common.Resume):
+class Killed(runs.Resume):
     def on_epoch_begin(self, now, logs=None):
         self.now = now
     def on_train_batch_end(self, step, logs=None):
@@ -59,7 +56,7 @@ class Killed(common.Resume):
         os.replace = replace_or_kill
         super().on_epoch_end(now, logs)
 
-common.Resume = Killed
+runs.Resume = Killed
 """
 
 TWO_DEVICES = """
@@ -84,7 +81,7 @@ def run_script():
         process = subprocess.run(
             [sys.executable, *program, *(f"--{name}={value}" for name, value in flags.items())],
             cwd=ROOT,
-            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+            env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=600,
@@ -114,23 +111,23 @@ def two_devices():
 
 @pytest.fixture
 def computing_as_tests_do(monkeypatch):
-    """Lets a script run in this process without changing how other tests compute: it only sets the seed."""
-    monkeypatch.setattr(common, "set_up", lambda config: keras.utils.set_random_seed(config["seed"]))
+    """Lets a training run in this process without changing how other tests compute: it only sets the seed."""
+    monkeypatch.setattr(runs, "set_up", lambda config: keras.utils.set_random_seed(config["seed"]))
 
 
 @pytest.fixture(scope="session")
-def video_config_of():
-    """A function that gives what a script of videos would be run with, to run it in this process.
+def options_of():
+    """A function that gives the options of a finished run, to make its training anew in this process.
 
-    It takes the work folder of a whole run, the TFDS folder, the new work folder, and changes.
+    It takes the class of the training, the work folder of the run, the TFDS folder, and changes, by name.
     """
 
-    def config_of(finished, data_dir, workdir, **changes):
-        shared = {"workdir": str(workdir), "data_dir": data_dir, "export": False, "check": False}
-        shared |= {"conditions": ["plain"], "num_clips": 1}
-        return json.loads((finished / "config.json").read_text()) | shared | changes
+    def of(training, finished, data_dir, **changes):
+        names = {option.name for option in training.OPTIONS}
+        kept = json.loads((finished / "config.json").read_text())
+        return {name: value for name, value in kept.items() if name in names} | {"data_dir": data_dir} | changes
 
-    return config_of
+    return of
 
 
 @pytest.fixture(scope="session")
@@ -171,29 +168,6 @@ def same_weights():
         return all(np.array_equal(a, b) for a, b in zip(ours, theirs, strict=True))
 
     return same
-
-
-@pytest.fixture(scope="session")
-def events():
-    """A function that reads TensorBoard's files of a folder: the steps of each tag, and what was noted at them.
-
-    That is an array each time: a picture [H, W, 3], or a number.
-    """
-
-    def read(folder):
-        steps, noted = {}, {}
-        for path in sorted(folder.iterdir()):
-            for record in tf.data.TFRecordDataset(str(path)):
-                event = tf.compat.v1.Event.FromString(record.numpy())
-                for value in event.summary.value:
-                    steps.setdefault(value.tag, []).append(event.step)
-                    content = tf.make_ndarray(value.tensor)
-                    if value.metadata.plugin_data.plugin_name == "images":  # width, height, one encoded picture
-                        content = tf.io.decode_png(content[2]).numpy()
-                    noted.setdefault(value.tag, []).append(content)
-        return steps, noted
-
-    return read
 
 
 # ---------------------------------------------------------------------------------------------------- videos

@@ -12,7 +12,7 @@ from kerapose.data import people, tracks
 from kerapose.layers import HeatmapVolume
 from kerapose.ops import images
 from kerapose.skeletons import H36M, Skeleton
-from train import pictures
+from kerapose.training import boards, pictures
 
 
 def make_tracks(lengths):
@@ -57,7 +57,7 @@ def test_the_board_draws_with_the_weights_of_the_epoch(tmp_path, events):
         asked.append(len(screen))
         return tf.zeros((*screen.shape[:3], 3)) + 0.1 * len(asked) * tf.range(17.0)[:, None]
 
-    board = pictures.LiftBoard(tmp_path, lift, make_tracks([30, 40, 30]))
+    board = boards.LiftBoard(tmp_path, lift, make_tracks([30, 40, 30]))
     board.set_model(types.SimpleNamespace(optimizer=types.SimpleNamespace(learning_rate=1e-3)))
     board.on_train_begin()
     for epoch in (0, 1):
@@ -101,7 +101,7 @@ def make_model(clips, attention=None):
         answers = {"rgb": answers[0], "pose": answers[1], "fused": layers.Average()(answers)}
     model = keras.Model(inputs, answers if isinstance(answers, dict) else answers[0])
     model.network = types.SimpleNamespace(attention_maps=attention)
-    model.pose_size = (8, 8) if "keypoints" in inputs else None
+    model.pose_shape = (*inputs["keypoints"].shape[2:3], 8, 8, 3) if "keypoints" in inputs else None
     model.compile("sgd")
     return model
 
@@ -120,7 +120,7 @@ def coloured(picture):
 @pytest.mark.parametrize("modalities", [("rgb", "pose"), ("rgb",), ("pose",)])
 def test_clips_are_shown_once_with_what_is_known_of_them(tmp_path, events, modalities):
     clips = make_clips(modalities=modalities)
-    run_board(pictures.VideoBoard(tmp_path, clips, STICK, CLASSES), make_model(clips))
+    run_board(boards.VideoBoard(tmp_path, clips, STICK, CLASSES), make_model(clips))
     steps, noted = events(tmp_path)
     assert steps["clips/0_kick"] == steps["clips/1_jump"] == [0]
     assert steps["confusion_matrix"] == [0, 1]
@@ -154,7 +154,7 @@ def test_attention_is_drawn_after_every_epoch_over_the_frames(tmp_path, events):
         return {"grid": grid, "joints": np.full((2, 4, 3), 0.01, "float32")}
 
     clips = make_clips(rate=1)
-    run_board(pictures.AttentionBoard(tmp_path, clips, STICK, CLASSES), make_model(clips, attention))
+    run_board(boards.AttentionBoard(tmp_path, clips, STICK, CLASSES), make_model(clips, attention))
     assert asked == 2 * [{"rgb": (2, 4, 32, 32, 3), "pose": (2, 4, 8, 8, 3)}]
     steps, noted = events(tmp_path)
     assert steps["attention/0_kick"] == steps["attention/1_jump"] == [0, 1]
@@ -183,7 +183,7 @@ def test_fields_are_shown_of_images_from_all_over_the_set_beside_what_was_found(
     stage = layers.Conv2D(8, 8, 8, kernel_initializer="zeros")
     model = keras.Model(inputs, keras.ops.stack([stage(inputs), 0 * stage(inputs) + 0.5], axis=1))
     model.compile("sgd")
-    run_board(pictures.FieldBoard(tmp_path, batch, STICK), model)
+    run_board(boards.FieldBoard(tmp_path, batch, STICK), model)
     steps, noted = events(tmp_path)
     assert steps["true_fields_found_fields"] == [0, 1]
     picture = noted["true_fields_found_fields"][0]

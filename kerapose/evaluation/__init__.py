@@ -1,0 +1,15 @@
+"""The protocols of the papers: an estimator and a data set in, figures out."""
+
+from kerapose.evaluation.actions import action_figures, action_probabilities
+from kerapose.evaluation.lifting import lifted_tracks, lifting_figures
+from kerapose.evaluation.videos import VIDEO_CONDITIONS, video_figures, video_probabilities
+
+__all__ = [
+    "VIDEO_CONDITIONS",
+    "action_figures",
+    "action_probabilities",
+    "lifted_tracks",
+    "lifting_figures",
+    "video_figures",
+    "video_probabilities",
+]

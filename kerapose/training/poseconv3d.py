@@ -1,0 +1,194 @@
+"""PoseConv3D: skeleton sequences in, actions out."""
+
+import inspect
+import pathlib
+
+import keras
+import numpy as np
+from absl import logging
+
+from kerapose import estimators, evaluation, export, metrics, models, skeletons
+from kerapose.data import clips
+from kerapose.ops import clips as clip_ops
+from kerapose.training import boards, data, pictures
+from kerapose.training.action_models import action_model, compile_for_actions
+from kerapose.training.devices import make_strategy
+from kerapose.training.optimizers import SGDL2, cosine_decay
+from kerapose.training.options import Option, common_options, flip_options
+from kerapose.training.runs import Stage, Training
+from kerapose.training.workdir import load_network, start_from
+
+NETWORKS = {variant: cls for cls in (models.C3D, models.SlowOnly, models.X3D) for variant in cls.VARIANTS}
+MODALITIES = ("joint", "limb")
+
+OPTIONS = [
+    *common_options("runs/poseconv3d", "puppets", batch_size=16, epochs=26),
+    Option(
+        "skeleton",
+        str,
+        "coco",
+        "Keypoint set of the network.",
+        choices=tuple(skeleton.name for skeleton in skeletons.ALL),
+    ),
+    Option("dataset_skeleton", str, None, "Keypoint set of the data set, if it is to be mapped to that of skeleton."),
+    Option("pretrained", str, None, "Work folder of a run whose networks to start from; the classifier is new."),
+    Option("variant", str, "c3d_tiny", "Network.", choices=tuple(sorted(NETWORKS))),
+    Option(
+        "modality",
+        str,
+        "joint",
+        "What volumes show; both: two networks, fused.",
+        choices=(*MODALITIES, "both"),
+    ),
+    Option("base_filters", int, None, "Width of the network; the variant's own if not given."),
+    Option("num_frames", int, None, "Frames a clip; the variant's own if not given."),
+    Option("size", int, None, "Height and width of a training volume, pixels; the variant's own if not given."),
+    Option("test_size", int, None, "Height and width of a test volume; 8/7 of size if not given."),
+    Option("sigma_px", float, 0.6, "Of the Gaussians, pixels of the volume."),
+    Option("use_scores", bool, True, "Whether a keypoint is drawn as high as its score, or all with 1."),
+    Option("learning_rate", float, 0.05, "Peak, for the batch size given; published: 0.4 for 256 clips."),
+    Option("warmup_epochs", float, 1.0, "Epochs over which the learning rate rises from 0."),
+    Option("momentum", float, 0.9, "Of SGD."),
+    Option("weight_decay", float, 3e-4, "L2, as PyTorch has it."),
+    Option("clip_norm", float, 40.0, "Greatest norm of all gradients together."),
+    Option("dropout", float, 0.5, "Before the classifier."),
+    Option("least_area", float, 0.56, "Of the random crop, as a fraction of the people's box."),
+    Option("rotation_degrees", float, 0.0, "Greatest angle by which a training clip is turned."),
+    Option("num_clips", int, 10, "Clips a sequence in the final test."),
+    *flip_options(probability=0.5, flip_test=True),
+]
+
+
+class PoseConv3D(Training):
+    """Trains networks of joint volumes, of limb volumes, or of both, whose answers are fused; see `Training`.
+
+    The work folder has a folder for each modality: `joint`, `limb`.
+
+    Args:
+        workdir: folder of the run. None: `runs/poseconv3d`.
+        **options: of `OPTIONS`, by name.
+
+    Example:
+        >>> training = PoseConv3D("runs/mine", dataset="puppets", modality="both")
+        >>> for stage in training.stages():
+        ...     stage.model.fit(**stage.arguments())
+        >>> training.finish()["fusion"]["top1"]
+        0.93
+        >>> recognize = predictors.load("runs/mine/model.keras")
+
+    Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
+    """
+
+    OPTIONS = OPTIONS
+
+    def resolve(self, config: dict) -> dict:
+        frames, size = volume_shape(config["variant"])
+        return config | {"num_frames": config["num_frames"] or frames, "size": config["size"] or size}
+
+    def load(self) -> None:
+        skeleton = skeletons.get(self.config["skeleton"])
+        self.splits, self.skeleton, self.class_names = data.load_clips(self.config, clips, skeleton)
+        self.flip_labels = data.flip_labels(self.class_names, self.config)
+        self.modalities = MODALITIES if self.config["modality"] == "both" else (self.config["modality"],)
+        self.tested = None  # labels [B] and probabilities [B, C] of the test split
+
+    def stages(self):
+        for modality in self.modalities:
+            yield self.stage(modality)
+
+    def stage(self, modality: str) -> Stage:
+        """The training of the network of one modality."""
+        config, folder = self.config, self.workdir / modality
+        keras.utils.set_random_seed(config["seed"])
+        steps = -(-int(self.splits["train"].cardinality()) // config["batch_size"])
+        channels = self.skeleton.num_keypoints if modality == "joint" else self.skeleton.num_edges
+        with make_strategy(config["strategy"]).scope():
+            network = make_network(config, len(self.class_names), channels)
+            if config["pretrained"]:
+                file = pathlib.Path(config["pretrained"]) / modality / "best.keras"
+                start_from(network, file, "variant, base_filters and skeleton")
+            model = action_model(network, self.skeleton, modality, config["sigma_px"])
+            monitor = compile_for_actions(model, len(self.class_names), make_optimizer(config, steps))
+        size = (config["size"], config["size"])
+        reading = {name: config[name] for name in ("batch_size", "num_frames", "use_scores")} | {"size": size}
+        validation = self.splits["validation"]
+        shown = clips.evaluation(validation or self.splits["test"], **reading)
+
+        def batches(first_step):
+            return clips.training(
+                self.splits["train"],
+                self.skeleton,
+                first_step=first_step,
+                flip_labels=self.flip_labels,
+                area_range=(config["least_area"], 1.0),
+                short_side_px=clip_ops.whole_side(config["size"]),
+                **{name: config[name] for name in ("seed", "flip_probability", "rotation_degrees")},
+                **reading,
+            )
+
+        volume = model.get_layer("volume")
+        return Stage(
+            model,
+            folder,
+            batches,
+            steps,
+            config["epochs"],
+            validation=shown if validation else None,
+            monitor=monitor if validation else None,
+            callbacks=[boards.ClipBoard(folder / "logs", shown, volume, self.skeleton, self.class_names)],
+        )
+
+    def estimator(self) -> estimators.ActionRecognizer:
+        networks = {name: load_network(self.workdir / name / "best.keras", "trained") for name in self.modalities}
+        names = ("num_clips", "flip_test", "use_scores", "sigma_px")
+        options = {name: self.config[name] for name in names}
+        options |= {"size": self.config["test_size"], "flip_labels": self.flip_labels}
+        return estimators.ActionRecognizer(networks, self.skeleton, self.class_names, **options)
+
+    def evaluate(self, estimator: estimators.ActionRecognizer) -> dict[str, dict[str, float]]:
+        """The figures by modality: on one clip a sequence, as they are tested, and of the fusion of both."""
+        results, probabilities, test = {}, [], self.splits["test"]
+        for modality, network in estimator.network.items():
+            alone = estimators.ActionRecognizer(**(estimator.arguments() | {"network": {modality: network}}))
+            once = alone.changed(num_clips=1, flip_test=False)
+            results[f"{modality}_one_clip"] = evaluation.action_figures(once, test)
+            labels, found = evaluation.action_probabilities(alone, test)
+            results[modality] = metrics.action_metrics(labels, found)
+            probabilities.append(found)
+            logging.info("Test, %s: %s", modality, results[modality])
+        self.tested = labels, np.mean(probabilities, axis=0)  # as the estimator of both does
+        if len(probabilities) > 1:
+            results["fusion"] = metrics.action_metrics(*self.tested)
+            logging.info("Test, joint + limb: %s", results["fusion"])
+        return results
+
+    def draw(self, estimator: estimators.ActionRecognizer) -> None:
+        labels, probabilities = self.tested
+        matrix = metrics.confusion_matrix(labels, probabilities.argmax(-1), len(self.class_names))
+        pictures.save_confusion_matrix(self.workdir / "confusion_matrix.png", matrix, self.class_names)
+
+    def export(self, estimator: estimators.ActionRecognizer, path: pathlib.Path) -> None:
+        export.saved_model(estimator, path, overwrite=True)
+
+
+def volume_shape(variant: str) -> tuple[int, int]:
+    """Frames and side of the volumes that a variant takes if not told otherwise."""
+    cls = NETWORKS[variant]
+    default = inspect.signature(cls).parameters["input_shape"].default
+    return cls.VARIANTS[variant].get("input_shape", default)[:2]
+
+
+def make_network(config: dict, num_classes: int, channels: int) -> keras.Model:
+    """The network of volumes that the options ask for."""
+    shape = (config["num_frames"], config["size"], config["size"], channels)
+    changes = {"input_shape": shape, "dropout": config["dropout"]}
+    if config["base_filters"]:
+        changes["base_filters"] = config["base_filters"]
+    return NETWORKS[config["variant"]].from_variant(config["variant"], num_classes, **changes)
+
+
+def make_optimizer(config: dict, steps: int) -> SGDL2:
+    """SGD with warm-up, cosine decay to 0, clipping and L2."""
+    warmup = round(config["warmup_epochs"] * steps)
+    schedule = cosine_decay(config["learning_rate"], config["epochs"] * steps, warmup)
+    return SGDL2(schedule, momentum=config["momentum"], l2=config["weight_decay"], global_clipnorm=config["clip_norm"])

@@ -1,5 +1,6 @@
 """Raw input to named output: an image in, named keypoints out; keypoints in, actions or poses in space out."""
 
+from kerapose.data.detections import read_boxes
 from kerapose.predictors.actions import ScoredAction, SkeletonAction
 from kerapose.predictors.bottom_up import BottomUpPose
 from kerapose.predictors.lifting import Lifter, Pose3D
@@ -8,7 +9,6 @@ from kerapose.predictors.people import (
     PersonDetector,
     Pose,
     TopDownPose,
-    read_boxes,
     read_image,
 )
 from kerapose.predictors.videos import Action

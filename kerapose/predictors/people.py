@@ -9,8 +9,8 @@ import cv2
 import keras
 import numpy as np
 
-from kerapose import estimators, files
-from kerapose.data import coco, gate, images
+from kerapose import estimators
+from kerapose.data import images
 from kerapose.data.gate import images as rules
 from kerapose.predictors.networks import chosen, require
 
@@ -219,50 +219,6 @@ class PersonDetector:
         canvas = np.zeros((*size, 3), np.uint8)
         canvas[: shape[1], : shape[0]] = cv2.resize(image, shape.tolist(), interpolation=method)
         return canvas, scale
-
-
-def read_boxes(path, min_score=0.0, category_id=1, max_boxes=None):
-    """Reads the boxes of a person detector from a file of COCO detection results.
-
-    Args:
-        path: a JSON list of {"image_id", "bbox": [x, y, width, height], "score"}, with "category_id" or without.
-        min_score: the lowest score that is read.
-        category_id: of a person; boxes that have another one are left out, and how many these are is logged.
-        max_boxes: how many are read for an image, the surest; None for all.
-
-    Returns:
-        {image_id: (boxes [N, 4] float32 left, top, right, bottom, pixels, scores [N] float32)}, the surest first;
-        images without a box are not in it.
-
-    Raises:
-        ValueError: if the file is not as described, a box that would be read has no area, most are in 0..1, or a score
-            is not in 0..1.
-
-    Example:
-        >>> detected = read_boxes("COCO_val2017_detections_AP_H_56_person.json", min_score=0.2)
-        >>> boxes, scores = detected[785]
-    """
-    found = coco.boxes_of(files.read_json(path, "a JSON list of detections"), path)
-    kept = coco.of_categories(found["category_id"], {category_id}, path) & (found["score"] >= min_score)
-    bbox, scores, image_ids = (found[key][kept] for key in ("bbox", "score", "image_id"))
-    sound = np.isfinite(bbox).all(axis=1) & (bbox[:, 2:] > 0).all(axis=1)
-    if not sound.all():
-        wrong = int(np.argmin(sound))
-        raise gate.BadDataError(
-            f"A bbox must be x, y, width, height with both sizes above 0, got {bbox[wrong].tolist()} for image "
-            f"{image_ids[wrong]} in {path}; drop it from the file."
-        )
-    report = gate.Report("boxes", remedy="", source=path)
-    rules.note_bboxes(report, image_ids, bbox, np.zeros((len(bbox), 2)))
-    report.close()
-    places = {}
-    for place in np.argsort(-scores, kind="stable"):
-        places.setdefault(int(image_ids[place]), []).append(place)
-    boxes = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1).astype("float32")
-    return {
-        image_id: (boxes[places[image_id][:max_boxes]], scores[places[image_id][:max_boxes]].astype("float32"))
-        for image_id in dict.fromkeys(image_ids.tolist())
-    }
 
 
 def read_image(image):

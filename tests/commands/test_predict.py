@@ -17,7 +17,7 @@ import pytest
 from kerapose import commands, estimators, models, predictors, skeletons, visualize
 from kerapose.commands import networks, predict, sources
 from kerapose.data import frames
-from kerapose.skeletons import COCO, OPENPOSE
+from kerapose.skeletons import COCO, H36M, OPENPOSE
 
 HEIGHTS = {"nose": 6, "eye": 3, "ear": 5, "shoulder": 18, "elbow": 30, "wrist": 40, "hip": 45, "knee": 65, "ankle": 85}
 SIDES = {"left": 6, "right": -6}
@@ -25,6 +25,8 @@ ALONE = "--skeleton", "coco", "--codec", "gaussian"  # what a top-down network d
 FOX = skeletons.Skeleton(
     "fox", ("snout", "left_ear", "right_ear", "tail"), ((0, 1), (0, 2), (0, 3)), colors=((250, 120, 0),) * 4
 )
+
+FOXES = skeletons.Skeleton("head", FOX.keypoints[:3], FOX.edges[:2]), FOX  # of a lifter: what it takes and gives
 
 
 def body(x, y=10.0):
@@ -105,7 +107,7 @@ def left_in(folder):
 @pytest.fixture(scope="module")
 def lifter(tmp_path_factory):
     network = models.TemporalLifter(filter_widths=(3,), channels=8, dropout=0.0)
-    return saved(network, tmp_path_factory.mktemp("lifter") / "lifter.keras")
+    return saved(estimators.TrackLifter(network, H36M), tmp_path_factory.mktemp("lifter") / "model.keras")
 
 
 @pytest.fixture(scope="module")
@@ -523,18 +525,8 @@ def made(monkeypatch):
 
 
 def test_top_down_networks_take_each_frame_for_one_person(video, top_down, tmp_path, capsys, made):
-    options = [
-        "--model",
-        top_down,
-        *ALONE,
-        "--output",
-        str(tmp_path / "out"),
-        "--min_score",
-        "-10",
-        "--max_frames",
-        "3",
-    ]
-    commands.main(["predict", str(video), *options])
+    options = ["--output", str(tmp_path / "out"), "--min_score", "-10", "--max_frames", "3"]
+    commands.main(["predict", str(video), "--model", top_down, *ALONE, *options])
     assert capsys.readouterr().out.split() == [str(tmp_path / "out" / name) for name in ("walk.mp4", "walk.json")]
     content = json.loads((tmp_path / "out" / "walk.json").read_text())
     assert content["skeleton"]["name"] == "coco"
@@ -601,6 +593,15 @@ def test_a_network_alone_goes_by_the_options(top_down, tmp_path):
     assert find.estimator.normalization == {"mean": [0] * 3, "std": [1] * 3}
 
 
+def test_a_lifter_alone_goes_by_the_options(tmp_path):
+    network = models.TemporalLifter(filter_widths=(3,), channels=8)
+    options = "--lifter_skeleton", "coco", "--pose_skeleton", "h36m"
+    arguments = ["walk.mp4", "--model", "any", "--lifter", saved(network, tmp_path / "best.keras"), *options]
+    lift = networks.make_lifter(parsed(arguments), OPENPOSE)
+    assert (lift.skeleton, lift.input_skeleton, lift.pose_skeleton) == (OPENPOSE, COCO, H36M)
+    assert networks.make_lifter(parsed(["walk.mp4", "--model", "any"]), OPENPOSE) is None
+
+
 # ---------------------------------------- files that know themselves
 @pytest.fixture(scope="module")
 def fox(tmp_path_factory):
@@ -638,9 +639,6 @@ def test_a_known_lifter_takes_what_was_found(video, fox, tmp_path, capsys):
     assert np.array(content["frames"][1]["people"][0]["pose_3d"]).shape == (4, 3)
 
 
-FOXES = skeletons.Skeleton("head", FOX.keypoints[:3], FOX.edges[:2]), FOX
-
-
 # ---------------------------------------- refusals
 def refusal(capsys, *arguments):
     """What the command says when it ends with an error."""
@@ -672,16 +670,12 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(capsys, tmp_path, video,
     (tmp_path / "empty").mkdir()
     assert "A folder must have images" in refusal(capsys, tmp_path / "empty", "--model", top_down)
     (tmp_path / "text.mp4").write_text("not a video")
-    out = "--output", tmp_path / "out"
-    assert "must be a file that FFmpeg reads" in refusal(
-        capsys, tmp_path / "text.mp4", "--model", top_down, *ALONE, *out
-    )
+    network = "--model", top_down, *ALONE, "--output", tmp_path / "out"
+    assert "must be a file that FFmpeg reads" in refusal(capsys, tmp_path / "text.mp4", *network)
     (tmp_path / "no_frames.mp4").write_bytes(b"")
-    assert "A video must" in refusal(capsys, tmp_path / "no_frames.mp4", "--model", top_down, *ALONE, *out)
+    assert "A video must" in refusal(capsys, tmp_path / "no_frames.mp4", *network)
     (tmp_path / "text.png").write_text("not an image")
-    assert "must be a whole JPEG or PNG file" in refusal(
-        capsys, tmp_path / "text.png", "--model", top_down, *ALONE, *out
-    )
+    assert "must be a whole JPEG or PNG file" in refusal(capsys, tmp_path / "text.png", *network)
     for name in ("a.png", "a.jpg"):
         cv2.imwrite(str(tmp_path / "empty" / name), textured(1)[0])
     assert "names of their own, got two called a" in refusal(capsys, tmp_path / "empty", "--model", top_down)
@@ -697,22 +691,23 @@ def test_networks_that_do_not_fit_are_refused_in_one_sentence(
     (tmp_path / "text.keras").write_text("not a network")
     (tmp_path / "set.json").write_text('{"name": "own"}')
     own, alone = tmp_path / "set.json", ("--model", top_down, *ALONE)
+    bare = saved(models.TemporalLifter(filter_widths=(3,), channels=8), tmp_path / "best.keras")
     lift = (*alone, "--lifter")
     for options, message in [
         (("--model", tmp_path / "no.keras"), "--model must be a .keras file, got .*no.keras, where there is no file"),
         (("--model", tmp_path / "text.keras"), "--model must be a .keras file, got .*, which is something else; save"),
-        (("--model", lifter), "--model must find people in images, got TemporalLifter in .* a lifter as --lifter"),
+        (("--model", lifter), "--model must find people in images, got TrackLifter in .* a lifter as --lifter"),
         (
             ("--model", top_down),
-            "does not know its skeleton and codec, got SimpleBaseline in .*; give --skeleton and --",
+            "not know its skeleton and codec, got SimpleBaseline in .*; give --skeleton and --c",
         ),
         (
             ("--model", top_down, "--skeleton", "coco"),
-            "does not know its codec, got SimpleBaseline in .* give --codec as",
+            "not know its codec, got SimpleBaseline in .* give --codec as",
         ),
         (
             ("--model", bottom_up),
-            "does not know its skeleton, got LightweightOpenPose in .*; give --skeleton as in its",
+            "not know its skeleton, got LightweightOpenPose in .*; give --skeleton as in its",
         ),
         ((*alone, "--height", 128), "--height is for bottom-up networks, got it for another network"),
         (("--model", bottom_up, "--codec", "udp"), "--codec is for top-down networks, got it for another"),
@@ -725,7 +720,11 @@ def test_networks_that_do_not_fit_are_refused_in_one_sentence(
         (("--model", top_down, "--skeleton", own, *ALONE[2:]), "must be as Skeleton.to_dict"),
         ((*lift, top_down), "--lifter must be a TrackLifter or its network, a TemporalLifter, got SimpleBaseline"),
         (
-            (*lift, lifter),
+            (*lift, lifter, "--pose_skeleton", "h36m"),
+            "--pose_skeleton is for a network alone, got it for .*model.keras",
+        ),
+        (
+            (*lift, bare),
             "know its lifter_skeleton and pose_skeleton, got TemporalLifter in .*; give --lifter_skeleton",
         ),
         ((*lift, tmp_path / "no.keras"), "--lifter must be a .keras file, got .*, where there is no file"),

@@ -132,9 +132,8 @@ prefix = "temporal_27_causal/state/"
 state = {key.removeprefix(prefix): inputs[key] for key in inputs if key.startswith(prefix)}
 lifter = weights.load_torch(models.TemporalLifter(filter_widths=(3, 3, 3), channels=64, causal=True), state)
 outputs["lifted"] = whole(lifter, track)
-permutation = skeletons.H36M.flip_permutation
-outputs["whole_track"] = whole(estimators.TrackLifter(lifter, permutation, flip_test=False).lift, track)
-stream, found = estimators.StreamingLifter(lifter), []
+outputs["whole_track"] = whole(estimators.TrackLifter(lifter, skeletons.H36M, flip_test=False).lift, track)
+stream, found = estimators.StreamingLifter(lifter, skeletons.H36M), []
 step, state = jax.jit(stream.step), stream.initial_state(len(track))
 for frame in range(track.shape[1]):
     poses, state = step(track[:, frame], state)

@@ -411,7 +411,7 @@ def test_a_kept_estimator_gives_the_same(tmp_path, options):
     ("options", "message"),
     [
         (
-            {"skeleton": Skeleton("one", "abc", ((0, 1),))},
+            {"skeleton": Skeleton("one", tuple("abc"), ((0, 1),))},
             "A network for one gives 4 heatmaps and 2 PAFs, got one of 4 and 4; give the",
         ),
         ({"skeleton": COCO}, "A network for coco gives 18 heatmaps and 34 PAFs, got one of 4 and 4"),
@@ -434,7 +434,7 @@ def test_networks_that_do_not_fit_are_refused():
     for outputs in (one, [one], [one, keras.layers.GlobalAveragePooling2D()(one)]):
         with pytest.raises(ValueError, match="must give heatmaps .* and PAFs .*; use LightweightOpenPose"):
             estimators.BottomUpEstimator(keras.Model(images, outputs), TRIANGLE)
-    halves = Skeleton("halves", "abcd", ((0, 1), (2, 3)))
+    halves = Skeleton("halves", tuple("abcd"), ((0, 1), (2, 3)))
     with pytest.raises(ValueError, match=r"limbs must join all keypoints .* got no way to \[2, 3\]"):
         estimators.BottomUpEstimator(keras.Model(images, [keras.layers.Conv2D(5, 1)(images), one]), halves)
     network = keras.Model(fixed, [keras.layers.Conv2D(4, 1)(fixed)] * 2)

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from kerapose import evaluation, export, losses, models
 from kerapose.data import crops
-from kerapose.training import TopDown, pictures, topdown
+from kerapose.training import TopDown, pictures, runs, topdown
+from kerapose.training.options import choose
 
 EPOCHS = 4
 OPTIONS = {
@@ -354,9 +355,7 @@ def every_option(groups_dir, tmp_path):
     }
 
 
-def test_every_option_reaches_what_it_is_for(
-    groups_dir, doll, tmp_path, real_networks, computing_as_tests_do, monkeypatch
-):
+def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_networks, monkeypatch):
     given = every_option(groups_dir, tmp_path)
     assert set(given) == {option.name for option in TopDown.OPTIONS}
     recipes = [recipe for by_model in topdown.RECIPES.values() for recipe in by_model.values()]
@@ -378,11 +377,7 @@ def test_every_option_reaches_what_it_is_for(
     calls.watch(pictures, "poses", np.zeros((8, 8, 3), "uint8"))
     calls.watch(evaluation, "pose_figures", {"pixel_error": 1.0})
     calls.watch(export, "pose_saved_model")
-    set_up = topdown.Training.__init__.__globals__["set_up"]
-    seen = []
-    monkeypatch.setitem(
-        topdown.Training.__init__.__globals__, "set_up", lambda config: seen.append(config) or set_up(config)
-    )
+    calls.watch(runs, "set_up")
 
     training = TopDown(**given)
     (stage,) = training.stages()
@@ -408,7 +403,7 @@ def test_every_option_reaches_what_it_is_for(
 
     # what is trained, and how
     assert stage.epochs == 6 and stage.steps == 2 and stage.resume.monitor == "val_pck"
-    ((config,),) = [seen]
+    ((config,), _) = noted["set_up"]
     assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
     assert noted["make_strategy"] == (("mirrored",), {})
     network = training.model.student
@@ -462,13 +457,7 @@ def resolved(model="hrnet", dataset="coco_keypoints", **options):
     """The configuration that options come to, before anything is read."""
     training = object.__new__(TopDown)
     training.given = {"model": model, "dataset": dataset} | options
-    return training.resolve(topdown_options(training.given))
-
-
-def topdown_options(given):
-    from kerapose.training.options import choose
-
-    return choose(TopDown.OPTIONS, given)
+    return training.resolve(choose(TopDown.OPTIONS, training.given))
 
 
 def test_no_option_means_the_small_recipe_and_another_data_set_the_published_one():
@@ -517,7 +506,7 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, again, f
         ({"test_split": "val"}, "groups has the splits train, validation, test, got 'val'; use one of them"),
         ({"train_split": ""}, "groups has the splits train, validation, test, got ''; use one of them"),
         ({"variant": "resnet_7"}, "simple_baseline has the variants .*, got 'resnet_7'; use one of them"),
-        ({"decay_epochs": [3, 99]}, "decay_epochs is less than the .* of epochs, got 99; leave it out"),
+        ({"decay_epochs": [3, 99]}, "decay_epochs is less than the .* epochs, got 99; leave it out"),
         ({"skip": ["nobody.png"]}, "skip names samples of groups, 'nobody.png' is in none of its splits; correct"),
         ({"detections": "nothing.json"}, "nothing.json must be a JSON list of detections, there is no such file"),
         ({"ohkm": 9}, "ohkm is at most the number of joints, 5, got 9; give fewer"),

@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "types": set(),
     "sides": set(),
     "skeletons": {"sides"},
-    "mirrors": {"sides"},
+    "mirrors": {"sides", "skeletons"},
     "files": set(),
     "ops": set(),
     "layers": {"ops"},  # relaxed: HeatmapVolume is a layer round a function of ops

@@ -20,7 +20,6 @@ from tiny_models import ALL_MODELS, TRAINED, UNTRAINED, assert_learns, in_traini
 
 from kerapose import estimators, layers, models, training
 from kerapose.skeletons import Skeleton
-from kerapose.training import action_models
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -188,20 +187,20 @@ def test_a_training_step_is_repeatable_on_a_gpu(model):
     assert unrepeatable(graph) == []
 
 
-@pytest.mark.parametrize("kind", ["skeletons", "videos"])
-def test_so_is_that_of_a_network_of_actions_in_training(kind, repeatable):
-    """With what is put round a network: volumes drawn in the model, taught features, the optimizer."""
+@pytest.mark.parametrize("modality", ["joint", "rgb"])
+def test_so_is_that_of_a_network_of_actions(modality, repeatable):
+    """With what trainings put around a network: volumes drawn in the model, taught features, their optimizers."""
     random = np.random.default_rng(0)
     batch = {"keypoints": random.uniform(0, 18, (2, 1, 4, 5, 2)), "scores": random.random((2, 1, 4, 5))}
-    batch = {name: array.astype("float32") for name, array in batch.items()}
-    if kind == "skeletons":
+    if modality == "joint":
         network = models.C3D(7, (4, 18, 21, 5), base_filters=4, num_stages=3)
-        model = action_models.action_model(network, Skeleton("letters", tuple("abcde"), ((0, 1),)))
+        model = training.action_model(network, Skeleton("letters", tuple("abcde"), ((0, 1),)))
     else:
         network = models.MC3ResNet18(7, (4, 32, 40, 3), base_filters=4)
-        model = action_models.video_model(network, 5, keypoint_weight=0.5)
-        batch["rgb"] = random.random((2, 4, 32, 40, 3)).astype("float32")
-    action_models.compile_for_actions(model, 7, training.SGDL2(0.1, momentum=0.9, l2=1e-4, global_clipnorm=40.0))
+        model = training.video_model(network, 5, keypoint_weight=0.5)
+        batch["rgb"] = random.random((2, 4, 32, 40, 3))
+    training.compile_for_actions(model, 7, training.SGDL2(0.1, momentum=0.9, l2=1e-4, global_clipnorm=40.0))
+    batch = {name: array.astype("float32") for name, array in batch.items()}
     model.train_on_batch(batch, np.array([1, 4]))
     _, graph = step_function(model, (batch, np.array([1, 4])))
     assert unrepeatable(graph) == []

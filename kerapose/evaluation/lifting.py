@@ -72,7 +72,8 @@ def lifted_tracks(
         ValueError: if the tracks have other keypoints or joints than the lifter, or no poses.
 
     Example:
-        >>> worst = max(lifted_tracks(lifter, known), key=lambda track: metrics.mpjpe(track["predicted"], track["truth"]))
+        >>> found = lifted_tracks(lifter, known)
+        >>> {track["name"]: metrics.mpjpe(track["predicted"], track["truth"]) for track in found}
     """
     for ours, theirs in ((lifter.skeleton, known.skeleton), (lifter.pose_skeleton, known.pose_skeleton)):
         if ours.keypoints != theirs.keypoints:

@@ -29,7 +29,6 @@ class Estimator(keras.Model):
         super().__init__(**kwargs)
         self.training = training
         self.autocast = False  # pixels are not rounded to bfloat16
-        self.built = True  # it has no weights but those of its networks
         self.jit_compile = False  # each new length or size of input would be a new compilation
 
     @property

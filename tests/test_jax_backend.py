@@ -123,8 +123,8 @@ prefix = "temporal_27_causal/state/"
 state = {key.removeprefix(prefix): inputs[key] for key in inputs if key.startswith(prefix)}
 lifter = weights.load_torch(models.TemporalLifter(filter_widths=(3, 3, 3), channels=64, causal=True), state)
 outputs["lifted"] = lifter(track)
-outputs["whole_track"] = estimators.TrackLifter(lifter, skeletons.H36M.flip_permutation, flip_test=False).lift(track)
-stream = estimators.StreamingLifter(lifter)
+outputs["whole_track"] = estimators.TrackLifter(lifter, skeletons.H36M, flip_test=False).lift(track)
+stream = estimators.StreamingLifter(lifter, skeletons.H36M)
 outputs["stream"] = np.stack([stream(track[:, t]) for t in range(track.shape[1])], axis=1)
 outputs["aligned"] = alignment.align(inputs["losses/input_predicted"], inputs["losses/input_target"])
 outputs["projected"] = cameras.project(inputs["camera/points"], inputs["camera/intrinsic"])

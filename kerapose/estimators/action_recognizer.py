@@ -86,6 +86,7 @@ class ActionRecognizer(Estimator):
         edges = {"joint": None, "limb": skeleton.edges}
         self.volumes = {name: HeatmapVolume(*self.size, edges[name], sigma_px, name=name) for name in networks}
         self.probabilities = layers.Softmax(dtype="float32", name="probabilities")
+        self.built = True  # nothing has weights but the networks
 
     def call(self, inputs):
         lengths = {modality: network.input_shape[1] for modality, network in self.network.items()}

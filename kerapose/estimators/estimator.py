@@ -68,7 +68,7 @@ class Estimator(keras.Model):
         others = [name for name in choices if name not in self.CHOICES]
         if others:
             raise ValueError(
-                f"A {type(self).__name__} has its own {', '.join(others)}, by which it was trained; only "
+                f"This {type(self).__name__} has its own {', '.join(others)}, by which it was trained; only "
                 f"{', '.join(self.CHOICES) or 'nothing'} may be chosen anew, for other values give its network."
             )
         return type(self)(**(self.arguments() | choices)) if choices else self

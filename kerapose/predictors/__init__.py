@@ -1,8 +1,12 @@
-"""Raw input to named output: an image in, named keypoints out; keypoints in, actions or poses in space out."""
+"""Raw input to named output: an image in, named keypoints out; keypoints in, actions or poses in space out.
+
+`load` makes the right one of a file that knows itself.
+"""
 
 from kerapose.predictors.actions import ScoredAction, SkeletonAction
 from kerapose.predictors.bottom_up import BottomUpPose
 from kerapose.predictors.lifting import Lifter, Pose3D
+from kerapose.predictors.loading import load
 from kerapose.predictors.people import (
     Keypoint,
     PersonDetector,
@@ -18,6 +22,7 @@ __all__ = [
     "BottomUpPose",
     "Keypoint",
     "Lifter",
+    "load",
     "PersonDetector",
     "Pose",
     "Pose3D",

@@ -9,7 +9,7 @@ from kerapose import estimators
 from kerapose.data import frames, gate
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.predictors.actions import ScoredAction
-from kerapose.predictors.networks import chosen, require
+from kerapose.predictors.networks import chosen, read, require
 
 
 class Action:
@@ -39,7 +39,7 @@ class Action:
     """
 
     def __init__(self, model, class_names=None, skeleton=None, **options):
-        model = keras.models.load_model(model) if isinstance(model, str | os.PathLike) else model
+        model = read(model) if isinstance(model, str | os.PathLike) else model
         if isinstance(model, estimators.VideoRecognizer):
             self.recognizer = chosen(model, options, class_names=class_names, skeleton=skeleton)
         else:

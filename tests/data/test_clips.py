@@ -522,37 +522,3 @@ def test_convert_is_that_of_the_skeletons():
 def test_convert_names_what_cannot_be_derived():
     with pytest.raises(ValueError, match="mpii must follow from those of coco, head_top cannot; give another set"):
         clips.convert(clips.from_arrays([walk()], [0], COCO), COCO, MPII)
-
-
-# ---------------------------------------------------------------------------------------------------- labels
-def test_mirrored_labels():
-    names = ["wave_left", "clap", "wave_right", "kick_left", "turn right", "turn left"]
-    assert clips.mirrored_labels(names) == [2, 1, 0, 3, 5, 4]  # nothing mirrors kick_left
-    assert clips.mirrored_labels(["a", "b"]) == clips.mirrored_labels([0, 1]) == [0, 1]
-    assert clips.mirrored_labels([0, 1], flip_pairs=[(0, 1)]) == clips.mirrored_labels([7, 8], [("7", 1.0)]) == [1, 0]
-    assert clips.mirrored_labels(["Swiping Left", "No gesture", "Swiping Right", "CW", "CCW"]) == [2, 1, 0, 4, 3]
-    permutation = clips.mirrored_labels(names)
-    assert [permutation[i] for i in permutation] == list(range(6))
-
-
-def test_classes_without_a_mirror_image_are_told_once(caplog):
-    names = ["Wave Left", "wave right", "kick left", "TURN_RIGHT", "clockwise", "bright"]
-    clips.mirrored_labels(names)
-    (record,) = caplog.records
-    sentence = record.getMessage()
-    assert "got 3 of 6 without (kick left, TURN_RIGHT, clockwise); switch mirroring off, or give flip_pairs" in sentence
-    caplog.clear()
-    clips.mirrored_labels(["wave left", "wave right", "leftover", "copyright"])
-    clips.mirrored_labels(names, flip_pairs=[("Wave Left", "wave right")])  # whoever gives pairs knows
-    assert not caplog.records
-
-
-def test_pairs_of_classes_can_be_given():
-    names = ["serve", "left hook", "return", "right hook"]
-    assert clips.mirrored_labels(names, [("serve", "return")]) == [2, 1, 0, 3]
-    assert clips.mirrored_labels(names, [(1, "right hook"), [0, np.int64(2)]]) == [2, 3, 0, 1]
-    assert clips.mirrored_labels(names, ()) == [0, 1, 2, 3]
-    with pytest.raises(ValueError, match="there is no class 'smash'; choose from serve, left hook, return, right hook"):
-        clips.mirrored_labels(names, [("serve", "smash")])
-    with pytest.raises(ValueError, match="each class once, got 'serve' twice; drop one"):
-        clips.mirrored_labels(names, [("serve", "return"), ("serve", 3)])

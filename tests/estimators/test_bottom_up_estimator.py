@@ -15,9 +15,10 @@ import tensorflow as tf
 
 from kerapose import estimators
 from kerapose.ops import boxes, grouping
+from kerapose.skeletons import COCO, Skeleton
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-EDGES = ((0, 1), (0, 2))  # of the keypoints top, left, right
+TRIANGLE = Skeleton("triangle", ("top", "left", "right"), ((0, 1), (0, 2)))
 DIRECTIONS = np.array([(-0.8, 0.6), (0.8, 0.6)], "float32")  # of both limbs of everybody
 LIMB_PX = 60.0  # of the network's input
 PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
@@ -105,7 +106,7 @@ def people_of(found):
 def grouped_in_numpy(estimator, image):
     """What the clear form of the grouping finds in the same maps, in pixels of the image."""
     heatmaps, pafs, matrix = (np.asarray(part) for part in estimator.fields(image))
-    found = grouping.group_numpy(heatmaps, pafs, estimator.edges, estimator.max_people, estimator.max_peaks)
+    found = grouping.group_numpy(heatmaps, pafs, estimator.skeleton.edges, estimator.max_people, estimator.max_peaks)
     return found | {"keypoints": np.asarray(boxes.transform_points(found["keypoints"], matrix))}
 
 
@@ -140,7 +141,7 @@ def test_everybody_is_found_where_they_are(case):
     size, height, count = SIZES[case]
     scale = scale_of(size, height)
     people = crowd(size, scale, count)
-    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, height=height, normalization=PLAIN)
+    estimator = estimators.BottomUpEstimator(seeing_network(), TRIANGLE, height=height, normalization=PLAIN)
     found = estimator(picture(people, size, scale))
     keypoints, scores = people_of(found)
     assert found["num_found"] == count and not found["overflow"]
@@ -156,7 +157,7 @@ def test_any_enlargement_finds_the_same_places(upsample):
     size, scale = (150, 280), 256 / 150
     people = crowd(size, scale, 3)
     options = {"normalization": PLAIN, "upsample": upsample, "decoding": {"radius": 1.5 * upsample}}
-    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, **options)
+    estimator = estimators.BottomUpEstimator(seeing_network(), TRIANGLE, **options)
     keypoints, _ = people_of(estimator(picture(people, size, scale)))
     assert_same_people(keypoints, people, (2.0 if upsample == 1 else 1.0) / scale)
 
@@ -164,7 +165,7 @@ def test_any_enlargement_finds_the_same_places(upsample):
 def test_another_stride():
     size = (150, 281)
     people = crowd(size, 1.0, 3)
-    estimator = estimators.BottomUpEstimator(seeing_network(stride=4), EDGES, None, stride=4, normalization=PLAIN)
+    estimator = estimators.BottomUpEstimator(seeing_network(stride=4), TRIANGLE, None, stride=4, normalization=PLAIN)
     keypoints, _ = people_of(estimator(picture(people, size, 1.0)))
     assert_same_people(keypoints, people, 1.0)
 
@@ -173,7 +174,7 @@ def test_of_several_stages_the_last_counts():
     size = (150, 281)
     people = crowd(size, 1.0, 3)
     image = picture(people, size, 1.0)
-    one, three = (estimators.BottomUpEstimator(seeing_network(n), EDGES, None, normalization=PLAIN) for n in (1, 3))
+    one, three = (estimators.BottomUpEstimator(seeing_network(n), TRIANGLE, None, normalization=PLAIN) for n in (1, 3))
     for name, value in one(image).items():
         np.testing.assert_array_equal(value, three(image)[name])
 
@@ -183,12 +184,14 @@ def test_the_surest_are_given_first_and_too_many_are_told():
     people, heights = crowd(size, 1.0, 5), [0.5, 0.9, 0.6, 1.0, 0.7]
     image = picture(people, size, 1.0, heights)
     for most in (5, 2):
-        found = estimators.BottomUpEstimator(seeing_network(), EDGES, None, max_people=most, normalization=PLAIN)(image)
+        found = estimators.BottomUpEstimator(seeing_network(), TRIANGLE, None, max_people=most, normalization=PLAIN)(
+            image
+        )
         order = np.argsort(heights)[::-1][:most]
         np.testing.assert_allclose(found["keypoints"], people[order], atol=1.0)
         assert (found["count"], found["num_found"], bool(found["overflow"])) == (most, 5, most < 5)
         assert (np.diff(found["person_scores"]) < 0).all()
-    found = estimators.BottomUpEstimator(seeing_network(), EDGES, None, max_peaks=3, normalization=PLAIN)(image)
+    found = estimators.BottomUpEstimator(seeing_network(), TRIANGLE, None, max_peaks=3, normalization=PLAIN)(image)
     assert found["overflow"] and found["count"] <= 3
 
 
@@ -196,7 +199,7 @@ def test_the_surest_are_given_first_and_too_many_are_told():
 @pytest.mark.parametrize("height", [None, 64])
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (7, 40), (33, 2)])
 def test_images_smaller_than_a_cell(size, height):
-    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, height=height, normalization=PLAIN)
+    estimator = estimators.BottomUpEstimator(seeing_network(), TRIANGLE, height=height, normalization=PLAIN)
     nobody = estimator(np.zeros((*size, 3), "uint8"))
     assert not any(np.any(value) for value in nobody.values())
     assert nobody["keypoints"].shape == (20, 3, 2) and nobody["count"].shape == ()
@@ -210,20 +213,21 @@ def test_one_keypoint_is_nobody():
     size = (90, 120)
     image = picture(people_at([(60, 20)], 1.0), size, 1.0)
     image[..., 1:] = 0
-    found = estimators.BottomUpEstimator(seeing_network(), EDGES, None, normalization=PLAIN)(image)
+    found = estimators.BottomUpEstimator(seeing_network(), TRIANGLE, None, normalization=PLAIN)(image)
     assert found["count"] == 0 and not np.any(found["keypoints"])
 
 
 @pytest.mark.parametrize("grey", [60, 101, 255])
 def test_maps_of_one_level_are_nobody(grey):
     """Not even where fields join anything: enlarging makes no peaks of rounding."""
-    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, None, normalization=PLAIN)
+    estimator = estimators.BottomUpEstimator(seeing_network(), TRIANGLE, None, normalization=PLAIN)
     assert estimator(np.full((96, 120, 3), grey, "uint8"))["num_found"] == 0  # whole cells: no padding
 
 
 def test_a_missing_keypoint_is_at_zero():
     network, size = seeing_network(), (150, 281)
-    edges = ((0, 1), (0, 2), (1, 3))  # and a fourth, of a colour that does not exist
+    # And a fourth, of a colour that does not exist.
+    four = Skeleton("four", ("top", "left", "right", "hand"), ((0, 1), (0, 2), (1, 3)), flip_pairs=())
     heatmaps, fields = (layer for layer in network.layers if layer.weights)
     images = network.input
     wider = [keras.layers.Conv2D(channels, 8, strides=8) for channels in (5, 6)]
@@ -231,7 +235,7 @@ def test_a_missing_keypoint_is_at_zero():
     wider[0].set_weights([np.pad(weight, [(0, 0)] * (weight.ndim - 1) + [(0, 1)]) for weight in heatmaps.get_weights()])
     wider[1].set_weights([np.pad(weight, [(0, 0)] * (weight.ndim - 1) + [(0, 2)]) for weight in fields.get_weights()])
     people = crowd(size, 1.0, 2)
-    found = estimators.BottomUpEstimator(other, edges, None, normalization=PLAIN)(picture(people, size, 1.0))
+    found = estimators.BottomUpEstimator(other, four, None, normalization=PLAIN)(picture(people, size, 1.0))
     keypoints, scores = people_of(found)
     assert_same_people(keypoints[:, :3], people, 1.0)
     assert not keypoints[:, 3].any() and not scores[:, 3].any()
@@ -243,7 +247,7 @@ def test_a_missing_keypoint_is_at_zero():
 def test_an_image_is_brought_to_the_height_as_opencv_does(size, height):
     image = noise(*size)
     estimator = estimators.BottomUpEstimator(
-        echoing_network(), EDGES, height, stride=1, upsample=1, normalization=PLAIN
+        echoing_network(), TRIANGLE, height, stride=1, upsample=1, normalization=PLAIN
     )
     maps, _, matrix = estimator.fields(image)
     scale = height / size[0]
@@ -257,7 +261,7 @@ def test_an_image_is_brought_to_the_height_as_opencv_does(size, height):
 
 def test_images_of_any_type():
     image = noise()
-    estimator = estimators.BottomUpEstimator(echoing_network(), EDGES, 64)
+    estimator = estimators.BottomUpEstimator(echoing_network(), TRIANGLE, 64)
     expected = estimator.fields(image)[0]
     for dtype in ("int32", "float32", "float64", "uint16"):
         np.testing.assert_allclose(estimator.fields(image.astype(dtype))[0], expected, atol=1e-5)
@@ -265,16 +269,16 @@ def test_images_of_any_type():
 
 def test_an_image_is_normalized_as_published_and_padded_with_mean_grey():
     image = noise(51, 70)
-    maps, fields, _ = estimators.BottomUpEstimator(echoing_network(), EDGES, None, upsample=1).fields(image)
+    maps, fields, _ = estimators.BottomUpEstimator(echoing_network(), TRIANGLE, None, upsample=1).fields(image)
     expected = np.zeros((56, 72, 3))
     expected[2:53, 1:71] = (image[..., ::-1].astype("float64") - 128) / 256
     np.testing.assert_allclose(maps, expected, atol=1e-6)
     np.testing.assert_allclose(fields[..., :3], -expected, atol=1e-6)
     assert fields.shape == (56, 72, 4)
     other = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)}
-    maps, _, _ = estimators.BottomUpEstimator(echoing_network(), EDGES, None, upsample=1, normalization=other).fields(
-        image
-    )
+    maps, _, _ = estimators.BottomUpEstimator(
+        echoing_network(), TRIANGLE, None, upsample=1, normalization=other
+    ).fields(image)
     np.testing.assert_allclose(maps[2:53, 1:71], (image / 255 - other["mean"]) / other["std"], atol=1e-5)
 
 
@@ -283,7 +287,7 @@ def test_an_image_is_normalized_as_published_and_padded_with_mean_grey():
 @pytest.mark.parametrize("upsample", [1, 4])
 def test_the_way_back_undoes_padding_and_scale(size, upsample, published):
     height, stride = 43, 8
-    estimator = estimators.BottomUpEstimator(random_network(), EDGES, height, upsample=upsample)
+    estimator = estimators.BottomUpEstimator(random_network(), TRIANGLE, height, upsample=upsample)
     heatmaps, fields, matrix = estimator.fields(noise(*size), published=published)
     scale = height / size[0]
     width = round(size[1] * scale)
@@ -300,16 +304,16 @@ def test_the_way_back_undoes_padding_and_scale(size, upsample, published):
 
 
 def test_an_image_far_wider_than_high_stays_of_a_size_that_can_be_done():
-    heatmaps, _, matrix = estimators.BottomUpEstimator(random_network(), EDGES, height=64).fields(noise(2, 3000))
+    heatmaps, _, matrix = estimators.BottomUpEstimator(random_network(), TRIANGLE, height=64).fields(noise(2, 3000))
     assert heatmaps.shape == (1 * 4, 64 * 4, 3)  # 512 pixels wide
     np.testing.assert_allclose(matrix[0, 0], 2 * 3000 / 512, rtol=1e-3)
-    heatmaps, _, _ = estimators.BottomUpEstimator(random_network(), EDGES, height=64).fields(noise(3000, 2))
+    heatmaps, _, _ = estimators.BottomUpEstimator(random_network(), TRIANGLE, height=64).fields(noise(3000, 2))
     assert heatmaps.shape == (8 * 4, 1 * 4, 3)
 
 
 def test_maps_are_enlarged_as_opencv_does():
     network, image = random_network(), noise(48, 72)
-    heatmaps, fields, _ = estimators.BottomUpEstimator(network, EDGES, None, normalization=PLAIN).fields(image)
+    heatmaps, fields, _ = estimators.BottomUpEstimator(network, TRIANGLE, None, normalization=PLAIN).fields(image)
     seen = [np.asarray(maps)[0] for maps in network(image[None] / np.float32(255))]
     for maps, small in ((heatmaps, seen[0][..., :3]), (fields, seen[1])):
         expected = cv2.resize(small, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
@@ -320,7 +324,7 @@ def test_maps_are_enlarged_as_opencv_does():
 def test_people_are_those_that_the_numpy_form_groups():
     size, scale = (333, 505), 256 / 333
     image = picture(crowd(size, scale, 4), size, scale)
-    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, normalization=PLAIN)
+    estimator = estimators.BottomUpEstimator(seeing_network(), TRIANGLE, normalization=PLAIN)
     expected = grouped_in_numpy(estimator, image)
     keypoints, scores = people_of(estimator(image))
     np.testing.assert_allclose(keypoints, expected["keypoints"], atol=1e-2)
@@ -331,15 +335,17 @@ def test_decoding_reaches_the_grouping():
     size = (150, 400)
     people, heights = crowd(size, 1.0, 3), [0.3, 0.95, 0.9]
     image = picture(people, size, 1.0, heights)
-    sure = estimators.BottomUpEstimator(seeing_network(), EDGES, None, normalization=PLAIN, decoding={"threshold": 0.5})
+    sure = estimators.BottomUpEstimator(
+        seeing_network(), TRIANGLE, None, normalization=PLAIN, decoding={"threshold": 0.5}
+    )
     keypoints, _ = people_of(sure(image))
     assert_same_people(keypoints, people[1:], 1.0)
     with pytest.raises(TypeError, match="no_such_option"):
-        estimators.BottomUpEstimator(seeing_network(), EDGES, decoding={"no_such_option": 1})(image)
+        estimators.BottomUpEstimator(seeing_network(), TRIANGLE, decoding={"no_such_option": 1})(image)
 
 
 def test_one_graph_takes_images_of_all_sizes():
-    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, normalization=PLAIN)
+    estimator = estimators.BottomUpEstimator(seeing_network(), TRIANGLE, normalization=PLAIN)
     in_graph = tf.function(estimator, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
     for size, count in (((97, 171), 3), ((300, 250), 1), ((512, 425), 2), ((5, 3), 0), ((3, 400), 0), ((1, 1), 0)):
         scale = 256 / size[0]
@@ -357,7 +363,7 @@ def test_a_bfloat16_network_gets_and_gives_float32():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         network = seeing_network()
-        estimator = estimators.BottomUpEstimator(network, EDGES, None, normalization=PLAIN)
+        estimator = estimators.BottomUpEstimator(network, TRIANGLE, None, normalization=PLAIN)
     finally:
         keras.config.set_dtype_policy(before)
     people = crowd((150, 281), 1.0, 3)
@@ -382,7 +388,7 @@ OPTIONS = {
 
 @pytest.mark.parametrize("options", [{}, OPTIONS])
 def test_a_kept_estimator_gives_the_same(tmp_path, options):
-    estimator = estimators.BottomUpEstimator(seeing_network(), EDGES, **options)
+    estimator = estimators.BottomUpEstimator(seeing_network(), TRIANGLE, **options)
     size, scale = (150, 281), scale_of((150, 281), estimator.height)
     image = 255 - picture(crowd(size, scale, 2), size, scale)[..., ::-1] if not options else noise(*size)
     estimator.save(tmp_path / "people.keras")
@@ -394,18 +400,21 @@ def test_a_kept_estimator_gives_the_same(tmp_path, options):
         np.testing.assert_array_equal(actual, expected)
     arguments = set(inspect.signature(estimators.BottomUpEstimator.__init__).parameters) - {"self", "kwargs"}
     config = estimator.get_config()
-    assert set(config) == arguments | {"name"}
-    for name in arguments - {"network"}:
+    assert arguments < set(config) and config["skeleton"] == TRIANGLE.to_dict()
+    for name in arguments - {"network", "skeleton"}:
         assert getattr(loaded, name) == getattr(estimator, name) == config[name]
+    assert loaded.skeleton == TRIANGLE
     assert {name: getattr(loaded, name) for name in options} == options
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"edges": ((0, 1),)}, "a limb for every two PAFs of the network, got 1 for 4; use those of the"),
-        ({"edges": ((0, 1), (0, 3))}, "edges must be pairs of keypoints from 0 to 2"),
-        ({"edges": ((0, 1), (1, 0))}, r"limbs must join all keypoints .* got no way to \[2\]"),
+        (
+            {"skeleton": Skeleton("one", tuple("abc"), ((0, 1),))},
+            "A network for one gives 4 heatmaps and 2 PAFs, got one of 4 and 4; give the",
+        ),
+        ({"skeleton": COCO}, "A network for coco gives 18 heatmaps and 34 PAFs, got one of 4 and 4"),
         ({"height": 0}, "height must be a whole number of at least 1, got 0"),
         ({"height": 100.5}, "height must be a whole number of at least 1, got 100.5"),
         ({"stride": 0}, "stride must be a whole number"),
@@ -416,7 +425,7 @@ def test_a_kept_estimator_gives_the_same(tmp_path, options):
 )
 def test_options_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        estimators.BottomUpEstimator(random_network(), **({"edges": EDGES} | options))
+        estimators.BottomUpEstimator(random_network(), **({"skeleton": TRIANGLE} | options))
 
 
 def test_networks_that_do_not_fit_are_refused():
@@ -424,10 +433,13 @@ def test_networks_that_do_not_fit_are_refused():
     one = keras.layers.Conv2D(4, 1)(images)
     for outputs in (one, [one], [one, keras.layers.GlobalAveragePooling2D()(one)]):
         with pytest.raises(ValueError, match="must give heatmaps .* and PAFs .*; use LightweightOpenPose"):
-            estimators.BottomUpEstimator(keras.Model(images, outputs), EDGES)
+            estimators.BottomUpEstimator(keras.Model(images, outputs), TRIANGLE)
+    halves = Skeleton("halves", tuple("abcd"), ((0, 1), (2, 3)))
+    with pytest.raises(ValueError, match=r"limbs must join all keypoints .* got no way to \[2, 3\]"):
+        estimators.BottomUpEstimator(keras.Model(images, [keras.layers.Conv2D(5, 1)(images), one]), halves)
     network = keras.Model(fixed, [keras.layers.Conv2D(4, 1)(fixed)] * 2)
     with pytest.raises(ValueError, match=r"images of any size, .* got \(None, 64, 64, 3\); build it with image_shape"):
-        estimators.BottomUpEstimator(network, EDGES)
+        estimators.BottomUpEstimator(network, TRIANGLE)
 
 
 # ---------------------------------------- another backend
@@ -438,7 +450,7 @@ sys.modules["tensorflow"] = None
 import keras
 import numpy as np
 
-from kerapose import estimators, models
+from kerapose import estimators, skeletons
 
 assert keras.backend.backend() == "jax"
 given = dict(np.load(sys.argv[1]))
@@ -447,7 +459,8 @@ layers = [keras.layers.Conv2D(4, 8, strides=8) for _ in range(2)]
 network = keras.Model(images, [layer(images) for layer in layers])
 network.set_weights([given[f"weight_{i}"] for i in range(4)])
 plain = {"mean": (0, 0, 0), "std": (1, 1, 1)}
-estimator = estimators.BottomUpEstimator(network, ((0, 1), (0, 2)), height=128, normalization=plain)
+skeleton = skeletons.Skeleton("triangle", ("top", "left", "right"), ((0, 1), (0, 2)))
+estimator = estimators.BottomUpEstimator(network, skeleton, height=128, normalization=plain)
 found = estimator.predict_on_batch(given["image"])
 np.savez(sys.argv[2], **found)
 """
@@ -466,7 +479,7 @@ def test_jax_without_tensorflow_gives_the_same(tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = np.load(tmp_path / "found.npz")
-    expected = estimators.BottomUpEstimator(network, EDGES, height=128, normalization=PLAIN)(image)
+    expected = estimators.BottomUpEstimator(network, TRIANGLE, height=128, normalization=PLAIN)(image)
     assert expected["count"] == 3
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=0.01)

@@ -1,5 +1,6 @@
 """Networks whose heatmaps are known show where keypoints come out; those of random weights, that all ways agree."""
 
+import dataclasses
 import importlib.util
 import inspect
 import os
@@ -15,11 +16,13 @@ import tensorflow as tf
 
 from kerapose import estimators
 from kerapose.ops import heatmaps, images
+from kerapose.skeletons import COCO, Skeleton
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 SIZE = (64, 48)
 PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
-FLIP = (0, 2, 1)  # of the keypoints top, left, right
+FLIP = (0, 2, 1)
+TRIANGLE = Skeleton("triangle", ("top", "left", "right"), ((0, 1), (0, 2)))
 
 
 @keras.saving.register_keras_serializable("tests")
@@ -104,7 +107,7 @@ def region(box, padding):
 @pytest.mark.parametrize("box", [(10, 20, 40, 60), (30.5, 10.25, 110, 40), (-40, -10, 20, 300)])
 def test_a_known_peak_comes_out_where_the_box_says(box, padding):
     network = network_of(Peaks([(3, 5, 1, -1), (9, 2, -1, 0), (11, 15, 0, 0)]))
-    estimator = estimators.PoseEstimator(network, FLIP, flip_test=False, box_padding=padding)
+    estimator = estimators.PoseEstimator(network, TRIANGLE, flip_test=False, box_padding=padding)
     keypoints, scores = estimator({"image": noise(), "boxes": np.array([box], "float32")})
     x, y, width = region(box, padding)
     quarter = np.array([(3.25, 4.75), (8.75, 2), (11, 15)])  # towards the higher neighbour
@@ -116,7 +119,7 @@ def test_a_known_peak_comes_out_where_the_box_says(box, padding):
 def test_udp_comes_back_by_its_own_matrices():
     box = (10, 20, 40, 60)
     network = network_of(Peaks([(3, 5, 0, 0), (9, 2, 0, 0), (6, 8, 0, 0)]))
-    estimator = estimators.PoseEstimator(network, FLIP, codec="udp", flip_test=False)
+    estimator = estimators.PoseEstimator(network, TRIANGLE, codec="udp", flip_test=False)
     keypoints, _ = estimator({"image": noise(), "boxes": np.array([box], "float32")})
     maps = keras.ops.convert_to_numpy(network(np.zeros((1, *SIZE, 3), "float32")))
     in_crop, _ = heatmaps.decode(maps, SIZE, codec="udp")
@@ -139,7 +142,7 @@ def test_what_is_seen_in_the_crop_is_found_in_the_image(codec, flip_test):
     points = np.array([(70.3, 30.2), (48.6, 55.9), (80.1, 61.7)])
     image = np.round(255 * blobs(points)).astype("uint8")
     network = network_of(Seeing(aligned=codec == "udp"))
-    estimator = estimators.PoseEstimator(network, FLIP, codec=codec, flip_test=flip_test, normalization=PLAIN)
+    estimator = estimators.PoseEstimator(network, TRIANGLE, codec=codec, flip_test=flip_test, normalization=PLAIN)
     boxes = np.array([(40, 15, 90, 75), (30, -5, 100, 95)], "float32")  # the second reaches beyond the image
     keypoints, scores = estimator({"image": image, "boxes": boxes})
     # A pixel of the heatmaps is 5.2 or 8.7 pixels of the image; the codecs that only know a quarter of it err most.
@@ -156,11 +159,12 @@ def test_a_network_that_mirrors_exactly_sees_nothing_new_in_a_mirror(codec):
     network = network_of(Seeing(aligned=True))
     image, boxes = noise(), random_boxes(4)
     options = {"codec": codec, "shift": False, "normalization": PLAIN}
+    straight = dataclasses.replace(TRIANGLE, keypoints=("a", "b", "c"), flip_pairs=())
     both, alone, wrong = (
-        estimators.PoseEstimator(network, flip, flip_test=flip_test, **options).heatmaps(
-            estimators.PoseEstimator(network, flip, **options).crops(image, boxes)[0]
+        estimators.PoseEstimator(network, skeleton, flip_test=flip_test, **options).heatmaps(
+            estimators.PoseEstimator(network, skeleton, **options).crops(image, boxes)[0]
         )
-        for flip, flip_test in ((FLIP, True), (FLIP, False), ((0, 1, 2), True))
+        for skeleton, flip_test in ((TRIANGLE, True), (TRIANGLE, False), (straight, True))
     )
     np.testing.assert_allclose(both, alone, atol=1e-5)
     assert np.abs(np.asarray(wrong) - alone).max() > 0.1  # left and right stayed where they were
@@ -169,7 +173,7 @@ def test_a_network_that_mirrors_exactly_sees_nothing_new_in_a_mirror(codec):
 @pytest.mark.parametrize("shift", [True, False])
 def test_heatmaps_are_averaged_as_published(shift):
     network = random_network()
-    estimator = estimators.PoseEstimator(network, FLIP, shift=shift)
+    estimator = estimators.PoseEstimator(network, TRIANGLE, shift=shift)
     crops = np.random.default_rng(0).normal(size=(2, *SIZE, 3)).astype("float32")
     plain, mirrored = (np.asarray(network(c)) for c in (crops, crops[:, :, ::-1]))
     expected = np.empty_like(plain)
@@ -182,16 +186,16 @@ def test_heatmaps_are_averaged_as_published(shift):
 
 def test_the_shift_is_the_codecs_own_unless_given():
     network = random_network()
-    shifts = {codec: estimators.PoseEstimator(network, FLIP, codec=codec).shift for codec in heatmaps.CODECS}
+    shifts = {codec: estimators.PoseEstimator(network, TRIANGLE, codec=codec).shift for codec in heatmaps.CODECS}
     assert shifts == {"gaussian": True, "dark": True, "udp": False, "hourglass": False}
-    assert estimators.PoseEstimator(network, FLIP, codec="udp", shift=True).shift
+    assert estimators.PoseEstimator(network, TRIANGLE, codec="udp", shift=True).shift
 
 
 def test_the_hourglass_is_limited_to_the_height_of_its_targets():
     network = network_of(Peaks([(3, 5, 1, -1), (9, 2, -1, 0), (6, 8, 0, 0)], height=1.7))
     inputs = {"image": noise(), "boxes": random_boxes(1)}
     for codec, most in (("hourglass", 1.0), ("gaussian", 1.7)):
-        _, scores = estimators.PoseEstimator(network, FLIP, codec=codec, flip_test=False)(inputs)
+        _, scores = estimators.PoseEstimator(network, TRIANGLE, codec=codec, flip_test=False)(inputs)
         np.testing.assert_allclose(scores, [[most] * 3], rtol=1e-6)
 
 
@@ -201,7 +205,7 @@ def test_crops_are_those_of_opencv_normalized(codec):
     image, boxes = noise(), random_boxes(6)
     image = cv2.GaussianBlur(image, (0, 0), 2)  # OpenCV 4 knows 32 places between two pixels
     normalization = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3), "bgr": True}
-    estimator = estimators.PoseEstimator(random_network(), FLIP, codec=codec, normalization=normalization)
+    estimator = estimators.PoseEstimator(random_network(), TRIANGLE, codec=codec, normalization=normalization)
     crops, matrices = estimator.crops(image, boxes)
     assert crops.shape == (6, *SIZE, 3)
     for crop, matrix, box in zip(np.asarray(crops), np.asarray(matrices), boxes, strict=True):
@@ -219,7 +223,7 @@ def test_crops_are_those_of_opencv_normalized(codec):
 
 
 def test_crops_and_matrices_alone_are_enough():
-    estimator = estimators.PoseEstimator(random_network(), FLIP)
+    estimator = estimators.PoseEstimator(random_network(), TRIANGLE)
     inputs = {"image": noise(), "boxes": random_boxes(5)}
     crops, matrices = estimator.crops(inputs["image"], inputs["boxes"])
     for actual, expected in zip(estimator.from_crops(crops, matrices), estimator(inputs), strict=True):
@@ -227,7 +231,7 @@ def test_crops_and_matrices_alone_are_enough():
 
 
 def test_normalization_is_that_of_training_when_not_given():
-    estimator = estimators.PoseEstimator(random_network(), FLIP)
+    estimator = estimators.PoseEstimator(random_network(), TRIANGLE)
     crops, _ = estimator.crops(np.full((90, 120, 3), 200, "uint8"), np.array([[40, 30, 60, 60]], "float32"))
     np.testing.assert_allclose(crops[0, 32, 24], images.normalize(np.array([200, 200, 200])), rtol=1e-5)
 
@@ -236,7 +240,7 @@ def test_normalization_is_that_of_training_when_not_given():
 @pytest.mark.parametrize("count", [0, 1, 3, 4, 7])
 def test_chunks_change_nothing_eagerly_and_in_a_graph(count):
     network = random_network()
-    whole, chunked = (estimators.PoseEstimator(network, FLIP, max_batch=most) for most in (100, 3))
+    whole, chunked = (estimators.PoseEstimator(network, TRIANGLE, max_batch=most) for most in (100, 3))
     image, boxes = noise(), random_boxes(7)
     signature = [tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((None, 4), tf.float32)]
     in_graph = tf.function(lambda image, boxes: chunked({"image": image, "boxes": boxes}), signature)
@@ -259,10 +263,10 @@ def test_the_network_never_sees_more_than_max_batch_crops():
     crops = keras.Input((*SIZE, 3))
     network = keras.Model(crops, random_network()(Counting()(crops)))
     inputs = {"image": noise(), "boxes": random_boxes(8)}
-    estimators.PoseEstimator(network, FLIP, max_batch=3)(inputs)
+    estimators.PoseEstimator(network, TRIANGLE, max_batch=3)(inputs)
     assert seen == [6, 6, 4]  # each with its mirror image
     seen.clear()
-    estimators.PoseEstimator(network, FLIP, max_batch=3, flip_test=False)(inputs)
+    estimators.PoseEstimator(network, TRIANGLE, max_batch=3, flip_test=False)(inputs)
     assert seen == [3, 3, 2]
 
 
@@ -271,7 +275,7 @@ def test_of_several_stacks_the_last_counts():
     network = random_network(stacks=2)
     last = keras.Model(network.input, network.output[:, -1])
     inputs = {"image": noise(), "boxes": random_boxes(3)}
-    for actual, expected in zip(*(estimators.PoseEstimator(n, FLIP)(inputs) for n in (network, last)), strict=True):
+    for actual, expected in zip(*(estimators.PoseEstimator(n, TRIANGLE)(inputs) for n in (network, last)), strict=True):
         np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
 
@@ -280,7 +284,7 @@ def test_a_bfloat16_network_gets_and_gives_float32():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         network = network_of(Peaks([(3, 5, 1, -1), (9, 2, -1, 0), (6, 8, 0, 0)]))
-        estimator = estimators.PoseEstimator(network, FLIP, flip_test=False)
+        estimator = estimators.PoseEstimator(network, TRIANGLE, flip_test=False)
     finally:
         keras.config.set_dtype_policy(before)
     box = np.array([[1000.3, 2000.6, 1030.2, 2040.9]], "float32")
@@ -292,16 +296,16 @@ def test_a_bfloat16_network_gets_and_gives_float32():
 
 
 def test_decoding_reaches_the_codec():
-    estimator = estimators.PoseEstimator(random_network(), FLIP, decoding={"offset": None})
+    estimator = estimators.PoseEstimator(random_network(), TRIANGLE, decoding={"offset": None})
     box = np.array([[40, 30, 60, 50]], "float32")
     keypoints, _ = estimator({"image": noise(), "boxes": box})
     matrix = np.asarray(estimator.crops(noise(), box)[1])[0]
     in_crop = np.asarray(keypoints)[0] @ matrix[:, :2].T + matrix[:, 2]
     np.testing.assert_allclose(in_crop / 4, np.round(in_crop / 4), atol=1e-3)  # maxima, without quarters of a pixel
-    shifted, _ = estimators.PoseEstimator(random_network(), FLIP)({"image": noise(), "boxes": box})
+    shifted, _ = estimators.PoseEstimator(random_network(), TRIANGLE)({"image": noise(), "boxes": box})
     assert np.abs(np.asarray(shifted) - keypoints).max() > 0.4
     with pytest.raises(TypeError, match="no_such_option"):
-        estimators.PoseEstimator(random_network(), FLIP, decoding={"no_such_option": 1})(
+        estimators.PoseEstimator(random_network(), TRIANGLE, decoding={"no_such_option": 1})(
             {"image": noise(), "boxes": box}
         )
 
@@ -324,7 +328,7 @@ def test_a_kept_estimator_gives_the_same(tmp_path, options):
     crops = keras.Input((*SIZE, 3))
     x = keras.layers.Conv2D(8, 7, strides=4, padding="same", activation="relu")(crops)
     estimator = estimators.PoseEstimator(
-        keras.Model(crops, keras.layers.Conv2D(3, 5, padding="same")(x)), FLIP, **options
+        keras.Model(crops, keras.layers.Conv2D(3, 5, padding="same")(x)), TRIANGLE, **options
     )
     inputs = {"image": noise(), "boxes": random_boxes(3)}
     expected = estimator(inputs)
@@ -335,9 +339,10 @@ def test_a_kept_estimator_gives_the_same(tmp_path, options):
         np.testing.assert_array_equal(actual, array)
     arguments = set(inspect.signature(estimators.PoseEstimator.__init__).parameters) - {"self", "kwargs"}
     config = estimator.get_config()
-    assert set(config) == arguments | {"name"}
-    for name in arguments - {"network"}:
+    assert arguments < set(config) and config["skeleton"] == TRIANGLE.to_dict()
+    for name in arguments - {"network", "skeleton"}:
         assert getattr(loaded, name) == getattr(estimator, name) == config[name]
+    assert loaded.skeleton == TRIANGLE
     assert {name: getattr(loaded, name) for name in options} == options
 
 
@@ -345,24 +350,23 @@ def test_a_kept_estimator_gives_the_same(tmp_path, options):
     ("options", "message"),
     [
         ({"codec": "simcc"}, "codec must be one of gaussian, dark, udp, hourglass, got 'simcc'; use the one of"),
-        ({"flip_permutation": (0, 1)}, "flip_permutation has one entry per keypoint of the network, got 2 for 3"),
-        ({"flip_permutation": (1, 2, 0)}, r"must lead back when applied twice, got \(1, 2, 0\)"),
-        ({"flip_permutation": (0, 1, 3)}, "must lead back when applied twice"),
+        ({"skeleton": COCO}, "A network for coco gives 17 keypoints, got one of 3; give the skeleton that it was"),
+        ({"skeleton": None}, "skeleton must be the Skeleton that the network was trained with, got NoneType; give"),
         ({"box_padding": 0}, "box_padding must be above 0, got 0; 1.25 is the published one"),
         ({"max_batch": 0}, "max_batch must be at least 1, got 0"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        estimators.PoseEstimator(random_network(), **({"flip_permutation": FLIP} | options))
+        estimators.PoseEstimator(random_network(), **({"skeleton": TRIANGLE} | options))
 
 
 def test_networks_that_do_not_fit_are_refused():
     crops = keras.Input((None, None, 3))
     with pytest.raises(ValueError, match=r"crops \[B, H, W, 3\] of a fixed size, got \(None, None, None, 3\); give"):
-        estimators.PoseEstimator(keras.Model(crops, keras.layers.Conv2D(3, 1)(crops)), FLIP)
+        estimators.PoseEstimator(keras.Model(crops, keras.layers.Conv2D(3, 1)(crops)), TRIANGLE)
     with pytest.raises(ValueError, match=r"must give heatmaps .* got \(None, 3\); use SimpleBaseline"):
-        estimators.PoseEstimator(keras.Model(crops, keras.layers.GlobalAveragePooling2D()(crops)), FLIP)
+        estimators.PoseEstimator(keras.Model(crops, keras.layers.GlobalAveragePooling2D()(crops)), TRIANGLE)
 
 
 # ---------------------------------------- another backend
@@ -373,7 +377,7 @@ sys.modules["tensorflow"] = None
 import keras
 import numpy as np
 
-from kerapose import estimators, models
+from kerapose import estimators, skeletons
 
 assert keras.backend.backend() == "jax"
 given = dict(np.load(sys.argv[1]))
@@ -381,7 +385,7 @@ crops = keras.Input((64, 48, 3))
 x = keras.layers.Conv2D(8, 7, strides=4, padding="same", activation="relu")(crops)
 network = keras.Model(crops, keras.layers.Conv2D(3, 5, padding="same")(x))
 network.set_weights([given[f"weight_{i}"] for i in range(4)])
-estimator = estimators.PoseEstimator(network, (0, 2, 1))
+estimator = estimators.PoseEstimator(network, skeletons.Skeleton("triangle", ("top", "left", "right"), ()))
 keypoints, scores = estimator.predict_on_batch({"image": given["image"], "boxes": given["boxes"]})
 np.savez(sys.argv[2], keypoints=keypoints, scores=scores)
 """
@@ -399,6 +403,6 @@ def test_jax_without_tensorflow_gives_the_same(tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = np.load(tmp_path / "found.npz")
-    keypoints, scores = estimators.PoseEstimator(network, FLIP)({"image": image, "boxes": boxes})
+    keypoints, scores = estimators.PoseEstimator(network, TRIANGLE)({"image": image, "boxes": boxes})
     np.testing.assert_allclose(found["keypoints"], keypoints, atol=0.01)
     np.testing.assert_allclose(found["scores"], scores, atol=1e-4)

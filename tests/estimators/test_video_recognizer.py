@@ -48,6 +48,10 @@ def network(rgb_shape=RGB_SHAPE, pose_shape=POSE_SHAPE, heads=None, seed=0):
     return keras.Model(inputs, one if heads == 1 else logits)
 
 
+def recognizer_of(network, skeleton=COCO, **options):
+    return VideoRecognizer(network, skeleton, [f"class {number}" for number in range(NUM_CLASSES)], **options)
+
+
 def videos(batch=2, people=2, frames=30, height=HEIGHT, width=WIDTH, seed=0):
     """People who each drift before a picture of noise."""
     random = np.random.default_rng(seed)
@@ -132,7 +136,7 @@ def slow_answers(net, inputs, rgb_shape=RGB_SHAPE, pose_shape=POSE_SHAPE, num_cl
 def test_it_is_the_mean_over_clips_and_heads(aligned):
     net, inputs = network(), videos()
     expected = slow_answers(net, inputs, aligned=aligned)
-    recognizer = VideoRecognizer(net, COCO.flip_permutation, num_clips=2, aligned=aligned)
+    recognizer = recognizer_of(net, num_clips=2, aligned=aligned)
     fused = (expected["rgb"] + expected["pose"]) / 2
     np.testing.assert_allclose(answer(recognizer, inputs), fused, rtol=1e-3, atol=1e-5)
     rgb, _ = recognizer.samples(30)
@@ -150,7 +154,7 @@ def test_networks_of_one_output_or_one_kind_of_clip(kind):
     net, inputs = network(**shapes, heads=1), videos()
     expected = slow_answers(net, inputs, **shapes)["fused"]
     assert np.abs(expected[0] - expected[1]).max() > 1e-2
-    recognizer = VideoRecognizer(net, COCO.flip_permutation, num_clips=2)
+    recognizer = recognizer_of(net, num_clips=2)
     np.testing.assert_allclose(answer(recognizer, inputs), expected, rtol=1e-3, atol=1e-5)
     rgb, pose = recognizer.samples(30)
     assert rgb.shape == (2, 0 if kind == "pose" else 4) and pose.shape == (2, 0 if kind == "rgb" else 16)
@@ -166,14 +170,14 @@ def test_in_a_mirror_left_and_right_keypoints_and_classes_change_places():
     net, inputs, swap = network(), videos(batch=1), (1, 0, 2, 4, 3)
     expected = slow_answers(net, inputs, flip_labels=swap)
     options = {"num_clips": 2, "flip_test": True, "flip_labels": swap}
-    actual = answer(VideoRecognizer(net, COCO.flip_permutation, **options), inputs)
+    actual = answer(recognizer_of(net, **options), inputs)
     np.testing.assert_allclose(actual, (expected["rgb"] + expected["pose"]) / 2, rtol=1e-3, atol=1e-5)
-    plain = answer(VideoRecognizer(net, COCO.flip_permutation, num_clips=2), inputs)
+    plain = answer(recognizer_of(net, num_clips=2), inputs)
     assert np.abs(actual - plain).max() > 1e-2
 
 
 def test_keypoints_of_another_size_are_scaled():
-    recognizer = VideoRecognizer(network(), COCO.flip_permutation)
+    recognizer = recognizer_of(network())
     inputs = videos()
     larger = inputs | {"keypoints": inputs["keypoints"] * (1.5, 2.0), "frame_size": np.array([[120, 120]] * 2, "int32")}
     np.testing.assert_allclose(answer(recognizer, larger), answer(recognizer, inputs), atol=1e-4)
@@ -182,7 +186,7 @@ def test_keypoints_of_another_size_are_scaled():
 
 
 def test_people_of_score_zero_change_nothing():
-    recognizer = VideoRecognizer(network(), COCO.flip_permutation, num_clips=2, use_scores=False)
+    recognizer = recognizer_of(network(), num_clips=2, use_scores=False)
     inputs = videos(people=1)
     padded = inputs | {
         "keypoints": np.pad(inputs["keypoints"], [(0, 0), (0, 2), (0, 0), (0, 0), (0, 0)]),
@@ -194,14 +198,14 @@ def test_people_of_score_zero_change_nothing():
 def test_without_scores_every_keypoint_of_a_person_counts_alike():
     inputs, net = videos(), network()
     ones = inputs | {"scores": np.ones_like(inputs["scores"])}
-    plain = answer(VideoRecognizer(net, COCO.flip_permutation), ones)
-    without = VideoRecognizer(net, COCO.flip_permutation, use_scores=False)
+    plain = answer(recognizer_of(net), ones)
+    without = recognizer_of(net, use_scores=False)
     np.testing.assert_allclose(answer(without, inputs), plain, atol=1e-6)
 
 
 @pytest.mark.parametrize("frames", [1, 7, 20, 70])
 def test_any_length_gives_probabilities(frames):
-    recognizer = VideoRecognizer(network(), COCO.flip_permutation, num_clips=2)
+    recognizer = recognizer_of(network(), num_clips=2)
     probabilities = answer(recognizer, videos(batch=1, people=1, frames=frames))
     assert probabilities.shape == (1, NUM_CLASSES)
     np.testing.assert_allclose(probabilities.sum(axis=-1), 1.0, rtol=1e-5)
@@ -214,8 +218,8 @@ def test_normalization_and_sigma_reach_the_network():
     spy = Spy(RGB_SHAPE, POSE_SHAPE, [np.zeros((2, NUM_CLASSES), "float32")])
     options = {"sigma_px": 2.0, "normalization": {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0), "bgr": True}}
     inputs = videos()
-    answer(VideoRecognizer(spy, COCO.flip_permutation, **options), inputs)
-    answer(VideoRecognizer(spy, COCO.flip_permutation), inputs)
+    answer(recognizer_of(spy, **options), inputs)
+    answer(recognizer_of(spy), inputs)
     custom, usual = spy.asked
     pictures = custom["rgb"][..., ::-1]
     assert pictures.min() >= 0 and 0.5 < pictures.max() <= 1
@@ -227,7 +231,7 @@ def test_normalization_and_sigma_reach_the_network():
 def test_clips_go_one_after_the_other():
     answers = list(np.random.default_rng(0).normal(size=(10, 2, NUM_CLASSES)).astype("float32"))
     spy = Spy(RGB_SHAPE, POSE_SHAPE, answers)
-    actual = answer(VideoRecognizer(spy, COCO.flip_permutation, num_clips=10), videos())
+    actual = answer(recognizer_of(spy, num_clips=10), videos())
     assert len(spy.asked) == 10
     assert {clip["rgb"].shape for clip in spy.asked} == {(2, *RGB_SHAPE)}
     assert {clip["pose"].shape for clip in spy.asked} == {(2, *POSE_SHAPE)}
@@ -236,12 +240,12 @@ def test_clips_go_one_after_the_other():
 
 def test_an_answer_that_is_not_a_number_comes_back():
     spy = Spy(RGB_SHAPE, POSE_SHAPE, [np.full((2, NUM_CLASSES), np.nan, "float32")])
-    assert np.isnan(answer(VideoRecognizer(spy, COCO.flip_permutation, num_clips=3), videos())).all()
+    assert np.isnan(answer(recognizer_of(spy, num_clips=3), videos())).all()
 
 
 def test_a_graph_has_one_network_and_takes_any_length_and_size():
     net = network()
-    recognizer = VideoRecognizer(net, COCO.flip_permutation, num_clips=10)
+    recognizer = recognizer_of(net, num_clips=10)
     spec = {
         "frames": tf.TensorSpec((None, None, None, None, 3), tf.uint8),
         "keypoints": tf.TensorSpec((None, None, None, 17, 2)),
@@ -256,7 +260,7 @@ def test_a_graph_has_one_network_and_takes_any_length_and_size():
 
 
 def test_the_frames_of_samples_do_in_a_graph_too():
-    recognizer = VideoRecognizer(network(), COCO.flip_permutation, num_clips=2)
+    recognizer = recognizer_of(network(), num_clips=2)
     recognize = tf.function(recognizer.recognize, reduce_retracing=True)
     for length in (30, 12):
         inputs = videos(batch=1, frames=length, seed=length)
@@ -265,7 +269,7 @@ def test_the_frames_of_samples_do_in_a_graph_too():
 
 
 def test_keras_predicts_with_it():
-    recognizer = VideoRecognizer(network(), COCO.flip_permutation, num_clips=2)
+    recognizer = recognizer_of(network(), num_clips=2)
     inputs = videos(batch=3)
     np.testing.assert_allclose(
         recognizer.predict(inputs, batch_size=2, verbose=0), answer(recognizer, inputs), atol=1e-5
@@ -295,7 +299,7 @@ def test_our_networks_do(make):
             net = make()
         finally:
             keras.config.set_dtype_policy(before)
-        probabilities.append(answer(VideoRecognizer(net, COCO.flip_permutation), inputs))
+        probabilities.append(answer(recognizer_of(net), inputs))
     assert probabilities[1].dtype == np.float32
     np.testing.assert_allclose(*probabilities, atol=0.02)
     assert np.any(probabilities[0] != probabilities[1])
@@ -303,7 +307,7 @@ def test_our_networks_do(make):
 
 def test_a_saved_recognizer_answers_alike(tmp_path):
     options = {"flip_test": True, "flip_labels": (1, 0, 2, 3, 4), "sigma_px": 0.9, "padding": 0.1, "aligned": False}
-    recognizer = VideoRecognizer(small_rgbpose(), COCO.flip_permutation, num_clips=2, **options)
+    recognizer = recognizer_of(small_rgbpose(), num_clips=2, **options)
     expected = answer(recognizer, videos())
     recognizer.save(tmp_path / "recognizer.keras")
     again = keras.models.load_model(tmp_path / "recognizer.keras")
@@ -313,29 +317,31 @@ def test_a_saved_recognizer_answers_alike(tmp_path):
 
 def test_the_whole_box_is_seen_at_the_scale_of_the_crops():
     net = small_rgbpose((8, 224, 112, 3), (32, 56, 28, 17))
-    recognizer = VideoRecognizer(net, COCO.flip_permutation, num_clips=3, sigma_px=0.9, name="mine")
+    recognizer = recognizer_of(net, num_clips=3, sigma_px=0.9, name="mine")
     whole = recognizer.on_whole_box()
     assert (whole.rgb_shape, whole.pose_shape) == ((8, 256, 128, 3), (32, 64, 32, 17))
     assert (whole.num_clips, whole.sigma_px, whole.name) == (3, 0.9, "mine")
     assert recognizer.rgb_shape == (8, 224, 112, 3)
     for ours, theirs in zip(whole.network.get_weights(), net.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    whole = VideoRecognizer(small_star((4, 96, 96, 3)), COCO.flip_permutation).on_whole_box()
+    whole = recognizer_of(small_star((4, 96, 96, 3))).on_whole_box()
     assert (whole.rgb_shape, whole.pose_shape) == ((4, 108, 108, 3), (4, 27, 27, 17))
     pose = models.C3D(NUM_CLASSES, (8, 56, 56, 17), base_filters=4, num_stages=3)
-    assert VideoRecognizer(pose, COCO.flip_permutation).on_whole_box().pose_shape == (8, 64, 64, 17)
+    assert recognizer_of(pose).on_whole_box().pose_shape == (8, 64, 64, 17)
 
 
 # ---------------------------------------- what is refused
 def test_what_does_not_fit_together_is_refused():
-    with pytest.raises(ValueError, match="one entry per channel of the volumes, got 15 for 17 channels; use that of"):
-        VideoRecognizer(network(), skeletons.JHMDB.flip_permutation)
+    with pytest.raises(
+        ValueError, match="must be that of the training, got jhmdb with 15 keypoints for volumes of 17 channels; give"
+    ):
+        recognizer_of(network(), skeletons.JHMDB)
     with pytest.raises(ValueError, match="num_clips must be at least 1, got 0"):
-        VideoRecognizer(network(), COCO.flip_permutation, num_clips=0)
+        recognizer_of(network(), num_clips=0)
     inputs = keras.Input((4, None, 32, 3))
     loose = keras.Model(inputs, keras.layers.GlobalAveragePooling3D()(inputs))
     with pytest.raises(ValueError, match=r"of a fixed size, got \(4, None, 32, 3\) for rgb; give it one"):
-        VideoRecognizer(loose, COCO.flip_permutation)
+        recognizer_of(loose)
 
 
 def of_inputs(**shapes):
@@ -354,14 +360,14 @@ def of_inputs(**shapes):
 )
 def test_a_network_of_something_else_is_refused(make):
     with pytest.raises(ValueError, match="The network must take .* or one of the two tensors, got .*; use RGBPose"):
-        VideoRecognizer(make(), COCO.flip_permutation)
+        recognizer_of(make())
 
 
 def test_frames_that_are_lacking_are_named():
     inputs = videos()
-    recognizer = VideoRecognizer(network(), COCO.flip_permutation, num_clips=2)
+    recognizer = recognizer_of(network(), num_clips=2)
     with pytest.raises(ValueError, match="There must be 2 clips of 4 frames, got 30 frames; give those that samples()"):
         recognizer.recognize(**inputs)
-    for needy in (recognizer, VideoRecognizer(network(rgb_shape=None), COCO.flip_permutation)):
+    for needy in (recognizer, recognizer_of(network(rgb_shape=None))):
         with pytest.raises(ValueError, match="frames of the video are needed, got none"):
             needy.recognize(None, inputs["keypoints"], inputs["scores"])

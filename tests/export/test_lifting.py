@@ -10,6 +10,7 @@ import tensorflow as tf
 from kerapose import estimators, export, models, predictors, skeletons
 
 COCO, H36M = skeletons.COCO, skeletons.H36M
+ROOT = skeletons.Skeleton("root", ("hip",), ())
 SIZE = (720, 1280)
 
 FRESH = """
@@ -70,17 +71,15 @@ def predictor():
 
 @pytest.fixture(scope="module")
 def stream():
-    return estimators.StreamingLifter(tiny_network(2, causal=True, filter_widths=(3, 3, 3)))
+    return estimators.StreamingLifter(tiny_network(2, causal=True, filter_widths=(3, 3, 3)), H36M)
 
 
 @pytest.fixture(scope="module")
 def served(predictor, stream, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     path = folder / "plain" / "1"
-    assert export.lifter_saved_model(predictor.lifter, path, H36M.keypoints) == path
-    export.lifter_saved_model(
-        predictor.lifter, folder / "coco" / "1", H36M.keypoints, conversion=skeletons.mapping(COCO, H36M)
-    )
+    assert export.lifter_saved_model(predictor.lifter, path) == path
+    export.lifter_saved_model(predictor.lifter, folder / "coco" / "1", conversion=skeletons.mapping(COCO, H36M))
     path = folder / "stream" / "1"
     assert export.streaming_saved_model(stream, path) == path
     return folder
@@ -233,20 +232,18 @@ def test_an_unused_keypoint_need_not_be_seen(served, requests):
 
 def test_what_does_not_fit_together_is_refused(predictor, served, tmp_path):
     lifter = predictor.lifter
-    with pytest.raises(ValueError, match="got 3 names for 17 joints; give the keypoints of the poses' skeleton"):
-        export.lifter_saved_model(lifter, tmp_path / "1", H36M.keypoints[:3])
     for wrong in (np.eye(15), np.zeros((17, 17)), skeletons.mapping(skeletons.JHMDB, COCO)):
         with pytest.raises(ValueError, match="for each of the network's 17 keypoints, got .*; give skeletons.mapping"):
-            export.lifter_saved_model(lifter, tmp_path / "1", H36M.keypoints, conversion=wrong)
+            export.lifter_saved_model(lifter, tmp_path / "1", conversion=wrong)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FileExistsError, match="overwrite=True"):
-        export.lifter_saved_model(lifter, served / "plain" / "1", H36M.keypoints)
+        export.lifter_saved_model(lifter, served / "plain" / "1")
 
 
 # ---------------------------------------- frame by frame
 def batch_poses(network, keypoints, reset):
     """The batch form of each part of each track, relative to its joint 0: [M, T, K, 2] -> [M, T, J, 3]."""
-    lifter = estimators.TrackLifter(network, H36M.flip_permutation, flip_test=False)
+    lifter = estimators.TrackLifter(network, H36M, flip_test=False)
     tracks_m = []
     for track, begins in zip(keypoints, reset, strict=True):
         starts = [0, *np.flatnonzero(begins[1:]) + 1, len(track)]
@@ -289,7 +286,7 @@ def test_a_litert_stream_is_the_batch_form_and_the_stream(stream, frames, tmp_pa
 
 
 def test_a_stream_of_the_trajectory_gives_the_way(tmp_path):
-    stream = estimators.StreamingLifter(tiny_network(3, causal=True, num_joints_out=1))
+    stream = estimators.StreamingLifter(tiny_network(3, causal=True, num_joints_out=1), H36M, ROOT)
     run = tf.saved_model.load(export.streaming_saved_model(stream, tmp_path / "1")).signatures
     keypoints = people(1, 1)[:, 0]
     state = run["initial_state"](num_tracks=tf.constant(1))
@@ -339,7 +336,7 @@ def test_streams_are_refused_by_ending_and_number_and_kept(stream, served, tmp_p
         export.streaming_litert(stream, tmp_path / "stream.bin")
     with pytest.raises(ValueError, match="num_tracks must be at least 1, got 0; use 1"):
         export.streaming_litert(stream, tmp_path / "stream.tflite", num_tracks=0)
-    scored = estimators.StreamingLifter(tiny_network(in_features=3, causal=True))
+    scored = estimators.StreamingLifter(tiny_network(in_features=3, causal=True), H36M)
     with pytest.raises(ValueError, match="got a network of in_features=3; use one of 2"):
         export.streaming_litert(scored, tmp_path / "stream.tflite")
     with pytest.raises(FileExistsError, match="overwrite=True"):

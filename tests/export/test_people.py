@@ -85,13 +85,13 @@ def files():
 
 @pytest.fixture(scope="module")
 def estimator():
-    return estimators.BottomUpEstimator(seeing_network(), BIRD.edges, height=160, normalization=PLAIN, max_people=2)
+    return estimators.BottomUpEstimator(seeing_network(), BIRD, height=160, normalization=PLAIN, max_people=2)
 
 
 @pytest.fixture(scope="module")
 def served(estimator, tmp_path_factory):
     path = tmp_path_factory.mktemp("people") / "1"
-    assert export.people_saved_model(estimator, path, BIRD.keypoints) == path
+    assert export.people_saved_model(estimator, path) == path
     return path
 
 
@@ -200,11 +200,9 @@ def test_a_bad_request_gets_one_sentence(run, files, change, sentence):
     assert re.search(sentence, str(error.value).replace("\\'", "'"))
 
 
-def test_people_that_do_not_fit_together_are_refused(estimator, tmp_path):
-    with pytest.raises(ValueError, match="got 17 names for 3 keypoints; give the keypoints of the skeleton"):
-        export.people_saved_model(estimator, tmp_path / "1", skeletons.COCO.keypoints)
+def test_what_is_there_is_kept_unless_overwritten(estimator, tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match="overwrite=True"):
-        export.people_saved_model(estimator, tmp_path / "1", BIRD.keypoints)
+        export.people_saved_model(estimator, tmp_path / "1")
     assert (tmp_path / "1" / "saved_model.pb").read_bytes() == b"mine"

@@ -66,7 +66,7 @@ def with_orientation(jpeg, orientation):
 def pose_estimators(randomized):
     deep = randomized(models.SimpleBaseline(3, image_shape=(64, 64, 3), depth=18, deconv_filters=(8, 8, 8)))
     return {
-        name: estimators.PoseEstimator(network, BIRD.flip_permutation, max_batch=3, **CODECS[name])
+        name: estimators.PoseEstimator(network, BIRD, max_batch=3, **CODECS[name])
         for name, network in (("gaussian", deep), ("hourglass", small_network()))
     }
 
@@ -76,7 +76,7 @@ def served(pose_estimators, tmp_path_factory):
     folder = tmp_path_factory.mktemp("poses")
     for name, estimator in pose_estimators.items():
         path = folder / name / "1"
-        assert export.pose_saved_model(estimator, path, BIRD.keypoints) == path
+        assert export.pose_saved_model(estimator, path) == path
     return folder
 
 
@@ -245,8 +245,8 @@ def test_a_bad_request_gets_one_sentence(run, asked, change, sentence):
 
 def test_a_bfloat16_network_finds_poses_too(tmp_path, asked, policy):
     with policy("mixed_bfloat16"):
-        estimator = estimators.PoseEstimator(small_network(), BIRD.flip_permutation)
-    export.pose_saved_model(estimator, tmp_path / "1", BIRD.keypoints)
+        estimator = estimators.PoseEstimator(small_network(), BIRD)
+    export.pose_saved_model(estimator, tmp_path / "1")
     run = tf.saved_model.load(tmp_path / "1").signatures["serving_default"]
     answer = run(image_bytes=tf.constant(asked["files"][:1]), boxes=tf.constant(asked["boxes"][:1]))
     poses = predictors.TopDownPose(estimator, BIRD)(asked["files"][0], asked["boxes"][0])
@@ -254,11 +254,9 @@ def test_a_bfloat16_network_finds_poses_too(tmp_path, asked, policy):
     np.testing.assert_allclose(answer["scores"][0], [pose.scores for pose in poses], rtol=0.02)
 
 
-def test_poses_that_do_not_fit_together_are_refused(pose_estimators, tmp_path):
-    with pytest.raises(ValueError, match="got 17 names for 3 keypoints; give the keypoints of the skeleton"):
-        export.pose_saved_model(pose_estimators["gaussian"], tmp_path / "1", skeletons.COCO.keypoints)
+def test_what_is_there_is_kept_unless_overwritten(pose_estimators, tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"mine")
     with pytest.raises(FileExistsError, match="overwrite=True"):
-        export.pose_saved_model(pose_estimators["gaussian"], tmp_path / "1", BIRD.keypoints)
+        export.pose_saved_model(pose_estimators["gaussian"], tmp_path / "1")
     assert (tmp_path / "1" / "saved_model.pb").read_bytes() == b"mine"

@@ -9,6 +9,7 @@ from tiny_models import ALL_MODELS, LEFT_OUT, NETWORKS, NOT_SAVED, arguments_of,
 
 from kerapose import estimators, models
 from kerapose.models.network import Network
+from kerapose.skeletons import Skeleton
 
 # The papers' own counts of the parameters of pose networks, in 100,000.
 PUBLISHED_PARAMETERS = {
@@ -86,8 +87,15 @@ def test_every_argument_is_an_attribute_and_in_the_config(model):
         if name == "input_shape":  # Keras's own attribute leads with the batch
             attribute = attribute[1:]
         assert attribute == value, name
-        is_network = isinstance(value, Network)
-        assert config[name] == (keras.saving.serialize_keras_object(value) if is_network else value), name
+        assert config[name] == in_config(value), name
+
+
+def in_config(value):
+    if isinstance(value, dict):
+        return {name: in_config(one) for name, one in value.items()}
+    if isinstance(value, Skeleton):
+        return value.to_dict()
+    return keras.saving.serialize_keras_object(value) if isinstance(value, Network) else value
 
 
 @pytest.mark.parametrize("model", ALL_MODELS, ids=names)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kerapose import estimators, losses, models, training, weights
 from kerapose.ops import cameras
-from kerapose.skeletons import H36M
+from kerapose.skeletons import H36M, Skeleton
 
 TEMPORAL = ("temporal_27", "temporal_27_1f", "temporal_27_1f_causal", "temporal_27_causal", "temporal_27_dense")
 CASES = (*TEMPORAL, "temporal_mixed_widths", "trajectory_27")
@@ -48,11 +48,13 @@ def tracks(frames, batch=2, joints=5, seed=1):
     return np.random.default_rng(seed).uniform(-1, 1, (batch, frames, joints, 2)).astype("float32")
 
 
-def flips(pairs, count=17):
-    permutation = list(range(count))
-    for left, right in pairs:
-        permutation[left], permutation[right] = right, left
-    return permutation
+def points(pairs, count=5):
+    """A set of keypoints without names, of which some pairs change places in a mirror."""
+    return Skeleton("points", tuple(map(str, range(count))), (), flip_pairs=tuple(pairs))
+
+
+FIVE = points([(1, 2)])
+ROOT = points((), 1)
 
 
 # ---------------------------------------- the published network
@@ -72,8 +74,8 @@ def test_a_whole_track_is_padded_and_averaged_with_its_mirror_image_as_published
     case = golden(name)
     network, track = build(case), case["input_poses_2d"][None]
     config = case.config["procedure_arguments"]
-    keypoints = flips(zip(config["kps_left"], config["kps_right"], strict=True))
-    joints = flips(zip(config["joints_left"], config["joints_right"], strict=True))
+    keypoints = points(zip(config["kps_left"], config["kps_right"], strict=True), 17)
+    joints = points(zip(config["joints_left"], config["joints_right"], strict=True), 17)
     is_trajectory = network.num_joints_out == 1
     pose = models.TemporalLifter(channels=8, filter_widths=(3, 3, 3)) if is_trajectory else network
     for flip_test, output in ((True, "output_poses"), (False, "output_poses_unflipped")):
@@ -211,7 +213,7 @@ def test_forms_and_momentum_that_do_not_exist_are_refused():
 
 # ---------------------------------------- whole tracks
 def test_a_track_of_any_length_keeps_its_length():
-    lifter = estimators.TrackLifter(small(), flips([(1, 2)], 5), trajectory=small(1, num_joints_out=1))
+    lifter = estimators.TrackLifter(small(), FIVE, FIVE, trajectory=small(1, num_joints_out=1))
     for frames in (1, 2, 9, 30):
         keypoints = 100 + 50 * tracks(frames)
         answer = lifter({"keypoints": keypoints, "frame_size": np.array([[200, 300], [240, 320]])})
@@ -220,7 +222,7 @@ def test_a_track_of_any_length_keeps_its_length():
 
 def test_a_track_is_seen_in_screen_coordinates_and_padded_by_its_ends():
     network = small()
-    lifter = estimators.TrackLifter(network, range(5), flip_test=False)
+    lifter = estimators.TrackLifter(network, FIVE, FIVE, flip_test=False)
     keypoints = 100 + 50 * tracks(6, batch=1)
     screen = keypoints / 300 * 2 - [1, 200 / 300]
     padded = np.concatenate([screen[:, :1]] * 4 + [screen] + [screen[:, -1:]] * 4, axis=1)
@@ -229,7 +231,7 @@ def test_a_track_is_seen_in_screen_coordinates_and_padded_by_its_ends():
 
 
 def test_padded_tracks_of_unequal_lengths_give_what_each_gives_alone():
-    lifter = estimators.TrackLifter(small(causal=True), flips([(1, 2)], 5))
+    lifter = estimators.TrackLifter(small(causal=True), FIVE, FIVE)
     screen = tracks(20, batch=3)
     together = np.asarray(lifter.lift(screen, np.array([20, 7, 1])))
     for i, frames in enumerate((20, 7, 1)):
@@ -237,8 +239,9 @@ def test_padded_tracks_of_unequal_lengths_give_what_each_gives_alone():
 
 
 def test_the_mirrored_track_gets_the_mirrored_poses():
-    permutation = flips([(1, 2), (3, 4)], 5)
-    lifter = estimators.TrackLifter(small(), permutation)
+    skeleton = points([(1, 2), (3, 4)])
+    permutation = list(skeleton.flip_permutation)
+    lifter = estimators.TrackLifter(small(), skeleton, skeleton)
     screen = tracks(12)
     poses = np.asarray(lifter.lift(screen))
     mirrored = np.asarray(lifter.lift(screen[:, :, permutation] * [-1, 1]))
@@ -248,24 +251,32 @@ def test_the_mirrored_track_gets_the_mirrored_poses():
 def test_a_track_lifter_takes_the_strided_form_too():
     network = small()
     screen = tracks(12)
-    expected = estimators.TrackLifter(network, range(5)).lift(screen)
+    expected = estimators.TrackLifter(network, FIVE, FIVE).lift(screen)
     np.testing.assert_array_equal(
-        estimators.TrackLifter(network.as_form(strided=True), range(5)).lift(screen), expected
+        estimators.TrackLifter(network.as_form(strided=True), FIVE, FIVE).lift(screen), expected
     )
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"flip_permutation": range(4)}, "flip_permutation has one entry per joint of the network, got 4 for 5"),
-        ({"output_flip_permutation": range(6)}, "output_flip_permutation has one entry per joint .* got 6 for 5"),
+        (
+            {"skeleton": points((), 4)},
+            "A network that takes points has 4 keypoints, got one of 5; give the skeleton that",
+        ),
+        (
+            {"pose_skeleton": H36M},
+            "A network for h36m gives 17 joints, got one of 5; give the pose_skeleton that it was",
+        ),
+        ({"skeleton": range(5)}, "skeleton must be the Skeleton .* got range; give skeletons.COCO, say"),
+        ({"pose_skeleton": None}, "pose_skeleton must be the Skeleton .* got NoneType"),
         ({"trajectory": small()}, "A trajectory network gives one joint, got 5; build it with num_joints_out=1"),
         ({"network": small(in_features=3)}, "got a network with in_features=3 and out_features=3"),
     ],
 )
 def test_networks_that_do_not_fit_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        estimators.TrackLifter(**({"network": small(), "flip_permutation": range(5)} | options))
+        estimators.TrackLifter(**({"network": small(), "skeleton": FIVE, "pose_skeleton": FIVE} | options))
 
 
 # ---------------------------------------- the stream
@@ -273,16 +284,16 @@ def test_networks_that_do_not_fit_are_refused(options, message):
 def test_a_stream_gives_the_poses_of_the_batch(widths):
     network = small(causal=True, filter_widths=widths)
     screen = tracks(60)
-    expected = np.asarray(estimators.TrackLifter(network, range(5), flip_test=False).lift(screen))
+    expected = np.asarray(estimators.TrackLifter(network, FIVE, FIVE, flip_test=False).lift(screen))
     assert expected.std(axis=1).min() > 1e-3
-    stream = estimators.StreamingLifter(network)
+    stream = estimators.StreamingLifter(network, FIVE, FIVE)
     answers = np.stack([np.asarray(stream(screen[:, t])) for t in range(60)], axis=1)
     np.testing.assert_allclose(answers, expected, atol=1e-5)
 
 
 def test_a_stream_keeps_no_more_than_it_needs():
     network = models.TemporalLifter.from_variant("243_frames", num_joints=17, channels=8, causal=True)
-    state = estimators.StreamingLifter(network).initial_state(3)
+    state = estimators.StreamingLifter(network, H36M).initial_state(3)
     assert {name: tuple(value.shape) for name, value in state.items()} == {
         "position": (1,),
         "fresh": (3,),
@@ -294,8 +305,8 @@ def test_a_stream_keeps_no_more_than_it_needs():
 def test_a_reset_track_begins_anew_and_the_others_go_on():
     network = small(causal=True)
     screen = tracks(24)
-    lift = estimators.TrackLifter(network, range(5), flip_test=False).lift
-    by_hand, by_step = estimators.StreamingLifter(network), estimators.StreamingLifter(network)
+    lift = estimators.TrackLifter(network, FIVE, FIVE, flip_test=False).lift
+    by_hand, by_step = estimators.StreamingLifter(network, FIVE, FIVE), estimators.StreamingLifter(network, FIVE, FIVE)
     state, answers, stateless = by_step.initial_state(2), [], []
     for t in range(24):
         if t == 11:
@@ -311,7 +322,7 @@ def test_a_reset_track_begins_anew_and_the_others_go_on():
 
 
 def test_the_number_of_tracks_changes_only_when_all_begin_anew():
-    stream = estimators.StreamingLifter(small(causal=True))
+    stream = estimators.StreamingLifter(small(causal=True), FIVE, FIVE)
     stream(tracks(1, batch=2)[:, 0])
     with pytest.raises(ValueError, match="fixed number of tracks, 2, got a frame of 3; call reset"):
         stream(tracks(1, batch=3)[:, 0])
@@ -322,20 +333,26 @@ def test_the_number_of_tracks_changes_only_when_all_begin_anew():
 @pytest.mark.parametrize("options, form", [({}, "not causal"), ({"causal": True, "dense": True}, "dense")])
 def test_a_stream_needs_a_causal_network(options, form):
     with pytest.raises(ValueError, match=f"needs a causal, dilated network, got one that is {form}"):
-        estimators.StreamingLifter(small(**options))
+        estimators.StreamingLifter(small(**options), FIVE, FIVE)
 
 
 def test_a_stream_is_equal_to_the_batch_on_motion_capture(shared_data):
     takes = np.load(shared_data("cmu_mocap") / "cmu_mocap_h36m17.npz")
     keypoints = takes["S02/02_05"][:400, :, [0, 2]][None]  # [1, T, K, 2], seen from the side, metres
     network = models.TemporalLifter.from_variant("243_frames", num_joints=17, channels=32, causal=True)
-    expected = estimators.TrackLifter(network, H36M.flip_permutation, flip_test=False).lift(keypoints)
-    stream = estimators.StreamingLifter(network)
+    expected = estimators.TrackLifter(network, H36M, flip_test=False).lift(keypoints)
+    stream = estimators.StreamingLifter(network, H36M)
     step, state, answers = tf.function(stream.step), stream.initial_state(1), []
     for t in range(keypoints.shape[1]):
         poses, state = step(keypoints[:, t], state)
         answers.append(poses.numpy())
     np.testing.assert_allclose(np.stack(answers, axis=1), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("skeletons", [(H36M, FIVE), (FIVE, H36M)])
+def test_a_stream_of_other_skeletons_is_refused(skeletons):
+    with pytest.raises(ValueError, match="takes .* keypoints and gives .* joints, got a network of 5 and 5; give the"):
+        estimators.StreamingLifter(small(causal=True), *skeletons)
 
 
 # ---------------------------------------- training two networks together

@@ -10,6 +10,18 @@ from kerapose import estimators, losses, metrics, models, training
 from kerapose.layers import HeatmapVolume
 from kerapose.models import lightweight_openpose, simple_baseline, stacked_hourglass
 from kerapose.models.network import Network
+from kerapose.skeletons import Skeleton
+
+TINY = Skeleton(
+    "tiny",
+    ("head", "left_hand", "right_hand", "left_foot", "right_foot"),
+    ((0, 1), (0, 2), (1, 2), (1, 3), (2, 4)),
+    sigmas=(0.1, 0.2, 0.2, 0.3, 0.3),
+    colors=((1, 2, 3), (4, 5, 6), (7, 8, 9), (10, 11, 12), (13, 14, 15)),
+)
+EAR = Skeleton("ear", ("nose", "left_ear", "right_ear"), ((0, 1), (1, 2), (0, 2)))
+CLASSES = ("clap", "wave left", "wave right", "jump", "sit", "turn left", "turn right")
+RECORD = {"script": "topdown", "options": {"epochs": 3, "size": [64, 64], "note": None}, "figures": {"ap": 0.5}}
 
 # Every argument of every network, none at its default.
 NETWORK_ARGUMENTS = {
@@ -132,7 +144,7 @@ def small_hourglass(filters):
 def estimator_arguments():
     return {
         "network": small_hourglass(4),
-        "flip_permutation": (0, 2, 1, 4, 3),
+        "skeleton": TINY,
         "codec": "dark",
         "flip_test": False,
         "shift": False,
@@ -140,13 +152,14 @@ def estimator_arguments():
         "normalization": {"mean": [0.4, 0.5, 0.6], "bgr": True},
         "decoding": {"blur_kernel": 7},
         "max_batch": 2,
+        "training": RECORD,
     }
 
 
 def bottom_up_arguments():
     return {
         "network": models.LightweightOpenPose(4, 6, num_refinements=0, filters=6, trunk_width=0.125, head_filters=4),
-        "edges": ((0, 1), (1, 2), (0, 2)),
+        "skeleton": EAR,
         "height": 64,
         "stride": 16,
         "upsample": 2,
@@ -154,6 +167,7 @@ def bottom_up_arguments():
         "max_peaks": 5,
         "normalization": {"mean": [0.4, 0.5, 0.6], "bgr": False},
         "decoding": {"threshold": 0.2, "radius": 3},
+        "training": RECORD,
     }
 
 
@@ -163,15 +177,20 @@ def distiller_arguments():
 
 def recognizer_arguments():
     return {
-        "network": models.C3D(7, (4, 18, 21, 5), base_filters=4, num_stages=3),
-        "flip_permutation": (0, 2, 1, 4, 3),
-        "edges": ((0, 1), (0, 2), (1, 2), (1, 3), (2, 4)),
+        "network": {
+            "limb": models.C3D(7, (4, 18, 21, 5), base_filters=4, num_stages=3),
+            "joint": models.C3D(7, (3, 18, 21, 5), base_filters=4, num_stages=3),
+        },
+        "skeleton": TINY,
+        "class_names": CLASSES,
+        "size": (18, 21),
         "num_clips": 2,
         "flip_test": False,
         "flip_labels": (0, 2, 1, 3, 4, 6, 5),
         "use_scores": False,
         "sigma_px": 0.8,
         "padding": 0.5,
+        "training": RECORD,
     }
 
 
@@ -180,7 +199,8 @@ def video_recognizer_arguments():
         "network": models.RGBPoseConv3D(
             7, (4, 32, 32, 3), (16, 8, 8, 5), rgb_filters=4, pose_filters=4, rgb_blocks=(1,) * 4, pose_blocks=(1,) * 3
         ),
-        "flip_permutation": (0, 2, 1, 4, 3),
+        "skeleton": TINY,
+        "class_names": CLASSES,
         "num_clips": 2,
         "flip_test": True,
         "flip_labels": (0, 2, 1, 3, 4, 6, 5),
@@ -189,6 +209,7 @@ def video_recognizer_arguments():
         "sigma_px": 0.8,
         "padding": 0.5,
         "normalization": {"mean": [0.4, 0.5, 0.6], "bgr": True},
+        "training": RECORD,
     }
 
 
@@ -199,15 +220,16 @@ def small_lifter(**options):
 def track_lifter_arguments():
     return {
         "network": small_lifter(num_joints_out=3),
-        "flip_permutation": (0, 2, 1, 4, 3),
-        "output_flip_permutation": (0, 2, 1),
+        "skeleton": TINY,
+        "pose_skeleton": EAR,
         "trajectory": small_lifter(num_joints_out=1),
         "flip_test": False,
+        "training": RECORD,
     }
 
 
 def stream_arguments():
-    return {"network": small_lifter(causal=True)}
+    return {"network": small_lifter(causal=True), "skeleton": TINY, "pose_skeleton": TINY, "training": RECORD}
 
 
 def lift_trainer_arguments():
@@ -233,8 +255,8 @@ BUILT_AROUND = {
 }
 NOT_SAVED = {training.Distiller: {"teacher"}}
 
-ALL_MODELS = [getattr(models, name) for name in models.__all__]
-NETWORKS = [model for model in ALL_MODELS if issubclass(model, Network)]
+NETWORKS = [getattr(models, name) for name in models.__all__]
+ALL_MODELS = [*NETWORKS, *BUILT_AROUND]
 
 
 def shrink(setattr=setattr):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import models, predictors, skeletons
+from kerapose import estimators, models, skeletons
 from kerapose.ops import clips, heatmaps
 from kerapose.predictors import ScoredAction, SkeletonAction
 
@@ -80,7 +80,7 @@ def test_joints_and_limbs_are_averaged(joint_network, limb_network):
     np.testing.assert_allclose(
         fused.probabilities(keypoints, scores, SIZE), np.mean(expected, axis=0), rtol=1e-4, atol=1e-6
     )
-    assert list(fused.recognizers) == ["joint", "limb"]
+    assert list(fused.recognizer.network) == ["joint", "limb"]
     limb_alone = SkeletonAction({"limb": limb_network}, COCO, NAMES, num_clips=3)
     np.testing.assert_allclose(limb_alone.probabilities(keypoints, scores, SIZE), expected[1], rtol=1e-4, atol=1e-6)
 
@@ -111,18 +111,18 @@ def test_scores_and_frame_size_may_be_left_out(recognize):
 
 def test_options_reach_the_recognizer(joint_network):
     options = {"num_clips": 3, "flip_test": False, "use_scores": False, "sigma_px": 0.8, "padding": 0.1}
-    recognizer = SkeletonAction(joint_network, COCO, NAMES, size=32, **options).recognizers["joint"]
+    recognizer = SkeletonAction(joint_network, COCO, NAMES, size=32, **options).recognizer
     assert {name: getattr(recognizer, name) for name in options} == options
-    assert recognizer.network.input_shape == (None, 8, 32, 32, 17)
+    assert recognizer.network["joint"].input_shape == (None, 8, 32, 32, 17)
     assert recognizer.flip_labels == (0, 2, 1, 3)
 
 
 def test_recognizers_have_the_published_test_size_and_the_network_keeps_its_own():
     network = models.C3D(len(NAMES), input_shape=(8, 56, 56, 17), base_filters=4, num_stages=3)
-    recognizer = predictors.make_recognizer(network, "joint", COCO, NAMES)
-    assert recognizer.network.input_shape == (None, 8, 64, 64, 17)
+    tested = SkeletonAction(network, COCO, NAMES).recognizer.network["joint"]
+    assert tested.input_shape == (None, 8, 64, 64, 17)
     assert network.input_shape == (None, 8, 56, 56, 17)
-    for ours, theirs in zip(recognizer.network.get_weights(), network.get_weights(), strict=True):
+    for ours, theirs in zip(tested.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -184,3 +184,25 @@ def test_what_does_not_fit_together_is_refused(joint_network):
         SkeletonAction({"bone": joint_network}, COCO, NAMES)
     with pytest.raises(ValueError, match="at least one network, got none"):
         SkeletonAction({}, COCO, NAMES)
+
+
+def test_a_recognizer_knows_all_but_what_one_may_choose(joint_network):
+    recognizer = estimators.ActionRecognizer(joint_network, COCO, NAMES, num_clips=2, sigma_px=0.8)
+    keypoints, scores = sequence()
+    taken = SkeletonAction(recognizer)
+    assert taken.recognizer is recognizer and (taken.skeleton, taken.class_names) == (COCO, tuple(NAMES))
+    expected = SkeletonAction(joint_network, COCO, NAMES, num_clips=2, sigma_px=0.8)(keypoints, scores, SIZE)
+    assert taken(keypoints, scores, SIZE) == expected
+    assert SkeletonAction(joint_network, COCO, NAMES).recognizer.num_clips == 10
+    fewer = SkeletonAction(recognizer, num_clips=1, flip_test=False).recognizer
+    assert (fewer.num_clips, fewer.flip_test, fewer.sigma_px, recognizer.num_clips) == (1, False, 0.8, 2)
+    assert fewer.network["joint"] is recognizer.network["joint"]
+    with pytest.raises(ValueError, match="This ActionRecognizer has its own class_names, sigma_px, by which it was tr"):
+        SkeletonAction(recognizer, class_names=NAMES, sigma_px=0.6)
+
+
+def test_a_network_alone_is_asked_for_what_it_lacks(joint_network):
+    with pytest.raises(ValueError, match="does not know its skeleton and class_names, got C3D; give skeleton=..., cla"):
+        SkeletonAction(joint_network)
+    with pytest.raises(ValueError, match="does not know its class_names, got C3D; give class_names=... as in its tr"):
+        SkeletonAction(joint_network, COCO)

@@ -196,7 +196,7 @@ def find():
 
 def test_it_is_what_the_estimator_finds(find, caplog):
     image = photo()
-    expected = estimators.BottomUpEstimator(random_network(), BIRD.edges, height=96)(image)
+    expected = estimators.BottomUpEstimator(random_network(), BIRD, height=96)(image)
     count = int(expected["count"])
     assert count > 1
     assert not expected["overflow"]
@@ -243,8 +243,11 @@ def test_options_reach_the_estimator():
     options = {"height": 64, "stride": 8, "upsample": 2, "max_people": 3, "max_peaks": 5, "decoding": {"radius": 3}}
     estimator = BottomUpPose(random_network(), BIRD, **options).estimator
     assert {name: getattr(estimator, name) for name in options} == options
-    assert estimator.edges == BIRD.edges
-    assert BottomUpPose(estimator, BIRD).estimator is estimator
+    assert estimator.skeleton is BIRD
+    taken = BottomUpPose(estimator)
+    assert taken.estimator is estimator and taken.skeleton is BIRD
+    higher = BottomUpPose(estimator, height=None, published=True)
+    assert higher.published and (higher.estimator.height, higher.estimator.max_people) == (None, 3)
 
 
 def test_what_does_not_fit_together_is_refused():
@@ -252,14 +255,11 @@ def test_what_does_not_fit_together_is_refused():
         ValueError, match="for openpose gives 19 heatmaps and 38 PAFs, got one of 4 and 4; give the skel"
     ):
         BottomUpPose(random_network(), OPENPOSE)
-    estimator = estimators.BottomUpEstimator(random_network(), BIRD.edges)
-    with pytest.raises(ValueError, match="for coco gives 18 heatmaps and 34 PAFs, got one of 4 and 4"):
-        BottomUpPose(estimator, skeletons.COCO)
-    with pytest.raises(ValueError, match="A BottomUpEstimator has its own options, got height; give its network"):
-        BottomUpPose(estimator, BIRD, height=128)
-    other = skeletons.Skeleton("bat", BIRD.keypoints, ((0, 2), (0, 1)))
-    with pytest.raises(ValueError, match=r"must have the limbs of bat in their order, got \(\(0, 1\), \(0, 2\)\)"):
-        BottomUpPose(estimator, other)
+    estimator = estimators.BottomUpEstimator(random_network(), BIRD)
+    with pytest.raises(ValueError, match="This BottomUpEstimator has its own skeleton, stride, by which it was tr"):
+        BottomUpPose(estimator, skeletons.COCO, stride=4)
+    with pytest.raises(ValueError, match="A network alone does not know its skeleton, got Functional; give skeleton="):
+        BottomUpPose(random_network())
     with pytest.raises(ValueError, match="must give heatmaps .* use LightweightOpenPose"):
         BottomUpPose(models.SimpleBaseline(3, image_shape=(64, 64, 3), depth=18, deconv_filters=(8, 8, 8)), BIRD)
 

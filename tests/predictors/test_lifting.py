@@ -122,10 +122,11 @@ def test_flip_test_and_a_track_lifter_of_its_own(network, trajectory):
     keypoints = track()
     plain, averaged = (Lifter(network, H36M, flip_test=flip)(keypoints, SIZE).poses_m for flip in (False, None))
     assert np.abs(plain - averaged).max() > 1e-2
-    whole = estimators.TrackLifter(network, H36M.flip_permutation, trajectory=trajectory, flip_test=False)
-    pose = Lifter(whole, H36M)(keypoints, SIZE)
+    whole = estimators.TrackLifter(network, H36M, trajectory=trajectory, flip_test=False)
+    pose = Lifter(whole)(keypoints, SIZE)
     np.testing.assert_allclose(pose.poses_m, plain, atol=1e-5)
     assert pose.poses_camera_m is not None
+    np.testing.assert_allclose(Lifter(whole, flip_test=True)(keypoints, SIZE).poses_m, averaged, atol=1e-5)
 
 
 def test_the_training_form_lifts_too(network):
@@ -151,8 +152,8 @@ def test_a_network_of_coco_keypoints_takes_them_as_they_are(network):
     keypoints = track()
     expected = slow_network(network, keypoints, COCO.flip_permutation, H36M.flip_permutation)
     given = Lifter(network, COCO, input_skeleton=COCO)
-    whole = estimators.TrackLifter(network, COCO.flip_permutation, H36M.flip_permutation)
-    for lift in (given, Lifter(whole, COCO)):  # a TrackLifter knows its pairs
+    whole = estimators.TrackLifter(network, COCO, H36M)
+    for lift in (given, Lifter(whole)):  # a TrackLifter knows its set
         np.testing.assert_allclose(lift(keypoints, SIZE).poses_m, expected - expected[:, :1], atol=1e-4)
 
 
@@ -268,8 +269,10 @@ def test_what_does_not_fit_together_is_refused(network, trajectory):
         Lifter(network, H36M, pose_skeleton=skeletons.MPII)
     with pytest.raises(ValueError, match="h36m keypoints must follow from those of bird"):
         Lifter(network, BIRD)
-    whole = estimators.TrackLifter(network, COCO.flip_permutation, H36M.flip_permutation)
-    with pytest.raises(ValueError, match="got h36m for one of 17 keypoints with other pairs of left and right"):
+    whole = estimators.TrackLifter(network, COCO, H36M)
+    with pytest.raises(ValueError, match="coco keypoints must follow from those of h36m, left_eye"):
         Lifter(whole, H36M)
-    with pytest.raises(ValueError, match="has its own trajectory and flip_test; give its network"):
-        Lifter(whole, COCO, trajectory)
+    with pytest.raises(ValueError, match="This TrackLifter has its own trajectory, pose_skeleton, by which it was tr"):
+        Lifter(whole, COCO, trajectory, pose_skeleton=H36M)
+    with pytest.raises(ValueError, match="A network alone does not know its skeleton, got TemporalLifter; give"):
+        Lifter(network)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import estimators, predictors, skeletons
+from kerapose import estimators, skeletons
 from kerapose.data import coco, crops, gate
 from kerapose.predictors import Keypoint, PersonDetector, Pose, TopDownPose, read_boxes
 
@@ -55,9 +55,7 @@ def assert_same(poses, expected):
 def test_a_pose_for_each_box_as_the_estimator_finds_it(find):
     image = photo()
     poses = find(image, BOXES, box_scores=[0.9, 0.8, 0.7, 0.6])
-    keypoints, scores = estimators.PoseEstimator(pose_network(), BIRD.flip_permutation)(
-        {"image": image, "boxes": BOXES}
-    )
+    keypoints, scores = estimators.PoseEstimator(pose_network(), BIRD)({"image": image, "boxes": BOXES})
     actual = arrays_of(poses)
     np.testing.assert_allclose(actual[0], keypoints, rtol=1e-5, atol=1e-3)
     np.testing.assert_allclose(actual[1], scores, rtol=1e-5, atol=1e-5)
@@ -188,7 +186,7 @@ def test_boxes_in_fractions_are_refused(find, boxes):
     with pytest.raises(gate.BadDataError, match=r"A box must be in pixels, got .* for box 0; multiply it by width and"):
         find(photo(), boxes)
     assert len(find(photo(), [*boxes, [10, 10, 50, 60]])) == len(boxes) + 1  # of one among others nothing is said
-    tiny = TopDownPose(find.estimator, BIRD, detector=lambda image: (np.float32(boxes[:1]).clip(0), [0.5]))
+    tiny = TopDownPose(find.estimator, detector=lambda image: (np.float32(boxes[:1]).clip(0), [0.5]))
     assert len(tiny(photo())) == 1  # nor of what a detector finds
 
 
@@ -261,16 +259,21 @@ def test_options_reach_the_estimator():
     options = {"codec": "udp", "flip_test": False, "shift": True, "box_padding": 1.1, "max_batch": 3}
     estimator = TopDownPose(pose_network(), BIRD, **options).estimator
     assert {name: getattr(estimator, name) for name in options} == options
-    assert estimator.flip_permutation == (0, 2, 1)
-    assert TopDownPose(estimator, BIRD).estimator is estimator
+    assert estimator.skeleton is BIRD
+    taken = TopDownPose(estimator)
+    assert taken.estimator is estimator and taken.skeleton is BIRD
+    faster = TopDownPose(estimator, flip_test=True, max_batch=2).estimator
+    assert (faster.flip_test, faster.max_batch, faster.codec, faster.network) == (True, 2, "udp", estimator.network)
 
 
 def test_a_network_of_another_skeleton_is_refused():
     with pytest.raises(ValueError, match="A network for coco gives 17 keypoints, got one of 3; give the skeleton"):
         TopDownPose(pose_network(), COCO)
-    estimator = estimators.PoseEstimator(pose_network(), BIRD.flip_permutation)
-    with pytest.raises(ValueError, match="A PoseEstimator has its own options, got codec; give its network"):
-        TopDownPose(estimator, BIRD, codec="udp")
+    estimator = estimators.PoseEstimator(pose_network(), BIRD)
+    with pytest.raises(ValueError, match="This PoseEstimator has its own skeleton, codec, by which it was trained"):
+        TopDownPose(estimator, COCO, codec="udp")
+    with pytest.raises(ValueError, match="A network alone does not know its skeleton, got Functional; give"):
+        TopDownPose(pose_network())
 
 
 def test_what_is_predicted_is_what_is_tested():
@@ -278,12 +281,12 @@ def test_what_is_predicted_is_what_is_tested():
     image, skeleton = photo(), BIRD
     keypoints = np.tile(np.array([[30.0, 40.0], [20.0, 50.0], [40.0, 60.0]], "float32"), (4, 1, 1))
     for codec in ("gaussian", "udp"):
-        estimator = predictors.make_estimator(pose_network(), skeleton, codec=codec)
+        estimator = estimators.PoseEstimator(pose_network(), skeleton, codec=codec)
         dataset = crops.from_arrays([encoded(image)] * 4, BOXES, keypoints, np.full((4, 3), 2), skeleton)
         batches = crops.evaluation(dataset, skeleton, batch_size=3, image_size=(64, 48), udp=estimator.udp)
         found = [estimator.from_crops(batch["crop"], batch["matrix"]) for batch in batches]
         tested = [np.concatenate(parts) for parts in zip(*found, strict=True)]
-        predicted = arrays_of(TopDownPose(estimator, skeleton)(image, BOXES))
+        predicted = arrays_of(TopDownPose(estimator)(image, BOXES))
         np.testing.assert_allclose(tested[0], predicted[0], atol=0.02)
         np.testing.assert_allclose(tested[1], predicted[1], atol=1e-4)
 

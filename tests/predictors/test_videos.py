@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import estimators, models, predictors, skeletons
+from kerapose import estimators, models, skeletons
 from kerapose.data import frames as frame_data
 from kerapose.data import videos
 from kerapose.ops import heatmaps
@@ -68,7 +68,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def recognize(network):
-    return Action(network, NAMES, num_clips=2)
+    return Action(network, NAMES, COCO, num_clips=2)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_the_answer_is_that_of_the_recognizer_on_the_whole_box(network, recogniz
     keypoints, scores = people()
     options = {"num_clips": 2, "flip_labels": (0, 2, 1, 3)}
     resized = network.resized((2, 32, 32, 3), (8, 8, 8, 17))
-    recognizer = estimators.VideoRecognizer(resized, COCO.flip_permutation, **options)
+    recognizer = estimators.VideoRecognizer(resized, COCO, NAMES, **options)
     inputs = {"frames": frame_data.read(video)[None], "keypoints": keypoints[None], "scores": scores[None]}
     expected = np.asarray(recognizer(inputs))[0]
     np.testing.assert_allclose(recognize.probabilities(video, keypoints, scores), expected, rtol=1e-4, atol=1e-6)
@@ -90,7 +90,7 @@ def test_the_answer_is_that_of_the_recognizer_on_the_whole_box(network, recogniz
 
 def test_the_clip_is_that_of_the_pipeline_of_validation(network, video):
     keypoints, scores = people()
-    recognize = Action(network, NAMES)
+    recognize = Action(network, NAMES, COCO)
     dataset = videos.from_arrays([video], [keypoints], [0], COCO, [scores])
     clip, _ = next(iter(videos.evaluation(dataset, 1, recognize.recognizer.rgb_shape, recognize.recognizer.pose_shape)))
     volume = heatmaps.joint_volume(clip["keypoints"], clip["scores"], 8, 8, sigma_px=0.7)
@@ -198,20 +198,22 @@ def test_people_who_leave_the_picture_are_no_error(recognize, video):
 
 def test_networks_recognizers_and_their_files(network, video, tmp_path):
     keypoints, scores = people()
-    recognizer = estimators.VideoRecognizer(network, COCO.flip_permutation, sigma_px=1.5)
+    recognizer = estimators.VideoRecognizer(network, COCO, NAMES, sigma_px=1.5)
     network.save(tmp_path / "network.keras")
     recognizer.save(tmp_path / "recognizer.keras")
-    by_network = Action(network, NAMES)
+    by_network = Action(network, NAMES, COCO)
     assert by_network.recognizer.rgb_shape == (2, 32, 32, 3) and network.rgb_shape == (2, 28, 28, 3)
-    assert Action(tmp_path / "network.keras", NAMES)(video, keypoints, scores) == by_network(video, keypoints, scores)
-    taken = Action(recognizer, NAMES)
-    assert taken.recognizer is recognizer
-    assert Action(str(tmp_path / "recognizer.keras"), NAMES)(video, keypoints) == taken(video, keypoints)
+    assert Action(tmp_path / "network.keras", NAMES, COCO)(video, keypoints, scores) == by_network(
+        video, keypoints, scores
+    )
+    taken = Action(recognizer)
+    assert taken.recognizer is recognizer and (taken.skeleton, taken.class_names) == (COCO, tuple(NAMES))
+    assert Action(str(tmp_path / "recognizer.keras"))(video, keypoints) == taken(video, keypoints)
 
 
 def test_options_reach_the_recognizer(network):
     options = {"num_clips": 3, "flip_test": True, "use_scores": False, "sigma_px": 0.9, "padding": 0.1}
-    recognizer = Action(network, NAMES, aligned=False, normalization={"bgr": True}, **options).recognizer
+    recognizer = Action(network, NAMES, COCO, aligned=False, normalization={"bgr": True}, **options).recognizer
     assert {name: getattr(recognizer, name) for name in options} == options
     assert recognizer.normalization == {"bgr": True} and not recognizer.aligned
     assert recognizer.flip_labels == (0, 2, 1, 3)
@@ -219,7 +221,7 @@ def test_options_reach_the_recognizer(network):
 
 def test_a_network_of_keypoints_alone_decodes_nothing(video, monkeypatch):
     pose = models.C3D(len(NAMES), (8, 28, 28, 17), base_filters=4, num_stages=3)
-    recognize = Action(pose, NAMES)
+    recognize = Action(pose, NAMES, COCO)
     monkeypatch.setattr(frame_data, "read", None)
     keypoints, scores = people()
     inputs = {"keypoints": keypoints[None], "scores": scores[None], "frame_size": np.array([[HEIGHT, WIDTH]])}
@@ -334,13 +336,14 @@ def test_top_below_one_is_refused(recognize, video):
 
 def test_what_does_not_fit_together_is_refused(network):
     with pytest.raises(ValueError, match="got 3 names for 4 classes; give the names"):
-        Action(network, NAMES[:3])
-    with pytest.raises(ValueError, match="one entry per channel of the volumes, got 15 for 17 channels"):
+        Action(network, NAMES[:3], COCO)
+    with pytest.raises(ValueError, match="got jhmdb with 15 keypoints for volumes of 17 channels; give that one"):
         Action(network, NAMES, skeletons.JHMDB)
-    recognizer = estimators.VideoRecognizer(network, COCO.flip_permutation)
-    with pytest.raises(ValueError, match="got jhmdb with 15 keypoints where it had 17; give that one"):
-        predictors.make_video_recognizer(recognizer, skeletons.JHMDB, NAMES)
-    with pytest.raises(ValueError, match="taken as it is, got num_clips, padding besides; give its network"):
-        Action(recognizer, NAMES, num_clips=10, padding=0.1)
+    recognizer = estimators.VideoRecognizer(network, COCO, NAMES)
+    with pytest.raises(ValueError, match="This VideoRecognizer has its own skeleton, padding, by which it was trained"):
+        Action(recognizer, skeleton=skeletons.JHMDB, num_clips=10, padding=0.1)
+    assert Action(recognizer, num_clips=10).recognizer.num_clips == 10
+    with pytest.raises(ValueError, match="does not know its skeleton, got RGBPoseConv3D; give skeleton=..."):
+        Action(network, NAMES)
     with pytest.raises(ValueError, match="The network must take .* use RGBPoseConv3D"):
-        Action(models.StackedHourglass(17, (64, 64, 3), num_stacks=1, filters=4), NAMES)
+        Action(models.StackedHourglass(17, (64, 64, 3), num_stacks=1, filters=4), NAMES, COCO)

@@ -7,9 +7,11 @@ Each file of tests says once which script it runs and with which flags:
         return functools.partial(run_script, "lifter", FLAGS)
 """
 
+import contextlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -17,7 +19,9 @@ import cv2
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_datasets as tfds
+from tensorflow.python.framework import config as tensorflow_config
 
 from kerapose import skeletons
 from kerapose.data import frames as video_frames
@@ -113,6 +117,55 @@ def two_devices():
 def computing_as_tests_do(monkeypatch):
     """Lets a training run in this process without changing how other tests compute: it only sets the seed."""
     monkeypatch.setattr(runs, "set_up", lambda config: keras.utils.set_random_seed(config["seed"]))
+
+
+@pytest.fixture(scope="module")
+def computing_repeatably():
+    """Lets trainings run in this process as in one of their own, but for precision; afterwards all is as before.
+
+    For the tests of a whole file: two runs with the same options end with the same bits.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "set_up", lambda config: keras.utils.set_random_seed(config["seed"]))
+        tf.config.experimental.enable_op_determinism()
+        yield
+        tensorflow_config.disable_op_determinism()  # TensorFlow has no public way back
+
+
+@pytest.fixture(scope="session")
+def cut_after():
+    """A context in which trainings leave a copy of what they keep as it was after an epoch, counted from 1.
+
+    It takes {folder of a stage: epoch}. The copies, what a kill would leave, are in the folder `cut` below it.
+    """
+
+    @contextlib.contextmanager
+    def cutting(epochs):
+        class Cut(runs.Resume):
+            def on_epoch_end(self, epoch, logs=None):
+                super().on_epoch_end(epoch, logs)
+                if epochs.get(self.folder.name) == epoch + 1:
+                    (self.folder / "cut").mkdir()
+                    for name in ("state.npz", "best.keras"):
+                        shutil.copy(self.folder / name, self.folder / "cut" / name)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(runs, "Resume", Cut)
+            yield
+
+    return cutting
+
+
+@pytest.fixture(scope="session")
+def others_than_defaults():
+    """A function that asserts that options name every one that a training has, with a value that is not its default."""
+
+    def check(training, options):
+        defaults = {option.name: option.default for option in training.OPTIONS}
+        assert set(options) == set(defaults)
+        assert [name for name in options if options[name] == defaults[name]] == []
+
+    return check
 
 
 @pytest.fixture(scope="session")

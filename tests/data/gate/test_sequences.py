@@ -12,6 +12,7 @@ from kerapose import estimators, export, models, predictors
 from kerapose.data import clips, gate, tracks, videos
 from kerapose.data import frames as frame_data
 from kerapose.data.gate import sequences
+from kerapose.layers import HeatmapVolume
 from kerapose.ops import clips as clip_ops
 from kerapose.skeletons import COCO, H36M
 
@@ -37,13 +38,13 @@ def network():
 
 @pytest.fixture(scope="module")
 def recognizer():
-    return estimators.ActionRecognizer(network(), COCO.flip_permutation, num_clips=1, flip_test=False)
+    return estimators.ActionRecognizer(network(), COCO, ["a", "b"], 16, num_clips=1, flip_test=False)
 
 
 @pytest.fixture(scope="module")
 def served(recognizer, tmp_path_factory):
     path = tmp_path_factory.mktemp("served") / "1"
-    export.saved_model(recognizer, path, NAMES, 17)
+    export.saved_model(recognizer, path)
     return tf.saved_model.load(str(path)).signatures["serving_default"]
 
 
@@ -208,8 +209,7 @@ def test_what_is_missing_gives_the_same_clip_at_every_door(doors, served, lost, 
 def test_a_volume_is_finite_whatever_is_missing(edges, lost):
     keypoints, scores = np.full((1, 1, 4, 17, 2), 8.0, "float32"), np.ones((1, 1, 4, 17), "float32")
     keypoints[..., 9, :], scores[..., 9] = lost, 0
-    layer = estimators.ActionRecognizer(network(), COCO.flip_permutation).volume
-    layer = type(layer)(16, 16, edges)
+    layer = HeatmapVolume(16, 16, edges)
     volume = np.asarray(layer({"keypoints": keypoints, "scores": scores}))
     assert np.isfinite(volume).all() and volume.max() > 0.5
     without = (
@@ -376,7 +376,7 @@ def lifter():
 @pytest.fixture(scope="module")
 def served_lifter(lifter, tmp_path_factory):
     path = tmp_path_factory.mktemp("lifter") / "1"
-    export.lifter_saved_model(lifter.lifter, path, H36M.keypoints)
+    export.lifter_saved_model(lifter.lifter, path)
     return tf.saved_model.load(str(path)).signatures["serving_default"]
 
 

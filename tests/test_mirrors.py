@@ -5,9 +5,8 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import models, predictors
+from kerapose import estimators, mirrors, models, predictors
 from kerapose.data import clips, crops, frames, people, tracks, videos
-from kerapose.data.gate import mirrors
 from kerapose.skeletons import COCO, H36M, Skeleton
 
 K = 5
@@ -145,17 +144,17 @@ def test_an_epoch_of_tracks_has_as_many_steps_as_batches_show_chunks(sets, caplo
 # ---------------------------------------- tests with mirrors
 def estimator(skeleton, **options):
     heads = keras.Input((32, 32, 3)), keras.layers.Conv2D(K, 3, strides=4, padding="same")
-    return predictors.make_estimator(keras.Model(heads[0], heads[1](heads[0])), skeleton, **options)
+    return estimators.PoseEstimator(keras.Model(heads[0], heads[1](heads[0])), skeleton, **options)
 
 
 def recognizer(skeleton, **options):
     network = models.C3D(2, input_shape=(4, 16, 16, K), base_filters=2, num_stages=3)
-    return predictors.SkeletonAction(network, skeleton, ["wave left", "wave right"], **options).recognizers["joint"]
+    return predictors.SkeletonAction(network, skeleton, ["wave left", "wave right"], **options).recognizer
 
 
 def video_recognizer(skeleton, **options):
     network = models.SlowOnly(2, input_shape=(4, 16, 16, K), base_filters=2, stage_blocks=(1, 1, 1))
-    return predictors.make_video_recognizer(network, skeleton, ["wave left", "wave right"], **options)
+    return predictors.Action(network, ["wave left", "wave right"], skeleton, **options).recognizer
 
 
 def lifter(skeleton, **options):
@@ -178,5 +177,41 @@ def test_a_flip_test_of_unknown_sides_is_none(make, caplog):
 
 def test_a_flip_test_of_pictures_alone_needs_no_sides(caplog):
     network = models.SlowOnly(2, input_shape=(4, 32, 32, 3), base_filters=2, stage_blocks=(1, 1, 1))
-    assert predictors.make_video_recognizer(network, UNKNOWN, ["a", "b"], flip_test=True).flip_test
+    assert estimators.VideoRecognizer(network, UNKNOWN, ["a", "b"], flip_test=True).flip_test
     assert not caplog.records
+
+
+# ---------------------------------------- labels
+def test_mirrored_labels():
+    names = ["wave_left", "clap", "wave_right", "kick_left", "turn right", "turn left"]
+    assert mirrors.mirrored_labels(names) == [2, 1, 0, 3, 5, 4]  # nothing mirrors kick_left
+    assert mirrors.mirrored_labels(["a", "b"]) == mirrors.mirrored_labels([0, 1]) == [0, 1]
+    assert (
+        mirrors.mirrored_labels([0, 1], flip_pairs=[(0, 1)]) == mirrors.mirrored_labels([7, 8], [("7", 1.0)]) == [1, 0]
+    )
+    assert mirrors.mirrored_labels(["Swiping Left", "No gesture", "Swiping Right", "CW", "CCW"]) == [2, 1, 0, 4, 3]
+    permutation = mirrors.mirrored_labels(names)
+    assert [permutation[i] for i in permutation] == list(range(6))
+
+
+def test_classes_without_a_mirror_image_are_told_once(caplog):
+    names = ["Wave Left", "wave right", "kick left", "TURN_RIGHT", "clockwise", "bright"]
+    mirrors.mirrored_labels(names)
+    (record,) = caplog.records
+    sentence = record.getMessage()
+    assert "got 3 of 6 without (kick left, TURN_RIGHT, clockwise); switch mirroring off, or give flip_pairs" in sentence
+    caplog.clear()
+    mirrors.mirrored_labels(["wave left", "wave right", "leftover", "copyright"])
+    mirrors.mirrored_labels(names, flip_pairs=[("Wave Left", "wave right")])  # whoever gives pairs knows
+    assert not caplog.records
+
+
+def test_pairs_of_classes_can_be_given():
+    names = ["serve", "left hook", "return", "right hook"]
+    assert mirrors.mirrored_labels(names, [("serve", "return")]) == [2, 1, 0, 3]
+    assert mirrors.mirrored_labels(names, [(1, "right hook"), [0, np.int64(2)]]) == [2, 3, 0, 1]
+    assert mirrors.mirrored_labels(names, ()) == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="there is no class 'smash'; choose from serve, left hook, return, right hook"):
+        mirrors.mirrored_labels(names, [("serve", "smash")])
+    with pytest.raises(ValueError, match="each class once, got 'serve' twice; drop one"):
+        mirrors.mirrored_labels(names, [("serve", "return"), ("serve", 3)])

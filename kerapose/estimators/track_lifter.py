@@ -63,6 +63,7 @@ class TrackLifter(Estimator):
         self.network = dilated(network)
         self.trajectory = None if trajectory is None else dilated(trajectory)
         self.flip_test = mirrors.allowed(flip_test, skeleton, pose_skeleton)
+        self.built = True  # nothing has weights but the networks
         self._check()
 
     def call(self, inputs):

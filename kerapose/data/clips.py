@@ -257,9 +257,7 @@ def check_elements(
     dataset: tf.data.Dataset,
     skeleton: skeletons.Skeleton,
     num_classes: int,
-    note: Callable[
-        [gate.Report, dict[str, typing.Any], dict[str, typing.Any] | None], None
-    ] = lambda report, raw, element: None,
+    note: Callable[..., None] = lambda report, raw, element: None,
 ) -> int:
     """What `check` does, and `note` with each element as it is in the dataset and as the gate reads it."""
     report, names, shown = gate.Report("clips"), [], []

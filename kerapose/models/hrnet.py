@@ -75,7 +75,7 @@ class HRNet(Network):
         inputs = keras.Input(image_shape)
         branches = [stem(inputs)]  # [B, H/4, W/4, 256]
         for stage, modules in enumerate(num_modules, start=2):
-            widths = [width * 2**branch for branch in range(stage)]
+            widths = [width * 2**halvings for halvings in range(stage)]
             branches = transition(branches, [w * BLOCKS[block][1] for w in widths], f"transition{stage - 1}")
             for module in range(modules):
                 name = f"stage{stage}.{module}"

@@ -96,8 +96,9 @@ class VideoRecognizer(Estimator):
         self._check()
         self.volume = None
         if self.pose_shape:
-            self.volume = HeatmapVolume(*self.pose_shape[1:3], sigma_px=sigma_px, name="volume")
-        self.built = True  # nothing has weights but the network
+            self.volume = HeatmapVolume(
+                *self.pose_shape[1:3], sigma_px=sigma_px, name="volume", dtype=self.dtype_policy
+            )
 
     def call(self, inputs):
         rgb, pose = self._sample(ops.shape(inputs["keypoints"])[2])

@@ -85,8 +85,8 @@ class ActionRecognizer(Estimator):
         self.use_scores = use_scores
         self.sigma_px = sigma_px
         self.padding = padding
-        edges = {"joint": None, "limb": skeleton.edges}
-        self.volumes = {name: HeatmapVolume(*self.size, edges[name], sigma_px, name=name) for name in networks}
+        edges, options = {"joint": None, "limb": skeleton.edges}, {"sigma_px": sigma_px, "dtype": self.dtype_policy}
+        self.volumes = {name: HeatmapVolume(*self.size, edges[name], name=name, **options) for name in networks}
         self.probabilities = layers.Softmax(dtype="float32", name="probabilities")
         self.built = True  # nothing has weights but the networks
 

@@ -85,7 +85,6 @@ class BottomUpEstimator(Estimator):
         self.normalization = plain_arguments(normalization)
         self.decoding = plain_arguments(decoding)
         self._check()
-        self.built = True  # nothing has weights but the network
 
     def call(self, image):
         heatmaps, pafs, matrix = self.fields(image)

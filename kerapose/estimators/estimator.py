@@ -30,6 +30,7 @@ class Estimator(keras.Model):
         super().__init__(**kwargs)
         self.training = training
         self.autocast = False  # pixels are not rounded to bfloat16
+        self.built = True  # nothing has weights but the networks
         self.jit_compile = False  # each new length or size of input would be a new compilation
 
     @property
@@ -55,7 +56,8 @@ class Estimator(keras.Model):
 
     def arguments(self) -> dict:
         """The arguments that would build the estimator again, with the very same networks."""
-        return {name: getattr(self, name) for name in ("name", *argument_names(type(self)))}
+        own = {name: getattr(self, name) for name in argument_names(type(self))}
+        return {"name": self.name, "dtype": self.dtype_policy} | own
 
     def changed(self, **choices) -> "Estimator":
         """The estimator with other values of some of its `CHOICES`; the networks are the same.
@@ -76,8 +78,8 @@ class Estimator(keras.Model):
         return type(self)(**(self.arguments() | choices)) if choices else self
 
     def get_config(self) -> dict:
-        arguments = {name: _plain(value) for name, value in self.arguments().items()}
-        return super().get_config() | {"format": FORMAT, "kerapose": __version__} | arguments
+        own = {name: _plain(getattr(self, name)) for name in argument_names(type(self))}
+        return super().get_config() | {"format": FORMAT, "kerapose": __version__} | own
 
     @classmethod
     def from_config(cls, config: dict) -> "Estimator":

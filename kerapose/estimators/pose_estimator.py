@@ -83,7 +83,6 @@ class PoseEstimator(Estimator):
         self.max_batch = max_batch
         self._check()
         self.image_size = tuple(network.input_shape[1:3])
-        self.built = True  # nothing has weights but the network
 
     @property
     def udp(self) -> bool:

@@ -81,7 +81,6 @@ class StreamingLifter(Estimator):
                 kept.append(variable)
         self.shrink = network.get_layer("shrink")
         self.state = None
-        self.built = True
 
     def initial_state(self, num_tracks: int) -> dict[str, Tensor]:
         """The state before the first frame of `num_tracks` tracks.

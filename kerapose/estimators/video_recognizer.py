@@ -84,8 +84,9 @@ class VideoRecognizer(Estimator):
         outputs = network.output if isinstance(network.output, dict) else {"fused": network.output}
         self.heads = tuple(sorted(outputs))
         self.num_classes = outputs[self.heads[0]].shape[-1]
-        self.class_names = check_class_names(class_names, self.num_classes)
         self.num_clips = num_clips
+        self._check()
+        self.class_names = check_class_names(class_names, self.num_classes)
         self.flip_test = mirrors.allowed(flip_test, *((skeleton,) if self.pose_shape else ()))
         self.flip_labels = mirrored_labels(flip_labels, self.class_names, self.flip_test)
         self.aligned = aligned
@@ -93,11 +94,11 @@ class VideoRecognizer(Estimator):
         self.sigma_px = sigma_px
         self.padding = padding
         self.normalization = {name: np.asarray(value).tolist() for name, value in (normalization or {}).items()}
-        self._check()
         self.volume = None
         if self.pose_shape:
-            self.volume = HeatmapVolume(*self.pose_shape[1:3], sigma_px=sigma_px, name="volume")
-        self.built = True  # nothing has weights but the network
+            self.volume = HeatmapVolume(
+                *self.pose_shape[1:3], sigma_px=sigma_px, name="volume", dtype=self.dtype_policy
+            )
 
     def call(self, inputs):
         rgb, pose = self._sample(ops.shape(inputs["keypoints"])[2])

@@ -182,6 +182,7 @@ def convert(dataset, source, target):
             "another set."
         )
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def apply(element):
         keypoints, scores = clip_ops.without_missing(element["keypoints"], element["scores"])
         present = scores > 0  # [M, T, K]
@@ -341,6 +342,7 @@ def training(
     words = sequences.num_words(num_frames)
     flip_probability = mirrors.allowed(flip_probability, skeleton)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def augment(index, element):
         draws = tf.random.stateless_uniform((words,), [2 * seed, index], 0, 2**31 - 1, tf.int32)
         uniforms = tf.random.stateless_uniform((24,), [2 * seed + 1, index])
@@ -384,6 +386,7 @@ def evaluation(dataset, batch_size=16, num_frames=48, size=(64, 64), use_scores=
         A `tf.data.Dataset` of batches.
     """
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(element):
         keypoints, scores = clip_ops.evaluation_clips(
             element["keypoints"],
@@ -451,6 +454,7 @@ def _batched(clips, batch_size):
     return clips.padded_batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
+@tf.autograph.experimental.do_not_convert
 def _shows_somebody(element):
     """Whether any keypoint of a clip is drawn."""
     _, scores = clip_ops.without_missing(element["keypoints"], element["scores"])

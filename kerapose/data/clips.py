@@ -213,6 +213,7 @@ def convert(dataset: tf.data.Dataset, source: skeletons.Skeleton, target: skelet
             "another set."
         )
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def apply(element):
         keypoints, scores = clip_ops.without_missing(element["keypoints"], element["scores"])
         present = scores > 0  # [M, T, K]
@@ -377,6 +378,7 @@ def training(
     words = sequences.num_words(num_frames)
     flip_probability = mirrors.allowed(flip_probability, skeleton)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def augment(index, element):
         draws = tf.random.stateless_uniform((words,), [2 * seed, index], 0, 2**31 - 1, tf.int32)
         uniforms = tf.random.stateless_uniform((24,), [2 * seed + 1, index])
@@ -427,6 +429,7 @@ def evaluation(
         A `tf.data.Dataset` of batches.
     """
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(element):
         keypoints, scores = clip_ops.evaluation_clips(
             element["keypoints"],
@@ -499,6 +502,7 @@ def _batched(clips, batch_size):
     return clips.padded_batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
+@tf.autograph.experimental.do_not_convert
 def _shows_somebody(element):
     """Whether any keypoint of a clip is drawn."""
     _, scores = clip_ops.without_missing(element["keypoints"], element["scores"])

@@ -372,6 +372,7 @@ def training(
     if pose_frames:  # pictures alone have no sides that change places
         flip_probability = mirrors.allowed(flip_probability, skeleton)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def augment(index, element):
         draws = tf.random.stateless_uniform((words + 2,), [2 * seed, index], 0, 2**31 - 1, tf.int32)
         uniforms = tf.random.stateless_uniform((NUM_UNIFORMS,), [2 * seed + 1, index])
@@ -444,6 +445,7 @@ def evaluation(
     """
     rgb_frames, pose_frames, sizes = _shapes(dataset, rgb_shape, pose_shape)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(element):
         length = tf.shape(element["keypoints"])[1]
         rgb, pose = (indices[0] for indices in _sample(length, rgb_frames, pose_frames, 1, aligned))

@@ -6,6 +6,7 @@ from keras import ops
 from kerapose import mirrors, skeletons
 from kerapose.estimators.estimator import Estimator, check_skeleton
 from kerapose.ops import cameras
+from kerapose.types import Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -46,12 +47,12 @@ class TrackLifter(Estimator):
 
     def __init__(
         self,
-        network,
-        skeleton,
-        pose_skeleton=skeletons.H36M,
-        trajectory=None,
-        flip_test=True,
-        training=None,
+        network: keras.Model,
+        skeleton: skeletons.Skeleton,
+        pose_skeleton: skeletons.Skeleton = skeletons.H36M,
+        trajectory: keras.Model | None = None,
+        flip_test: bool = True,
+        training: dict | None = None,
         **kwargs,
     ):
         super().__init__(training, **kwargs)
@@ -74,11 +75,11 @@ class TrackLifter(Estimator):
             answer["trajectory_m"] = self.follow(screen, lengths)
         return answer
 
-    def lift(self, screen, lengths=None):
+    def lift(self, screen: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Poses [B, T, J, 3] of tracks in screen coordinates [B, T, K, 2], of `lengths` [B] frames."""
         return self._ask(self.network, screen, lengths, self.pose_skeleton.flip_permutation)
 
-    def follow(self, screen, lengths=None):
+    def follow(self, screen: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Where the root is, [B, T, 3], by the trajectory network; as `lift`."""
         return self._ask(self.trajectory, screen, lengths, (0,))[:, :, 0]
 
@@ -128,12 +129,12 @@ class TrackLifter(Estimator):
             )
 
 
-def dilated(network):
+def dilated(network: keras.Model) -> keras.Model:
     """The form of a network that takes tracks of any length."""
     return network.as_form() if network.strided else network
 
 
-def pad_track(track, pad, causal_shift=0, lengths=None):
+def pad_track(track: Tensor, pad: int, causal_shift: int = 0, lengths: Tensor | None = None) -> Tensor:
     """Repeats the first and the last frame of tracks.
 
     Args:

@@ -53,7 +53,7 @@ def open_workdir(workdir: Path, config: dict[str, typing.Any]) -> pathlib.Path:
 
 
 def load_network(path: Path, role: str = "pretrained") -> keras.Model:
-    """The network of a `.keras` file.
+    """The network of a `.keras` file, of its own or inside an estimator.
 
     Args:
         path: of the file.
@@ -68,10 +68,12 @@ def load_network(path: Path, role: str = "pretrained") -> keras.Model:
     if not pathlib.Path(path).is_file():
         raise ValueError(f"A {role} network is a .keras file, got {path}, which does not exist; check the path.")
     try:
-        return keras.models.load_model(path, compile=False)
+        found = keras.models.load_model(path, compile=False)
     except Exception as error:  # whatever unzipping, parsing and rebuilding may raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"A {role} network is a .keras file, {path} cannot be read: {reason}") from error
+    inner = getattr(found, "network", None)
+    return inner if isinstance(inner, keras.Model) else found
 
 
 def start_from(network: keras.Model, path: Path, options_to_match: str) -> list[str]:

@@ -63,6 +63,27 @@ class Killed(runs.Resume):
 runs.Resume = Killed
 """
 
+# After every epoch there is a copy of the stage's folder, "joint_after_1": what a kill in the next one would leave.
+KEEPING = """
+import shutil
+from kerapose.training import runs
+
+class Keeping(runs.Resume):
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        copy = self.folder.with_name(f"{self.folder.name}_after_{epoch + 1}")
+        shutil.copytree(self.folder, copy, ignore=shutil.ignore_patterns("logs"))
+
+runs.Resume = Keeping
+"""
+
+# Where XLA would take longer to compile than the rest of a training; data sets of images ask for it.
+WITHOUT_XLA = """
+import tensorflow as tf
+function = tf.function
+tf.function = lambda *args, jit_compile=None, **options: function(*args, **options)
+"""
+
 TWO_DEVICES = """
 import tensorflow as tf
 (cpu,) = tf.config.list_physical_devices("CPU")
@@ -108,6 +129,18 @@ def killed_at():
 
 
 @pytest.fixture(scope="session")
+def keeping():
+    """The `prepare` of a run that leaves a copy of its folder after every epoch, "joint_after_1" beside "joint"."""
+    return KEEPING
+
+
+@pytest.fixture(scope="session")
+def without_xla():
+    """The `prepare` of a run in which nothing is compiled by XLA but what was when its modules were imported."""
+    return WITHOUT_XLA
+
+
+@pytest.fixture(scope="session")
 def two_devices():
     """The `prepare` of a run that sees the one processor as two devices, for `strategy="mirrored"`."""
     return TWO_DEVICES
@@ -117,6 +150,16 @@ def two_devices():
 def computing_as_tests_do(monkeypatch):
     """Lets a training run in this process without changing how other tests compute: it only sets the seed."""
     monkeypatch.setattr(runs, "set_up", lambda config: keras.utils.set_random_seed(config["seed"]))
+
+
+@pytest.fixture
+def computing_as_scripts_do(computing_as_tests_do, monkeypatch):
+    """Lets a training run in this process as a script with `without_xla` does, to the last bit, in this test alone."""
+    function = tf.function
+    monkeypatch.setattr(tf, "function", lambda *args, jit_compile=None, **options: function(*args, **options))
+    tf.config.experimental.enable_op_determinism()
+    yield
+    tensorflow_config.disable_op_determinism()
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +269,7 @@ def same_weights():
 # ---------------------------------------------------------------------------------------------------- videos
 POSTURES = ("stand", "crouch", "spread")
 SIDE = 48  # of a video, pixels
-COUNTS = {"train": 24, "validation": 6, "test": 6}  # videos
+COUNTS = {"train": 48, "validation": 6, "test": 6}  # videos
 
 
 def draw_gesture(label, seed, length=14):
@@ -295,7 +338,7 @@ def postures():
 
 @pytest.fixture(scope="session")
 def gestures_dir(tmp_path_factory):
-    """A TFDS folder with the data set "gestures": 24 + 6 + 6 videos of three postures, with COCO keypoints."""
+    """A TFDS folder with the data set "gestures": 48 + 6 + 6 videos of three postures, with COCO keypoints."""
     folder = tmp_path_factory.mktemp("gestures")
     Gestures(data_dir=str(folder)).download_and_prepare()
     return str(folder)
@@ -320,7 +363,10 @@ GROUP_COUNTS = {"train": 24, "validation": 6, "test": 6}  # images
 
 
 def draw_group(number):
-    """An image of up to three dolls, of joints of five colours; the last of some is a crowd: a record of TFDS."""
+    """An image of up to three dolls, of joints of five colours: a record of TFDS.
+
+    The last of some is a crowd, and of the first now and then a joint is occluded, or nobody has labelled it.
+    """
     random = np.random.default_rng(number)
     count = number % 4
     width = 60 * max(count, 1)
@@ -334,6 +380,7 @@ def draw_group(number):
     is_crowd = np.zeros(count, bool)
     is_crowd[2:] = number % 8 == 3
     visibility = np.full((count, 5), 2) * ~is_crowd[:, None]
+    visibility[:1, number % 5] = number % 3
     boxes = np.concatenate([keypoints.min(axis=1) - 6, keypoints.max(axis=1) + 6], axis=-1).reshape(count, 4)
     return {
         "image": image.astype("uint8"),
@@ -344,7 +391,7 @@ def draw_group(number):
             "visibility": visibility.astype("int32"),
             "box": boxes.astype("float32"),
             "area": np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1).astype("float32"),
-            "head_size": np.zeros(count, "float32"),
+            "head_size": np.full(count, 11, "float32"),
             "is_crowd": is_crowd,
             "id": 10 * number + np.arange(count),
         },

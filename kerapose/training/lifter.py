@@ -321,6 +321,7 @@ def make_batches(splits, config, first_step, steps):
     return labelled.concatenate(batches(warmup)).prefetch(tf.data.AUTOTUNE)
 
 
+@tf.autograph.experimental.do_not_convert
 def labelled_alone(inputs, targets):
     """A batch without its unlabelled samples, which would otherwise count in the statistics of the batch norms."""
     known = inputs["labelled"] > 0

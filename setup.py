@@ -78,7 +78,7 @@ setup(
         "pycocotools>=2.0.10,<3",
         "scipy>=1.14,<2",  # assigns people to their tracks
         "tensorboard>=2.20,<3",  # TensorFlow no longer brings it
-        "tensorflow>=2.21,<2.22",
+        "tensorflow>=2.20,<3",  # CONTRIBUTING.md says which were tried
         "tensorflow-datasets>=4.9.10,<4.10",
         "tqdm>=4.66,<5",
     ],

@@ -86,7 +86,7 @@ class Report:
         """Counts samples, whether they break a rule or not: shares are of these."""
         self.total += count
 
-    def note(self, rule: Rule, name: str, found: str = "") -> None:
+    def note(self, rule: Rule, name: str, found: typing.Any = "") -> None:
         """Notes that a sample breaks a rule; `found` is what it has instead, told of the first sample alone."""
         breach = self._breaches.setdefault(rule, _Breach({}, found=found))
         breach.count += str(name) not in breach.names
@@ -97,7 +97,7 @@ class Report:
         rule: Rule,
         names: Sequence[str] | Array,
         broken: Sequence[bool] | Array,
-        found: Callable[[int], str] | None = None,
+        found: Callable[[int], typing.Any] | None = None,
         among: Sequence[bool] | Array | None = None,
     ) -> None:
         """Notes those of N samples that break a rule; several may have one name, as people in one image do.

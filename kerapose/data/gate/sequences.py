@@ -267,7 +267,7 @@ def note_large(report: Report, keypoints: Array, name: str) -> None:
         report.note(FINITE_PLACES, name, f"{float(np.abs(keypoints[large]).max()):.3g}")
 
 
-def note_places(report: Report, keypoints: Array, scores: Array, frame_size: Size | Array | None, name: str) -> None:
+def note_places(report: Report, keypoints: Array, scores: Array, frame_size: Size | None, name: str) -> None:
     """Notes what is wrong with the units and the origin of keypoints, looking at all of a sample.
 
     Args:

@@ -30,7 +30,6 @@ from kerapose.types import ArrayLike, Edges, Path, Size
 NotPreparedError = prepared.NotPreparedError
 SHUFFLE_BUFFER = 10_000  # clips, where nobody knows how many there are
 BadDataError = gate.BadDataError
-mirrored_labels = mirrors.mirrored_labels  # until `training` asks there
 
 _told = weakref.WeakKeyDictionary()  # by dataset: the warnings that the gate gave when it was read
 _shown = weakref.WeakKeyDictionary()  # by dataset: which of its clips show somebody, [N] bool

@@ -62,6 +62,7 @@ def random_views(
             raise ValueError(f"{name} must not be negative, got {value}; 0 leaves that out.")
     turn, limb_spread = np.float32(np.radians(turn_degrees)), np.float32(np.radians(limb_degrees))
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def augment(batch, seeds):
         lacking = [key for key in ("camera", "orientation", "translation_m") if key not in batch]
         if lacking:

@@ -107,7 +107,8 @@ def compiled(lifter: TrackLifter, ask: Callable[[Tensor], Tensor]) -> Callable[[
         Function from screen coordinates [B, T, K, 2] to poses [B, T, J, 3], or the way of the root [B, T, 3], metres.
     """
     screen = tf.TensorSpec((None, None, *lifter.network.input_shape[2:]))
-    return tf.function(lambda keypoints: ask(keypoints), input_signature=[screen])
+    # Without AutoGraph, which has nothing to convert here, but takes seconds to find that out.
+    return tf.function(lambda keypoints: ask(keypoints), input_signature=[screen], autograph=False)
 
 
 def _for_json(figures):

@@ -3,6 +3,7 @@
 import math
 import pathlib
 import typing
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import numpy as np
@@ -18,6 +19,7 @@ from kerapose.training.lift_trainer import LiftTrainer
 from kerapose.training.options import Option, common_options
 from kerapose.training.runs import Stage, Training
 from kerapose.training.workdir import load_network, start_from
+from kerapose.types import Tensor
 
 # How people are seen anew, where view_share asks for it.
 VIEWS = {"turn_degrees": 30.0, "shift_m": 0.2, "body_spread": 0.03, "bone_spread": 0.03, "limb_degrees": 12.0}
@@ -171,7 +173,7 @@ class Lifter(Training):
         self.steps = tracks.steps_per_epoch(known, unlabelled=self.splits["unlabelled"], **batching(config))
         self.model, self.forms = make_model(config, known, self.steps)
 
-    def stages(self) -> typing.Iterator[Stage]:
+    def stages(self) -> Iterator[Stage]:
         dilated = {name: network for name, (_, network) in self.forms.items()}
         validation = self.splits["validation"]
         shown = validation or self.splits["test"]
@@ -225,13 +227,13 @@ class Lifter(Training):
         export.lifter_saved_model(estimator, path, overwrite=True)
 
 
-def has_trajectory(config):
+def has_trajectory(config: dict[str, typing.Any]) -> bool:
     """Whether a second network learns where the root is; projecting a pose needs that."""
     return config["trajectory"] or config["semi_supervised"]
 
 
 # ---------------------------------------- data
-def load_splits(config):
+def load_splits(config: dict[str, typing.Any]) -> dict[str, tracks.Tracks | None]:
     """Reads the splits and checks the options about them.
 
     Returns:
@@ -260,7 +262,7 @@ def load_splits(config):
     return splits
 
 
-def labels(known, config):
+def labels(known: tracks.Tracks, config: dict[str, typing.Any]) -> tuple[tracks.Tracks, tracks.Tracks | None]:
     """The tracks whose poses are learnt, and those of which the 2D alone is or None."""
     chosen = config["labelled_subjects"]
     strangers = sorted(set(chosen) - set(known.subjects))
@@ -283,7 +285,7 @@ def labels(known, config):
     return labelled, known.select(subjects=others) if chosen else known
 
 
-def batching(config):
+def batching(config: dict[str, typing.Any]) -> dict[str, typing.Any]:
     """How windows are put together, in the pipeline and in counting its steps."""
     chunk_length = config["chunk_length"]
     return {
@@ -293,7 +295,9 @@ def batching(config):
     }
 
 
-def make_batches(splits, config, first_step, steps):
+def make_batches(
+    splits: dict[str, tracks.Tracks | None], config: dict[str, typing.Any], first_step: int, steps: int
+) -> tf.data.Dataset:
     """The batches of an endless training of so many steps an epoch, from a step on."""
     augment = None
     if config["view_share"]:
@@ -321,14 +325,18 @@ def make_batches(splits, config, first_step, steps):
     return labelled.concatenate(batches(warmup)).prefetch(tf.data.AUTOTUNE)
 
 
-def labelled_alone(inputs, targets):
+@tf.autograph.experimental.do_not_convert
+def labelled_alone(inputs: dict[str, tf.Tensor], targets: dict[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], ...]:
     """A batch without its unlabelled samples, which would otherwise count in the statistics of the batch norms."""
     known = inputs["labelled"] > 0
     return tf.nest.map_structure(lambda values: tf.boolean_mask(values, known), (inputs, targets))
 
 
 # ---------------------------------------- networks
-def make_model(config, known, steps):
+Forms: typing.TypeAlias = dict[str, tuple[models.TemporalLifter, models.TemporalLifter]]  # as trained, dilated
+
+
+def make_model(config: dict[str, typing.Any], known: tracks.Tracks, steps: int) -> tuple[keras.Model, Forms]:
     """The networks that the options ask for, in a compiled model that trains them.
 
     Returns:
@@ -355,7 +363,9 @@ def make_model(config, known, steps):
     return model, forms
 
 
-def make_network(config, known, num_joints_out, pretrained):
+def make_network(
+    config: dict[str, typing.Any], known: tracks.Tracks, num_joints_out: int, pretrained: str
+) -> models.TemporalLifter:
     """A lifter that the options ask for, with the weights that it starts from."""
     network = models.TemporalLifter(
         known.skeleton.num_keypoints,
@@ -368,14 +378,16 @@ def make_network(config, known, num_joints_out, pretrained):
     return network
 
 
-def make_lifter(networks, known, config):
+def make_lifter(
+    networks: Iterable[models.TemporalLifter], known: tracks.Tracks, config: dict[str, typing.Any]
+) -> estimators.TrackLifter:
     """A `TrackLifter` of a network and, if there is one, a trajectory network, for the sets of some tracks."""
     network, trajectory = [*networks, None][:2]
     sets = known.skeleton, known.pose_skeleton
     return estimators.TrackLifter(network, *sets, trajectory=trajectory, flip_test=config["flip_test"])
 
 
-def make_optimizer(config, steps):
+def make_optimizer(config: dict[str, typing.Any], steps: int) -> keras.optimizers.Adam:
     """Amsgrad Adam, whose learning rate falls after each epoch."""
     rate = keras.optimizers.schedules.ExponentialDecay(
         config["learning_rate"], steps, config["lr_decay"], staircase=True
@@ -383,7 +395,7 @@ def make_optimizer(config, steps):
     return keras.optimizers.Adam(rate, epsilon=1e-8, amsgrad=True)  # PyTorch's epsilon
 
 
-def norm_momentum(config, epoch):
+def norm_momentum(config: dict[str, typing.Any], epoch: int) -> float:
     """Share of a batch in the running statistics of batch norm, in one epoch: it falls exponentially."""
     start, end = config["norm_momentum_start"], config["norm_momentum_end"]
     return start * math.exp(-epoch / config["epochs"] * math.log(start / end))
@@ -397,12 +409,12 @@ class Schedule(keras.callbacks.Callback):
         networks: in the form in which they are trained.
     """
 
-    def __init__(self, config, networks):
+    def __init__(self, config: dict[str, typing.Any], networks: Iterable[models.TemporalLifter]):
         super().__init__()
         self.config = config
-        self.networks = networks
+        self.networks = list(networks)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         for network in self.networks:
             network.set_norm_momentum(1 - norm_momentum(self.config, epoch))  # Keras counts what is kept
         if self.config["semi_supervised"]:
@@ -419,14 +431,20 @@ class Validation(keras.callbacks.Callback):
         known: `Tracks` of the split; None: there is none.
     """
 
-    def __init__(self, forms, lifter, lift, known):
+    def __init__(
+        self,
+        forms: Forms,
+        lifter: estimators.TrackLifter,
+        lift: Callable[[Tensor], Tensor],
+        known: tracks.Tracks | None,
+    ):
         super().__init__()
         self.forms = forms
         self.lifter = lifter
         self.lift = lift
         self.known = known
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         for trained, dilated in self.forms.values():
             dilated.set_weights(trained.get_weights())
         if self.known is not None:
@@ -434,7 +452,7 @@ class Validation(keras.callbacks.Callback):
             logs |= {f"val_{name}": value for name, value in figures.items() if name != "actions"}
 
 
-def table(results):
+def table(results: dict[str, typing.Any]) -> str:
     """The figures of every action as text, a line each, and last their mean over the actions, as published."""
     rows = [*results["actions"].items(), ("mean of actions", results)]
     names = list(rows[0][1])

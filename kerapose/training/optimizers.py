@@ -7,6 +7,8 @@ import keras
 
 from kerapose.types import Tensor
 
+Rate: typing.TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
+
 
 @keras.saving.register_keras_serializable("kerapose")
 class SGDL2(keras.optimizers.SGD):
@@ -23,15 +25,15 @@ class SGDL2(keras.optimizers.SGD):
         >>> model.compile(SGDL2(0.1, l2=3e-4, momentum=0.9, global_clipnorm=40.0), loss)
     """
 
-    def __init__(self, learning_rate=0.01, l2=0.0, **kwargs):
+    def __init__(self, learning_rate: Rate = 0.01, l2: float = 0.0, **kwargs: typing.Any):
         super().__init__(learning_rate, **kwargs)
         self.l2 = l2
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         decayed = gradient + keras.ops.cast(variable, gradient.dtype) * self.l2
         super().update_step(decayed, variable, learning_rate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         return super().get_config() | {"l2": self.l2}
 
 
@@ -52,12 +54,18 @@ class AdamL2(keras.optimizers.Adam):
         >>> optimizer = AdamL2(4e-5, l2={"conv/kernel": 5e-4}, rates={"conv/bias": 2.0})
     """
 
-    def __init__(self, learning_rate=0.001, l2=None, rates=None, **kwargs):
+    def __init__(
+        self,
+        learning_rate: Rate = 0.001,
+        l2: dict[str, float] | None = None,
+        rates: dict[str, float] | None = None,
+        **kwargs: typing.Any,
+    ):
         super().__init__(learning_rate, **kwargs)
         self.l2 = dict(l2 or {})
         self.rates = dict(rates or {})
 
-    def build(self, variables):
+    def build(self, variables: list[keras.Variable]) -> None:
         paths = [variable.path for variable in variables]
         strangers = sorted((set(self.l2) | set(self.rates)) - set(paths))
         if strangers:
@@ -65,12 +73,12 @@ class AdamL2(keras.optimizers.Adam):
         self._of_index = [(self.l2.get(path, 0.0), self.rates.get(path, 1.0)) for path in paths]
         super().build(variables)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         l2, rate = self._of_index[self._get_variable_index(variable)]
         decayed = gradient + keras.ops.cast(variable, gradient.dtype) * l2
         super().update_step(decayed, variable, learning_rate * rate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         return super().get_config() | {"l2": self.l2, "rates": self.rates}
 
 
@@ -101,7 +109,7 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
             rate = keras.ops.where(step >= boundary, rate * self.factor, rate)
         return rate
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         names = ("peak", "boundaries", "factor", "warmup_steps")
         return {name: getattr(self, name) for name in names}
 

@@ -89,7 +89,7 @@ class Resume(keras.callbacks.Callback):
         self.history = history
         return len(history)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         if self.history is None:
             raise ValueError(
                 f"A run must be looked for in {self.folder} before one is trained there; give fit "
@@ -100,14 +100,14 @@ class Resume(keras.callbacks.Callback):
         if not self.file.exists():  # what was there before the first epoch, should that be cut short
             self._write()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         if epoch != len(self.history):
             raise ValueError(
                 f"initial_epoch must be the number of epochs done, {len(self.history)} in {self.folder}, got {epoch}; "
                 "give fit initial_epoch=resume.restore(model)."
             )
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
         if not in_terminal():
             said = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())

@@ -1,6 +1,7 @@
 """What all estimators share: they know their skeleton and how they were trained, and so does a file of one."""
 
 import json
+import typing
 from collections.abc import Sequence
 
 import keras
@@ -26,7 +27,7 @@ class Estimator(keras.Model):
 
     CHOICES = ()
 
-    def __init__(self, training: dict | None = None, **kwargs):
+    def __init__(self, training: dict | None = None, **kwargs: typing.Any):
         super().__init__(**kwargs)
         self.training = training
         self.autocast = False  # pixels are not rounded to bfloat16
@@ -39,7 +40,7 @@ class Estimator(keras.Model):
         return self._training
 
     @training.setter
-    def training(self, record: dict | None):
+    def training(self, record: dict | None) -> dict | None:
         if isinstance(record, bool):
             return  # PyTorch's modules say by this name whether they train, which an estimator never does
         try:
@@ -59,7 +60,7 @@ class Estimator(keras.Model):
         own = {name: getattr(self, name) for name in argument_names(type(self))}
         return {"name": self.name, "dtype": self.dtype_policy} | own
 
-    def changed(self, **choices) -> "Estimator":
+    def changed(self, **choices: typing.Any) -> "Estimator":
         """The estimator with other values of some of its `CHOICES`; the networks are the same.
 
         Raises:
@@ -100,7 +101,7 @@ class Estimator(keras.Model):
         return cls(**config)
 
 
-def check_skeleton(skeleton: skeletons.Skeleton, what: str = "skeleton"):
+def check_skeleton(skeleton: skeletons.Skeleton, what: str = "skeleton") -> None:
     """Refuses what is no `Skeleton`: a permutation or a name, say."""
     if not isinstance(skeleton, skeletons.Skeleton):
         raise ValueError(

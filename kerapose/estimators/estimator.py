@@ -64,19 +64,20 @@ class Estimator(keras.Model):
         """The estimator with other values of some of its `CHOICES`; the networks are the same.
 
         Raises:
-            ValueError: if an argument is none of them.
+            ValueError: if another argument is to be other than it is.
 
         Example:
             >>> fast = estimator.changed(flip_test=False)
         """
-        others = [name for name in choices if name not in self.CHOICES]
+        free = {name: value for name, value in choices.items() if name in self.CHOICES}
+        others = [name for name in choices if name not in free and not _agree(getattr(self, name, None), choices[name])]
         if others:
             anew = f"choose others of {', '.join(self.CHOICES)}, or " if self.CHOICES else ""
             raise ValueError(
                 f"This {type(self).__name__} has its own {', '.join(others)}, by which it was trained; {anew}give its "
                 "network to set all."
             )
-        return type(self)(**(self.arguments() | choices)) if choices else self
+        return type(self)(**(self.arguments() | free)) if free else self
 
     def get_config(self) -> dict:
         own = {name: _plain(getattr(self, name)) for name in argument_names(type(self))}
@@ -133,6 +134,13 @@ def mirrored_labels(flip_labels: Sequence[int] | None, class_names: Sequence[str
             "mirrors.mirrored_labels, or give None to go by the names."
         )
     return labels
+
+
+def _agree(own, given):
+    """Whether somebody says of a skeleton, of names or of a codec what is known already."""
+    if isinstance(given, skeletons.Skeleton | str):
+        return own == given
+    return isinstance(own, tuple) and isinstance(given, list | tuple) and own == tuple(given)
 
 
 def _plain(value):

@@ -54,7 +54,7 @@ class Painted(keras.Model):
 
 def bottom_up(network, people):
     """A function of an image, and the check that it finds everybody."""
-    estimator = estimators.BottomUpEstimator(Painted(network, people_standing(people)), OPENPOSE.edges)
+    estimator = estimators.BottomUpEstimator(Painted(network, people_standing(people)), OPENPOSE)
     answer = tf.function(estimator, input_signature=[tf.TensorSpec((None, None, 3), tf.uint8)])
     found = int(answer(tf.zeros((*IMAGE_SIZE, 3), tf.uint8))["count"])
     if found != people:
@@ -63,7 +63,7 @@ def bottom_up(network, people):
 
 
 def top_down(network, people):
-    estimator = estimators.PoseEstimator(network, COCO.flip_permutation, flip_test=False)
+    estimator = estimators.PoseEstimator(network, COCO, flip_test=False)
     left, top = np.min(people_standing(people), axis=1).T
     right, bottom = np.max(people_standing(people), axis=1).T
     boxes = tf.constant(np.stack([left, top, right, bottom], axis=1), tf.float32)  # [M, 4]

@@ -75,7 +75,7 @@ def compiled(function):
 # ---------------------------------------- stream
 def stream():
     lifter = network(causal=True)
-    streaming = estimators.StreamingLifter(lifter)
+    streaming = estimators.StreamingLifter(lifter, H36M)
     whole, single = (compiled(form) for form in (lifter, lifter.as_form(strided=True)))
     graph = tf.function(streaming.step)
 

@@ -1,7 +1,7 @@
 """Identities over time: identity switches of the tracker, against the published rule and against boxes.
 
     python datasets/build.py puppets/group_videos
-    python benchmarks/tracking.py [--model=runs/openpose/best.keras] [--data_dir=DIR]
+    python benchmarks/tracking.py [--model=runs/openpose/model.keras] [--data_dir=DIR]
 
 The 24 videos of puppets/group_videos show two to five people who walk about and cross. A switch is counted as in CLEAR
 MOT (Bernardin and Stiefelhagen, 2008): a true person is found by an identity other than the last one that found that
@@ -36,7 +36,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is fi
 
 import time
 
-import keras
 import numpy as np
 import tensorflow_datasets as tfds
 from absl import app, flags
@@ -208,7 +207,7 @@ def main(_):
     random = np.random.default_rng(FLAGS.seed)
     report("true poses that tremble", elements, [trembling(element, random) for element in elements], skeleton)
     if FLAGS.model:
-        find = predictors.BottomUpPose(keras.models.load_model(FLAGS.model), skeletons.get(FLAGS.skeleton))
+        find = predictors.load(FLAGS.model)
         start = time.perf_counter()
         poses = [detected(element, find, skeleton, random) for element in elements]
         seconds = time.perf_counter() - start
@@ -217,8 +216,7 @@ def main(_):
 
 
 if __name__ == "__main__":
-    flags.DEFINE_string("model", None, "A .keras file of LightweightOpenPose; without it only true poses are followed.")
-    flags.DEFINE_string("skeleton", "openpose", "The network's keypoint set.")
+    flags.DEFINE_string("model", None, "model.keras of train/openpose.py; without it only true poses are followed.")
     flags.DEFINE_string("data_dir", None, "Where datasets/build.py prepared the videos.")
     flags.DEFINE_integer("videos", 24, "How many of them.")
     flags.DEFINE_integer("seed", 0, "Of the tremble and of who is left out.")

@@ -23,7 +23,8 @@ def action_probabilities(recognizer: ActionRecognizer, dataset: tf.data.Dataset)
         >>> labels, probabilities = action_probabilities(recognizer, dataset)
         >>> metrics.confusion_matrix(labels, probabilities.argmax(-1), num_classes=60)
     """
-    answer = tf.function(lambda inputs: recognizer(inputs), reduce_retracing=True)
+    # Without AutoGraph, which has nothing to convert here, but takes seconds to find that out.
+    answer = tf.function(recognizer.__call__, reduce_retracing=True, autograph=False)
     labels, probabilities = [], []
     bar = make_bar(int(dataset.cardinality()), "sequence")
     for element in dataset.batch(1).prefetch(tf.data.AUTOTUNE):  # sequences differ in length

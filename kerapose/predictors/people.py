@@ -4,15 +4,17 @@ import dataclasses
 import os
 import pathlib
 import typing
+from collections.abc import Callable, Iterator
 
 import cv2
 import keras
 import numpy as np
 
-from kerapose import estimators
+from kerapose import estimators, skeletons
 from kerapose.data import images
 from kerapose.data.gate import images as rules
 from kerapose.predictors.networks import chosen, require
+from kerapose.types import Array, ArrayLike, Path
 
 PERSON_CLASSES = {80: 0, 91: 1}  # of COCO's detectors, by their number of classes: 91 are COCO's own ids
 
@@ -48,21 +50,21 @@ class Pose:
     box_score: float = 1.0
 
     @property
-    def score(self):
+    def score(self) -> float:
         """How sure the whole pose is: the mean of the keypoints' scores, times the box's."""
         return float(np.mean(self.scores)) * self.box_score
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Keypoint:
         if name not in self.names:
             raise KeyError(f"There is no keypoint {name!r}; choose from {', '.join(self.names)}.")
         index = self.names.index(name)
         return Keypoint(*map(float, self.keypoints[index]), float(self.scores[index]))
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         """The names, as of a dict."""
         return iter(self.names)
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Keypoint]:
         """All keypoints by name: {"nose": Keypoint(x, y, score), ...}."""
         return {name: self[name] for name in self.names}
 
@@ -91,7 +93,13 @@ class TopDownPose:
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """
 
-    def __init__(self, network, skeleton=None, detector=None, **options):
+    def __init__(
+        self,
+        network: keras.Model,
+        skeleton: skeletons.Skeleton | None = None,
+        detector: Callable[[Array], tuple[Array, Array]] | None = None,
+        **options: typing.Any,
+    ):
         if isinstance(network, estimators.PoseEstimator):
             self.estimator = chosen(network, options, skeleton=skeleton)
         else:
@@ -100,7 +108,9 @@ class TopDownPose:
         self.skeleton = self.estimator.skeleton
         self.detector = detector
 
-    def __call__(self, image, boxes=None, box_scores=None):
+    def __call__(
+        self, image: Path | bytes | Array, boxes: ArrayLike | None = None, box_scores: ArrayLike | None = None
+    ) -> list[Pose]:
         """Finds everybody in an image.
 
         Args:
@@ -164,7 +174,7 @@ class PersonDetector:
         >>> poses = find("street.jpg")
     """
 
-    def __init__(self, detector, min_score=0.5, person_class=None):
+    def __init__(self, detector: keras.Model | Path, min_score: float = 0.5, person_class: int | None = None):
         self.detector = _load_detector(detector) if isinstance(detector, str | os.PathLike) else detector
         self.min_score = min_score
         classes = getattr(self.detector, "num_classes", None)
@@ -175,7 +185,7 @@ class PersonDetector:
             )
         self.person_class = PERSON_CLASSES[classes] if person_class is None else person_class
 
-    def __call__(self, image):
+    def __call__(self, image: Path | bytes | Array) -> tuple[Array, Array]:
         """Finds the people of one image.
 
         Args:
@@ -221,7 +231,7 @@ class PersonDetector:
         return canvas, scale
 
 
-def read_image(image):
+def read_image(image: Path | bytes | ArrayLike) -> Array:
     """Brings an image to RGB uint8.
 
     Args:

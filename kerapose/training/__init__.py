@@ -14,6 +14,7 @@ _MODULES = {
     "devices": ("make_strategy", "set_up"),
     "distiller": ("Distiller",),
     "lift_trainer": ("LiftTrainer",),
+    "lifter": ("Lifter",),
     "openpose": ("OpenPose", "fields_model", "weight_groups"),
     "optimizers": ("AdamL2", "SGDL2", "StepDecay", "cosine_decay"),
     "poseconv3d": ("PoseConv3D",),

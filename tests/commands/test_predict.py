@@ -14,13 +14,19 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import commands, models, predictors, visualize
-from kerapose.commands import predict
+from kerapose import commands, estimators, models, predictors, skeletons, visualize
+from kerapose.commands import networks, predict, sources
 from kerapose.data import frames
 from kerapose.skeletons import COCO, H36M, OPENPOSE
 
 HEIGHTS = {"nose": 6, "eye": 3, "ear": 5, "shoulder": 18, "elbow": 30, "wrist": 40, "hip": 45, "knee": 65, "ankle": 85}
 SIDES = {"left": 6, "right": -6}
+ALONE = "--skeleton", "coco", "--codec", "gaussian"  # what a top-down network does not know
+FOX = skeletons.Skeleton(
+    "fox", ("snout", "left_ear", "right_ear", "tail"), ((0, 1), (0, 2), (0, 3)), colors=((250, 120, 0),) * 4
+)
+
+FOXES = skeletons.Skeleton("head", FOX.keypoints[:3], FOX.edges[:2]), FOX  # of a lifter: what it takes and gives
 
 
 def body(x, y=10.0):
@@ -80,7 +86,7 @@ def walk(monkeypatch, tmp_path):
 
     def walk(source, *options, find=None):
         find = find or Walkers()
-        monkeypatch.setattr(predict, "_make_predictor", lambda arguments: (find, 0.0))
+        monkeypatch.setattr(networks, "make_predictor", lambda arguments: (find, 0.0))
         arguments = [str(source), "--model", "none", "--output", str(tmp_path / "out"), *options]
         written = predict.predict(parsed(arguments))
         assert all(path.is_file() for path in written)
@@ -101,7 +107,7 @@ def left_in(folder):
 @pytest.fixture(scope="module")
 def lifter(tmp_path_factory):
     network = models.TemporalLifter(filter_widths=(3,), channels=8, dropout=0.0)
-    return saved(network, tmp_path_factory.mktemp("lifter") / "lifter.keras")
+    return saved(estimators.TrackLifter(network, H36M), tmp_path_factory.mktemp("lifter") / "model.keras")
 
 
 @pytest.fixture(scope="module")
@@ -331,7 +337,7 @@ def test_an_error_at_the_beginning_leaves_nothing(walk, video, tmp_path):
 
 
 def test_the_exit_status_says_that_not_all_was_done(monkeypatch, capsys, video, tmp_path):
-    monkeypatch.setattr(predict, "_make_predictor", lambda arguments: (Walkers(fail, until=3), 0.0))
+    monkeypatch.setattr(networks, "make_predictor", lambda arguments: (Walkers(fail, until=3), 0.0))
     with pytest.raises(SystemExit) as ended:
         commands.main(["predict", str(video), "--model", "none", "--output", str(tmp_path / "out")])
     out, error = capsys.readouterr()
@@ -479,8 +485,8 @@ class Camera:
 
 
 def test_a_camera_is_followed_until_it_ends_or_is_enough(walk, monkeypatch, tmp_path):
-    monkeypatch.setattr(predict.cv2, "VideoCapture", Camera)
-    monkeypatch.setattr(predict, "TRIAL_FRAMES", 2)
+    monkeypatch.setattr(sources.cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(sources, "TRIAL_FRAMES", 2)
     find = Walkers()
     drawn, notes = walk("camera:0", find=find)
     content = json.loads(notes.read_text())
@@ -507,20 +513,20 @@ def test_without_a_camera_one_sentence_says_so(walk):
 @pytest.fixture
 def made(monkeypatch):
     """The predictors that the command has made."""
-    made, before = [], predict._make_predictor
+    made, before = [], networks.make_predictor
 
     def make(arguments):
         find, min_score = before(arguments)
         made.append(find)
         return find, min_score
 
-    monkeypatch.setattr(predict, "_make_predictor", make)
+    monkeypatch.setattr(networks, "make_predictor", make)
     return made
 
 
 def test_top_down_networks_take_each_frame_for_one_person(video, top_down, tmp_path, capsys, made):
-    options = ["--model", top_down, "--output", str(tmp_path / "out"), "--min_score", "-10", "--max_frames", "3"]
-    commands.main(["predict", str(video), *options])
+    options = ["--output", str(tmp_path / "out"), "--min_score", "-10", "--max_frames", "3"]
+    commands.main(["predict", str(video), "--model", top_down, *ALONE, *options])
     assert capsys.readouterr().out.split() == [str(tmp_path / "out" / name) for name in ("walk.mp4", "walk.json")]
     content = json.loads((tmp_path / "out" / "walk.json").read_text())
     assert content["skeleton"]["name"] == "coco"
@@ -535,7 +541,8 @@ def test_top_down_networks_take_each_frame_for_one_person(video, top_down, tmp_p
 
 def test_bottom_up_networks_find_everybody_in_real_videos(shared_data, bottom_up, tmp_path, made):
     source = shared_data("videos") / "mmpose_demo.mp4"
-    arguments = [str(source), "--model", bottom_up, "--output", str(tmp_path), "--height", "128"]
+    options = ["--skeleton", "openpose", "--output", str(tmp_path), "--height", "128"]
+    arguments = [str(source), "--model", bottom_up, *options]
     drawn, notes = predict.predict(parsed(arguments))
     content = json.loads(notes.read_text())
     assert content["skeleton"]["name"] == "openpose"
@@ -557,7 +564,7 @@ def test_published_checkpoints_are_loaded(golden, video, tmp_path):
     state = {name: torch.from_numpy(weight) for name, weight in case.state_dict.items()}
     torch.save({"state_dict": state}, tmp_path / "published.pth")
     arguments = parsed([str(video), "--model", str(tmp_path / "published.pth")])
-    find, min_score = predict._make_predictor(arguments)
+    find, min_score = networks.make_predictor(arguments)
     assert isinstance(find, predictors.BottomUpPose)
     assert find.skeleton == OPENPOSE
     assert find.estimator.network.num_refinements == 1
@@ -565,22 +572,71 @@ def test_published_checkpoints_are_loaded(golden, video, tmp_path):
     state.popitem()
     torch.save({"state_dict": state}, tmp_path / "published.pth")
     with pytest.raises(ValueError, match="missing"):
-        predict._make_predictor(arguments)
+        networks.make_predictor(arguments)
 
 
-def test_options_of_a_network_come_from_its_kind(top_down, tmp_path):
+def test_a_network_alone_goes_by_the_options(top_down, tmp_path):
     def options(*given):
         return parsed(["walk.mp4", "--model", top_down, *given])
 
-    find, min_score = predict._make_predictor(options("--codec", "udp"))
-    assert (find.estimator.codec, min_score) == ("udp", 0.3)
-    assert predict._make_predictor(options("--min_score", "0.1"))[1] == 0.1
+    find, min_score = networks.make_predictor(options("--skeleton", "coco", "--codec", "udp"))
+    assert (find.estimator.codec, find.skeleton, min_score) == ("udp", COCO, 0.3)
+    assert find.estimator.normalization == {}
+    assert networks.make_predictor(options(*ALONE, "--min_score", "0.1"))[1] == 0.1
     (tmp_path / "own.json").write_text(json.dumps(COCO.to_dict() | {"name": "own"}))
-    assert predict._make_predictor(options("--skeleton", str(tmp_path / "own.json")))[0].skeleton.name == "own"
+    own = options("--skeleton", str(tmp_path / "own.json"), "--codec", "gaussian")
+    assert networks.make_predictor(own)[0].skeleton.name == "own"
     network = models.StackedHourglass(17, image_shape=(64, 64, 3), num_stacks=1, filters=16)
-    assert predict._reading(network, None) == {"codec": "hourglass", "normalization": {"mean": [0] * 3, "std": [1] * 3}}
-    estimator = predictors.make_estimator(keras.models.load_model(top_down), COCO, codec="dark")
-    assert predict._reading(estimator, None) == {}
+    path = saved(network, tmp_path / "hourglass.keras")
+    arguments = ["walk.mp4", "--model", path, "--skeleton", "coco", "--codec", "hourglass"]
+    find, _ = networks.make_predictor(parsed(arguments))
+    assert find.estimator.normalization == {"mean": [0] * 3, "std": [1] * 3}
+
+
+def test_a_lifter_alone_goes_by_the_options(tmp_path):
+    network = models.TemporalLifter(filter_widths=(3,), channels=8)
+    options = "--lifter_skeleton", "coco", "--pose_skeleton", "h36m"
+    arguments = ["walk.mp4", "--model", "any", "--lifter", saved(network, tmp_path / "best.keras"), *options]
+    lift = networks.make_lifter(parsed(arguments), OPENPOSE)
+    assert (lift.skeleton, lift.input_skeleton, lift.pose_skeleton) == (OPENPOSE, COCO, H36M)
+    assert networks.make_lifter(parsed(["walk.mp4", "--model", "any"]), OPENPOSE) is None
+
+
+# ---------------------------------------- files that know themselves
+@pytest.fixture(scope="module")
+def fox(tmp_path_factory):
+    """The file of an estimator of foxes, whose heatmaps are not what the default codec expects."""
+    keras.utils.set_random_seed(0)
+    network = models.SimpleBaseline(4, image_shape=(64, 64, 3), depth=18, deconv_filters=(8, 8, 8))
+    estimator = estimators.PoseEstimator(network, FOX, codec="udp", box_padding=1.0, normalization={"mean": [0.0] * 3})
+    return saved(estimator, tmp_path_factory.mktemp("fox") / "model.keras")
+
+
+def test_a_file_that_knows_itself_needs_no_option(fox, tmp_path, capsys):
+    picture = textured(1)[0]
+    cv2.imwrite(str(tmp_path / "fox.png"), picture[..., ::-1])
+    commands.main(["predict", tmp_path / "fox.png", "--model", fox, "--output", tmp_path / "out", "--min_score", "-10"])
+    written = capsys.readouterr().out.split()
+    assert written == [str(tmp_path / "out" / name) for name in ("fox.png", "fox.json")]
+    content = json.loads((tmp_path / "out" / "fox.json").read_text())
+    assert content["skeleton"] == {"name": "fox", "keypoints": list(FOX.keypoints), "edges": [[0, 1], [0, 2], [0, 3]]}
+    (person,) = content["frames"][0]["people"]
+    (pose,) = predictors.load(fox)(picture)
+    assert pose.names == FOX.keypoints
+    np.testing.assert_allclose(np.array(person["keypoints"])[:, :2], pose.keypoints, atol=0.01)
+    drawn = cv2.imread(written[0])[..., ::-1].astype(int)
+    x, y = np.clip(np.round(pose["tail"][:2]).astype(int), 3, [156, 108])
+    assert np.abs(drawn - picture)[y - 3 : y + 4, x - 3 : x + 4].max() > 60  # it is drawn where it was found
+
+
+def test_a_known_lifter_takes_what_was_found(video, fox, tmp_path, capsys):
+    lifter = estimators.TrackLifter(models.TemporalLifter(3, num_joints_out=4, filter_widths=(3,), channels=8), *FOXES)
+    path = saved(lifter, tmp_path / "lifter.keras")
+    options = "--output", tmp_path / "out", "--min_score", "-10", "--max_frames", "3"
+    commands.main(["predict", str(video), "--model", fox, "--lifter", path, *options])
+    content = json.loads((tmp_path / "out" / "walk.json").read_text())
+    assert content["pose_skeleton"]["keypoints"] == list(FOX.keypoints)
+    assert np.array(content["frames"][1]["people"][0]["pose_3d"]).shape == (4, 3)
 
 
 # ---------------------------------------- refusals
@@ -614,12 +670,12 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(capsys, tmp_path, video,
     (tmp_path / "empty").mkdir()
     assert "A folder must have images" in refusal(capsys, tmp_path / "empty", "--model", top_down)
     (tmp_path / "text.mp4").write_text("not a video")
-    out = "--output", tmp_path / "out"
-    assert "must be a file that FFmpeg reads" in refusal(capsys, tmp_path / "text.mp4", "--model", top_down, *out)
+    network = "--model", top_down, *ALONE, "--output", tmp_path / "out"
+    assert "must be a file that FFmpeg reads" in refusal(capsys, tmp_path / "text.mp4", *network)
     (tmp_path / "no_frames.mp4").write_bytes(b"")
-    assert "A video must" in refusal(capsys, tmp_path / "no_frames.mp4", "--model", top_down, *out)
+    assert "A video must" in refusal(capsys, tmp_path / "no_frames.mp4", *network)
     (tmp_path / "text.png").write_text("not an image")
-    assert "must be a whole JPEG or PNG file" in refusal(capsys, tmp_path / "text.png", "--model", top_down, *out)
+    assert "must be a whole JPEG or PNG file" in refusal(capsys, tmp_path / "text.png", *network)
     for name in ("a.png", "a.jpg"):
         cv2.imwrite(str(tmp_path / "empty" / name), textured(1)[0])
     assert "names of their own, got two called a" in refusal(capsys, tmp_path / "empty", "--model", top_down)
@@ -629,27 +685,53 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(capsys, tmp_path, video,
 
 
 def test_networks_that_do_not_fit_are_refused_in_one_sentence(
-    capsys, tmp_path, monkeypatch, video, top_down, lifter, bottom_up
+    capsys, tmp_path, monkeypatch, video, top_down, lifter, bottom_up, fox
 ):
-    monkeypatch.setattr(predict.keras.models, "load_model", functools.cache(keras.models.load_model))
+    monkeypatch.setattr(keras.models, "load_model", functools.cache(keras.models.load_model))
     (tmp_path / "text.keras").write_text("not a network")
     (tmp_path / "set.json").write_text('{"name": "own"}')
+    own, alone = tmp_path / "set.json", ("--model", top_down, *ALONE)
+    bare = saved(models.TemporalLifter(filter_widths=(3,), channels=8), tmp_path / "best.keras")
+    lift = (*alone, "--lifter")
     for options, message in [
-        (("--model", tmp_path / "no.keras"), "--model must be a file of a network, got no file"),
-        (("--model", tmp_path / "text.keras"), "which Keras does not load"),
-        (("--model", lifter), "got TemporalLifter in .*; a lifter goes with --lifter"),
-        (("--model", top_down, "--height", 128), "--height is for LightweightOpenPose, got it for another network"),
+        (("--model", tmp_path / "no.keras"), "--model must be a .keras file, got .*no.keras, where there is no file"),
+        (("--model", tmp_path / "text.keras"), "--model must be a .keras file, got .*, which is something else; save"),
+        (("--model", lifter), "--model must find people in images, got TrackLifter in .* a lifter as --lifter"),
+        (
+            ("--model", top_down),
+            "not know its skeleton and codec, got SimpleBaseline in .*; give --skeleton and --c",
+        ),
+        (
+            ("--model", top_down, "--skeleton", "coco"),
+            "not know its codec, got SimpleBaseline in .* give --codec as",
+        ),
+        (
+            ("--model", bottom_up),
+            "not know its skeleton, got LightweightOpenPose in .*; give --skeleton as in its",
+        ),
+        ((*alone, "--height", 128), "--height is for bottom-up networks, got it for another network"),
         (("--model", bottom_up, "--codec", "udp"), "--codec is for top-down networks, got it for another"),
-        (("--model", top_down, "--skeleton", "openpose"), "A network for openpose gives 18 keypoints, got one of 17"),
-        (("--model", top_down, "--codec", "bird"), "codec must be one of"),
-        (("--model", top_down, "--skeleton", "bird"), "A skeleton must be one of coco"),
-        (("--model", top_down, "--skeleton", tmp_path / "set.json"), "must be as Skeleton.to_dict"),
-        (("--model", top_down, "--lifter", top_down), "--lifter must be a TemporalLifter or a TrackLifter, got Simple"),
-        (("--model", top_down, "--lifter", tmp_path / "no.keras"), "--lifter must be a file of a network, got no file"),
-        (("--model", top_down, "--trail", -1), "--trail must be at least 0 frames, got -1"),
-        (("--model", top_down, "--max_frames", 0), "--max_frames must be at least 1, got 0"),
+        (("--model", bottom_up, "--detector", "any"), "--detector is for top-down networks, got it for another"),
+        (("--model", fox, *ALONE), "--skeleton is for a network alone, got it for .*model.keras, which knows its own"),
+        (("--model", fox, *ALONE[2:]), "--codec is for a network alone, got it for .*model.keras, which knows its own"),
+        (("--model", top_down, "--skeleton", "openpose", *ALONE[2:]), "A network for openpose gives 18 keypoints, got"),
+        (("--model", top_down, *ALONE[:2], "--codec", "bird"), "codec must be one of"),
+        (("--model", top_down, "--skeleton", "bird", *ALONE[2:]), "A skeleton must be one of coco"),
+        (("--model", top_down, "--skeleton", own, *ALONE[2:]), "must be as Skeleton.to_dict"),
+        ((*lift, top_down), "--lifter must be a TrackLifter or its network, a TemporalLifter, got SimpleBaseline"),
+        (
+            (*lift, lifter, "--pose_skeleton", "h36m"),
+            "--pose_skeleton is for a network alone, got it for .*model.keras",
+        ),
+        (
+            (*lift, bare),
+            "know its lifter_skeleton and pose_skeleton, got TemporalLifter in .*; give --lifter_skeleton",
+        ),
+        ((*lift, tmp_path / "no.keras"), "--lifter must be a .keras file, got .*, where there is no file"),
+        ((*alone, "--pose_skeleton", "h36m"), "--pose_skeleton is for a --lifter, got it for another"),
+        ((*alone, "--trail", -1), "--trail must be at least 0 frames, got -1"),
+        ((*alone, "--max_frames", 0), "--max_frames must be at least 1, got 0"),
     ]:
         said = refusal(capsys, video, *options, "--output", tmp_path / "out")
         assert re.search(message, said), said
     assert left_in(tmp_path / "out") == []
-    assert H36M.name == parsed(["a", "--model", "b"]).pose_skeleton

@@ -18,9 +18,8 @@ import tiny_models
 from tensorflow.python.framework import config as tensorflow_config
 from tiny_models import ALL_MODELS, TRAINED, UNTRAINED, assert_learns, in_training
 
-from kerapose import layers, models
+from kerapose import estimators, layers, models, training
 from kerapose.skeletons import Skeleton
-from train import common, poseconv3d, video_clips
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -62,14 +61,16 @@ import numpy as np
 
 import keras
 import tiny_models
+from numpy_weights import draw_with_numpy
 
 tiny_models.shrink()
-tiny_models.draw_with_numpy()
+draw_with_numpy()
 jit = keras.backend.backend() == "jax"
 raised = {}
+models = {model.__name__: model for model in tiny_models.TRAINED}
 for name in sys.argv[1:]:
     try:
-        model = getattr(tiny_models.models, name)
+        model = models[name]
         tiny_models.assert_learns(*tiny_models.in_training(model, jit_compile=jit, run_eagerly=not jit))
         raised[name] = None
     except Exception:
@@ -153,6 +154,9 @@ def names(value):
 
 def test_every_model_is_trained_or_known_not_to_be():
     assert set(ALL_MODELS) == set(TRAINED) | UNTRAINED and not set(TRAINED) & UNTRAINED
+    assert {getattr(estimators, name) for name in estimators.__all__} - {estimators.Estimator} <= set(ALL_MODELS)
+    models_that_train = {getattr(training, name) for name in training.__all__}
+    assert {one for one in models_that_train if isinstance(one, type) and issubclass(one, keras.Model)} <= set(TRAINED)
 
 
 @pytest.mark.parametrize("model", ALL_MODELS, ids=names)
@@ -183,23 +187,20 @@ def test_a_training_step_is_repeatable_on_a_gpu(model):
     assert unrepeatable(graph) == []
 
 
-@pytest.mark.parametrize("script", [poseconv3d, video_clips], ids=names)
-def test_so_is_that_of_a_network_in_its_script(script, repeatable):
-    """With what the scripts put around a network: volumes drawn in the model, taught features, their optimizers."""
-    config = {"learning_rate": 0.1, "epochs": 2, "warmup_epochs": 0, "decay_epochs": [1], "schedule": "step"}
-    config |= {"weight_decay": 1e-4, "clip_norm": 40.0, "momentum": 0.9, "optimizer": "sgd", "sigma_px": 0.6}
+@pytest.mark.parametrize("modality", ["joint", "rgb"])
+def test_so_is_that_of_a_network_of_actions(modality, repeatable):
+    """With what trainings put around a network: volumes drawn in the model, taught features, their optimizers."""
     random = np.random.default_rng(0)
     batch = {"keypoints": random.uniform(0, 18, (2, 1, 4, 5, 2)), "scores": random.random((2, 1, 4, 5))}
-    batch = {name: array.astype("float32") for name, array in batch.items()}
-    if script is poseconv3d:
+    if modality == "joint":
         network = models.C3D(7, (4, 18, 21, 5), base_filters=4, num_stages=3)
-        model = poseconv3d.make_model(network, "joint", Skeleton("letters", tuple("abcde"), ((0, 1),)), config)
-        model.compile(common.SGDL2(0.1, momentum=0.9, l2=1e-4), "sparse_categorical_crossentropy")
+        model = training.action_model(network, Skeleton("letters", tuple("abcde"), ((0, 1),)))
     else:
         network = models.MC3ResNet18(7, (4, 32, 40, 3), base_filters=4)
-        model = video_clips.make_model(network, 5, config | {"keypoint_weight": 0.5})
-        video_clips.compile_model(model, 7, config, steps=1)
-        batch["rgb"] = random.random((2, 4, 32, 40, 3)).astype("float32")
+        model = training.video_model(network, 5, keypoint_weight=0.5)
+        batch["rgb"] = random.random((2, 4, 32, 40, 3))
+    training.compile_for_actions(model, 7, training.SGDL2(0.1, momentum=0.9, l2=1e-4, global_clipnorm=40.0))
+    batch = {name: array.astype("float32") for name, array in batch.items()}
     model.train_on_batch(batch, np.array([1, 4]))
     _, graph = step_function(model, (batch, np.array([1, 4])))
     assert unrepeatable(graph) == []

@@ -7,9 +7,11 @@ Each file of tests says once which script it runs and with which flags:
         return functools.partial(run_script, "lifter", FLAGS)
 """
 
+import contextlib
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -19,7 +21,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from tensorflow.python.framework import config as tf_config
+from tensorflow.python.framework import config as tensorflow_config
 
 from kerapose import skeletons
 from kerapose.data import frames as video_frames
@@ -158,7 +160,56 @@ def computing_as_scripts_do(computing_as_tests_do, monkeypatch):
     monkeypatch.setattr(tf, "function", lambda *args, jit_compile=None, **options: function(*args, **options))
     tf.config.experimental.enable_op_determinism()
     yield
-    tf_config.disable_op_determinism()
+    tensorflow_config.disable_op_determinism()
+
+
+@pytest.fixture(scope="module")
+def computing_repeatably():
+    """Lets trainings run in this process as in one of their own, but for precision; afterwards all is as before.
+
+    For the tests of a whole file: two runs with the same options end with the same bits.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "set_up", lambda config: keras.utils.set_random_seed(config["seed"]))
+        tf.config.experimental.enable_op_determinism()
+        yield
+        tensorflow_config.disable_op_determinism()  # TensorFlow has no public way back
+
+
+@pytest.fixture(scope="session")
+def cut_after():
+    """A context in which trainings leave a copy of what they keep as it was after an epoch, counted from 1.
+
+    It takes {folder of a stage: epoch}. The copies, what a kill would leave, are in the folder `cut` below it.
+    """
+
+    @contextlib.contextmanager
+    def cutting(epochs):
+        class Cut(runs.Resume):
+            def on_epoch_end(self, epoch, logs=None):
+                super().on_epoch_end(epoch, logs)
+                if epochs.get(self.folder.name) == epoch + 1:
+                    (self.folder / "cut").mkdir()
+                    for name in ("state.npz", "best.keras"):
+                        shutil.copy(self.folder / name, self.folder / "cut" / name)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(runs, "Resume", Cut)
+            yield
+
+    return cutting
+
+
+@pytest.fixture(scope="session")
+def others_than_defaults():
+    """A function that asserts that options name every one that a training has, with a value that is not its default."""
+
+    def check(training, options):
+        defaults = {option.name: option.default for option in training.OPTIONS}
+        assert set(options) == set(defaults)
+        assert [name for name in options if options[name] == defaults[name]] == []
+
+    return check
 
 
 @pytest.fixture(scope="session")
@@ -261,7 +312,7 @@ def same_weights():
 # ---------------------------------------------------------------------------------------------------- videos
 POSTURES = ("stand", "crouch", "spread")
 SIDE = 48  # of a video, pixels
-COUNTS = {"train": 24, "validation": 6, "test": 6}  # videos
+COUNTS = {"train": 48, "validation": 6, "test": 6}  # videos
 
 
 def draw_gesture(label, seed, length=14):
@@ -330,7 +381,7 @@ def postures():
 
 @pytest.fixture(scope="session")
 def gestures_dir(tmp_path_factory):
-    """A TFDS folder with the data set "gestures": 24 + 6 + 6 videos of three postures, with COCO keypoints."""
+    """A TFDS folder with the data set "gestures": 48 + 6 + 6 videos of three postures, with COCO keypoints."""
     folder = tmp_path_factory.mktemp("gestures")
     Gestures(data_dir=str(folder)).download_and_prepare()
     return str(folder)

@@ -1,34 +1,37 @@
-"""`python -m train.rgbpose`, from a few videos to a served model; killed and resumed; given wrong flags."""
+"""`training.RGBPose`, from a few videos to a served model; cut short and resumed; given wrong options."""
 
 import functools
+import shutil
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import models
+from kerapose import models, predictors, training
+from kerapose.data import videos
 from kerapose.layers import ConvNorm, layer_name
 from kerapose.models import slowonly
-from train import common, rgbpose, video_clips
+from kerapose.skeletons import COCO
+from kerapose.training import RGBPose, rgbpose, runs
+from kerapose.training import videos as video_training
+from train import rgbpose as script
 
-EPOCHS = {"rgb": 8, "pose": 5, "both": 4}
+EPOCHS = {"rgb": 4, "pose": 3, "both": 2}
 SHAPES = {"rgb": (4, 48, 48, 3), "pose": (16, 12, 12, 17)}
 TINY = {
     models.SlowOnly: {
-        "tests_rgb": slowonly.RGB_PATH | {"base_filters": 8, "stage_blocks": (1,) * 4},
-        "tests_pose": slowonly.POSE_PATH | {"base_filters": 8, "stage_blocks": (1,) * 3},
+        "slowonly_rgb_tiny": slowonly.RGB_PATH | {"base_filters": 8, "stage_blocks": (1,) * 4},
+        "slowonly_pose_path_tiny": slowonly.POSE_PATH | {"base_filters": 8, "stage_blocks": (1,) * 3},
     },
     models.RGBPoseConv3D: {
-        "tests": {"rgb_shape": SHAPES["rgb"], "pose_shape": SHAPES["pose"], "rgb_filters": 8, "pose_filters": 8}
+        "rgbpose_tiny": {"rgb_shape": SHAPES["rgb"], "pose_shape": SHAPES["pose"], "rgb_filters": 8, "pose_filters": 8}
         | {"rgb_blocks": (1,) * 4, "pose_blocks": (1,) * 3}
     },
 }
-NETWORKS = {"rgb": "tests_rgb", "pose": "tests_pose", "both": "tests"}
-FLAGS = {
+OPTIONS = {
     "dataset": "gestures",
     "recipe": "small",
-    "variant": "tests",
     "precision": "float32",
     "rgb_batch_size": 4,
     "rgb_epochs": EPOCHS["rgb"],
@@ -48,76 +51,36 @@ FLAGS = {
 }
 
 
-@pytest.mark.parametrize("faint", [0.5, 0.1, 0.01])
-def test_a_faint_joint_teaches_as_much_as_a_sure_one(faint):
-    """What is taught is a mean over what is seen: it does not grow with the scores."""
-    random = np.random.default_rng(0)
-    teacher = video_clips.KeypointTeacher(height=32, weight=1.0)
-    features = random.random((1, 2, 8, 8, 3)).astype("float32")
-    keypoints = np.full((1, 1, 2, 1, 2), 16.0, "float32")
-    taught = []
-    for score in (1.0, faint):
-        teacher(features[:, 0, 0, 0], features, keypoints, np.full((1, 1, 2, 1), score, "float32"))
-        taught.append(float(teacher.losses[0]))
-    assert taught[0] == pytest.approx(taught[1], rel=1e-4) and taught[0] > 1
-
-
 # ---------------------------------------------------------------------------------------------------- running
 def one_convolution(x, filters, strides, inflated, name, *_):
     """Stands in for a bottleneck: it is built, trained and exported in less time."""
     return ConvNorm(4 * filters, (3 if inflated else 1, 3, 3), strides, name=layer_name(f"{name}.conv1"))(x)
 
 
-PREPARE = f"""
-import runpy
-from kerapose.models import slowonly
-tests = runpy.run_path({__file__!r})
-slowonly.bottleneck = tests["one_convolution"]
-script.NETWORKS["tests"] = tests["NETWORKS"]
-for cls, variants in tests["TINY"].items():
-    cls.VARIANTS.update(variants)
-"""
-
-
-@pytest.fixture(autouse=True)
-def tiny_networks(monkeypatch):
-    """The same networks in this process."""
-    monkeypatch.setattr(slowonly, "bottleneck", one_convolution)
-    monkeypatch.setitem(rgbpose.NETWORKS, "tests", NETWORKS)
-    for cls, variants in TINY.items():
-        for name, arguments in variants.items():
-            monkeypatch.setitem(cls.VARIANTS, name, arguments)
+@pytest.fixture(autouse=True, scope="module")
+def tiny_networks():
+    """Networks of the recipe's variant that are built and trained in seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slowonly, "bottleneck", one_convolution)
+        for cls, variants in TINY.items():
+            for name, arguments in variants.items():
+                patch.setitem(cls.VARIANTS, name, arguments)
+        yield
 
 
 @pytest.fixture(scope="module")
-def start(run_script):
-    """Runs the script with the tiny networks; `prepare` comes on top."""
-
-    def run(workdir, data_dir, prepare="", **flags):
-        return run_script("rgbpose", FLAGS, workdir, data_dir, prepare=PREPARE + prepare, **flags)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def finished(gestures_dir, tmp_path_factory, start):
+def finished(gestures_dir, tmp_path_factory, computing_repeatably, cut_after):
     """The work folder of a whole run: both single networks, then the joint one."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    done = start(workdir, gestures_dir, export=True)
-    assert done.returncode == 0, done.stderr[-4000:]
+    with cut_after({"both": 1}):
+        RGBPose(workdir, data_dir=gestures_dir, export=True, **OPTIONS).run()
     return workdir
 
 
-@pytest.fixture
-def run_here(computing_as_tests_do):
-    """`rgbpose.run` in this process."""
-    return rgbpose.run
-
-
 @pytest.fixture(scope="module")
-def config_of(finished, gestures_dir, video_config_of):
-    """What the script would be run with, to run it here: a function of the work folder and of changes."""
-    return functools.partial(video_config_of, finished, gestures_dir, modality="both")
+def options(finished, gestures_dir, options_of):
+    """The options of the whole run, to make its training anew: a function of changes."""
+    return functools.partial(options_of, RGBPose, finished, gestures_dir, check=False)
 
 
 # ---------------------------------------------------------------------------------------------------- a whole run
@@ -171,6 +134,19 @@ def test_leaves_curves_and_pictures_for_tensorboard(finished, events, postures):
         assert all(np.ptp(picture) > 100 for pictures in clips.values() for picture in pictures)
 
 
+def test_leaves_a_file_that_knows_itself(finished, gesture_videos, postures, metrics_of):
+    recognize = predictors.load(finished / "model.keras")
+    hits = [recognize(video, keypoints)[0].name == postures[label] for video, keypoints, label in gesture_videos]
+    assert np.mean(hits) == pytest.approx(metrics_of(finished)["both"]["plain"]["top1"])
+    recognizer = keras.models.load_model(finished / "model.keras")
+    assert recognizer.skeleton == COCO and recognizer.class_names == postures and recognizer.num_clips == 2
+    assert recognizer.rgb_shape[1:3] == (56, 56)  # the whole box is seen, in as much detail as a crop of it
+    best = keras.models.load_model(finished / "both" / "best.keras")
+    for weight, expected in zip(recognizer.network.get_weights(), best.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    assert recognizer.training["kind"] == "RGBPose" and recognizer.training["figures"] == metrics_of(finished)
+
+
 def test_leaves_a_model_that_answers_as_it_was_tested(finished, gesture_videos, postures, metrics_of):
     answer = tf.saved_model.load(str(finished / "saved_model" / "1")).signatures["serving_default"]
     hits = []
@@ -183,63 +159,194 @@ def test_leaves_a_model_that_answers_as_it_was_tested(finished, gesture_videos, 
 
 
 # ---------------------------------------------------------------------------------------------------- resuming
-@pytest.mark.slow  # a minute; what it keeps is kept as in test_topdown.py and test_lifter.py
-def test_a_killed_run_ends_as_the_whole_one(
-    finished, gestures_dir, tmp_path, start, state, same_weights, metrics_of, killed_at
-):
-    """The joint network from the single ones of the whole run; killed in the middle of an epoch, and started anew."""
-    flags = {"pretrained": finished, "check": False}
-    killed = start(tmp_path, gestures_dir, prepare=killed_at(epoch=2, step=3), **flags)
-    assert killed.returncode == -9, killed.stderr[-4000:]
-    assert len(state(tmp_path / "both")[1]) == 2 and not (tmp_path / "metrics.json").exists()
-    done = start(tmp_path, gestures_dir, **flags, conditions="plain")
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "Resuming after epoch 2" in done.stderr and "Epoch 3/4" in done.stdout and "Epoch 2/" not in done.stdout
+def test_a_run_that_was_cut_short_ends_as_the_whole_one(finished, options, tmp_path, state, same_weights, capfd):
+    """By the loop of a notebook, from the single networks of the whole run and what it had left after an epoch."""
+    shutil.copytree(finished / "both" / "cut", tmp_path / "both")
+    for stage in RGBPose(tmp_path, **options(pretrained=str(finished))).stages():
+        assert stage.folder == tmp_path / "both" and stage.done == 1
+        stage.model.fit(**stage.arguments())
+    said = capfd.readouterr().out
+    assert "Epoch 2/2" in said and "Epoch 1/" not in said
     (expected, expected_history), (arrays, history) = state(finished / "both"), state(tmp_path / "both")
     assert history == expected_history and set(arrays) == set(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(arrays[name], array, err_msg=name)
     assert same_weights(tmp_path / "both" / "best.keras", finished / "both" / "best.keras")
-    whole, found = metrics_of(finished), metrics_of(tmp_path)
-    assert set(found) == {"both", "both_rgb", "both_pose"}
-    assert all(found[name] == {"plain": whole[name]["plain"]} for name in found)
 
 
-# ---------------------------------------------------------------------------------------------------- other flags
-def test_one_modality_goes_on_in_the_work_folder_of_another(tmp_path, run_here, config_of):
+def test_a_whole_run_has_nothing_left_to_train(finished, options, capfd):
+    for stage in RGBPose(finished, **options()).stages():
+        assert stage.is_done
+        stage.fit()
+    assert "Epoch" not in capfd.readouterr().out
+
+
+# ---------------------------------------------------------------------------------------------------- every option
+OTHER = {
+    "workdir": None,  # in the test
+    "dataset": "gestures",
+    "data_dir": None,
+    "train_split": "test",
+    "validation_split": "train",
+    "test_split": "validation",
+    "skip": ["200", "101"],
+    "batch_size": 3,
+    "epochs": 9,
+    "seed": 7,
+    "precision": "float32",
+    "deterministic": False,
+    "strategy": "mirrored",
+    "export": True,
+    "check": False,
+    "variant": "rgbpose_tiny",
+    "recipe": "published",
+    "size": 40,
+    "use_scores": False,
+    "flip_probability": 0.25,
+    "flip_test": True,
+    "flip_pairs": ["stand:spread"],
+    "momentum": 0.7,
+    "clip_norm": 11.0,
+    "conditions": ["missed", "dark"],
+    "num_clips": 3,
+    "learning_rate": 0.02,
+    "optimizer": "sgd",
+    "weight_decay": 3e-3,
+    "schedule": "step",
+    "decay_epochs": [4, 7],
+    "warmup_epochs": 2.0,
+    "dropout": 0.3,
+    "sigma_px": 0.9,
+    "least_area": 0.8,
+    "color_jitter": 0.1,
+    "keypoint_weight": 0.4,
+    "missed_share": 0.2,
+    "modality": None,
+    "pretrained": None,
+    "from_scratch": False,
+    "aligned": False,
+    "rgb_batch_size": 2,
+    "rgb_epochs": 6,
+    "rgb_learning_rate": 0.03,
+    "rgb_weight_decay": 1e-3,
+    "pose_batch_size": 5,
+    "pose_epochs": 5,
+    "pose_learning_rate": 0.04,
+    "pose_weight_decay": 2e-3,
+}
+
+
+@pytest.fixture
+def spied(monkeypatch):
+    """What reaches the data, the devices, the test and the export: lists of arguments by name of the function."""
+    told = {}
+
+    def watch(owner, name, instead=None):
+        function, calls = instead or getattr(owner, name), told.setdefault(name, [])
+
+        def watched(*args, **options):
+            calls.append((args, options))
+            return function(*args, **options)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    for name in ("training", "evaluation", "from_tfds", "check"):
+        watch(videos, name)
+    watch(runs, "set_up", lambda config: None)
+    watch(video_training, "make_strategy", lambda name: tf.distribute.get_strategy())
+    watch(video_training.evaluation, "video_probabilities", lambda *args: (np.zeros(6, int), {}))
+    watch(video_training.export, "video_saved_model", lambda *args, **options: None)
+    return told
+
+
+def test_every_option_counts(gestures_dir, tmp_path, spied, others_than_defaults):
+    """In a training of all three; what excludes that, in the tests below."""
+    others_than_defaults(
+        RGBPose, OTHER | {"workdir": "a", "data_dir": "a", "modality": "rgb", "pretrained": "a", "from_scratch": True}
+    )
+    given = {name: value for name, value in OTHER.items() if name not in ("modality", "pretrained", "from_scratch")}
+    made = RGBPose(**given | {"workdir": str(tmp_path / "run"), "data_dir": gestures_dir})
+    config = spied["set_up"][0][0][0]
+    assert (config["seed"], config["precision"], config["deterministic"]) == (7, "float32", False)
+    assert [args for args, _ in spied["from_tfds"]] == [
+        ("gestures", split, gestures_dir) for split in ("test", "train", "validation")
+    ]
+    assert spied["check"] == []
+    counts = {role: int(split.cardinality()) for role, split in made.splits.items()}
+    assert counts == {"train": 5, "validation": 48, "test": 5} and made.workdir == tmp_path / "run"
+
+    expected = {  # batch size, steps, epochs, L2, rates by epoch: the single ones fall by half a cosine
+        "rgb": (2, 3, 6, 1e-3, {0: 0.0, 1: 0.015, 2: 0.03, 4: 0.015}),
+        "pose": (5, 1, 5, 2e-3, {0: 0.0, 1: 0.02, 2: 0.04, 5: 0.0}),
+        "both": (3, 2, 9, 3e-3, {0: 0.0, 1: 0.01, 2: 0.02, 3: 0.02, 4: 0.002, 7: 2e-4}),
+    }
+    clips = {"rgb": (4, 40, 40, 3), "pose": (16, 10, 10, 17)}
+    for modality, stage in zip(expected, made.stages(), strict=True):
+        batch_size, steps, epochs, decay, rates = expected[modality]
+        assert (stage.folder, stage.steps, stage.epochs) == (made.workdir / modality, steps, epochs)
+        assert stage.resume.monitor == ("val_fused_top1" if modality == "both" else "val_top1")
+        optimizer, network = stage.model.optimizer, stage.model.network
+        assert isinstance(optimizer, training.SGDL2)
+        assert (optimizer.momentum, optimizer.l2, optimizer.global_clipnorm) == (0.7, decay, 11.0)
+        found = [float(optimizer._learning_rate(steps * epoch)) for epoch in rates]
+        np.testing.assert_allclose(found, list(rates.values()), rtol=1e-5, atol=1e-8)
+        assert network.dropout == 0.3
+        if modality == "rgb":
+            assert stage.model.get_layer("teacher").weight == 0.4
+        else:
+            assert stage.model.get_layer("volume").sigma_px == 0.9
+        stage.arguments()
+        # Frames alone are taught by keypoints: of an eighth of the size, and of the same frames.
+        pose_shape = (4, 5, 5, 17) if modality == "rgb" else clips["pose"]
+        reading = {"batch_size": batch_size, "rgb_shape": None if modality == "pose" else clips["rgb"]}
+        reading |= {"pose_shape": pose_shape, "aligned": modality == "rgb", "use_scores": False}
+        assert spied["evaluation"][-1][1] == reading
+        assert spied["training"][-1][1] == reading | {
+            "seed": 7,
+            "first_step": 0,
+            "flip_probability": 0.25,
+            "flip_labels": [2, 1, 0],
+            "color_jitter": 0.1,
+            "missed_share": 0.2,
+            "area_range": (0.8, 1.0),
+            "short_side_px": 46 if modality != "pose" else 11,
+        }
+        network.save(stage.folder / "best.keras")
+    assert [args for args, _ in spied["make_strategy"]] == [("mirrored",)] * 3
+
+    recognizer = made.estimator()
+    assert (recognizer.num_clips, recognizer.flip_test, recognizer.flip_labels) == (3, True, (2, 1, 0))
+    assert (recognizer.aligned, recognizer.use_scores, recognizer.sigma_px) == (False, False, 0.9)
+    made.test("both", recognizer)
+    assert spied["video_probabilities"][0][0][2:] == (["missed", "dark"], 7)
+    made.export(recognizer, tmp_path / "served")
+    assert spied["video_saved_model"] == [((recognizer, tmp_path / "served"), {"overwrite": True})]
+
+
+def test_one_modality_goes_on_in_the_work_folder_of_another(tmp_path, options):
     """The modality is no part of the configuration; all else is. There need not be a validation split."""
-    config = config_of(tmp_path, pose_epochs=1, aligned=False, validation_split="")
-    found = run_here(config | {"modality": "pose"})
-    assert set(found) == {"pose"} and not (tmp_path / "rgb").exists()
-    assert set(rgbpose.stages(config | {"modality": "rgb"})) == {"rgb"}
+    made = RGBPose(tmp_path, **options(modality="pose", validation_split=""))
+    (stage,) = made.stages()
+    assert stage.folder == tmp_path / "pose" and not (tmp_path / "rgb").exists() and stage.validation is None
+    assert RGBPose(tmp_path, **options(modality="rgb", validation_split="")).modalities == ("rgb",)
     with pytest.raises(ValueError, match="belongs to one configuration"):
-        run_here(config | {"modality": "rgb", "rgb_learning_rate": 0.5})
+        RGBPose(tmp_path, **options(modality="rgb", validation_split="", rgb_learning_rate=0.5))
 
 
-def test_frames_are_taught_by_the_keypoints_of_the_same_frames():
-    """Whatever the clocks of the two pathways: the teacher's keypoints are those of the frames themselves."""
-    config = {"keypoint_weight": 0.5, "aligned": False, "use_scores": True, "batch_size": 4, "sigma_px": 0.7}
-    config |= {"size": 48, "variant": "tests", "dropout": 0.0}
-    network = rgbpose.make_network("rgb", 3, 17, {}, config)()
-    shapes = video_clips.read_shapes(network, 17, config)
-    assert shapes["pose"][0] == shapes["rgb"][0] == 4
-    assert video_clips.reading(network, 17, config)["aligned"]
-    assert not video_clips.reading(network, 17, config | {"keypoint_weight": 0.0})["aligned"]
-
-
-def test_from_scratch_needs_no_single_networks(tmp_path, config_of):
-    config = rgbpose.resolve(config_of(tmp_path, from_scratch=True))
-    assert rgbpose.stages(config) == ("both",) and rgbpose.load_pretrained(config) == {}
+def test_from_scratch_needs_no_single_networks(tmp_path, options):
+    made = RGBPose(tmp_path, **options(from_scratch=True))
+    assert made.modalities == ("both",) and made.singles == {}
 
 
 # ---------------------------------------------------------------------------------------------------- recipes
-def resolved(dataset="rgb_pose_clips/ntu60", **flags):
-    names = ("recipe", "size", "pretrained", "from_scratch")
-    config = {"dataset": dataset, "conditions": ["plain"], "modality": "both"} | dict.fromkeys(names)
-    return rgbpose.resolve(config | flags)
+def resolved(dataset="rgb_pose_clips/ntu60", **given):
+    """The configuration that options come to, without data."""
+    made = RGBPose.__new__(RGBPose)
+    made.given = given
+    return made.resolve(runs.choose(RGBPose.OPTIONS, given | {"dataset": dataset}))
 
 
-def test_no_flag_means_the_small_recipe_and_another_data_set_the_published_one():
+def test_no_option_means_the_small_recipe_and_another_data_set_the_published_one():
     config = resolved("puppets/videos")
     assert (config["recipe"], config["variant"]) == ("small", "rgbpose_tiny")
     config = resolved()
@@ -256,15 +363,19 @@ def test_every_network_has_its_own_published_training():
         "both": (48, 20, 0.0075, 1e-4, "step"),
     }
     for modality, values in expected.items():
-        stage = rgbpose.stage(config, modality)
+        stage = rgbpose.stage_config(config, modality)
         names = ("batch_size", "epochs", "learning_rate", "weight_decay", "schedule")
         assert tuple(stage[name] for name in names) == values
-    rate = common.make_schedule(rgbpose.stage(config, "both"), steps=100, factor=0.1)
+    rate = video_training.make_schedule(rgbpose.stage_config(config, "both"), steps=100, factor=0.1)
     np.testing.assert_allclose([rate(step) for step in (0, 1199, 1200, 1600)], [7.5e-3, 7.5e-3, 7.5e-4, 7.5e-5])
 
 
 def test_every_recipe_says_all_there_is_to_say():
     assert set(rgbpose.PUBLISHED) == set(rgbpose.SMALL)
+    without_default = {option.name for option in RGBPose.OPTIONS if option.default is None}
+    assert without_default - set(rgbpose.PUBLISHED) == {
+        *("data_dir", "deterministic", "recipe", "size", "flip_pairs", "pretrained")
+    }
 
 
 def test_late_fusion_is_the_mean_of_the_single_networks():
@@ -277,12 +388,12 @@ def test_late_fusion_is_the_mean_of_the_single_networks():
     assert top1 == {"rgb": 0.5, "pose": 1.0, "both": 1.0, "both_rgb": 0.5, "both_pose": 1.0, "late_fusion": 1.0}
 
 
-# ---------------------------------------------------------------------------------------------------- wrong flags
-def test_a_work_folder_of_another_configuration_is_left_alone(finished, files, run_here, config_of):
+# ---------------------------------------------------------------------------------------------------- wrong options
+def test_a_work_folder_of_another_configuration_is_left_alone(finished, files, options):
     before = files(finished)
     with pytest.raises(ValueError, match="belongs to one configuration") as error:
-        run_here(config_of(finished, rgb_learning_rate=0.1))
-    assert "rgb_learning_rate 0.02 there and 0.1 here; give another --workdir" in str(error.value)
+        RGBPose(finished, **options(rgb_learning_rate=0.1))
+    assert "rgb_learning_rate 0.02 there and 0.1 here; give another workdir" in str(error.value)
     assert files(finished) == before
 
 
@@ -295,15 +406,19 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, files, r
             "A pretrained network is a .keras file, got nowhere/rgb/best.keras, which",
         ),
         ({"pretrained": "a", "from_scratch": True}, "exclude each other, got both; leave one out"),
-        ({"pretrained": "a", "modality": "rgb"}, "--pretrained is about the joint network, got it with --modality=rgb"),
-        ({"conditions": ["foggy"]}, "--conditions are of plain, dark, missed, got 'foggy'; use these"),
-        ({"size": 50}, "--size is a multiple of 4, .*, got 50; give 52, say"),
-        ({"decay_epochs": [9]}, "Each of --decay_epochs is less than the 4 of --epochs, got 9; leave it out"),
+        ({"pretrained": "a", "modality": "rgb"}, "pretrained is about the joint network, got it with the modality rgb"),
+        ({"conditions": ["foggy"]}, "conditions must be one of plain, dark, missed, got 'foggy'; use one of them"),
+        ({"size": 50}, "size is a multiple of 4, .*, got 50; give 52, say"),
+        ({"decay_epochs": [9]}, "Each of decay_epochs is less than the 2 of epochs, got 9; leave it out"),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),
 )
-def test_a_mistaken_flag_takes_no_work_folder(tmp_path, run_here, changes, match, config_of):
+def test_a_mistaken_option_takes_no_work_folder(tmp_path, changes, match, options):
     with pytest.raises((ValueError, FileNotFoundError), match=match) as error:
-        run_here(config_of(tmp_path / "run", **changes))
+        RGBPose(tmp_path / "run", **options(**changes))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_script_is_of_this_training():
+    assert script.TRAINING is RGBPose

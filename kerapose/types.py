@@ -12,5 +12,5 @@ ArrayLike: typing.TypeAlias = numpy.typing.ArrayLike
 Path: typing.TypeAlias = str | os.PathLike[str]
 Shape: typing.TypeAlias = Sequence[int | None]  # of a tensor; None for an axis that only the graph knows
 Size: typing.TypeAlias = Sequence[int] | Array  # height and width
-Edges: typing.TypeAlias = Sequence[Sequence[int]]  # pairs of indices of keypoints
+Edges: typing.TypeAlias = Sequence[Sequence[int]] | Array  # pairs of indices of keypoints
 Config: typing.TypeAlias = dict[str, typing.Any]  # what Keras makes an object again from

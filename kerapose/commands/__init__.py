@@ -10,7 +10,7 @@ import kerapose
 COMMANDS = {"predict": "find people in videos, images or before the camera, draw them and write them down"}
 
 
-def main(argv: Sequence[object] | None = None):
+def main(argv: Sequence[object] | None = None) -> None:
     """Does what the command line says.
 
     Args:

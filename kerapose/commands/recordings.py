@@ -90,7 +90,7 @@ class Recording:
             self.people.append(people)
             yield drawn
 
-    def lift(self, lift: predictors.Lifter):
+    def lift(self, lift: predictors.Lifter) -> None:
         """Adds the poses in space, each person's whole track at once."""
         num_joints, places = lift.pose_skeleton.num_keypoints, collections.defaultdict(list)
         for frame, people in enumerate(self.people):

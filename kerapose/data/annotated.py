@@ -62,7 +62,7 @@ def paths_of(folder: Path, names: Iterable[str]) -> Array:
     return np.array([paths[name] for name in names], object)
 
 
-def sizes_of(images: Sequence[Path | bytes | Array], sizes: ArrayLike | None) -> Array:
+def sizes_of(images: Sequence[Path | bytes | Array] | Array, sizes: ArrayLike | None) -> Array:
     """[N, 2] annotated (height, width) of images, `sizes` if given: else of arrays their own, of others 0.
 
     Raises:
@@ -108,7 +108,7 @@ def as_tensors(fields: Mapping[str, Array], skeleton: Skeleton, count: int | Non
     return tensors
 
 
-def shared_images(images: Sequence[Path | bytes | Array]) -> tf.data.Dataset:
+def shared_images(images: Sequence[Path | bytes | Array] | Array) -> tf.data.Dataset:
     """A dataset of what images are read from; an object that comes again is not copied."""
     made = {}
     for image in images:

@@ -7,7 +7,7 @@ are not said are those of the pictures, what is not labelled lies at (0, 0), and
 import numbers
 import pathlib
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import PIL.Image
@@ -463,7 +463,7 @@ def _categories(categories, names, skeleton, flip_pairs, path):
     return {*ids, None}, {ids[row] for row in chosen}, skeleton
 
 
-def of_categories(numbers_given: Sequence[int | None] | Array, ids: Sequence[int], where: Path) -> Array:
+def of_categories(numbers_given: Sequence[int | None] | Array, ids: Iterable[int], where: Path) -> Array:
     """Which of the boxes of a detector are of some categories, or of none that is said; others are told of: [N] bool.
 
     Args:

@@ -113,7 +113,7 @@ def from_coco(
 
 
 def from_arrays(
-    images: Sequence[Path | bytes | Array],
+    images: Sequence[Path | bytes | Array] | Array,
     boxes: ArrayLike,
     keypoints: ArrayLike,
     visibility: ArrayLike | None,

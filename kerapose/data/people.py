@@ -105,7 +105,7 @@ def from_coco(
 
 
 def from_arrays(
-    images: Sequence[Path | bytes | Array],
+    images: Sequence[Path | bytes | Array] | Array,
     people: Sequence[Mapping[str, ArrayLike]],
     skeleton: skeletons.Skeleton,
     image_ids: ArrayLike | None = None,

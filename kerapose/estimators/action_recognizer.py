@@ -1,5 +1,6 @@
 """The whole way from keypoints to an action: clips, heatmap volumes, networks, and the mean over clips."""
 
+import typing
 from collections.abc import Sequence
 
 import keras
@@ -10,6 +11,7 @@ from kerapose import mirrors, skeletons
 from kerapose.estimators.estimator import Estimator, check_class_names, check_skeleton, mirrored_labels
 from kerapose.layers import HeatmapVolume
 from kerapose.ops import clips, heatmaps
+from kerapose.types import Tensor
 
 MODALITIES = ("joint", "limb")
 
@@ -67,7 +69,7 @@ class ActionRecognizer(Estimator):
         sigma_px: float = 0.6,
         padding: float = 0.25,
         training: dict | None = None,
-        **kwargs,
+        **kwargs: typing.Any,
     ):
         super().__init__(training, **kwargs)
         check_skeleton(skeleton)
@@ -90,7 +92,7 @@ class ActionRecognizer(Estimator):
         self.probabilities = layers.Softmax(dtype="float32", name="probabilities")
         self.built = True  # nothing has weights but the networks
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Tensor]) -> Tensor:
         lengths = {modality: network.input_shape[1] for modality, network in self.network.items()}
         sampled = {length: self._clips(inputs, length) for length in dict.fromkeys(lengths.values())}
         answers = [self._answer(modality, *sampled[length]) for modality, length in lengths.items()]
@@ -125,7 +127,7 @@ class ActionRecognizer(Estimator):
         probabilities = self.probabilities(network(volumes, training=False))  # [B*N, C]
         return ops.mean(ops.reshape(probabilities, (-1, self.num_clips, self.num_classes)), axis=1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
         return (input_shape["keypoints"][0], self.num_classes)
 
 

@@ -1,5 +1,7 @@
 """The whole way from an image of any size to every person in it: one pass of a network, its fields, their grouping."""
 
+import typing
+
 import keras
 from keras import ops
 
@@ -70,7 +72,7 @@ class BottomUpEstimator(Estimator):
         normalization: dict | None = None,
         decoding: dict | None = None,
         training: dict | None = None,
-        **kwargs,
+        **kwargs: typing.Any,
     ):
         super().__init__(training, **kwargs)
         self.network = network
@@ -86,7 +88,7 @@ class BottomUpEstimator(Estimator):
         self.decoding = plain_arguments(decoding)
         self._check()
 
-    def call(self, image):
+    def call(self, image: Tensor) -> dict[str, Tensor]:
         heatmaps, pafs, matrix = self.fields(image)
         bounds = {"max_people": self.max_people, "max_peaks": self.max_peaks}
         found = grouping.group(heatmaps, pafs, self.skeleton.edges, **bounds, **self.decoding)

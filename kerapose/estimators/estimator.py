@@ -1,6 +1,7 @@
 """What all estimators share: they know their skeleton and how they were trained, and so does a file of one."""
 
 import json
+import typing
 from collections.abc import Sequence
 
 import keras
@@ -26,7 +27,7 @@ class Estimator(keras.Model):
 
     CHOICES = ()
 
-    def __init__(self, training: dict | None = None, **kwargs):
+    def __init__(self, training: dict | None = None, **kwargs: typing.Any):
         super().__init__(**kwargs)
         self.training = training
         self.autocast = False  # pixels are not rounded to bfloat16
@@ -39,7 +40,7 @@ class Estimator(keras.Model):
         return self._training
 
     @training.setter
-    def training(self, record: dict | None):
+    def training(self, record: dict | None) -> dict | None:
         if isinstance(record, bool):
             return  # PyTorch's modules say by this name whether they train, which an estimator never does
         try:
@@ -59,23 +60,24 @@ class Estimator(keras.Model):
         own = {name: getattr(self, name) for name in argument_names(type(self))}
         return {"name": self.name, "dtype": self.dtype_policy} | own
 
-    def changed(self, **choices) -> "Estimator":
+    def changed(self, **choices: typing.Any) -> "Estimator":
         """The estimator with other values of some of its `CHOICES`; the networks are the same.
 
         Raises:
-            ValueError: if an argument is none of them.
+            ValueError: if another argument is to be other than it is.
 
         Example:
             >>> fast = estimator.changed(flip_test=False)
         """
-        others = [name for name in choices if name not in self.CHOICES]
+        free = {name: value for name, value in choices.items() if name in self.CHOICES}
+        others = [name for name in choices if name not in free and not _agree(getattr(self, name, None), choices[name])]
         if others:
             anew = f"choose others of {', '.join(self.CHOICES)}, or " if self.CHOICES else ""
             raise ValueError(
                 f"This {type(self).__name__} has its own {', '.join(others)}, by which it was trained; {anew}give its "
                 "network to set all."
             )
-        return type(self)(**(self.arguments() | choices)) if choices else self
+        return type(self)(**(self.arguments() | free)) if free else self
 
     def get_config(self) -> dict:
         own = {name: _plain(getattr(self, name)) for name in argument_names(type(self))}
@@ -100,7 +102,7 @@ class Estimator(keras.Model):
         return cls(**config)
 
 
-def check_skeleton(skeleton: skeletons.Skeleton, what: str = "skeleton"):
+def check_skeleton(skeleton: skeletons.Skeleton, what: str = "skeleton") -> None:
     """Refuses what is no `Skeleton`: a permutation or a name, say."""
     if not isinstance(skeleton, skeletons.Skeleton):
         raise ValueError(
@@ -132,6 +134,13 @@ def mirrored_labels(flip_labels: Sequence[int] | None, class_names: Sequence[str
             "mirrors.mirrored_labels, or give None to go by the names."
         )
     return labels
+
+
+def _agree(own, given):
+    """Whether somebody says of a skeleton, of names or of a codec what is known already."""
+    if isinstance(given, skeletons.Skeleton | str):
+        return own == given
+    return isinstance(own, tuple) and isinstance(given, list | tuple) and own == tuple(given)
 
 
 def _plain(value):

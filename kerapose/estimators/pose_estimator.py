@@ -1,5 +1,7 @@
 """The whole way from an image and boxes to keypoints: crops, a network, their mirror images, and back to the image."""
 
+import typing
+
 import keras
 from keras import ops
 
@@ -68,7 +70,7 @@ class PoseEstimator(Estimator):
         decoding: dict | None = None,
         max_batch: int = 32,
         training: dict | None = None,
-        **kwargs,
+        **kwargs: typing.Any,
     ):
         super().__init__(training, **kwargs)
         self.network = network
@@ -89,7 +91,7 @@ class PoseEstimator(Estimator):
         """Whether crops and heatmaps lie on each other by the centres of their corner pixels."""
         return self.codec in UDP_CODECS
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         crops, matrices = self.crops(inputs["image"], inputs["boxes"])
         return self.from_crops(crops, matrices)
 
@@ -176,7 +178,7 @@ class PoseEstimator(Estimator):
         none = ops.zeros((count * 0, *shape))  # of a length that is not known either, so that it may grow
         return ops.while_loop(lambda start, _: start < count, further, (count * 0, none))[1]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
         shape = (input_shape["boxes"][0], self.skeleton.num_keypoints)
         return (*shape, 2), shape
 

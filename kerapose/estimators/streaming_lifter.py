@@ -1,5 +1,6 @@
 """StreamingLifter: a causal TemporalLifter that takes one frame at a time and remembers what it needs of the past."""
 
+import typing
 from collections.abc import Sequence
 
 import keras
@@ -45,7 +46,7 @@ class StreamingLifter(Estimator):
         skeleton: skeletons.Skeleton,
         pose_skeleton: skeletons.Skeleton = skeletons.H36M,
         training: dict | None = None,
-        **kwargs,
+        **kwargs: typing.Any,
     ):
         super().__init__(training, **kwargs)
         check_skeleton(skeleton)
@@ -138,7 +139,7 @@ class StreamingLifter(Estimator):
     def _dense(self, x, layer):
         return ops.relu(ops.matmul(x, self.kernels[layer]) + self.shifts[layer])
 
-    def call(self, keypoints):
+    def call(self, keypoints: Tensor) -> Tensor:
         """Lifts one frame of each track, [M, K, 2], and keeps the state; the number of tracks may not change."""
         if self.state is not None and len(self.state["fresh"]) != len(keypoints):
             raise ValueError(
@@ -149,7 +150,7 @@ class StreamingLifter(Estimator):
         poses, self.state = self.step(keypoints, state)
         return poses
 
-    def reset(self, tracks: Sequence[int] | None = None):
+    def reset(self, tracks: Sequence[int] | None = None) -> None:
         """Forgets the past of some tracks, given by their indices, or of all; after all, their number may change."""
         if tracks is None or self.state is None:
             self.state = None

@@ -1,5 +1,7 @@
 """The whole way from a track of 2D keypoints to 3D poses: screen coordinates, padding, the mirror image, a network."""
 
+import typing
+
 import keras
 from keras import ops
 
@@ -53,7 +55,7 @@ class TrackLifter(Estimator):
         trajectory: keras.Model | None = None,
         flip_test: bool = True,
         training: dict | None = None,
-        **kwargs,
+        **kwargs: typing.Any,
     ):
         super().__init__(training, **kwargs)
         check_skeleton(skeleton)
@@ -66,7 +68,7 @@ class TrackLifter(Estimator):
         self.built = True  # nothing has weights but the networks
         self._check()
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         keypoints, frame_size = inputs["keypoints"], ops.cast(inputs["frame_size"], "float32")
         lengths = inputs.get("length")
         screen = cameras.normalize_screen(keypoints, ops.expand_dims(frame_size, 1))  # [B, T, K, 2]
@@ -92,7 +94,7 @@ class TrackLifter(Estimator):
         plain, mirrored = ops.split(network(both, training=False), 2, axis=0)
         return (plain + cameras.mirror(mirrored, output_flip_permutation)) / 2
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: dict[str, Tensor]) -> typing.Any:
         batch, frames = inputs["keypoints"].shape[:2]
         joints = self.pose_skeleton.num_keypoints
         answer = {"poses_m": keras.KerasTensor((batch, frames, joints, 3), "float32")}

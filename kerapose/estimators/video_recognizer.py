@@ -1,5 +1,6 @@
 """The whole way from a video and keypoints to an action: clips, cut-outs, heatmap volumes, a network, and the mean."""
 
+import typing
 from collections.abc import Sequence
 
 import keras
@@ -74,7 +75,7 @@ class VideoRecognizer(Estimator):
         padding: float = 0.25,
         normalization: dict | None = None,
         training: dict | None = None,
-        **kwargs,
+        **kwargs: typing.Any,
     ):
         super().__init__(training, **kwargs)
         check_skeleton(skeleton)
@@ -100,7 +101,7 @@ class VideoRecognizer(Estimator):
                 *self.pose_shape[1:3], sigma_px=sigma_px, name="volume", dtype=self.dtype_policy
             )
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Tensor]) -> Tensor:
         rgb, pose = self._sample(ops.shape(inputs["keypoints"])[2])
         answers = self._answers(inputs.get("frames"), rgb, pose, *self._people(inputs))
         return ops.mean(answers, axis=0)
@@ -276,7 +277,7 @@ class VideoRecognizer(Estimator):
         if self.num_clips < 1:
             raise ValueError(f"num_clips must be at least 1, got {self.num_clips}; the published test takes 10.")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
         return (input_shape["keypoints"][0], self.num_classes)
 
 

@@ -54,6 +54,7 @@ def pose_figures(
     Papers: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018; Andriluka et al., "2D
     Human Pose Estimation: New Benchmark and State of the Art Analysis", CVPR 2014.
     """
+    _check(estimator, skeleton)
     if detected is not None:
         metrics.sound_sigmas(skeleton.sigmas, skeleton.num_keypoints)  # before the rest is tested
     found = found_poses(estimator, crops.trainable(people, skeleton), skeleton, batch_size)
@@ -95,11 +96,7 @@ def found_poses(
         >>> found = evaluation.found_poses(estimator, people, skeleton)
         >>> metrics.auc(found["found"], found["keypoints"], found["visibility"], found["head_size"])
     """
-    if estimator.skeleton.keypoints != skeleton.keypoints:
-        raise ValueError(
-            f"An estimator is tested on the keypoints that it finds, got one of {estimator.skeleton.name} for people "
-            f"of {skeleton.name}; bring what it finds to the other set (skeletons.convert) to compare them yourself."
-        )
+    _check(estimator, skeleton)
     size = estimator.image_size
     signature = [tf.TensorSpec((None, *size, 3)), tf.TensorSpec((None, 2, 3))]
     answer = tf.function(estimator.from_crops, input_signature=signature)
@@ -129,6 +126,15 @@ def can_measure_ap(skeleton: Skeleton) -> bool:
         logging.warning("AP of %s is not measured: %s", skeleton.name, error)
         return False
     return True
+
+
+def _check(estimator, skeleton):
+    """Refuses to test an estimator on other keypoints."""
+    if estimator.skeleton.keypoints != skeleton.keypoints:
+        raise ValueError(
+            f"An estimator is tested on the keypoints that it finds, got one of {estimator.skeleton.name} for people "
+            f"of {skeleton.name}; bring what it finds to the other set (skeletons.convert) to compare them yourself."
+        )
 
 
 def _distances(people, skeleton):

@@ -52,7 +52,7 @@ class SkeletonAction:
         skeleton: skeletons.Skeleton | None = None,
         class_names: Sequence[str] | None = None,
         num_clips: int | None = None,
-        **options,
+        **options: typing.Any,
     ):
         if isinstance(network, estimators.ActionRecognizer):
             given = {"skeleton": skeleton, "class_names": class_names, "num_clips": num_clips}

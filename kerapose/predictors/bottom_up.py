@@ -1,5 +1,7 @@
 """From an image to everybody in it, without boxes."""
 
+import typing
+
 import keras
 import numpy as np
 from absl import logging
@@ -40,7 +42,7 @@ class BottomUpPose:
         model: keras.Model,
         skeleton: skeletons.Skeleton | None = None,
         published: bool = False,
-        **options,
+        **options: typing.Any,
     ):
         if isinstance(model, estimators.BottomUpEstimator):
             self.estimator = chosen(model, options, skeleton=skeleton)

@@ -1,6 +1,7 @@
 """From tracks of 2D keypoints to poses in space."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -44,7 +45,7 @@ class Pose3D:
             raise KeyError(f"There is no joint {name!r}; choose from {', '.join(self.names)}.")
         return self.poses_m[..., self.names.index(name), :]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         """The names, as of a dict."""
         return iter(self.names)
 

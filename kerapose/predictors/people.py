@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import cv2
 import keras
@@ -60,7 +60,7 @@ class Pose:
         index = self.names.index(name)
         return Keypoint(*map(float, self.keypoints[index]), float(self.scores[index]))
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         """The names, as of a dict."""
         return iter(self.names)
 
@@ -98,7 +98,7 @@ class TopDownPose:
         network: keras.Model,
         skeleton: skeletons.Skeleton | None = None,
         detector: Callable[[Array], tuple[Array, Array]] | None = None,
-        **options,
+        **options: typing.Any,
     ):
         if isinstance(network, estimators.PoseEstimator):
             self.estimator = chosen(network, options, skeleton=skeleton)

@@ -1,6 +1,7 @@
 """From a video and its keypoints to named actions."""
 
 import os
+import typing
 from collections.abc import Sequence
 
 import keras
@@ -45,7 +46,7 @@ class Action:
         model: keras.Model | Path,
         class_names: Sequence[str] | None = None,
         skeleton: skeletons.Skeleton | None = None,
-        **options,
+        **options: typing.Any,
     ):
         model = read(model) if isinstance(model, str | os.PathLike) else model
         if isinstance(model, estimators.VideoRecognizer):

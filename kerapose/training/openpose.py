@@ -2,7 +2,8 @@
 
 import functools
 import shutil
-from collections.abc import Iterable
+import typing
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -174,7 +175,7 @@ class OpenPose(Training):
     def prepare(self) -> None:
         self.make_estimator(make_network(self.config, self.target, self.config["phases"][0]["refinements"]))
 
-    def stages(self):
+    def stages(self) -> Iterator[Stage]:
         config, start = self.config, None
         batches, steps, validation, shown = self.data()
         strategy = make_strategy(config["strategy"])  # one: two would mix up what their devices exchange
@@ -201,7 +202,7 @@ class OpenPose(Training):
         with whole(self.workdir / "best.keras") as part:
             shutil.copyfile(folder / "best.keras", part)
 
-    def data(self):
+    def data(self) -> tuple[typing.Any, ...]:
         """What all phases are trained with.
 
         Returns:

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -210,7 +211,7 @@ class TopDown(Training):
                 config["alpha"],
             )
 
-    def stages(self):
+    def stages(self) -> Iterator[Stage]:
         config = self.config
         shared = self.cutting() | {key: config[key] for key in ("batch_size", "codec", "sigma_px")}
         shared["heatmap_size"] = self.model.network.output_shape[-3:-1]

@@ -143,14 +143,15 @@ def test_a_stream_lifts_whole_tracks_alike(tmp_path):
     np.testing.assert_allclose(lift(keypoints, SIZE).poses_m, poses - poses[:, :1], atol=1e-5)
 
 
-def test_what_the_file_knows_is_not_given_again(tmp_path):
+def test_what_the_file_knows_is_not_overruled(tmp_path):
     path = saved(estimators.PoseEstimator(heatmap_network(), FOX), tmp_path)
     with pytest.raises(
         ValueError, match="This PoseEstimator has its own codec, by which it was trained; choose others"
     ):
         predictors.load(path, codec="dark")
     with pytest.raises(ValueError, match="This PoseEstimator has its own skeleton, by which it was trained"):
-        predictors.load(path, skeleton=FOX)
+        predictors.load(path, skeleton=COCO)
+    assert predictors.load(path, skeleton=FOX, codec="gaussian").skeleton == FOX  # it may be said, if it is true
 
 
 # ---------------------------------------- networks alone

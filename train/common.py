@@ -42,7 +42,7 @@ def define_flags(options):
         bounds = {"lower_bound": option.least, "upper_bound": option.most}
         if option.repeated:
             define = {str: flags.DEFINE_multi_string, int: flags.DEFINE_multi_integer, float: flags.DEFINE_multi_float}
-            define[option.kind[0]](name, default, f"{text.rstrip('.')}; may be given several times.")
+            define[option.kind[0]](name, default, text)
         elif option.kind == [str]:
             flags.DEFINE_list(name, default, text)
         elif isinstance(option.kind, list):

@@ -191,6 +191,26 @@ def others_than_defaults():
     return check
 
 
+@pytest.fixture
+def watch(monkeypatch):
+    """A function that writes down with what a function is called from now on: a list of (arguments, options).
+
+    It takes the owner of the function, its name, and, if that is not to be called, what is in its stead.
+    """
+
+    def watching(owner, name, instead=None):
+        function, calls = instead or getattr(owner, name), []
+
+        def watched(*args, **options):
+            calls.append((args, options))
+            return function(*args, **options)
+
+        monkeypatch.setattr(owner, name, watched)
+        return calls
+
+    return watching
+
+
 @pytest.fixture(scope="session")
 def load_once():
     """`training.data.load_images`, for trainings of this process, which reads no splits twice."""
@@ -291,7 +311,7 @@ def same_weights():
 # ---------------------------------------------------------------------------------------------------- videos
 POSTURES = ("stand", "crouch", "spread")
 SIDE = 48  # of a video, pixels
-COUNTS = {"train": 48, "validation": 6, "test": 6}  # videos
+COUNTS = {"train": 48, "validation": 4, "test": 6}  # videos
 
 
 def draw_gesture(label, seed, length=14):
@@ -360,7 +380,7 @@ def postures():
 
 @pytest.fixture(scope="session")
 def gestures_dir(tmp_path_factory):
-    """A TFDS folder with the data set "gestures": 48 + 6 + 6 videos of three postures, with COCO keypoints."""
+    """A TFDS folder with the data set "gestures": 48 + 4 + 6 videos of three postures, with COCO keypoints."""
     folder = tmp_path_factory.mktemp("gestures")
     Gestures(data_dir=str(folder)).download_and_prepare()
     return str(folder)

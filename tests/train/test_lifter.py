@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 
 from kerapose import estimators, evaluation, predictors, skeletons
 from kerapose.data import tracks, views
-from kerapose.training import Lifter, LiftTrainer, lifter, pictures, runs
+from kerapose.training import Lifter, LiftTrainer, boards, lifter, pictures, runs
 from train import lifter as script
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -182,9 +182,10 @@ def options(finished, data_dir, options_of):
 
 @pytest.fixture
 def undrawn(monkeypatch):
-    """Lets trainings end without pictures, which `finished` has."""
+    """Lets trainings draw nothing: `finished` has pictures."""
     monkeypatch.setattr(Lifter, "draw", lambda self, estimator: None)
-    monkeypatch.setattr(pictures, "lifts", lambda *_: np.zeros((8, 8, 3), "uint8"))
+    monkeypatch.setattr(boards, "LiftBoard", lambda *_: keras.callbacks.Callback())
+    monkeypatch.setattr(pictures, "save_curves", lambda *_: None)
 
 
 # ---------------------------------------------------------------------------------------------------- a whole run
@@ -339,7 +340,7 @@ def test_a_finished_run_is_only_tested_again(finished, options, monkeypatch, fil
 def test_few_labels_and_the_2d_of_the_others(options, data_dir, tmp_path, state, undrawn):
     """The terms that need no labels do not count at first, and fall when they do."""
     few = {"semi_supervised": True, "labelled_subjects": ["A", "B"], "labelled_share": 0.5, "warmup_epochs": 1}
-    found = Lifter(tmp_path, **options(epochs=4, **few)).run()
+    found = Lifter(tmp_path, **options(epochs=3, **few)).run()
     assert found["mpjpe_mm"] < 0.7 * mean_pose_error(data_dir) and found["trajectory_mm"] < 1500
     arrays, history = state(tmp_path)
     assert sum(array.shape == () and array == 1 for array in arrays.values()) >= 1  # the weight of these terms

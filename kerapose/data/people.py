@@ -161,6 +161,7 @@ def from_arrays(
     return tf.data.Dataset.zip(dataset, annotated.shared_images(images)).map(lambda people, image: people | image)
 
 
+@tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
 def _element_of_record(record):
     people = record["people"]
     fields = {key: people["id" if key == "person_id" else key] for key in PERSON_FIELDS}
@@ -456,6 +457,7 @@ def training(
     turn = np.float32(np.radians(rotation_degrees))
     flip_probability = mirrors.allowed(flip_probability, target or skeleton)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def augment(step, batch):
         uniforms = tf.random.stateless_uniform((batch_size, NUM_UNIFORMS), [seed, step])
         flips = uniforms[:, 0] < flip_probability
@@ -515,6 +517,7 @@ def validation(
     finish = annotated.finisher(image_ops.OPENPOSE_NORMALIZATION if normalization is None else normalization, 0.0)
     samples = trainable(dataset, skeleton)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(batch):
         people = _padded(batch)
         count = tf.shape(people["box"])[0]
@@ -544,6 +547,7 @@ def evaluation(dataset: tf.data.Dataset) -> tf.data.Dataset:
         ...     people = predictor(element["image"].numpy())
     """
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(element):
         return {"image": annotated.decoded(element), "image_id": element["image_id"], "name": element["name"]}
 
@@ -590,7 +594,7 @@ def _fields(skeleton, target, image_size, sigma_px, stride, thickness, published
     is_same = np.array_equal(matrix, np.eye(len(matrix)))
     size = image_size[0] // stride, image_size[1] // stride
 
-    @tf.function(jit_compile=True)  # one pass over memory in place of many
+    @tf.function(jit_compile=True, autograph=False)  # one pass over memory in place of many
     def draw(people, sizes, matrices, flips):
         keypoints, is_crowd = people["keypoints"], people["is_crowd"]
         labelled = (people["visibility"] > 0) & ~is_crowd[..., None]  # [B, M, K]
@@ -643,7 +647,7 @@ def _filled_up(array, count):
 
 
 # ---------------------------------------- pixels
-@tf.function(jit_compile=True)  # one pass over memory in place of many
+@tf.function(jit_compile=True, autograph=False)  # one pass over memory in place of many
 def _on_grey(pixels, sizes, matrices):
     """Images as they were cut, black outside: the same, grey outside.
 

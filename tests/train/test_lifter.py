@@ -243,6 +243,16 @@ def test_is_tested_in_two_lines_of_a_notebook(finished, data_dir, metrics_of):
     assert evaluation.lifting_figures(keras.models.load_model(finished / "model.keras"), known) == metrics_of(finished)
 
 
+def test_is_tested_in_float32_whatever_it_was_trained_in(finished, options):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        training = Lifter(finished, **options())
+        assert training.model.layers[-1].convolutions()[0].compute_dtype == "bfloat16"
+        assert training.estimator().network.convolutions()[0].compute_dtype == "float32"
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
 def test_the_share_of_a_batch_in_running_statistics_falls(finished, state):
     arrays, _ = state(finished)
     last = lifter.norm_momentum(json.loads((finished / "config.json").read_text()), EPOCHS - 1)

@@ -308,6 +308,26 @@ def test_a_seed_makes_the_batches(dataset, uninterrupted):
     assert differ(read(training(dataset, seed=4), 3), uninterrupted)
 
 
+def test_the_seed_draws_frames_and_all_else():
+    """Of one frame all clips show the same, so that the rest differs; of a whole box, not mirrored, the frames do."""
+    for length, options in ((1, {}), (120, WHOLE_CROP | {"flip_probability": 0.0})):
+        alone = clips.from_arrays([walk(frames=length)], [0], COCO)
+        first, again, other = (read(training(alone, batch_size=2, seed=seed, **options), 1) for seed in (3, 3, 4))
+        assert_same(again, first)
+        assert differ(other, first)
+
+
+@pytest.mark.parametrize("padding", [0.0, 0.25, 1.0])
+def test_padding_is_that_of_the_box(padding):
+    """The people are 100 pixels wide and in a square box that is larger by the padding."""
+    dataset, options = clips.from_arrays(list(square_clips(1)), [0], COCO, frame_sizes=(240, 320)), {"padding": padding}
+    for ((keypoints, scores, _),) in (
+        read(training(dataset, batch_size=1, flip_probability=0.0, **WHOLE_CROP, **options), 1),
+        read(clips.evaluation(dataset, 1, FRAMES, size=(56, 56), **options)),
+    ):
+        assert np.ptp(keypoints[scores > 0][:, 0]) == pytest.approx(56 / (1 + padding), rel=1e-4)
+
+
 def test_every_iterator_gives_the_same_batches(pipeline, uninterrupted):
     assert_same(read(pipeline, 8), uninterrupted[:8])
 
@@ -444,6 +464,15 @@ def test_evaluation_keeps_the_order_and_the_last_batch(dataset):
     for _ in range(5):
         next(iter(pipeline))  # a look at the first
     assert_same(read(pipeline), batches)
+
+
+def test_padding_widens_the_box():
+    keypoints = square_clips(1)
+    dataset = clips.from_arrays(list(keypoints), [0], COCO, frame_sizes=(240, 320))
+    for padding in (0.0, 0.25, 0.75):
+        ((moved, scores, _),) = read(clips.evaluation(dataset, 1, FRAMES, padding=padding))
+        seen = moved[scores > 0]  # in a volume of 64 pixels; the box has whole pixels of the frame
+        np.testing.assert_allclose(np.ptp(seen[:, 0]), 64 / (1 + padding), atol=1.0)
 
 
 def test_evaluation_equals_the_published_pipeline(golden):

@@ -485,6 +485,20 @@ def test_a_seed_makes_the_batches(pipeline, uninterrupted):
     assert_same(read(pipeline, 2), uninterrupted[:2])
 
 
+def test_the_seed_draws_frames_and_all_else():
+    """Of one frame all clips show the same, so that the rest differs; of a whole box, not mirrored, the frames do."""
+    whole = {"area_range": (1.0, 1.0), "aspect_range": (1.0, 1.0), "flip_probability": 0.0}
+    content = video_of(walk(length=1))  # which is not read
+    for length, options in ((1, {}), (50, whole)):
+        alone = videos.from_arrays([content], [walk(length=1)], [0], COCO)
+        alone = alone.map(
+            lambda one, n=length: one | {"keypoints": walk(length=n), "scores": np.ones((1, n, 17), "f4")}
+        )
+        options = {"batch_size": 2, "rgb_shape": None, "flip_labels": None} | options
+        (first, _), (other, _) = (read(training(alone, seed=seed, **options), 1)[0] for seed in (3, 4))
+        assert (first["keypoints"] != other["keypoints"]).any()
+
+
 def test_every_clip_is_seen_once_a_pass(uninterrupted):
     passes = np.concatenate([labels for _, labels in uninterrupted]).reshape(8, 7) % 7
     np.testing.assert_array_equal(np.sort(passes), np.tile(np.arange(7), (8, 1)))
@@ -577,11 +591,11 @@ def test_keypoints_alone_need_no_video_and_resume_too(dataset):
 
 
 # ---------------------------------------------------------------------------------------------------- evaluation
-def slow_clip(video, keypoints, indices, rgb_size, pose_size):
+def slow_clip(video, keypoints, indices, rgb_size, pose_size, padding=0.25):
     """Cut to the compact box by OpenCV; what lies beyond the frame is black."""
     present = np.where(keypoints != 0, keypoints, np.nan)
     low, high = np.nanmin(present, axis=(0, 1, 2)), np.nanmax(present, axis=(0, 1, 2))
-    centre, half = (low + high) / 2, ((high - low) / 2).max() * 1.25
+    centre, half = (low + high) / 2, ((high - low) / 2).max() * (1 + padding)
     corner, end = np.trunc(centre - half).astype(int), np.trunc(centre + half).astype(int)
     pad = max(0, *-corner, *(end - frames.probe(video).frame_size[::-1]))
     images = np.pad(frames.read(video, indices), ((0, 0), (pad, pad), (pad, pad), (0, 0))).astype("float32")
@@ -602,6 +616,15 @@ def test_evaluation_equals_a_slow_one(arrays, evaluated):
         np.testing.assert_allclose(clip["keypoints"][:people], moved, atol=1e-4)
         np.testing.assert_array_equal(clip["scores"][:people], arrays["scores"][i][:, pose])
         assert (clip["scores"][people:] == 0).all()
+
+
+def test_padding_widens_the_box_of_pictures_and_keypoints(arrays, dataset):
+    ((inputs, _),) = read(evaluation(dataset.take(1), padding=0.6))
+    pose = np.asarray(sequences.sample_frames(LENGTHS[0], 8))[0]
+    points = arrays["keypoints"][0][:, pose]
+    images, moved = slow_clip(arrays["videos"][0], points, pose[::2].tolist(), RGB[1:3], POSE[1:3], padding=0.6)
+    np.testing.assert_allclose(inputs["rgb"][0], images, atol=0.02)
+    np.testing.assert_allclose(inputs["keypoints"][0], moved, atol=1e-4)
 
 
 def test_keypoints_alone_are_those_of_the_joint_clips(dataset, evaluated):

@@ -75,6 +75,15 @@ def test_boxes_of_a_detector_are_tested_in_all_images():
     assert found["coco_detected_boxes"]["AP"] == pytest.approx(51 / 101)  # up to a recall of a half it is sure
 
 
+def test_doubles_are_looked_for_by_the_area_of_the_crop(monkeypatch):
+    told = []
+    monkeypatch.setattr(metrics, "coco_ap", lambda truth, found, *args, **options: told.append(found["area"]) or {})
+    for box_padding in (1.0, 2.0):
+        evaluation.pose_figures(seeing(box_padding=box_padding), people(), LAMP)
+    height = 24 * 64 / 48  # that goes with the width of both boxes
+    np.testing.assert_allclose(told, [[24 * height] * 2, [4 * 24 * height] * 2])
+
+
 def test_what_is_not_labelled_or_has_no_sigmas_has_no_figure(caplog):
     bare = dataclasses.replace(LAMP, sigmas=None)
     visibility = np.array([[2, 2, 0], [2, 2, 0]])

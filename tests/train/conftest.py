@@ -27,6 +27,7 @@ from kerapose import skeletons
 from kerapose.data import frames as video_frames
 from kerapose.skeletons import COCO
 from kerapose.training import runs
+from kerapose.training.data import load_images
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -211,6 +212,68 @@ def others_than_defaults():
     return check
 
 
+@pytest.fixture
+def watch(monkeypatch):
+    """A function that writes down with what a function is called from now on: a list of (arguments, options).
+
+    It takes the owner of the function, its name, and, if that is not to be called, what is in its stead.
+    """
+
+    def watching(owner, name, instead=None):
+        function, calls = instead or getattr(owner, name), []
+
+        def watched(*args, **options):
+            calls.append((args, options))
+            return function(*args, **options)
+
+        monkeypatch.setattr(owner, name, watched)
+        return calls
+
+    return watching
+
+
+@pytest.fixture(scope="session")
+def load_once():
+    """`training.data.load_images`, for trainings of this process, which reads no splits twice."""
+    loaded = {}
+
+    def load(config, pipeline):
+        names = ("dataset", "data_dir", "train_split", "validation_split", "test_split", "skip", "check")
+        key = json.dumps([pipeline.__name__, *(config[name] for name in names)])
+        if key not in loaded:
+            loaded[key] = load_images(config, pipeline)
+        return loaded[key]
+
+    return load
+
+
+class Calls:
+    """Stands in for functions, and notes what they are called with, in `noted`: {name: [(args, kwargs), ...]}."""
+
+    def __init__(self, monkeypatch):
+        self.monkeypatch = monkeypatch
+        self.noted = {}
+
+    def watch(self, module, name, answer=None):
+        """From here on a function only notes its arguments, and gives an answer, which may be a function of them."""
+
+        def noting(*args, **kwargs):
+            self.noted.setdefault(name, []).append((args, kwargs))
+            return answer(*args, **kwargs) if callable(answer) else answer
+
+        self.monkeypatch.setattr(module, name, noting)
+
+    def last(self, name):
+        """The arguments by place, and by name, of the last call."""
+        return self.noted[name][-1]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Stands in for functions, and notes what they are called with: see `Calls`."""
+    return Calls(monkeypatch)
+
+
 @pytest.fixture(scope="session")
 def options_of():
     """A function that gives the options of a finished run, to make its training anew in this process.
@@ -269,7 +332,7 @@ def same_weights():
 # ---------------------------------------------------------------------------------------------------- videos
 POSTURES = ("stand", "crouch", "spread")
 SIDE = 48  # of a video, pixels
-COUNTS = {"train": 48, "validation": 6, "test": 6}  # videos
+COUNTS = {"train": 48, "validation": 4, "test": 6}  # videos
 
 
 def draw_gesture(label, seed, length=14):
@@ -338,7 +401,7 @@ def postures():
 
 @pytest.fixture(scope="session")
 def gestures_dir(tmp_path_factory):
-    """A TFDS folder with the data set "gestures": 48 + 6 + 6 videos of three postures, with COCO keypoints."""
+    """A TFDS folder with the data set "gestures": 48 + 4 + 6 videos of three postures, with COCO keypoints."""
     folder = tmp_path_factory.mktemp("gestures")
     Gestures(data_dir=str(folder)).download_and_prepare()
     return str(folder)

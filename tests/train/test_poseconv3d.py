@@ -89,10 +89,10 @@ def start(run_script):
 
 @pytest.fixture(scope="module")
 def finished(data_dir, tmp_path_factory, computing_repeatably, cut_after):
-    """The work folder of a whole run with joints and limbs."""
-    workdir = tmp_path_factory.mktemp("runs") / "both"
+    """The work folder of a whole run with joints."""
+    workdir = tmp_path_factory.mktemp("runs") / "joint"
     with cut_after({"joint": EPOCHS - 1}):
-        PoseConv3D(workdir, data_dir=data_dir, modality="both", export=True, **OPTIONS).run()
+        PoseConv3D(workdir, data_dir=data_dir, **OPTIONS).run()
     return workdir
 
 
@@ -105,22 +105,18 @@ def options(finished, data_dir, options_of):
 # ---------------------------------------------------------------------------------------------------- a whole run
 def test_learns_what_can_be_learnt(finished, state, metrics_of):
     """Left and right, too, from clips half of which are mirrored: with the labels as they were, it could not."""
-    found = metrics_of(finished)
-    assert list(found) == ["joint_one_clip", "joint", "limb_one_clip", "limb", "fusion"]
-    for modality in ("joint", "limb", "fusion"):
-        assert found[modality] == {"top1": 1.0, "top5": 1.0, "mean_class": 1.0}
-    for modality in ("joint", "limb"):
-        _, history = state(finished / modality)
-        assert len(history) == EPOCHS
-        assert history[-1]["loss"] < 0.5 * history[0]["loss"] and history[-1]["top1"] > 0.8
-        assert max(epoch["val_top1"] for epoch in history) == 1.0
+    perfect = {"top1": 1.0, "top5": 1.0, "mean_class": 1.0}
+    assert metrics_of(finished) == {"joint_one_clip": perfect, "joint": perfect}
+    _, history = state(finished / "joint")
+    assert len(history) == EPOCHS
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"] and history[-1]["top1"] > 0.8
+    assert max(epoch["val_top1"] for epoch in history) == 1.0
 
 
 def test_leaves_weights_and_pictures(finished):
-    for modality in ("joint", "limb"):
-        network = keras.models.load_model(finished / modality / "best.keras")
-        assert network.input_shape == (None, 4, 24, 24, 17) and network.output_shape == (None, 3)
-    for picture in ("joint/curves.png", "limb/curves.png", "confusion_matrix.png"):
+    network = keras.models.load_model(finished / "joint" / "best.keras")
+    assert network.input_shape == (None, 4, 24, 24, 17) and network.output_shape == (None, 3)
+    for picture in ("joint/curves.png", "confusion_matrix.png"):
         image = tf.io.decode_png((finished / picture).read_bytes()).numpy()
         assert min(image.shape[:2]) > 100 and np.ptp(image) > 100
 
@@ -145,47 +141,44 @@ def test_leaves_a_file_that_knows_itself(finished, metrics_of, same_weights):
     recognizer = keras.models.load_model(finished / "model.keras")
     assert recognizer.skeleton == skeletons.COCO and recognizer.class_names == POSTURES
     assert (recognizer.num_clips, recognizer.flip_test, recognizer.flip_labels) == (2, True, (0, 2, 1))
-    for modality, network in recognizer.network.items():
-        best = keras.models.load_model(finished / modality / "best.keras")
-        for weight, expected in zip(network.get_weights(), best.get_weights(), strict=True):
-            np.testing.assert_array_equal(weight, expected)
+    best = keras.models.load_model(finished / "joint" / "best.keras")
+    for weight, expected in zip(recognizer.network["joint"].get_weights(), best.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
     assert recognizer.training["kind"] == "PoseConv3D" and recognizer.training["figures"] == metrics_of(finished)
     options = recognizer.training["options"]
     assert options["epochs"] == EPOCHS and options["dataset"] == "pyskl_clips/custom" and "data_dir" not in options
 
 
-def test_leaves_a_model_that_answers(finished):
-    answer = tf.saved_model.load(str(finished / "saved_model" / "1")).signatures["serving_default"]
-    for label, posture in enumerate(POSTURES):
-        keypoints = motion(label, seed=100 + label, frames=31)[None]
-        scores, frame_size = np.ones(keypoints.shape[:-1], "float32"), np.int32([[240, 320]])
-        said = answer(keypoints=tf.constant(keypoints), scores=tf.constant(scores), frame_size=tf.constant(frame_size))
-        assert said["top_class"].numpy().tolist() == [posture.encode()]
-
-
 # ---------------------------------------------------------------------------------------------------- resuming
-def test_a_run_that_was_cut_short_ends_as_the_whole_one(finished, options, tmp_path, state, same_weights, capfd):
-    """By the loop of a notebook, from what the whole run had left after the last epoch but one."""
+def test_a_run_that_was_cut_short_goes_on_where_it_was(finished, options, tmp_path, state, watch):
+    """With the weights, the epochs and the clips that it would have had; it ends alike in the slow test below."""
     shutil.copytree(finished / "joint" / "cut", tmp_path / "joint")
-    for stage in PoseConv3D(tmp_path, **options(modality="joint")).stages():
-        assert not stage.is_done and stage.done == EPOCHS - 1
-        stage.model.fit(**stage.arguments())
-    said = capfd.readouterr().out
-    assert f"Epoch {EPOCHS}/{EPOCHS}" in said and f"Epoch {EPOCHS - 1}/" not in said
-    (expected, expected_history), (arrays, history) = state(finished / "joint"), state(tmp_path / "joint")
-    assert history == expected_history and set(arrays) == set(expected)
-    for name, array in expected.items():
-        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-    assert same_weights(tmp_path / "joint" / "best.keras", finished / "joint" / "best.keras")
-    assert (tmp_path / "joint" / "curves.png").exists()
+    read = watch(clips, "training")
+    (stage,) = PoseConv3D(tmp_path, **options()).stages()
+    arguments = stage.arguments()
+    arrays, history = state(finished / "joint" / "cut")
+    assert stage.done == arguments["initial_epoch"] == len(history) == EPOCHS - 1 and not stage.is_done
+    assert read[0][1]["first_step"] == (EPOCHS - 1) * arguments["steps_per_epoch"] == 36
+    for i, weight in enumerate(stage.model.weights):
+        np.testing.assert_array_equal(weight, arrays[f"variable_{i}"])
+    assert int(stage.model.optimizer.iterations) == 36
 
 
-@pytest.mark.slow  # a minute; the test above sees the same, but for the kill
+def test_a_whole_run_has_nothing_left_to_train(finished, options, files):
+    before = {path: one for path, one in files(finished).items() if path.name in ("state.npz", "best.keras")}
+    (stage,) = PoseConv3D(finished, **options()).stages()
+    assert stage.is_done
+    stage.fit()
+    after = files(finished)
+    assert {path: after[path] for path in before} == before
+
+
+@pytest.mark.slow  # minutes, of processes of their own
 def test_a_killed_script_ends_as_the_whole_one(
     data_dir, tmp_path, start, state, files, same_weights, metrics_of, killed_at
 ):
-    """Twice: in the middle of an epoch, and between the two files that are kept of one."""
-    whole = start(tmp_path / "whole", data_dir)
+    """Twice: in the middle of an epoch, and between the two files that are kept of one. The whole one serves, too."""
+    whole = start(tmp_path / "whole", data_dir, modality="both", export=True)
     assert whole.returncode == 0, whole.stderr[-4000:]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for epoch, step in ((1, 4), (2, None)):
@@ -202,7 +195,8 @@ def test_a_killed_script_ends_as_the_whole_one(
     for name, array in expected.items():
         np.testing.assert_array_equal(arrays[name], array, err_msg=name)
     assert same_weights(cut / "joint" / "best.keras", whole / "joint" / "best.keras")
-    assert metrics_of(cut) == metrics_of(whole)
+    expected = metrics_of(whole)
+    assert metrics_of(cut) == {name: expected[name] for name in ("joint_one_clip", "joint")}
 
     # Started once more, it has nothing left to train.
     before = {name: files(cut)[cut / "joint" / name] for name in ("state.npz", "best.keras")}
@@ -210,7 +204,15 @@ def test_a_killed_script_ends_as_the_whole_one(
     assert again.returncode == 0, again.stderr[-4000:]
     assert "Epoch" not in again.stdout
     assert {name: files(cut)[cut / "joint" / name] for name in before} == before
-    assert metrics_of(cut) == metrics_of(whole)
+
+    assert list(expected) == ["joint_one_clip", "joint", "limb_one_clip", "limb", "fusion"]
+    assert expected["fusion"]["top1"] == 1.0
+    answer = tf.saved_model.load(str(whole / "saved_model" / "1")).signatures["serving_default"]
+    for label, posture in enumerate(POSTURES):
+        keypoints = motion(label, seed=100 + label, frames=31)[None]
+        scores, frame_size = np.ones(keypoints.shape[:-1], "float32"), np.int32([[240, 320]])
+        said = answer(keypoints=tf.constant(keypoints), scores=tf.constant(scores), frame_size=tf.constant(frame_size))
+        assert said["top_class"].numpy().tolist() == [posture.encode()]
 
 
 # ---------------------------------------------------------------------------------------------------- every option
@@ -255,31 +257,13 @@ OTHER = {
 }
 
 
-@pytest.fixture
-def spied(monkeypatch):
-    """What reaches the data, the devices and the export: lists of arguments by name of the function."""
-    told = {"training": [], "evaluation": [], "from_tfds": [], "set_up": [], "make_strategy": [], "saved_model": []}
-
-    def watch(owner, name, instead=None):
-        function = instead or getattr(owner, name)
-
-        def watched(*args, **options):
-            told[name].append((args, options))
-            return function(*args, **options)
-
-        monkeypatch.setattr(owner, name, watched)
-
-    for name in ("training", "evaluation", "from_tfds"):
-        watch(clips, name)
-    watch(runs, "set_up", lambda config: None)
-    watch(poseconv3d, "make_strategy", lambda name: tf.distribute.get_strategy())
-    watch(poseconv3d.export, "saved_model", lambda *args, **options: None)
-    return told
-
-
-def test_every_option_counts(data_dir, tmp_path, spied, others_than_defaults):
+def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults):
     options = OTHER | {"workdir": str(tmp_path / "run"), "data_dir": data_dir, "pretrained": str(tmp_path / "old")}
     others_than_defaults(PoseConv3D, options)
+    read, evaluated, trained_on = (watch(clips, name) for name in ("from_tfds", "evaluation", "training"))
+    set_up = watch(runs, "set_up", lambda config: None)
+    strategies = watch(poseconv3d, "make_strategy", lambda name: tf.distribute.get_strategy())
+    exported = watch(poseconv3d.export, "saved_model", lambda *args, **options: None)
     limbs = skeletons.JHMDB.num_edges
     trained = poseconv3d.make_network(OTHER, 5, limbs)
     (tmp_path / "old" / "limb").mkdir(parents=True)
@@ -287,10 +271,9 @@ def test_every_option_counts(data_dir, tmp_path, spied, others_than_defaults):
 
     training = PoseConv3D(**options)
     assert training.workdir == tmp_path / "run" and training.skeleton == skeletons.JHMDB
-    config = spied["set_up"][0][0][0]
+    ((config,), _) = set_up[0]
     assert (config["seed"], config["precision"], config["deterministic"]) == (7, "float32", False)
-    read = [args for args, _ in spied["from_tfds"]]
-    assert read == [("pyskl_clips/custom", split, data_dir) for split in ("val", "train")]
+    assert [args for args, _ in read] == [("pyskl_clips/custom", split, data_dir) for split in ("val", "train")]
     names = {role: names_of(split) for role, split in training.splits.items() if split is not None}
     assert names == {
         "train": {f"clip{i}" for i in range(TRAINED, ALL)} - {"clip75"},
@@ -299,7 +282,7 @@ def test_every_option_counts(data_dir, tmp_path, spied, others_than_defaults):
     assert next(training.splits["test"].as_numpy_iterator())["keypoints"].shape[2] == skeletons.JHMDB.num_keypoints
 
     (stage,) = training.stages()
-    assert spied["make_strategy"][0][0] == ("mirrored",)
+    assert strategies == [(("mirrored",), {})]
     assert stage.folder == training.workdir / "limb" and (stage.steps, stage.epochs) == (3, 4)
     assert stage.validation is None and stage.resume.monitor is None  # without a split for it
     network, volume, optimizer = stage.model.network, stage.model.get_layer("volume"), stage.model.optimizer
@@ -314,7 +297,7 @@ def test_every_option_counts(data_dir, tmp_path, spied, others_than_defaults):
     np.testing.assert_allclose(rates, [0, 0.01, 0.02, 0.01, 0], atol=1e-7)
 
     stage.arguments()
-    ((_, given),) = spied["training"]
+    ((_, given),) = trained_on
     reading = {"batch_size": 3, "num_frames": 6, "size": (26, 26), "use_scores": False}
     assert given == reading | {
         "seed": 7,
@@ -325,7 +308,7 @@ def test_every_option_counts(data_dir, tmp_path, spied, others_than_defaults):
         "area_range": (0.8, 1.0),
         "short_side_px": 30,
     }
-    assert [options for _, options in spied["evaluation"]] == [reading]
+    assert [options for _, options in evaluated] == [reading]
 
     network.save(stage.folder / "best.keras")
     recognizer = training.estimator()
@@ -335,11 +318,39 @@ def test_every_option_counts(data_dir, tmp_path, spied, others_than_defaults):
     training.evaluate = lambda estimator: {}
     training.draw = lambda estimator: None
     training.finish()
-    assert spied["saved_model"][0][0][1] == training.workdir / "saved_model" / "1"
+    ((served, path), how) = exported[0]
+    assert path == training.workdir / "saved_model" / "1" and how == {"overwrite": True}
+    assert served.network["limb"] is not None and served.training["options"]["learning_rate"] == 0.02
 
 
 def names_of(split):
     return {element["name"].decode() for element in split.as_numpy_iterator()}
+
+
+def test_both_modalities_are_tested_alone_and_fused(options, tmp_path, monkeypatch):
+    training = PoseConv3D(tmp_path, **options(modality="both"))
+    for modality in ("joint", "limb"):
+        (tmp_path / modality).mkdir()
+        poseconv3d.make_network(training.config, 3, 17).save(tmp_path / modality / "best.keras")
+    recognizer, tested = training.estimator(), []
+    labels = np.array([0, 1])
+    said = {"joint": [[0.9, 0.1, 0], [0.6, 0.4, 0]], "limb": [[0.3, 0.7, 0], [0.1, 0.9, 0]]}
+
+    def probabilities(recognizer, dataset):
+        (modality,) = recognizer.network
+        tested.append((modality, recognizer.num_clips, recognizer.flip_test))
+        assert dataset is training.splits["test"] and recognizer.size == (27, 27)
+        return labels, np.array(said[modality])
+
+    monkeypatch.setattr(poseconv3d.evaluation.actions, "action_probabilities", probabilities)
+    monkeypatch.setattr(poseconv3d.evaluation, "action_probabilities", probabilities)
+    found = training.evaluate(recognizer)
+    assert list(recognizer.network) == ["joint", "limb"]
+    assert tested == [("joint", 1, False), ("joint", 2, True), ("limb", 1, False), ("limb", 2, True)]
+    assert {name: figures["top1"] for name, figures in found.items()} == {
+        **{"joint_one_clip": 0.5, "joint": 0.5, "limb_one_clip": 0.5, "limb": 0.5},
+        "fusion": 1.0,
+    }
 
 
 # ---------------------------------------------------------------------------------------------------- wrong options

@@ -13,7 +13,6 @@ from kerapose import evaluation, export, losses, models, training
 from kerapose.data import crops
 from kerapose.models import stacked_hourglass
 from kerapose.training import TopDown, pictures, runs, topdown
-from kerapose.training.data import load_images
 from kerapose.training.options import choose
 
 EPOCHS = 4
@@ -93,21 +92,6 @@ def real_networks(monkeypatch):
         monkeypatch.setitem(cls.VARIANTS, "tests", TINY[model])
     monkeypatch.setitem(topdown.MODELS["hrnet"].VARIANTS, "tall", {"image_shape": (384, 288, 3)})
     monkeypatch.setattr(stacked_hourglass, "DEPTH", 1)
-
-
-@pytest.fixture(scope="module")
-def load_once():
-    """`load_images`, which reads no data twice."""
-    loaded = {}
-
-    def load(config, pipeline):
-        names = ("dataset", "data_dir", "train_split", "validation_split", "test_split", "skip", "check")
-        key = json.dumps([config[name] for name in names])
-        if key not in loaded:
-            loaded[key] = load_images(config, pipeline)
-        return loaded[key]
-
-    return load
 
 
 @pytest.fixture
@@ -310,23 +294,6 @@ def test_networks_of_ones_own_are_trained():
 
 
 # ---------------------------------------------------------------------------------------------------- what reaches what
-class Calls:
-    """Stands in for functions, and notes what they are called with."""
-
-    def __init__(self, monkeypatch):
-        self.monkeypatch = monkeypatch
-        self.noted = {}
-
-    def watch(self, module, name, answer=None):
-        """From here on a function only notes its arguments, and gives an answer."""
-
-        def noting(*args, **kwargs):
-            self.noted[name] = args, kwargs
-            return answer(*args, **kwargs) if callable(answer) else answer
-
-        self.monkeypatch.setattr(module, name, noting)
-
-
 def every_option(groups_dir, tmp_path):
     """A value for each option that is neither its default nor a recipe's."""
     return {
@@ -374,7 +341,7 @@ def every_option(groups_dir, tmp_path):
     }
 
 
-def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_networks, monkeypatch):
+def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_networks, calls):
     given = every_option(groups_dir, tmp_path)
     assert set(given) == {option.name for option in TopDown.OPTIONS}
     recipes = [recipe for by_model in topdown.RECIPES.values() for recipe in by_model.values()]
@@ -383,7 +350,6 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
         assert given[option.name] not in others or option.name in ("recipe", "schedule")  # of two values
     boxes = [{"image_id": number, "bbox": [9, 9, 40, 50], "score": 0.7} for number in (1, 2, 3)]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-    calls = Calls(monkeypatch)
     calls.watch(topdown, "make_strategy", lambda name: tf.distribute.get_strategy())
     calls.watch(topdown.weights, "load_backbone")
     calls.watch(topdown, "start_from", [])
@@ -403,7 +369,6 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     stage.arguments()
     (tmp_path / "run" / "best.keras").touch()
     assert made.finish() == {"pixel_error": 1.0}
-    noted = calls.noted
 
     # what is read, and what it is read for
     names = {role: set(crops.annotations(people, doll)["name"]) for role, people in made.splits.items()}
@@ -411,24 +376,24 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
         f"{i}.png" for i in range(200, 206)
     }
     assert "1.png" in names["test"] and not {"2.png", "4.png"} & names["test"]
-    assert "check" not in noted
+    assert "check" not in calls.noted
     cutting = {"image_size": (64, 128), "box_padding": 1.5, "normalization": {"mean": [0.0] * 3, "std": [1.0] * 3}}
     drawing = {"codec": "udp", "sigma_px": 2.5, "heatmap_size": (16, 32), "batch_size": 3}
     augmentation = {"flip_probability": 0.125, "scale_factor": 0.0625, "rotation_degrees": 11.0, "color_jitter": 0.3125}
     augmentation |= {"rotation_probability": 0.375, "half_body_probability": 0.1875, "seed": 5, "first_step": 0}
-    assert noted["training"] == ((made.splits["train"], doll), cutting | drawing | augmentation)
-    assert noted["validation"] == ((made.splits["validation"], doll), cutting | drawing)
-    assert noted["some_people"] == ((made.splits["test"], doll), cutting | {"udp": True})
+    assert calls.last("training") == ((made.splits["train"], doll), cutting | drawing | augmentation)
+    assert calls.last("validation") == ((made.splits["validation"], doll), cutting | drawing)
+    assert calls.last("some_people") == ((made.splits["test"], doll), cutting | {"udp": True})
 
     # what is trained, and how
     assert stage.epochs == 6 and stage.steps == 2 and stage.resume.monitor == "val_pck"
-    ((config,), _) = noted["set_up"]
+    ((config,), _) = calls.last("set_up")
     assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
-    assert noted["make_strategy"] == (("mirrored",), {})
+    assert calls.last("make_strategy") == (("mirrored",), {})
     network = made.model.student
     assert isinstance(network, models.StackedHourglass) and network.num_stacks == 2 and network.filters == 8
-    assert noted["load_backbone"][0] == (network, "backbone.pth")
-    assert noted["start_from"][0][:2] == (network, "pretrained.keras")
+    assert calls.last("load_backbone")[0] == (network, "backbone.pth")
+    assert calls.last("start_from")[0][:2] == (network, "pretrained.keras")
     assert made.model.teacher.network is teacher and made.model.alpha == 0.25
     assert (made.model.loss.top_k, made.model.loss.factor) == (3, 1.0)
     assert made.model.optimizer.epsilon == 1e-8
@@ -436,14 +401,14 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     assert rates == pytest.approx([0.0, 0.25, 0.5, 0.5, 0.375])
 
     # what is tested, left and said
-    estimator, *rest = noted["pose_figures"][0]
+    estimator, *rest = calls.last("pose_figures")[0]
     assert (estimator.codec, estimator.box_padding, estimator.flip_test) == ("udp", 1.5, False)
     assert estimator.skeleton == doll and estimator.normalization == cutting["normalization"]
     assert rest == [made.splits["test"], doll, made.detected, 3]
     found = crops.annotations(made.detected, doll)
     assert sorted(found["image_id"]) == [1, 3] and found["box"].tolist() == [[9, 9, 49, 59]] * 2
-    assert noted["poses"][1] == {"codec": "udp", "normalization": cutting["normalization"]}
-    assert noted["pose_saved_model"][0] == (estimator, tmp_path / "run" / "saved_model" / "1")
+    assert calls.last("poses")[1] == {"codec": "udp", "normalization": cutting["normalization"]}
+    assert calls.last("pose_saved_model")[0] == (estimator, tmp_path / "run" / "saved_model" / "1")
     free = {"workdir", "data_dir", "check", "detections", "export"}
     expected = {name: value for name, value in given.items() if name not in free}
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == expected

@@ -20,6 +20,14 @@ def test_open_workdir_makes_it_and_takes_it_again(tmp_path):
     assert training.open_workdir(workdir, CONFIG) == workdir
 
 
+def test_open_workdir_refuses_an_option_that_was_not_there_or_is_gone(tmp_path):
+    training.open_workdir(tmp_path, {"seed": 0, "old": 1})
+    with pytest.raises(ValueError, match="old 1 there and None here"):
+        training.open_workdir(tmp_path, {"seed": 0})
+    with pytest.raises(ValueError, match="new None there and 2 here"):
+        training.open_workdir(tmp_path, {"seed": 0, "old": 1, "new": 2})
+
+
 def test_open_workdir_refuses_another_configuration(tmp_path):
     workdir = training.open_workdir(tmp_path, CONFIG)
     before = (workdir / "config.json").read_bytes()

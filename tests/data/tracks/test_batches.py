@@ -193,6 +193,8 @@ def test_seeds_give_other_orders(tracks):
     first, second, again = (take(track_data.training(tracks, 3, 56, seed=seed), 1)[0] for seed in (0, 1, 0))
     assert not np.array_equal(first[0], second[0])
     assert_same(first, again)
+    inputs, _ = take(track_data.training(tracks, 3, 56, unlabelled=tracks), 1)[0]
+    assert not np.array_equal(inputs["keypoints"][:56], inputs["keypoints"][56:])  # each has an order of its own
 
 
 def test_unlabelled_tracks_stand_behind_labelled_ones(tracks):

@@ -246,7 +246,7 @@ def same_weights():
 # ---------------------------------------------------------------------------------------------------- videos
 POSTURES = ("stand", "crouch", "spread")
 SIDE = 48  # of a video, pixels
-COUNTS = {"train": 48, "validation": 4, "test": 6}  # videos
+COUNTS = {"train": 96, "validation": 4, "test": 6}  # videos
 
 
 def draw_gesture(label, seed, length=14):
@@ -315,7 +315,7 @@ def postures():
 
 @pytest.fixture(scope="session")
 def gestures_dir(tmp_path_factory):
-    """A TFDS folder with the data set "gestures": 48 + 4 + 6 videos of three postures, with COCO keypoints."""
+    """A TFDS folder with the data set "gestures": 96 + 4 + 6 videos of three postures, with COCO keypoints."""
     folder = tmp_path_factory.mktemp("gestures")
     Gestures(data_dir=str(folder)).download_and_prepare()
     return str(folder)

@@ -27,7 +27,7 @@ TEST = [
 
 def read_version():
     """The version written in the package, read without importing it."""
-    lines = (ROOT / "kerapose" / "__init__.py").read_text().splitlines()
+    lines = (ROOT / "kerapose" / "__init__.py").read_text(encoding="utf-8").splitlines()
     return next(line.split('"')[1] for line in lines if line.startswith("__version__"))
 
 
@@ -35,11 +35,37 @@ setup(
     name="kerapose",
     version=read_version(),
     description="Human pose and skeleton-based action recognition in Keras 3.",
-    license="Apache-2.0",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The authors of kerapose",
+    license_expression="Apache-2.0",
     license_files=["LICENSE"],
+    keywords=[
+        "human pose estimation",
+        "keypoint detection",
+        "3D pose",
+        "skeleton-based action recognition",
+        "video",
+        "Keras",
+        "TensorFlow",
+    ],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11,<3.14",
     entry_points={"console_scripts": ["kerapose = kerapose.commands:main"]},
     packages=find_packages(include=["kerapose", "kerapose.*"]),
+    package_data={"kerapose": ["py.typed"]},
     install_requires=[
         "absl-py>=2.1,<3",
         "av>=14,<19",  # writes MP4; OpenCV's own writer knows no codec that browsers play
@@ -52,7 +78,7 @@ setup(
         "pycocotools>=2.0.10,<3",
         "scipy>=1.14,<2",  # assigns people to their tracks
         "tensorboard>=2.20,<3",  # TensorFlow no longer brings it
-        "tensorflow>=2.21,<2.22",
+        "tensorflow>=2.20,<3",  # CONTRIBUTING.md says which were tried
         "tensorflow-datasets>=4.9.10,<4.10",
         "tqdm>=4.66,<5",
     ],

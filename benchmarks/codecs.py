@@ -234,9 +234,9 @@ def compare(name, codec, loop, ours, loop_inputs, our_inputs, atol):
 def compare_parts(maps):
     """Prints what the two inner steps take, and what the plainer ways of writing them would."""
     parts = {
-        "blur, products with band matrices": partial(heatmaps._blur_by_products, kernel=BLUR_KERNEL),
-        "blur, depthwise convolutions": partial(heatmaps._blur_by_convolutions, kernel=BLUR_KERNEL),
-        "maxima of rows, max_pool": heatmaps._row_maxima,
+        "blur, products with band matrices": partial(heatmaps.blurring.blur_by_products, kernel=BLUR_KERNEL),
+        "blur, depthwise convolutions": partial(heatmaps.blurring.blur_by_convolutions, kernel=BLUR_KERNEL),
+        "maxima of rows, max_pool": heatmaps.maxima.maxima_of_rows,
         "maxima of rows, max": partial(ops.max, axis=2),
     }
     batches = in_batches(maps, convert=tf.constant)

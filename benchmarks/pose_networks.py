@@ -25,9 +25,8 @@ import tensorflow as tf
 from absl import app, flags
 from networks import layer_inputs, seconds
 
-import kerapose.layers
 from kerapose import models
-from kerapose.layers import BatchNorm, ConvNorm, ConvTransposeNorm, Upsample
+from kerapose.layers import BatchNorm, ConvNorm, ConvTransposeNorm, Upsample, blocks
 from kerapose.models import hrnet, lightweight_openpose, simple_baseline, stacked_hourglass
 
 FLAGS = flags.FLAGS
@@ -94,7 +93,7 @@ def build(name, plain=False):
     patches = [
         mock.patch.object(place, layer, replacement)
         for layer, replacement in plain_layers().items()
-        for place in (module, kerapose.layers)
+        for place in (module, blocks)
         if hasattr(place, layer)
     ]
     for patch in patches:

@@ -6,6 +6,10 @@ import json
 import numbers
 import os
 import pathlib
+import typing
+from collections.abc import Iterator
+
+from kerapose.types import Path
 
 # What a file may begin with, to say how its text is encoded; the longer ones first, since one begins with another.
 BYTE_ORDER_MARKS = (
@@ -19,7 +23,7 @@ LONGEST = 100  # characters of a whole number
 SHOWN = 40  # characters of a file that is something else, in an error
 
 
-def read_json(path, what="a JSON file"):
+def read_json(path: Path, what: str = "a JSON file") -> typing.Any:
     """Reads a JSON file in UTF-8, or in the encoding that its byte order mark says.
 
     Args:
@@ -66,7 +70,7 @@ def read_json(path, what="a JSON file"):
         ) from error
 
 
-def whole_number(value):
+def whole_number(value: typing.Any) -> int:
     """A whole number that others may have written as 7, 7.0 or "7", as an int.
 
     Raises:
@@ -84,7 +88,7 @@ def whole_number(value):
 
 
 @contextlib.contextmanager
-def whole(path):
+def whole(path: Path) -> Iterator[pathlib.Path]:
     """Gives a path to write to and puts the file in place at the end: a kill leaves the old one or the new one.
 
     Args:
@@ -103,7 +107,7 @@ def whole(path):
     os.replace(part, path)
 
 
-def write_whole(path, content):
+def write_whole(path: Path, content: bytes) -> None:
     """Writes bytes as `whole` does."""
     with whole(path) as part:
         part.write_bytes(content)

@@ -1,10 +1,13 @@
 """What the networks of heatmaps and of poses in space are trained on."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
 from kerapose.ops import alignment, cameras
+from kerapose.types import Config, Tensor
 
 
 # ------------------------------------------------------------------------------------------------------------ heatmaps
@@ -62,14 +65,20 @@ class JointsMSE(_JointsLoss):
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """
 
-    def __init__(self, factor=0.5, squared_weights=True, reduction="sum_over_batch_size", name="joints_mse"):
+    def __init__(
+        self,
+        factor: float = 0.5,
+        squared_weights: bool = True,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "joints_mse",
+    ):
         super().__init__(factor, squared_weights, reduction, name)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         y_pred = ops.convert_to_tensor(y_pred)
         return super().__call__(y_true, y_pred, self._weights(sample_weight, y_pred))
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         losses = self._per_joint(y_true, y_pred)
         return ops.mean(losses, axis=1) if len(losses.shape) == 3 else losses  # [B, K]
 
@@ -96,19 +105,26 @@ class JointsOHKM(_JointsLoss):
     Paper: Chen et al., "Cascaded Pyramid Network for Multi-Person Pose Estimation", CVPR 2018.
     """
 
-    def __init__(self, top_k=8, factor=0.5, squared_weights=True, reduction="sum_over_batch_size", name="joints_ohkm"):
+    def __init__(
+        self,
+        top_k: int = 8,
+        factor: float = 0.5,
+        squared_weights: bool = True,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "joints_ohkm",
+    ):
         super().__init__(factor, squared_weights, reduction, name)
         if top_k < 1:
             raise ValueError(f"top_k must be at least 1, got {top_k}; use 8 as published.")
         self.top_k = top_k
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         y_pred = ops.convert_to_tensor(y_pred)
         weights = self._weights(sample_weight, y_pred)
         # The weights take part in the ranking, so they go in with the heatmaps; Keras has none left to apply.
         return super().__call__(y_true if weights is None else (y_true, weights), y_pred)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_true, weights = y_true if isinstance(y_true, tuple) else (y_true, None)
         losses = self._per_joint(y_true, y_pred)  # [B, K] or [B, S, K]
         if losses.shape[-1] < self.top_k:
@@ -121,7 +137,7 @@ class JointsOHKM(_JointsLoss):
         worst, _ = ops.top_k(losses, self.top_k)
         return ops.mean(worst, axis=tuple(range(1, len(worst.shape))))  # [B]
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return super().get_config() | {"top_k": self.top_k}
 
 
@@ -151,16 +167,16 @@ class FieldsL2(keras.losses.Loss):
     "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", 2018.
     """
 
-    def __init__(self, reduction="sum_over_batch_size", name="fields_l2"):
+    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str = "fields_l2"):
         super().__init__(name=name, reduction=reduction, dtype="float32")  # bfloat16 cannot hold such a sum
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> Tensor:
         if sample_weight is None:
             return super().__call__(y_true, y_pred)
         # The mask has the cells' shape, not the batch's: it goes in with the fields, and Keras has none left to apply.
         return super().__call__((y_true, ops.convert_to_tensor(sample_weight, dtype="float32")), y_pred)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_true, mask = y_true if isinstance(y_true, tuple) else (y_true, None)
         _check_fields(y_true.shape, y_pred.shape)
         stacked = len(y_pred.shape) == 5
@@ -248,15 +264,15 @@ class MPJPE(keras.losses.Loss):
     CVPR 2019.
     """
 
-    def __init__(self, reduction="sum_over_batch_size", name="mpjpe"):
+    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str = "mpjpe"):
         super().__init__(name=name, reduction=reduction, dtype="float32")
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         distances = _distances(y_true, y_pred)  # [B, ..., J]
         return ops.mean(distances, axis=tuple(range(1, len(distances.shape))))  # [B]
 
 
-def mpjpe(y_true, y_pred):
+def mpjpe(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """The mean Euclidean distance over all joints of all poses.
 
     Args:
@@ -276,7 +292,7 @@ def mpjpe(y_true, y_pred):
     return ops.mean(_distances(y_true, y_pred))
 
 
-def weighted_mpjpe(y_true, y_pred, weights):
+def weighted_mpjpe(y_true: Tensor, y_pred: Tensor, weights: Tensor) -> Tensor:
     """The mean of weighted distances; as published it is not divided by the sum of the weights.
 
     The trajectory is trained on it with 1 / depth as weights, since what is far away is seen less well.
@@ -309,7 +325,7 @@ def weighted_mpjpe(y_true, y_pred, weights):
     return ops.mean(weights * distances)
 
 
-def n_mpjpe(y_true, y_pred):
+def n_mpjpe(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """`mpjpe` of predictions that are brought to the size of the true poses first, each by one factor.
 
     Args:
@@ -331,7 +347,7 @@ def n_mpjpe(y_true, y_pred):
     return mpjpe(y_true, alignment.scale_to(y_pred, y_true))
 
 
-def bone_lengths(poses, parents):
+def bone_lengths(poses: Tensor, parents: Sequence[int]) -> Tensor:
     """The lengths of a skeleton's bones, one for each joint that has a parent, in the order of the joints.
 
     Args:
@@ -359,7 +375,7 @@ def bone_lengths(poses, parents):
     return _lengths(bones)
 
 
-def bone_length_penalty(labelled, unlabelled, parents):
+def bone_length_penalty(labelled: Tensor, unlabelled: Tensor, parents: Sequence[int]) -> Tensor:
     """How far the mean bone lengths of unlabelled predictions are from those of labelled ones.
 
     A bone's mean is over all samples and frames of its set, the penalty the mean over bones of the size of the
@@ -386,7 +402,14 @@ def bone_length_penalty(labelled, unlabelled, parents):
     return ops.mean(ops.abs(first - second))
 
 
-def reprojection(poses_m, trajectory_m, keypoints_screen, camera, distortion=True, weights=1.0):
+def reprojection(
+    poses_m: Tensor,
+    trajectory_m: Tensor,
+    keypoints_screen: Tensor,
+    camera: Tensor,
+    distortion: bool = True,
+    weights: Tensor = 1.0,
+) -> Tensor:
     """The mean distance on the screen of projected predictions from the keypoints that they were predicted from.
 
     Args:

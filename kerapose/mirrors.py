@@ -1,16 +1,22 @@
 """Whether figures may be mirrored, which they may only where left and right are known, and which class one becomes."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
 from absl import logging
 
 from kerapose import sides
+from kerapose.skeletons import Skeleton
+
+Wanted = TypeVar("Wanted", float, bool)
 
 
-def are_known(*skeletons):
+def are_known(*skeletons: Skeleton) -> bool:
     """Whether all of some skeletons know their left and right."""
     return all(skeleton.knows_sides for skeleton in skeletons)
 
 
-def allowed(wanted, *skeletons):
+def allowed(wanted: Wanted, *skeletons: Skeleton) -> Wanted:
     """What is done of a mirroring that is wanted: all of it where left and right are known, else none, which is told.
 
     Args:
@@ -39,7 +45,7 @@ def allowed(wanted, *skeletons):
     return type(wanted)(0)
 
 
-def mirrored_labels(class_names, flip_pairs=None):
+def mirrored_labels(class_names: Sequence[str], flip_pairs: Sequence[Sequence[int | str]] | None = None) -> list[int]:
     """Which class an action becomes in a mirror: "Wave Left" becomes "Wave Right" where both are classes.
 
     Names are read by `sides`. Of classes that name a side and have no mirror image one warning tells.

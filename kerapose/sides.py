@@ -23,6 +23,7 @@ Example:
 import itertools
 import typing
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -165,7 +166,7 @@ LETTERS = {letter: ABBREVIATIONS[letter] for letter in "lr"}
 G_D = {letter: ABBREVIATIONS[letter] for letter in "gd"}
 
 
-def keypoint_pairs(names):
+def keypoint_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
     """Finds the keypoints that change places in a mirror.
 
     Args:
@@ -181,7 +182,7 @@ def keypoint_pairs(names):
     return _pairs(names, KEYPOINT_WORDS, KEYPOINT_RULES)
 
 
-def class_pairs(names):
+def class_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
     """Finds the classes that change places in a mirror; as `keypoint_pairs`.
 
     Example:
@@ -191,7 +192,7 @@ def class_pairs(names):
     return _pairs(names, CLASS_WORDS, CLASS_RULES, NO_PLACES)
 
 
-def keypoints_alone(names, pairs):
+def keypoints_alone(names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
     """Finds the keypoints that a word puts on one side, or what made pairs of others, and that have no mirror image.
 
     Args:
@@ -208,12 +209,12 @@ def keypoints_alone(names, pairs):
     return _alone(names, pairs, KEYPOINT_WORDS)
 
 
-def classes_alone(names, pairs):
+def classes_alone(names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
     """As `keypoints_alone`, of classes."""
     return _alone(names, pairs, CLASS_WORDS)
 
 
-def are_images(first, second):
+def are_images(first: str, second: str) -> bool:
     """Whether two names of keypoints can be mirror images: as for `keypoint_pairs`, or with one word of them opposite.
 
     The latter is nothing to go by, but whoever pairs `left_eye_left_corner` with `right_eye_left_corner` may know why.
@@ -222,7 +223,7 @@ def are_images(first, second):
     return bool(_pairs(names, KEYPOINT_WORDS, TWO_NAMES_RULES[:-1]) or _pairs(names, {}, TWO_NAMES_RULES[-1:]))
 
 
-def given_pairs(pairs, names, kind):
+def given_pairs(pairs: Iterable[Sequence[int | str]], names: Sequence[str], kind: str) -> list[tuple[int, int]]:
     """Pairs that somebody gives, as places.
 
     Args:
@@ -257,7 +258,7 @@ def given_pairs(pairs, names, kind):
     return places
 
 
-def some(names):
+def some(names: Iterable[object]) -> str:
     """The first of some names, and how many more there are: for an error or a warning."""
     names = [str(name) for name in names]
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""

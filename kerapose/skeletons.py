@@ -10,10 +10,13 @@ Example:
 
 import dataclasses
 import numbers
+import typing
+from collections.abc import Sequence
 
 import numpy as np
 
 from kerapose import sides
+from kerapose.types import Array
 
 # ---------------------------------------- colours
 # Left warm, right cool, centre neutral. Along a side the colour runs from the first to the second of its two ends,
@@ -68,7 +71,7 @@ class Skeleton:
     colors: tuple[tuple[int, int, int], ...] | None = None
     knows_sides: bool = dataclasses.field(init=False)  # whether flip_pairs were given, or the names tell them
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._check_names()
         self._set("edges", tuple((int(a), int(b)) for a, b in self.edges))
         self._check_edges()
@@ -257,7 +260,7 @@ class Skeleton:
             )
 
 
-def is_sigma(value) -> bool:
+def is_sigma(value: typing.Any) -> bool:
     """Whether a value can be an object keypoint similarity constant: a number above 0, at most `LARGEST_SIGMA`.
 
     Args:
@@ -483,7 +486,12 @@ def get(name: str) -> Skeleton:
     raise ValueError(f"A skeleton must be one of {known}, got {name!r}; for another, make your own Skeleton.")
 
 
-def from_coco_category(category: dict, name: str | None = None, flip_pairs=None, sigmas=None) -> Skeleton:
+def from_coco_category(
+    category: dict,
+    name: str | None = None,
+    flip_pairs: Sequence[Sequence[int | str]] | None = None,
+    sigmas: Sequence[float] | None = None,
+) -> Skeleton:
     """Makes the set of a COCO keypoint category, the `categories` entry of an annotation file.
 
     One of the sets above is taken where the names are its own, in its order. Else the limbs are the category's: one
@@ -545,7 +553,7 @@ DERIVED = {
 }
 
 
-def mapping(source: Skeleton, target: Skeleton) -> np.ndarray:
+def mapping(source: Skeleton, target: Skeleton) -> Array:
     """Gives the matrix that turns keypoints of one set into those of another, by name.
 
     Args:
@@ -578,8 +586,8 @@ def _formula(name, source, asked=()):
 
 
 def convert(
-    keypoints: np.ndarray, scores: np.ndarray, source: Skeleton, target: Skeleton, missing: str = "error"
-) -> tuple[np.ndarray, np.ndarray]:
+    keypoints: Array, scores: Array, source: Skeleton, target: Skeleton, missing: str = "error"
+) -> tuple[Array, Array]:
     """Turns keypoints and scores of one set into those of another.
 
     A joint is missing where its score is 0 or less, where it or its score is not finite, and where x and y, without a

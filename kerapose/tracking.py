@@ -6,6 +6,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from kerapose import metrics
+from kerapose.skeletons import Skeleton
+from kerapose.types import Array, ArrayLike
 
 SHARED_KEYPOINTS = 3  # two poses are compared by at least so many: a wrist on a wrist says little
 DEFAULT_SIGMA = 0.079  # of each keypoint of a set without published ones; that of a shoulder
@@ -39,7 +41,14 @@ class OneEuro:
     Interactive Systems", CHI 2012.
     """
 
-    def __init__(self, fps, min_cutoff=1.0, beta=0.05, derivative_cutoff=1.0, restart=False):
+    def __init__(
+        self,
+        fps: float,
+        min_cutoff: float = 1.0,
+        beta: float = 0.05,
+        derivative_cutoff: float = 1.0,
+        restart: bool = False,
+    ):
         for name, value in (("fps", fps), ("min_cutoff", min_cutoff), ("derivative_cutoff", derivative_cutoff)):
             if not 0 < value < np.inf:
                 raise ValueError(f"{name} must be above 0 and finite, got {value}; 30 frames a second, 1 Hz are usual.")
@@ -52,7 +61,7 @@ class OneEuro:
         self.restart = restart
         self._last = None  # the values as they came, smoothed, and their speeds; None before the first call
 
-    def __call__(self, values, found=None):
+    def __call__(self, values: ArrayLike, found: ArrayLike | None = None) -> Array:
         """Takes the values of the next frame.
 
         Args:
@@ -140,13 +149,13 @@ class Tracker:
 
     def __init__(
         self,
-        skeleton,
-        fps=30.0,
-        published=False,
-        smooth=True,
-        max_missing=None,
-        min_similarity=0.1,
-        min_score=0.0,
+        skeleton: Skeleton,
+        fps: float = 30.0,
+        published: bool = False,
+        smooth: bool = True,
+        max_missing: int | None = None,
+        min_similarity: float = 0.1,
+        min_score: float = 0.0,
     ):
         OneEuro(fps)  # refuses a wrong rate now, not at the first person
         self.skeleton = skeleton
@@ -167,7 +176,9 @@ class Tracker:
         self._tracks = []
         self._next_identity = 0
 
-    def __call__(self, keypoints, scores, person_scores=None):
+    def __call__(
+        self, keypoints: ArrayLike, scores: ArrayLike, person_scores: ArrayLike | None = None
+    ) -> tuple[Array, Array]:
         """Takes the people of the next frame.
 
         Args:

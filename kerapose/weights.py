@@ -5,9 +5,12 @@ Each weight of a layer has a name in PyTorch, which the layer keeps in `torch_na
 """
 
 import re
+import typing
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from kerapose.layers import (
@@ -19,6 +22,7 @@ from kerapose.layers import (
     FrameConvTransposeNorm,
     TemporalConvNorm,
 )
+from kerapose.models.network import Network
 
 # Beginnings that published files put before a module's own name.
 WRAPPINGS = ("module.", "model.", "backbone.", "cls_head.", "keypoint_head.", "head.")
@@ -50,7 +54,7 @@ APPLICATIONS_CLASSIFIER = "predictions"
 APPLICATIONS_WEIGHTS = {"conv": ("kernel", "bias"), "bn": ("gamma", "beta", "moving_mean", "moving_variance")}
 
 
-def load_torch(model, source):
+def load_torch(model: Network, source: str | Path | Mapping[str, typing.Any]) -> Network:
     """Loads the weights of a published PyTorch checkpoint into a model of ours.
 
     All or nothing: if any name is missing, left over, repeated or misshapen, the model is left as it was. Two kinds of
@@ -83,7 +87,7 @@ def load_torch(model, source):
     return _load(model, _slots(model), _read(source, getattr(model, "torch_nestings", ())), remedy)
 
 
-def load_backbone(model, source):
+def load_backbone(model: Network, source: str | Path | Mapping[str, typing.Any] | keras.Model) -> Network:
     """Loads what a network for ImageNet or Kinetics has learnt into one of ours, whose last layers stay as they are.
 
     All or nothing, as `load_torch`. What only the classifier has may be in the file and is left out: `fc` of a ResNet;

@@ -15,7 +15,8 @@ from kerapose import layers, models
 from kerapose.ops import alignment, boxes, grouping, heatmaps, images, pafs, sequences
 from kerapose.skeletons import COCO, OPENPOSE
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("jax") is None, reason="needs jax; pip install 'kerapose[jax]'"
@@ -75,10 +76,12 @@ class Refused:
 
 sys.meta_path.insert(0, Refused())
 
+import jax
 import keras
 import numpy as np
+from numpy_weights import draw_with_numpy
 
-from kerapose import layers, models, skeletons, weights
+from kerapose import estimators, layers, models, skeletons, weights
 from kerapose.ops import alignment, boxes, cameras, grouping, heatmaps, pafs, sequences
 from kerapose.ops import images as image_ops
 
@@ -87,6 +90,12 @@ folder = pathlib.Path(sys.argv[1])
 plan = json.loads((folder / "plan.json").read_text())
 inputs = np.load(folder / "inputs.npz")
 outputs = {}
+draw_with_numpy()
+
+
+def whole(function, *arrays):
+    '''What a function gives, compiled as one program: without, JAX would compile one for each operation and shape.'''
+    return jax.jit(function)(*arrays)
 
 
 def predict(name, network, batch):
@@ -116,46 +125,57 @@ outputs |= {f"rgbpose_slim/{pathway}": values for pathway, values in logits.item
 
 network = models.STARTransformer(6, **plan["star"])
 network.set_weights([inputs[f"star/weight_{i}"] for i in range(len(network.weights))])
-outputs["star"] = network({name: inputs[f"star/{name}"] for name in ("rgb", "pose")})
+outputs["star"] = whole(network, {name: inputs[f"star/{name}"] for name in ("rgb", "pose")})
 
 track = inputs["temporal_27_causal/input_poses_2d"]
 prefix = "temporal_27_causal/state/"
 state = {key.removeprefix(prefix): inputs[key] for key in inputs if key.startswith(prefix)}
 lifter = weights.load_torch(models.TemporalLifter(filter_widths=(3, 3, 3), channels=64, causal=True), state)
-outputs["lifted"] = lifter(track)
-outputs["whole_track"] = estimators.TrackLifter(lifter, skeletons.H36M, flip_test=False).lift(track)
-stream = estimators.StreamingLifter(lifter, skeletons.H36M)
-outputs["stream"] = np.stack([stream(track[:, t]) for t in range(track.shape[1])], axis=1)
-outputs["aligned"] = alignment.align(inputs["losses/input_predicted"], inputs["losses/input_target"])
-outputs["projected"] = cameras.project(inputs["camera/points"], inputs["camera/intrinsic"])
+outputs["lifted"] = whole(lifter, track)
+outputs["whole_track"] = whole(estimators.TrackLifter(lifter, skeletons.H36M, flip_test=False).lift, track)
+stream, found = estimators.StreamingLifter(lifter, skeletons.H36M), []
+step, state = jax.jit(stream.step), stream.initial_state(len(track))
+for frame in range(track.shape[1]):
+    poses, state = step(track[:, frame], state)
+    found.append(poses)
+outputs["stream"] = np.stack(found, axis=1)
+outputs["aligned"] = whole(alignment.align, inputs["losses/input_predicted"], inputs["losses/input_target"])
+outputs["projected"] = whole(cameras.project, inputs["camera/points"], inputs["camera/intrinsic"])
 
-keypoints, scores = inputs["keypoints"], inputs["scores"]
+keypoints, scores, limbs = inputs["keypoints"], inputs["scores"], skeletons.COCO.edges
 clip = {"keypoints": keypoints[None], "scores": scores[None]}
-outputs["joints"] = heatmaps.joint_volume(keypoints, scores, 48, 64)
-outputs["limbs"] = heatmaps.limb_volume(keypoints, scores, skeletons.COCO.edges, 48, 64)
-outputs["layer_joints"] = layers.HeatmapVolume(48, 64)(clip)[0]
-outputs["layer_limbs"] = layers.HeatmapVolume(48, 64, skeletons.COCO.edges)(clip)[0]
+outputs["joints"] = whole(lambda *people: heatmaps.joint_volume(*people, 48, 64), keypoints, scores)
+outputs["limbs"] = whole(lambda *people: heatmaps.limb_volume(*people, limbs, 48, 64), keypoints, scores)
+outputs["layer_joints"] = whole(layers.HeatmapVolume(48, 64), clip)[0]
+outputs["layer_limbs"] = whole(layers.HeatmapVolume(48, 64, limbs), clip)[0]
 for length in plan["lengths"]:
     outputs[f"frames_{length}"] = sequences.sample_frames(length, 48, 10)
     words = sequences.published_words(48, 2, 0)
     outputs[f"random_frames_{length}"] = sequences.sample_frames(length, 48, 2, words, random_start=True)
-outputs["box"] = boxes.compact_box(keypoints, (48, 64))
-outputs["crop"] = boxes.random_crop_box((64, 80), (0.56, 1.0), (0.75, 4 / 3), inputs["uniforms"])
+outputs["box"] = whole(lambda keypoints: boxes.compact_box(keypoints, (48, 64)), keypoints)
+ranges = (64, 80), (0.56, 1.0), (0.75, 4 / 3)
+outputs["crop"] = whole(lambda uniforms: boxes.random_crop_box(*ranges, uniforms), inputs["uniforms"])
 
 people, edges = inputs["people"], skeletons.OPENPOSE.edges
-outputs["heatmaps"] = pafs.encode_heatmaps(people, None, (20, 23))
-outputs["fields"] = pafs.encode(people, None, edges, (20, 23))
-enlarged = [image_ops.resize_cubic(outputs[name], (80, 92)) for name in ("heatmaps", "fields")]
+outputs["heatmaps"] = whole(lambda people: pafs.encode_heatmaps(people, None, (20, 23)), people)
+outputs["fields"] = whole(lambda people: pafs.encode(people, None, edges, (20, 23)), people)
+enlarge = lambda maps: image_ops.resize_cubic(maps, (80, 92))
+enlarged = [whole(enlarge, outputs[name]) for name in ("heatmaps", "fields")]
 outputs |= {"enlarged": enlarged[0]}
-outputs |= {f"found/{name}": value for name, value in grouping.group(enlarged[0][..., :-1], enlarged[1], edges).items()}
+found = whole(lambda *maps: grouping.group(*maps, edges), enlarged[0][..., :-1], enlarged[1])
+outputs |= {f"found/{name}": value for name, value in found.items()}
 
 for name, (cls, options, shape) in plan["trained"].items():
     layer = getattr(layers, cls)(**options)
     layer.build(shape)
     layer.set_weights([inputs[f"{name}/weight_{i}"] for i in range(len(layer.weights))])
-    outputs[f"{name}/predicted"] = layer(inputs[f"{name}/x"])
-    outputs[f"{name}/trained"] = layer(inputs[f"{name}/x"], training=True)
-    outputs[f"{name}/moving_mean"], outputs[f"{name}/moving_variance"] = layer.moving_mean, layer.moving_variance
+    variables = layer.trainable_variables, layer.non_trainable_variables
+    state = [[variable.value for variable in kind] for kind in variables]
+    outputs[f"{name}/predicted"], _ = whole(layer.stateless_call, *state, inputs[f"{name}/x"])
+    step = lambda *given: layer.stateless_call(*given, training=True)
+    outputs[f"{name}/trained"], moved = whole(step, *state, inputs[f"{name}/x"])
+    moved = dict(zip([variable.name for variable in layer.non_trainable_variables], moved))
+    outputs |= {f"{name}/{kind}": moved[kind] for kind in ("moving_mean", "moving_variance")}
 
 assert "tensorflow" not in sys.modules
 np.savez(folder / "outputs.npz", **{name: np.asarray(value) for name, value in outputs.items()})
@@ -210,7 +230,12 @@ def outputs(inputs, tmp_path_factory):
     plan = {"networks": NETWORKS, "pose_networks": POSE_NETWORKS, "field_networks": FIELD_NETWORKS}
     plan |= {"trained": TRAINED, "lengths": LENGTHS, "star": STAR}
     (folder / "plan.json").write_text(json.dumps(plan))
-    backend = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": XLA_FLAGS, "PYTHONPATH": str(ROOT)}
+    backend = {
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": XLA_FLAGS,
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, HERE / "models"))),
+    }
     process = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(folder)],
         env=os.environ | backend,

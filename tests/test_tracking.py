@@ -179,6 +179,16 @@ def test_who_is_hidden_while_walking_comes_back_as_before_and_too_late_as_somebo
     assert Tracker(COCO, fps=12.4).max_missing == 12
 
 
+def test_who_was_faster_while_hidden_is_expected_at_the_speed_of_a_frame():
+    """A displacement of eleven frames is no displacement of one: who hides again at once comes back as before."""
+    places = 6.0 * np.arange(45) + 20 * (np.arange(45) >= 30)
+    keypoints = np.stack([body(x)[None] for x in places])
+    there = np.ones((45, 1), bool)
+    there[20:30], there[31:41] = False, False
+    ids, _ = follow(Tracker(COCO, fps=25), keypoints, there)
+    assert (ids[there] == 0).all()
+
+
 def test_the_sum_of_similarities_decides_and_not_who_comes_first():
     track = Tracker(COCO, min_similarity=0.0)
     before, _ = track(np.stack([body(0), body(8)]), np.ones((2, 17)))

@@ -9,6 +9,7 @@ from absl import app, flags, logging
 
 from kerapose.data import prepared
 from kerapose.evaluation.progress import in_terminal
+from kerapose.training.options import KINDS
 
 BUILD = pathlib.Path(__file__).resolve().parent.parent / "datasets" / "build.py"
 NEEDS_NO_FILES = ("puppets",)  # data sets that are made, not read
@@ -27,9 +28,11 @@ def main(training):
 def run(training):
     """Trains with the flags that were parsed."""
     logging.set_verbosity(logging.INFO)
-    options = {option.name: flags.FLAGS[option.name].value for option in training.OPTIONS}
-    prepare(options)
-    training(**options).run()  # its figures are no status of a process
+    parsed = {option.name: flags.FLAGS[option.name] for option in training.OPTIONS}
+    prepare(*(parsed[name].value for name in ("dataset", "train_split", "data_dir")))
+    # The others are not given: a recipe may have them.
+    given = {name: flag.value for name, flag in parsed.items() if flag.present}
+    training(**given).run()  # its figures are no status of a process
 
 
 def define_flags(options):
@@ -37,11 +40,13 @@ def define_flags(options):
     for option in options:
         name, default, text = option.name, option.default, option.help
         bounds = {"lower_bound": option.least, "upper_bound": option.most}
-        if isinstance(option.kind, list) and option.repeated:
-            define = flags.DEFINE_multi_integer if option.kind == [int] else flags.DEFINE_multi_string
-            define(name, default, text)
-        elif isinstance(option.kind, list):
+        if option.repeated:
+            define = {str: flags.DEFINE_multi_string, int: flags.DEFINE_multi_integer, float: flags.DEFINE_multi_float}
+            define[option.kind[0]](name, default, text)
+        elif option.kind == [str]:
             flags.DEFINE_list(name, default, text)
+        elif isinstance(option.kind, list):
+            flags.DEFINE(Numbers(option.kind[0]), name, default, text, serializer=flags.CsvListSerializer(","))
         elif option.choices:
             flags.DEFINE_enum(name, default, list(option.choices), text)
         elif option.kind in (int, float):
@@ -52,11 +57,35 @@ def define_flags(options):
             flags.DEFINE_string(name, default, text)
 
 
-def prepare(options):
-    """Makes a data set that needs no files of the user's, if it is not there yet."""
-    name, data_dir = options["dataset"], options["data_dir"]
+class Numbers(flags.ListParser):
+    """Parses numbers with commas between them: "3,3,3".
+
+    Args:
+        kind: int or float.
+    """
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+
+    def parse(self, argument):
+        values = super().parse(argument)
+        try:
+            return [self.kind(value) for value in values]
+        except ValueError:
+            raise ValueError(f"must be {KINDS[self.kind]} or several with commas between them; correct it.") from None
+
+
+def prepare(name, split, data_dir):
+    """Makes a data set that needs no files of the user's, if it is not there yet.
+
+    Args:
+        name: of the data set, as TFDS has it.
+        split: that it must have.
+        data_dir: where the data set is. None: TFDS's own folder.
+    """
     try:
-        prepared.find(name, options["train_split"], data_dir)
+        prepared.find(name, split, data_dir)
     except prepared.NotPreparedError:
         if name.split("/")[0] not in NEEDS_NO_FILES:
             raise

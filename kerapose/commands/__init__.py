@@ -3,13 +3,14 @@
 import argparse
 import importlib
 import sys
+from collections.abc import Sequence
 
 import kerapose
 
 COMMANDS = {"predict": "find people in videos, images or before the camera, draw them and write them down"}
 
 
-def main(argv=None):
+def main(argv: Sequence[object] | None = None) -> None:
     """Does what the command line says.
 
     Args:

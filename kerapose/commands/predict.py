@@ -44,6 +44,7 @@ import pathlib
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 
 import tqdm
 
@@ -55,12 +56,12 @@ from kerapose.sides import some
 class IncompleteError(RuntimeError):
     """Not all of a source was done; `written` are the paths of the files that there are all the same."""
 
-    def __init__(self, message, written):
+    def __init__(self, message: str, written: Iterable[pathlib.Path]):
         super().__init__(message)
         self.written = list(written)
 
 
-def add_arguments(parser: argparse.ArgumentParser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Defines the arguments of the command."""
     add = parser.add_argument
     add("source", metavar="SOURCE", help="a video, an image, a folder of images, or camera:0")
@@ -83,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser):
     add("--max_frames", type=int, metavar="FRAMES", help="end a video or the camera after so many")
 
 
-def run(arguments: argparse.Namespace):
+def run(arguments: argparse.Namespace) -> None:
     """Does what the command line says, prints the paths of the written files, and ends the process with 1 or 2 if not.
 
     Args:

@@ -5,14 +5,18 @@ import dataclasses
 import json
 import pathlib
 import tempfile
+import threading
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
+import tqdm
 from absl import logging
 
-from kerapose import tracking, visualize
-from kerapose.commands.sources import USUAL_FPS
+from kerapose import predictors, skeletons, tracking, visualize
+from kerapose.commands.sources import USUAL_FPS, Source
 from kerapose.data import frames
+from kerapose.types import Array
 
 GAP_PX = 4  # between the picture and the poses in space
 DECIMALS = {"pixels": 2, "scores": 4, "metres": 4, "seconds": 6}  # in the JSON file
@@ -39,7 +43,7 @@ class People:
 class Recording:
     """A source while it is worked on, and who was seen in it."""
 
-    def __init__(self, source, find, min_score, smooth, trail):
+    def __init__(self, source: Source, find: Callable, min_score: float, smooth: bool, trail: int):
         self.source = source
         self.find = find
         self.skeleton = find.skeleton
@@ -50,7 +54,7 @@ class Recording:
         self.frame_size = None
         self.error = None  # that ended it early
 
-    def drawn(self, bar, stop):
+    def drawn(self, bar: tqdm.tqdm, stop: threading.Event) -> Iterator[Array]:
         """Yields the frames with the people drawn in, until they end, an error comes, or the user has enough.
 
         An error before the first frame is done is raised; a later one is kept, so that what was done can be written.
@@ -86,7 +90,7 @@ class Recording:
             self.people.append(people)
             yield drawn
 
-    def lift(self, lift):
+    def lift(self, lift: predictors.Lifter) -> None:
         """Adds the poses in space, each person's whole track at once."""
         num_joints, places = lift.pose_skeleton.num_keypoints, collections.defaultdict(list)
         for frame, people in enumerate(self.people):
@@ -113,7 +117,7 @@ class Recording:
             logging.warning("Person %d of %s is not lifted. %s", identity, self.source.given, error)
             return None
 
-    def as_dict(self, pose_skeleton):
+    def as_dict(self, pose_skeleton: skeletons.Skeleton | None) -> dict:
         """The content of the JSON file."""
         sets = {"skeleton": _set_as_dict(self.skeleton)}
         if pose_skeleton is not None:
@@ -166,7 +170,9 @@ def _rounded(values, unit):
 
 
 # ---------------------------------------- files
-def write(recording, pictures, lift, output):
+def write(
+    recording: Recording, pictures: Iterator[Array], lift: predictors.Lifter | None, output: pathlib.Path
+) -> list[pathlib.Path]:
     """Works through the pictures of a source and writes its two files, both or none; gives their paths."""
     source, pose_skeleton = recording.source, None if lift is None else lift.pose_skeleton
     names = f"{source.name}.{'png' if source.fps is None else 'mp4'}", f"{source.name}.json"

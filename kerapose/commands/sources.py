@@ -1,10 +1,12 @@
 """Where a command's frames come from: an image, a folder of images, a video, a camera."""
 
+import argparse
 import collections
 import dataclasses
 import pathlib
 import re
 import time
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -39,7 +41,7 @@ class Source:
     frames: collections.abc.Iterator
 
 
-def images(given, output):
+def images(given: str, output: pathlib.Path) -> list[pathlib.Path]:
     """The images that are meant, none for a video or a camera; refuses what is not there or would be overwritten."""
     if _camera_number(given) is not None:
         return []
@@ -86,12 +88,12 @@ def _camera_number(given):
     return int(match[1]) if match else None
 
 
-def of_image(path):
+def of_image(path: pathlib.Path) -> Source:
     pictures = (frames.Frame(predictors.read_image(one), None, False) for one in [path])
     return Source(path.stem, str(path), None, 1, pictures)
 
 
-def moving(arguments, find):
+def moving(arguments: argparse.Namespace, find: Callable) -> Source:
     number = _camera_number(arguments.source)
     return _video(arguments) if number is None else _camera(number, arguments, find)
 

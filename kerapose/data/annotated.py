@@ -4,7 +4,9 @@ What is here goes for elements of either: one a person there, one an image with 
 """
 
 import pathlib
+import typing
 import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +16,8 @@ from kerapose.data import coco, gate, prepared, selection
 from kerapose.data import images as image_files
 from kerapose.data.gate import images as rules
 from kerapose.ops import images as image_ops
+from kerapose.skeletons import Skeleton
+from kerapose.types import Array, ArrayLike, Path, Size, Tensor
 
 IMAGE_FIELDS = ("image", "path", "pixels")  # one of them
 PIXEL_SHAPE = (-1, -1, 3)  # any height and width
@@ -26,7 +30,7 @@ _sound_datasets = weakref.WeakSet()  # whose annotations the gate has seen
 
 
 # ---------------------------------------- sources
-def read_records(name, split, data_dir=None):
+def read_records(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.data.Dataset, Skeleton]:
     """The records of a prepared TFDS dataset of images, their files not decoded, and its skeleton: see `from_tfds`."""
     builder = prepared.find(name, split, data_dir)
     metadata = builder.info.metadata or {}
@@ -44,7 +48,7 @@ def _in_convention(record):
     return {"size": tf.zeros(2, tf.int32)} | record | {"people": people}
 
 
-def image_folder(path):
+def image_folder(path: Path) -> pathlib.Path:
     """The folder of the images of a COCO file, as a `Path`."""
     path = pathlib.Path(path)
     if not path.is_dir():
@@ -52,13 +56,13 @@ def image_folder(path):
     return path
 
 
-def paths_of(folder, names):
+def paths_of(folder: Path, names: Iterable[str]) -> Array:
     """The paths of images by their names in a COCO file, as text: [N]."""
     paths = {name: str(coco.image_path(folder, name)) for name in dict.fromkeys(names)}
     return np.array([paths[name] for name in names], object)
 
 
-def sizes_of(images, sizes):
+def sizes_of(images: Sequence[Path | bytes | Array] | Array, sizes: ArrayLike | None) -> Array:
     """[N, 2] annotated (height, width) of images, `sizes` if given: else of arrays their own, of others 0.
 
     Raises:
@@ -77,7 +81,7 @@ def sizes_of(images, sizes):
     return np.array(own, "int32").reshape(-1, 2)
 
 
-def as_tensors(fields, skeleton, count=None):
+def as_tensors(fields: Mapping[str, Array], skeleton: Skeleton, count: int | None = None) -> dict[str, Tensor]:
     """Arrays of N people in the types and shapes of elements."""
     count = len(fields["box"]) if count is None else count
     shapes = {"keypoints": (skeleton.num_keypoints, 2), "visibility": (skeleton.num_keypoints,)}
@@ -104,7 +108,7 @@ def as_tensors(fields, skeleton, count=None):
     return tensors
 
 
-def shared_images(images):
+def shared_images(images: Sequence[Path | bytes | Array] | Array) -> tf.data.Dataset:
     """A dataset of what images are read from; an object that comes again is not copied."""
     made = {}
     for image in images:
@@ -120,7 +124,7 @@ def shared_images(images):
     return tf.data.experimental.from_list([made[id(image)] for image in images])
 
 
-def is_path(image):
+def is_path(image: typing.Any) -> bool:
     return isinstance(image, str | pathlib.Path)
 
 
@@ -141,7 +145,7 @@ def _image_fields(image):
 
 
 # ---------------------------------------- pixels
-def decoded(element):
+def decoded(element: Mapping[str, Tensor]) -> Tensor:
     """The image of an element: [H, W, 3] uint8 RGB, upright; when run, it must have the size it was annotated in."""
     image = element["pixels"] if "pixels" in element else _decode(_encoded(element))
     found, size = tf.shape(image)[:2], element["size"]
@@ -162,7 +166,7 @@ def _decode(encoded):
     return image_files.decode(encoded)
 
 
-def with_handles(dataset):
+def with_handles(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Elements that can be batched: handles stand for images that are in memory as pixels, which are not copied."""
 
     def wrap(element):
@@ -172,7 +176,7 @@ def with_handles(dataset):
     return dataset.map(wrap) if "pixels" in dataset.element_spec else dataset
 
 
-def cut(batch, matrices, image_size):
+def cut(batch: Mapping[str, Tensor], matrices: Tensor, image_size: Size) -> tuple[Tensor, Tensor]:
     """Cuts one crop out of each image of a batch of elements; those in a row who share an image share its decoding.
 
     Args:
@@ -213,7 +217,7 @@ def _image_of(batch, i):
     return decoded(element)
 
 
-def finisher(normalization, color_jitter):
+def finisher(normalization: Mapping[str, typing.Any] | None, color_jitter: float) -> Callable[[Tensor, Tensor], Tensor]:
     """A function of crops [B, H, W, 3] and random numbers [B, 3] that gives what the network sees."""
     normalization = dict(normalization or {})
 
@@ -227,11 +231,11 @@ def finisher(normalization, color_jitter):
 
 
 # ---------------------------------------- checks
-def without_image(element):
+def without_image(element: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in element.items() if key not in IMAGE_FIELDS}
 
 
-def check_keypoints(dataset, skeleton):
+def check_keypoints(dataset: tf.data.Dataset, skeleton: Skeleton) -> None:
     given = dataset.element_spec["keypoints"].shape[-2:]
     if not given.is_compatible_with((skeleton.num_keypoints, 2)):
         raise ValueError(
@@ -240,7 +244,7 @@ def check_keypoints(dataset, skeleton):
         )
 
 
-def check_people(people):
+def check_people(people: Mapping[str, Array]) -> None:
     """Raises if annotations cannot be right as far as they alone show it: what training looks at without `check`.
 
     Args:
@@ -254,7 +258,13 @@ def check_people(people):
     report.close()
 
 
-def check(dataset, is_read, images, people, of_person):
+def check(
+    dataset: tf.data.Dataset,
+    is_read: ArrayLike,
+    images: Mapping[str, Array],
+    people: Mapping[str, Array],
+    of_person: ArrayLike,
+) -> None:
     """Decodes images, and raises if one of these or an annotation cannot be right.
 
     Args:
@@ -304,18 +314,18 @@ def _looked_at(dataset, wanted):
     return np.array(sizes).reshape(-1, 2), np.array(orientations), paths
 
 
-def mark_sound(dataset):
+def mark_sound(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The dataset, of which it is known from now on that the gate has seen its annotations."""
     _sound_datasets.add(dataset)
     return dataset
 
 
-def is_sound(dataset):
+def is_sound(dataset: tf.data.Dataset) -> bool:
     """Whether the gate has seen its annotations."""
     return dataset in _sound_datasets
 
 
-def skip(dataset, names):
+def skip(dataset: tf.data.Dataset, names: Iterable[str]) -> tf.data.Dataset:
     """Leaves images out of a dataset; how many these are is logged.
 
     Args:

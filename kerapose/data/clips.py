@@ -11,10 +11,13 @@ batch into volumes inside a model, `volumes` does so in the pipeline. What a val
 `data.gate.sequences`.
 """
 
+import typing
 import weakref
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from absl import logging
 
 from kerapose import mirrors, skeletons
@@ -22,17 +25,25 @@ from kerapose.data import gate, order, prepared, pyskl, selection
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps, sequences
+from kerapose.types import ArrayLike, Edges, Path, Size
 
 NotPreparedError = prepared.NotPreparedError
 SHUFFLE_BUFFER = 10_000  # clips, where nobody knows how many there are
 BadDataError = gate.BadDataError
-mirrored_labels = mirrors.mirrored_labels  # until `training` asks there
 
 _told = weakref.WeakKeyDictionary()  # by dataset: the warnings that the gate gave when it was read
 _shown = weakref.WeakKeyDictionary()  # by dataset: which of its clips show somebody, [N] bool
 
 
-def from_arrays(keypoints, labels, skeleton, scores=None, frame_sizes=None, names=None, num_classes=None):
+def from_arrays(
+    keypoints: Sequence[ArrayLike],
+    labels: Sequence[int],
+    skeleton: skeletons.Skeleton,
+    scores: Sequence[ArrayLike] | None = None,
+    frame_sizes: Sequence[Size] | Size | None = None,
+    names: Sequence[str] | None = None,
+    num_classes: int | None = None,
+) -> tf.data.Dataset:
     """A dataset of sequences that are in memory.
 
     Args:
@@ -66,7 +77,16 @@ def from_arrays(keypoints, labels, skeleton, scores=None, frame_sizes=None, name
     return dataset
 
 
-def elements_of(report, keypoints, labels, skeleton, scores, frame_sizes, names, num_classes):
+def elements_of(
+    report: gate.Report,
+    keypoints: Sequence[ArrayLike],
+    labels: Sequence[int],
+    skeleton: skeletons.Skeleton,
+    scores: Sequence[ArrayLike] | None,
+    frame_sizes: Sequence[Size] | Size | None,
+    names: Sequence[str] | None,
+    num_classes: int | None,
+) -> list[dict[str, typing.Any] | None]:
     """The elements of arrays, as `from_arrays` takes them, and what is wrong with them noted; None for what is none."""
     sizes = [None] * len(keypoints)
     if frame_sizes is not None:
@@ -85,7 +105,15 @@ def elements_of(report, keypoints, labels, skeleton, scores, frame_sizes, names,
     return elements
 
 
-def make_element(keypoints, skeleton, scores=None, frame_size=None, label=0, name="", num_classes=None):
+def make_element(
+    keypoints: ArrayLike,
+    skeleton: skeletons.Skeleton,
+    scores: ArrayLike | None = None,
+    frame_size: Size | None = None,
+    label: int = 0,
+    name: str = "",
+    num_classes: int | None = None,
+) -> dict[str, typing.Any]:
     """One checked sequence, as every source yields it.
 
     Args:
@@ -109,7 +137,9 @@ def make_element(keypoints, skeleton, scores=None, frame_size=None, label=0, nam
     return element
 
 
-def from_pyskl(path, split, skeleton, num_classes=None, skip=()):
+def from_pyskl(
+    path: Path, split: str, skeleton: skeletons.Skeleton, num_classes: int | None = None, skip: Iterable[str] = ()
+) -> tf.data.Dataset:
     """A dataset of one split of a PYSKL annotation file.
 
     Args:
@@ -136,7 +166,7 @@ def from_pyskl(path, split, skeleton, num_classes=None, skip=()):
     return dataset
 
 
-def from_tfds(name, split, data_dir=None):
+def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.data.Dataset, "tfds.core.DatasetInfo"]:
     """A dataset of one split of a prepared TFDS dataset, with its description.
 
     Args:
@@ -155,7 +185,7 @@ def from_tfds(name, split, data_dir=None):
     return builder.as_dataset(split=split, shuffle_files=False), builder.info
 
 
-def convert(dataset, source, target):
+def convert(dataset: tf.data.Dataset, source: skeletons.Skeleton, target: skeletons.Skeleton) -> tf.data.Dataset:
     """Maps the keypoints of a dataset from one set to another, so that a network of one can learn from the other.
 
     Args:
@@ -197,7 +227,7 @@ def convert(dataset, source, target):
     return dataset.map(apply, tf.data.AUTOTUNE)
 
 
-def check(dataset, skeleton, num_classes):
+def check(dataset: tf.data.Dataset, skeleton: skeletons.Skeleton, num_classes: int) -> int:
     """Reads a whole dataset once and raises if a network could not be trained on it; what is only odd is logged.
 
     Args:
@@ -223,7 +253,12 @@ def check(dataset, skeleton, num_classes):
     return check_elements(dataset, skeleton, num_classes)
 
 
-def check_elements(dataset, skeleton, num_classes, note=lambda report, raw, element: None):
+def check_elements(
+    dataset: tf.data.Dataset,
+    skeleton: skeletons.Skeleton,
+    num_classes: int,
+    note: Callable[..., None] = lambda report, raw, element: None,
+) -> int:
     """What `check` does, and `note` with each element as it is in the dataset and as the gate reads it."""
     report, names, shown = gate.Report("clips"), [], []
     report.told |= _told.get(dataset, set())
@@ -242,7 +277,7 @@ def check_elements(dataset, skeleton, num_classes, note=lambda report, raw, elem
     return len(names)
 
 
-def skip(dataset, names):
+def skip(dataset: tf.data.Dataset, names: Iterable[str]) -> tf.data.Dataset:
     """Leaves clips out of a dataset; how many is logged.
 
     Args:
@@ -261,7 +296,7 @@ def skip(dataset, names):
     return selection.without(dataset, names, "clips")
 
 
-def trainable(dataset):
+def trainable(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Those clips of a dataset that show somebody; how many others there are is logged.
 
     Of a clip in which nobody was found nothing can be learnt, so trainings leave it out; tests keep it, since their
@@ -300,19 +335,19 @@ def trainable(dataset):
 
 
 def training(
-    dataset,
-    skeleton,
-    batch_size=16,
-    num_frames=48,
-    size=(56, 56),
-    seed=0,
-    first_step=0,
-    flip_probability=0.5,
-    flip_labels=None,
-    rotation_degrees=0.0,
-    use_scores=True,
-    **augmentation,
-):
+    dataset: tf.data.Dataset,
+    skeleton: skeletons.Skeleton,
+    batch_size: int = 16,
+    num_frames: int = 48,
+    size: Size = (56, 56),
+    seed: int = 0,
+    first_step: int = 0,
+    flip_probability: float = 0.5,
+    flip_labels: ArrayLike | None = None,
+    rotation_degrees: float = 0.0,
+    use_scores: bool = True,
+    **augmentation: typing.Any,
+) -> tf.data.Dataset:
     """Endless shuffled batches of random clips.
 
     The n-th batch is a function of the dataset, the arguments and n alone: with `first_step` a run that was cut short
@@ -371,7 +406,14 @@ def training(
     return _batched(elements.map(augment, tf.data.AUTOTUNE), batch_size)
 
 
-def evaluation(dataset, batch_size=16, num_frames=48, size=(64, 64), use_scores=True, padding=0.25):
+def evaluation(
+    dataset: tf.data.Dataset,
+    batch_size: int = 16,
+    num_frames: int = 48,
+    size: Size = (64, 64),
+    use_scores: bool = True,
+    padding: float = 0.25,
+) -> tf.data.Dataset:
     """Batches of one deterministic clip a sequence, in order, the last one as small as it comes.
 
     Args:
@@ -402,7 +444,7 @@ def evaluation(dataset, batch_size=16, num_frames=48, size=(64, 64), use_scores=
     return _batched(dataset.map(prepare, tf.data.AUTOTUNE), batch_size)
 
 
-def volumes(batches, size, edges=None, sigma_px=0.6):
+def volumes(batches: tf.data.Dataset, size: Size, edges: Edges | None = None, sigma_px: float = 0.6) -> tf.data.Dataset:
     """Turns batches of clips into batches of heatmap volumes, for a network without a `HeatmapVolume` before it.
 
     Args:
@@ -425,7 +467,12 @@ def volumes(batches, size, edges=None, sigma_px=0.6):
     return drawn.prefetch(2)
 
 
-def dataset_of(elements, keys, skeleton, source=None):
+def dataset_of(
+    elements: typing.Any,
+    keys: Sequence[typing.Any],
+    skeleton: skeletons.Skeleton,
+    source: str | None = None,
+) -> tf.data.Dataset:
     """A dataset of `elements[key]` for each key; an element is fetched when its turn comes.
 
     Args:

@@ -6,6 +6,8 @@ are not said are those of the pictures, what is not labelled lies at (0, 0), and
 
 import numbers
 import pathlib
+import typing
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import PIL.Image
@@ -14,6 +16,7 @@ from absl import logging
 from kerapose import files, skeletons
 from kerapose.data import gate
 from kerapose.data.gate import images as rules
+from kerapose.types import Array, Path
 
 ORIENTATION_TAG = 0x0112  # of Exif data
 LEFT_RIGHT_TURNED = range(5, 9)  # orientations in which a picture lies on its side
@@ -21,7 +24,13 @@ SHOWN = 60  # characters of a value, in an error
 
 
 # ---------------------------------------- files
-def read_people(annotation_file, skeleton=None, category=None, image_dir=None, flip_pairs=None):
+def read_people(
+    annotation_file: Path,
+    skeleton: skeletons.Skeleton | None = None,
+    category: str | Sequence[str] | None = None,
+    image_dir: Path | None = None,
+    flip_pairs: Sequence[Sequence[int | str]] | None = None,
+) -> tuple[dict[str, Array], skeletons.Skeleton]:
     """Reads the people of a file, image after image in the order of the file.
 
     Args:
@@ -46,7 +55,13 @@ def read_people(annotation_file, skeleton=None, category=None, image_dir=None, f
     return people, skeleton
 
 
-def read_images(annotation_file, skeleton=None, category=None, image_dir=None, flip_pairs=None):
+def read_images(
+    annotation_file: Path,
+    skeleton: skeletons.Skeleton | None = None,
+    category: str | Sequence[str] | None = None,
+    image_dir: Path | None = None,
+    flip_pairs: Sequence[Sequence[int | str]] | None = None,
+) -> tuple[dict[str, Array], dict[str, Array], skeletons.Skeleton]:
     """Reads all images of a file, those without people too, and their people.
 
     Args:
@@ -85,8 +100,14 @@ def read_images(annotation_file, skeleton=None, category=None, image_dir=None, f
 
 
 def read_detections(
-    detection_file, annotation_file, skeleton=None, category=None, min_score=0.0, image_dir=None, flip_pairs=None
-):
+    detection_file: Path,
+    annotation_file: Path,
+    skeleton: skeletons.Skeleton | None = None,
+    category: str | Sequence[str] | None = None,
+    min_score: float = 0.0,
+    image_dir: Path | None = None,
+    flip_pairs: Sequence[Sequence[int | str]] | None = None,
+) -> tuple[dict[str, Array], skeletons.Skeleton]:
     """Reads the boxes that a detector found in the images of an annotation file, image after image.
 
     Args:
@@ -127,7 +148,7 @@ def read_detections(
     return people | {"box": np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1)}, skeleton
 
 
-def image_path(folder, name):
+def image_path(folder: Path, name: str) -> pathlib.Path:
     """The path of an image by its `file_name`, whose folders Windows parts by backslashes."""
     path = pathlib.Path(folder, name)
     if "\\" in name and not path.exists():
@@ -135,7 +156,7 @@ def image_path(folder, name):
     return path
 
 
-def header_size(path):
+def header_size(path: Path) -> tuple[int, int]:
     """(height, width) of a picture as it is shown, from the first bytes of its file; (0, 0) if they do not say it."""
     try:
         with PIL.Image.open(path) as image:
@@ -148,7 +169,7 @@ def header_size(path):
     return (width, height) if orientation in LEFT_RIGHT_TURNED else (height, width)
 
 
-def clipped(bbox, sizes):
+def clipped(bbox: Array, sizes: Array) -> Array:
     """Boxes as the published top-down networks take them: from the middle of the first pixel to that of the last.
 
     COCO's box reaches from edge to edge of the pixels it covers, x to x + w; these networks take it from x to
@@ -176,7 +197,9 @@ def clipped(bbox, sizes):
 
 
 # ---------------------------------------- annotations
-def people_of(annotations, num_keypoints, where, numbered=True):
+def people_of(
+    annotations: Sequence[dict[str, typing.Any]], num_keypoints: int, where: Path, numbered: bool = True
+) -> dict[str, Array]:
     """Annotations as arrays, in whatever way the file writes numbers.
 
     Args:
@@ -220,7 +243,7 @@ def people_of(annotations, num_keypoints, where, numbered=True):
     }
 
 
-def ids_of(entries, where, kind):
+def ids_of(entries: Sequence[dict[str, typing.Any]], where: Path, kind: str) -> list[int]:
     """The ids of a list of images or categories: whole numbers.
 
     Raises:
@@ -229,7 +252,7 @@ def ids_of(entries, where, kind):
     return _Fields(entries, where, kind).read("id", files.whole_number, "an id, a whole number", "number them")
 
 
-def boxes_of(detections, where):
+def boxes_of(detections: Sequence[dict[str, typing.Any]], where: Path) -> dict[str, Array]:
     """A list of detected boxes as arrays: {"bbox" [N, 4], "score", "image_id", "category_id" (None where none): [N]}.
 
     Raises:
@@ -440,7 +463,7 @@ def _categories(categories, names, skeleton, flip_pairs, path):
     return {*ids, None}, {ids[row] for row in chosen}, skeleton
 
 
-def of_categories(numbers_given, ids, where):
+def of_categories(numbers_given: Sequence[int | None] | Array, ids: Iterable[int], where: Path) -> Array:
     """Which of the boxes of a detector are of some categories, or of none that is said; others are told of: [N] bool.
 
     Args:

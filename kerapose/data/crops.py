@@ -18,7 +18,9 @@ person is warped once, from the image to the crop. Shuffling keeps the encoded i
 memory, once for all people of an image, and nothing of images that are read by their paths.
 """
 
+import typing
 import weakref
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +31,8 @@ from kerapose.data import annotated, coco, gate, order, prepared, selection
 from kerapose.data.gate import images as rules
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import heatmaps as heatmap_ops
+from kerapose.skeletons import Skeleton
+from kerapose.types import Array, ArrayLike, Path, Size
 
 NotPreparedError = prepared.NotPreparedError
 BadDataError = gate.BadDataError
@@ -40,7 +44,7 @@ _trainable_datasets = weakref.WeakSet()
 
 
 # ---------------------------------------- sources
-def from_tfds(name, split, data_dir=None):
+def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.data.Dataset, Skeleton]:
     """A dataset of the people in one split of a prepared TFDS dataset of images, and their skeleton.
 
     Args:
@@ -63,8 +67,14 @@ def from_tfds(name, split, data_dir=None):
 
 
 def from_coco(
-    annotation_file, image_dir, skeleton=None, category=None, detections=None, min_score=0.0, flip_pairs=None
-):
+    annotation_file: Path,
+    image_dir: Path,
+    skeleton: Skeleton | None = None,
+    category: str | Sequence[str] | None = None,
+    detections: Path | None = None,
+    min_score: float = 0.0,
+    flip_pairs: Sequence[Sequence[int | str]] | None = None,
+) -> tuple[tf.data.Dataset, Skeleton]:
     """A dataset of the people in a COCO keypoint file, image after image, and their skeleton.
 
     Args:
@@ -103,19 +113,19 @@ def from_coco(
 
 
 def from_arrays(
-    images,
-    boxes,
-    keypoints,
-    visibility,
-    skeleton,
-    areas=None,
-    head_sizes=None,
-    is_crowd=None,
-    image_ids=None,
-    person_ids=None,
-    names=None,
-    sizes=None,
-):
+    images: Sequence[Path | bytes | Array] | Array,
+    boxes: ArrayLike,
+    keypoints: ArrayLike,
+    visibility: ArrayLike | None,
+    skeleton: Skeleton,
+    areas: ArrayLike | None = None,
+    head_sizes: ArrayLike | None = None,
+    is_crowd: ArrayLike | None = None,
+    image_ids: ArrayLike | None = None,
+    person_ids: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    sizes: ArrayLike | None = None,
+) -> tf.data.Dataset:
     """A dataset of people in images that are in memory, or in files of one's own.
 
     Args:
@@ -186,7 +196,7 @@ def _people_of_record(record):
 # ---------------------------------------- what is in a dataset
 
 
-def trainable(dataset, skeleton):
+def trainable(dataset: tf.data.Dataset, skeleton: Skeleton) -> tf.data.Dataset:
     """Those people of a dataset that a network can learn from; how many others there are, and why, is logged.
 
     Left out are crowds, people without a labelled keypoint, and boxes without area. The annotations are read once;
@@ -226,7 +236,7 @@ def trainable(dataset, skeleton):
     return annotated.mark_sound(dataset)
 
 
-def annotations(dataset, skeleton):
+def annotations(dataset: tf.data.Dataset, skeleton: Skeleton) -> dict[str, Array]:
     """All that is known of the people of a dataset but their images, as arrays: the ground truth of an evaluation.
 
     Args:
@@ -248,7 +258,7 @@ def annotations(dataset, skeleton):
     return people | {"name": np.array([name.decode() for name in people["name"]], object)}
 
 
-def check(dataset, skeleton):
+def check(dataset: tf.data.Dataset, skeleton: Skeleton) -> int:
     """Reads a whole dataset once, decodes each of its images, and raises if a network could not be trained on it.
 
     Args:
@@ -283,26 +293,26 @@ def check(dataset, skeleton):
 
 # ---------------------------------------- batches
 def training(
-    dataset,
-    skeleton,
-    batch_size=32,
-    image_size=(256, 192),
-    heatmap_size=None,
-    codec="gaussian",
-    sigma_px=2.0,
-    seed=0,
-    first_step=0,
-    flip_probability=0.5,
-    scale_factor=0.35,
-    rotation_degrees=40.0,
-    rotation_probability=0.6,
-    half_body_probability=0.3,
-    shift_factor=0.0,
-    color_jitter=0.0,
-    box_padding=1.25,
-    normalization=None,
-    shuffle_buffer=None,
-):
+    dataset: tf.data.Dataset,
+    skeleton: Skeleton,
+    batch_size: int = 32,
+    image_size: Size = (256, 192),
+    heatmap_size: Size | None = None,
+    codec: str = "gaussian",
+    sigma_px: float = 2.0,
+    seed: int = 0,
+    first_step: int = 0,
+    flip_probability: float = 0.5,
+    scale_factor: float = 0.35,
+    rotation_degrees: float = 40.0,
+    rotation_probability: float = 0.6,
+    half_body_probability: float = 0.3,
+    shift_factor: float = 0.0,
+    color_jitter: float = 0.0,
+    box_padding: float = 1.25,
+    normalization: Mapping[str, typing.Any] | None = None,
+    shuffle_buffer: int | None = None,
+) -> tf.data.Dataset:
     """Endless shuffled batches of people, scaled, turned, mirrored and cut in half as published.
 
     The n-th batch is a function of the dataset, the arguments and n alone: with `first_step` a run that was cut short
@@ -386,16 +396,16 @@ def training(
 
 
 def validation(
-    dataset,
-    skeleton,
-    batch_size=32,
-    image_size=(256, 192),
-    heatmap_size=None,
-    codec="gaussian",
-    sigma_px=2.0,
-    box_padding=1.25,
-    normalization=None,
-):
+    dataset: tf.data.Dataset,
+    skeleton: Skeleton,
+    batch_size: int = 32,
+    image_size: Size = (256, 192),
+    heatmap_size: Size | None = None,
+    codec: str = "gaussian",
+    sigma_px: float = 2.0,
+    box_padding: float = 1.25,
+    normalization: Mapping[str, typing.Any] | None = None,
+) -> tf.data.Dataset:
     """Batches as those of `training`, of every person who can be learnt from, once, in order, as they are.
 
     Args:
@@ -431,8 +441,14 @@ def validation(
 
 
 def evaluation(
-    dataset, skeleton, batch_size=32, image_size=(256, 192), udp=False, box_padding=1.25, normalization=None
-):
+    dataset: tf.data.Dataset,
+    skeleton: Skeleton,
+    batch_size: int = 32,
+    image_size: Size = (256, 192),
+    udp: bool = False,
+    box_padding: float = 1.25,
+    normalization: Mapping[str, typing.Any] | None = None,
+) -> tf.data.Dataset:
     """Batches of every person of a dataset, crowds too, once and in order, the last batch as small as it comes.
 
     Args:

@@ -18,11 +18,13 @@ import io
 import itertools
 import pathlib
 import typing
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 from absl import logging
 
 from kerapose.data.packets import listed, opened
+from kerapose.types import Array, ArrayLike, Path, Size
 
 CONTAINERS = (
     *(
@@ -99,7 +101,7 @@ class Frame(typing.NamedTuple):
     is_lost: bool
 
 
-def probe(source, name=None, tell=True):
+def probe(source: Path | bytes, name: str | None = None, tell: bool = True) -> VideoInfo:
     """Counts the frames of a video and finds their size.
 
     They are counted one by one, since the header of a file may be wrong; only the first is decoded.
@@ -130,7 +132,12 @@ def probe(source, name=None, tell=True):
         return VideoInfo(packets.num_frames, size, fps, gaps, packets.damage, decoder.pixel)
 
 
-def read(source, indices=None, name=None, told=None):
+def read(
+    source: Path | bytes,
+    indices: ArrayLike | None = None,
+    name: str | None = None,
+    told: set[tuple[str, int]] | None = None,
+) -> Array:
     """Decodes frames of a video.
 
     In the place of a frame that cannot be decoded stands the nearest one that can, of two the earlier one.
@@ -181,7 +188,7 @@ def read(source, indices=None, name=None, told=None):
         return frames
 
 
-def iterate(source, num_frames=None, with_times=False):
+def iterate(source: Path | bytes, num_frames: int | None = None, with_times: bool = False) -> Iterator[Array | Frame]:
     """Decodes the frames of a video one after another, of which only the last one or two are in memory.
 
     Where times are wrong or frames are lost, up to `MOST_HELD` more wait in memory for one that is shown before them.
@@ -220,7 +227,7 @@ def iterate(source, num_frames=None, with_times=False):
             _tell_losses(packets, lost)
 
 
-def encode(frames, fps, crf=20, key_frame_every=KEY_FRAME_EVERY):
+def encode(frames: Iterable[Array], fps: float, crf: int = 20, key_frame_every: int = KEY_FRAME_EVERY) -> bytes:
     """Encodes frames as H.264 in an MP4 file, which browsers play.
 
     The same frames give the same bytes, on however many cores.
@@ -267,7 +274,7 @@ def encode(frames, fps, crf=20, key_frame_every=KEY_FRAME_EVERY):
     return file.getvalue()
 
 
-def steady_x264():
+def steady_x264() -> dict[str, str]:
     """Options of FFmpeg's libx264 with which the same pictures give the same bytes, on every machine at hand.
 
     Returns:
@@ -285,7 +292,7 @@ def steady_x264():
     return {"x264-params": WITHOUT_AVX512} if has_avx512 else {}
 
 
-def wrap_jpegs(jpegs, fps):
+def wrap_jpegs(jpegs: Sequence[bytes], fps: float) -> bytes:
     """Puts JPEG files, unchanged, one after another into a video file (Motion JPEG in AVI).
 
     So a folder of pictures becomes one file, and `read` decodes any frame of it without the others.
@@ -322,7 +329,9 @@ def wrap_jpegs(jpegs, fps):
     return file.getvalue()
 
 
-def find(folder, names, endings=CONTAINERS):
+def find(
+    folder: Path, names: Iterable[str], endings: Collection[str] | None = CONTAINERS
+) -> dict[str, list[pathlib.Path]]:
     """Finds the video files of clips by the names of the clips.
 
     Args:
@@ -340,7 +349,7 @@ def find(folder, names, endings=CONTAINERS):
     return found
 
 
-def same_shape(video_size, frame_size):
+def same_shape(video_size: Size, frame_size: Size) -> bool:
     """Whether frames of a size (height, width) may have become a video of another size, but for rounding."""
     video, frame = np.asarray(video_size, "float64"), np.asarray(frame_size, "float64")
     least, most = (video - ROUNDING_PX) / frame, (video + ROUNDING_PX) / frame  # factors from one to the other

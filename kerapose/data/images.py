@@ -6,6 +6,7 @@ So both functions run eagerly, inside `tf.data` and inside an exported SavedMode
 import tensorflow as tf
 
 from kerapose.ops import boxes
+from kerapose.types import Size, Tensor
 
 JPEG_SIGNATURE, PNG_SIGNATURE = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 OTHER_FORMATS = (  # what they are called, and which bytes stand where
@@ -24,7 +25,7 @@ MARGIN = 16  # zeros behind the bytes of a file, so that a few can be read anywh
 BUCKETS = [2**n for n in range(14, 31)]  # numbers of pixels
 
 
-def decode(encoded, upright=True):
+def decode(encoded: Tensor, upright: bool = True) -> Tensor:
     """Decodes a JPEG or PNG file to RGB, turned the way that its Exif data say it is to be looked at.
 
     The pixels are those that OpenCV and Pillow give, bit by bit. Grey is spread over the three channels, an alpha
@@ -56,19 +57,19 @@ def decode(encoded, upright=True):
     return tf.ensure_shape(image, (None, None, 3))
 
 
-def orientation(encoded):
+def orientation(encoded: Tensor) -> Tensor:
     """How a JPEG or PNG file is to be turned by its Exif data: scalar string -> 1 .. 8, 1 where they do not say it."""
     data = tf.pad(tf.io.decode_raw(encoded, tf.uint8), [[0, MARGIN]])  # [bytes]
     return _orientation_in(data, _holds(data, 0, PNG_SIGNATURE))
 
 
 @tf.function(input_signature=[tf.TensorSpec((), tf.string)], autograph=False)  # one graph for all who look
-def look(encoded):
+def look(encoded: Tensor) -> tuple[Tensor, Tensor]:
     """(height, width) of a JPEG or PNG file as it is shown, and its `orientation`: scalar string -> [2], scalar."""
     return tf.shape(decode(encoded))[:2], orientation(encoded)
 
 
-def crop(image, matrix, output_size):
+def crop(image: Tensor, matrix: Tensor, output_size: Size) -> Tensor:
     """Cuts one crop out of an image as `ops.boxes.warp` does, compiled: the faster form on the CPU.
 
     Only that part of the image is read which the crop shows. It is padded to one of a few sizes, so that there are only

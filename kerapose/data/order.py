@@ -3,7 +3,9 @@
 import tensorflow as tf
 
 
-def shuffled_endlessly(dataset, seed, first=0, buffer_size=None):
+def shuffled_endlessly(
+    dataset: tf.data.Dataset, seed: int, first: int = 0, buffer_size: int | None = None
+) -> tf.data.Dataset:
     """All elements again and again, in another order each time, from the first one wanted on.
 
     The order of a pass is a function of seed and number of the pass alone, so that a run that was cut short goes on

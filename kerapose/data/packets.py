@@ -11,8 +11,11 @@ import itertools
 import os
 import re
 import typing
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+
+from kerapose.types import ArrayLike, Path
 
 INDEXED = ("mov", "matroska", "avi")  # containers, as FFmpeg calls them, in which a key frame is found at once
 HELD = ("gif", "apng", "webp")  # containers of drawings, in which a picture that stays is stored once
@@ -45,17 +48,17 @@ class Packet(typing.NamedTuple):
     is_marked: bool  # by FFmpeg: data is missing in it or near it
 
     @classmethod
-    def of(cls, packet):
+    def of(cls, packet: typing.Any) -> typing.Self:
         flags = packet.is_keyframe, packet.is_discard, packet.is_corrupt
         return cls(packet.pts, packet.dts, packet.duration or 0, packet.pos, packet.size, *flags)
 
     @property
-    def key(self):
+    def key(self) -> tuple[int | None, int | None, int]:
         return self.time, self.position, self.size
 
 
 @contextlib.contextmanager
-def opened(source, name=None):
+def opened(source: Path | bytes, name: str | None = None) -> Iterator["Packets"]:
     """Opens a video and goes through its packets; no frame is decoded yet.
 
     Args:
@@ -89,7 +92,7 @@ class Packets:
         damage: what is wrong with the file as a whole, in words; "" if nothing is known.
     """
 
-    def __init__(self, file, name):
+    def __init__(self, file: typing.BinaryIO, name: str):
         self.name = name
         self._file = file
         self._length = file.seek(0, os.SEEK_END)
@@ -105,22 +108,22 @@ class Packets:
             raise
         self._find_order()
 
-    def close(self):
+    def close(self) -> None:
         if self._container is not None:
             self._container.close()
 
-    def reopen(self):
+    def reopen(self) -> None:
         """Goes to the beginning with a decoder that knows of nothing yet."""
         self._open()
 
-    def start_at(self, start):
+    def start_at(self, start: int) -> None:
         """Goes to where the packet of a place in the table is, or before it."""
         if self._place <= start and sum(packet.size for packet in self.table[self._place : start]) <= NEAR_BYTES:
             return
         if not self._jump(start):
             self._open()
 
-    def between(self, start, end):
+    def between(self, start: int, end: int) -> Iterator[tuple[int, typing.Any]]:
         """Gives (place, packet of PyAV) of places in the table, where `start_at` has gone."""
         while self._place < end:
             packet = next(self._rest, None)
@@ -130,14 +133,14 @@ class Packets:
             if self._place > start:
                 yield self._place - 1, packet
 
-    def mean_fps(self):
+    def mean_fps(self) -> float:
         """Frames a second, by their times; by the header where they say nothing."""
         if self.numbers is None or self.num_frames == 1:
             return float(self.stream.average_rate or self.stream.guessed_rate or 0.0)
         span = (self._shown[-1] - self._shown[0]) * self.stream.time_base
         return float((self.num_frames - 1) / span)
 
-    def time_s(self, number):
+    def time_s(self, number: int) -> float | None:
         """When a frame is shown, in seconds on the clock of the file; None if that is not known."""
         if self._shown is not None:
             return float(self._shown[number] * self.stream.time_base)
@@ -342,7 +345,7 @@ class _Nameless:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
-def listed(places):
+def listed(places: Iterable[int]) -> str:
     """The first of some places, and how many more there are: "3, 7 and 12", "1, 2, 3, 4, 5 and 31 more"."""
     places = [str(place) for place in places]
     shown, more = places[:NAMED], len(places) - NAMED
@@ -354,7 +357,7 @@ def _are_near(number, gap):
     return abs(number - gap[0]) <= MARK_REACH
 
 
-def find_gaps(times):
+def find_gaps(times: ArrayLike) -> list[tuple[int, int]]:
     """Where frames seem to be lost, by the times of the others.
 
     Args:
@@ -370,7 +373,7 @@ def find_gaps(times):
     return [(int(before), int(counts[before]) - 1) for before in np.flatnonzero(counts > 1)]
 
 
-def steady_step(times):
+def steady_step(times: ArrayLike) -> float | None:
     """The ticks from one time to the next, if all are equal but for a few whole multiples; None where they vary."""
     steps = np.diff(times)
     if len(steps) < LEAST_STEPS:
@@ -385,7 +388,7 @@ def steady_step(times):
 
 
 # ---------------------------------------- how long a file should be
-def declared_length(file, length):
+def declared_length(file: typing.BinaryIO, length: int) -> int:
     """How long a file is by what its own structure says, bytes; 0 where it says nothing."""
     head = _bytes_at(file, 0, 64)
     if head[:4] == _RIFF:  # AVI

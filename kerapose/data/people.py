@@ -21,6 +21,8 @@ many batches are in the making as there are cores.
 """
 
 import functools
+import typing
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -32,6 +34,7 @@ from kerapose.data.gate import images as rules
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import images as image_ops
 from kerapose.ops import pafs
+from kerapose.types import Array, ArrayLike, Path, Size
 
 NotPreparedError = prepared.NotPreparedError
 BadDataError = gate.BadDataError
@@ -47,7 +50,7 @@ IMAGES_AT_ONCE = 1024  # whose annotations are read together
 
 
 # ---------------------------------------- sources
-def from_tfds(name, split, data_dir=None):
+def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.data.Dataset, skeletons.Skeleton]:
     """A dataset of the images in one split of a prepared TFDS dataset, and the skeleton of the people in them.
 
     Args:
@@ -68,7 +71,13 @@ def from_tfds(name, split, data_dir=None):
     return records.map(_element_of_record), skeleton
 
 
-def from_coco(annotation_file, image_dir, skeleton=None, category=None, flip_pairs=None):
+def from_coco(
+    annotation_file: Path,
+    image_dir: Path,
+    skeleton: skeletons.Skeleton | None = None,
+    category: str | Sequence[str] | None = None,
+    flip_pairs: Sequence[Sequence[int | str]] | None = None,
+) -> tuple[tf.data.Dataset, skeletons.Skeleton]:
     """A dataset of all images of a COCO keypoint file, in its order, and the skeleton of the people in them.
 
     Args:
@@ -95,7 +104,14 @@ def from_coco(annotation_file, image_dir, skeleton=None, category=None, flip_pai
     return _with_people(images, people), skeleton
 
 
-def from_arrays(images, people, skeleton, image_ids=None, names=None, sizes=None):
+def from_arrays(
+    images: Sequence[Path | bytes | Array] | Array,
+    people: Sequence[Mapping[str, ArrayLike]],
+    skeleton: skeletons.Skeleton,
+    image_ids: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    sizes: ArrayLike | None = None,
+) -> tf.data.Dataset:
     """A dataset of images that are in memory, or in files of one's own.
 
     Args:
@@ -195,7 +211,13 @@ def _person_arrays(fields, skeleton, name, first):
 
 
 # ---------------------------------------- what is in a dataset
-def trainable(dataset, skeleton, min_keypoints=None, min_area=MIN_AREA, min_distance=MIN_DISTANCE):
+def trainable(
+    dataset: tf.data.Dataset,
+    skeleton: skeletons.Skeleton,
+    min_keypoints: int | None = None,
+    min_area: float = MIN_AREA,
+    min_distance: float = MIN_DISTANCE,
+) -> tf.data.Dataset:
     """The samples of a dataset, one for each main person; how many people are none, and why, is logged.
 
     A main person is one round whom an image can be cropped: neither a crowd nor without a box, with enough labelled
@@ -247,7 +269,7 @@ def trainable(dataset, skeleton, min_keypoints=None, min_area=MIN_AREA, min_dist
     return dataset.apply(tf.data.experimental.assert_cardinality(int(is_main.sum())))
 
 
-def annotations(dataset, skeleton):
+def annotations(dataset: tf.data.Dataset, skeleton: skeletons.Skeleton) -> dict[str, Array]:
     """All that is known of the people of a dataset but their images, as arrays: the ground truth of an evaluation.
 
     Args:
@@ -265,13 +287,13 @@ def annotations(dataset, skeleton):
     return _read(dataset, skeleton)[0]
 
 
-def image_ids(dataset):
+def image_ids(dataset: tf.data.Dataset) -> Array:
     """The ids of all images of a dataset, those without people too: [images] int64, in its order."""
     ids = dataset.map(lambda element: element["image_id"]).batch(IMAGES_AT_ONCE).as_numpy_iterator()
     return np.concatenate([np.zeros(0, "int64"), *ids])
 
 
-def check(dataset, skeleton):
+def check(dataset: tf.data.Dataset, skeleton: skeletons.Skeleton) -> int:
     """Reads a whole dataset once, decodes each of its images, and raises if a network could not be trained on it.
 
     Args:
@@ -359,26 +381,26 @@ def _close_to_earlier(centers, widths, ids, candidates, min_distance):
 
 # ---------------------------------------- batches
 def training(
-    dataset,
-    skeleton,
-    target=None,
-    batch_size=32,
-    image_size=(368, 368),
-    seed=0,
-    first_step=0,
-    sigma_px=7.0,
-    stride=8,
-    thickness=1.0,
-    published=False,
-    flip_probability=0.5,
-    scale_range=(0.5, 1.1),
-    target_size=0.6,
-    rotation_degrees=40.0,
-    shift_px=40.0,
-    color_jitter=0.0,
-    normalization=None,
-    shuffle_buffer=None,
-):
+    dataset: tf.data.Dataset,
+    skeleton: skeletons.Skeleton,
+    target: skeletons.Skeleton | None = None,
+    batch_size: int = 32,
+    image_size: Size = (368, 368),
+    seed: int = 0,
+    first_step: int = 0,
+    sigma_px: float = 7.0,
+    stride: int = 8,
+    thickness: float = 1.0,
+    published: bool = False,
+    flip_probability: float = 0.5,
+    scale_range: Sequence[float] = (0.5, 1.1),
+    target_size: float = 0.6,
+    rotation_degrees: float = 40.0,
+    shift_px: float = 40.0,
+    color_jitter: float = 0.0,
+    normalization: Mapping[str, typing.Any] | None = None,
+    shuffle_buffer: int | None = None,
+) -> tf.data.Dataset:
     """Endless shuffled batches of images with their fields, scaled, turned, shifted and mirrored as published.
 
     Each sample (`trainable`) is an image that is scaled, turned and shifted so that its main person is seen; everybody
@@ -454,18 +476,18 @@ def training(
 
 
 def validation(
-    dataset,
-    skeleton,
-    target=None,
-    batch_size=32,
-    image_size=(368, 368),
-    sigma_px=7.0,
-    stride=8,
-    thickness=1.0,
-    published=False,
-    target_size=0.6,
-    normalization=None,
-):
+    dataset: tf.data.Dataset,
+    skeleton: skeletons.Skeleton,
+    target: skeletons.Skeleton | None = None,
+    batch_size: int = 32,
+    image_size: Size = (368, 368),
+    sigma_px: float = 7.0,
+    stride: int = 8,
+    thickness: float = 1.0,
+    published: bool = False,
+    target_size: float = 0.6,
+    normalization: Mapping[str, typing.Any] | None = None,
+) -> tf.data.Dataset:
     """Batches as those of `training`, of every sample once, in order, scaled but otherwise as they are.
 
     Args:
@@ -508,7 +530,7 @@ def validation(
     return batches.map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def evaluation(dataset):
+def evaluation(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """The images of a dataset, one at a time and whole: what a predictor is to find the people in.
 
     Args:

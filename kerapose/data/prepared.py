@@ -1,15 +1,18 @@
 """Finding the TFDS datasets that `datasets/build.py` has prepared."""
 
+import typing
+
 import tensorflow_datasets as tfds
 
 from kerapose import skeletons
+from kerapose.types import Path
 
 
 class NotPreparedError(ValueError):
     """A TFDS dataset that `datasets/build.py` has not prepared yet."""
 
 
-def find(name, split, data_dir=None):
+def find(name: str, split: str, data_dir: Path | None = None) -> "tfds.core.DatasetBuilder":
     """The builder of a prepared TFDS dataset.
 
     Args:
@@ -38,7 +41,7 @@ def find(name, split, data_dir=None):
     return builder
 
 
-def skeleton_of(metadata):
+def skeleton_of(metadata: str | dict[str, typing.Any]) -> skeletons.Skeleton:
     """The `Skeleton` that a dataset says it has: a name, or all that a set has; one of the library's if it is one."""
     if isinstance(metadata, str):
         return skeletons.get(metadata)

@@ -10,6 +10,7 @@ import io
 import math
 import pathlib
 import pickle
+import typing
 import zipfile
 from collections.abc import Iterable, Mapping
 
@@ -18,6 +19,7 @@ import numpy as np
 from kerapose.data import gate, selection
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.skeletons import Skeleton
+from kerapose.types import Path
 
 MAX_PEOPLE = 10  # in a frame of the compressed form, as PYSKL reads it
 LEAVE_OUT = ", or leave them out by skip=error.names"
@@ -55,7 +57,7 @@ class Annotations:
     path: pathlib.Path
     told: set = dataclasses.field(default_factory=set)
 
-    def names_of(self, split):
+    def names_of(self, split: str) -> list[str]:
         """The names of the clips of a split.
 
         Raises:
@@ -68,7 +70,7 @@ class Annotations:
 
 
 def read_annotations(
-    path, skeleton: Skeleton | None = None, num_classes: int | None = None, skip: Iterable[str] = ()
+    path: Path, skeleton: Skeleton | None = None, num_classes: int | None = None, skip: Iterable[str] = ()
 ) -> Annotations:
     """Reads an annotation file and checks every clip in it.
 
@@ -384,7 +386,7 @@ def _kind(value):
 
 
 # ---------------------------------------------------------------------------------------------------- the pickle
-def load_pickle(path):
+def load_pickle(path: Path) -> typing.Any:
     """Loads a pickle of arrays and plain containers, whatever its protocol and the NumPy that wrote it.
 
     Args:
@@ -408,7 +410,7 @@ def load_pickle(path):
         return _load(_Unpickler, file, path, "pickle")
 
 
-def load_npz(path):
+def load_npz(path: Path) -> dict[str, typing.Any]:
     """Loads an .npz file whose arrays may hold Python objects, which NumPy keeps as pickles.
 
     Args:

@@ -1,13 +1,16 @@
 """Which samples of a dataset stay in it."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import tensorflow as tf
 from absl import logging
 
 from kerapose.data import gate
+from kerapose.types import Array
 
 
-def without(dataset, names, kind):
+def without(dataset: tf.data.Dataset, names: Iterable[str], kind: str) -> tf.data.Dataset:
     """Leaves samples out of a dataset by name; how many these are is logged.
 
     Args:
@@ -29,7 +32,7 @@ def without(dataset, names, kind):
     return kept(dataset, np.array([name not in names for name in present], bool))
 
 
-def skipped(names, present, kind, place="the dataset"):
+def skipped(names: Iterable[str], present: Iterable[str], kind: str, place: str = "the dataset") -> set[str]:
     """The names of samples to leave out, as a set, once all of them are there; how many they are is logged.
 
     Args:
@@ -64,7 +67,7 @@ def skipped(names, present, kind, place="the dataset"):
     return names
 
 
-def names_of(names, kind):
+def names_of(names: Iterable[str], kind: str) -> set[str]:
     """The names of samples to leave out, as a set; a text in place of a list of them is refused."""
     if isinstance(names, str | bytes):
         text = names.decode(errors="replace") if isinstance(names, bytes) else names
@@ -72,7 +75,7 @@ def names_of(names, kind):
     return {name.decode() if isinstance(name, bytes) else str(name) for name in names}
 
 
-def kept(dataset, keep):
+def kept(dataset: tf.data.Dataset, keep: Array) -> tf.data.Dataset:
     """The samples of a dataset for which an array [N] is true, and how many these are."""
     if not keep.all():
         dataset = tf.data.Dataset.zip(dataset, tf.data.Dataset.from_tensor_slices(keep))

@@ -17,9 +17,12 @@ clip is made, and then only the frames are decoded that it has. `data.clips.conv
 
 import os
 import pathlib
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 from keras import ops
 
 from kerapose import mirrors
@@ -28,6 +31,8 @@ from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import images as image_ops
 from kerapose.ops import sequences
+from kerapose.skeletons import Skeleton
+from kerapose.types import ArrayLike, Path, Shape, Size, Tensor
 
 NotPreparedError = prepared.NotPreparedError
 BadDataError = gate.BadDataError
@@ -43,7 +48,16 @@ class NoVideoError(gate.BadDataError, FileNotFoundError):
 
 
 # ---------------------------------------- sources
-def from_arrays(videos, keypoints, labels, skeleton, scores=None, frame_sizes=None, names=None, num_classes=None):
+def from_arrays(
+    videos: Sequence[Path | bytes],
+    keypoints: Sequence[ArrayLike],
+    labels: Sequence[int],
+    skeleton: Skeleton,
+    scores: Sequence[ArrayLike] | None = None,
+    frame_sizes: Sequence[Size] | Size | None = None,
+    names: Sequence[str] | None = None,
+    num_classes: int | None = None,
+) -> tf.data.Dataset:
     """A dataset of videos whose keypoints are in memory.
 
     Args:
@@ -90,7 +104,9 @@ def from_arrays(videos, keypoints, labels, skeleton, scores=None, frame_sizes=No
     return clips.dataset_of(elements, range(len(elements)), skeleton, "path" if by_path else "video")
 
 
-def from_pyskl(folder, path, split, skeleton, num_classes=None, skip=()):
+def from_pyskl(
+    folder: Path, path: Path, split: str, skeleton: Skeleton, num_classes: int | None = None, skip: Iterable[str] = ()
+) -> tf.data.Dataset:
     """A dataset of one split of a PYSKL annotation file and a folder of videos.
 
     The video of a clip is the file whose name, without its ending, is the clip's (`frame_dir`), or that with "_rgb"
@@ -121,7 +137,7 @@ def from_pyskl(folder, path, split, skeleton, num_classes=None, skip=()):
     return clips.dataset_of(elements, names, skeleton, "path")
 
 
-def from_tfds(name, split, data_dir=None):
+def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.data.Dataset, "tfds.core.DatasetInfo"]:
     """A dataset of one split of a prepared TFDS dataset of videos, with its description.
 
     Args:
@@ -143,7 +159,7 @@ def from_tfds(name, split, data_dir=None):
 
 
 # ---------------------------------------- checks
-def check(dataset, skeleton, num_classes):
+def check(dataset: tf.data.Dataset, skeleton: Skeleton, num_classes: int) -> int:
     """Reads a whole dataset once and raises if a network could not be trained on it; what is only odd is logged.
 
     Of each video the frames are counted, and the first one is decoded. One warning names those of which something is
@@ -188,7 +204,7 @@ def _note_video(report, element, info):
 
 
 # ---------------------------------------- frames
-def decode(video, indices, name="", is_path=False):
+def decode(video: Tensor, indices: Tensor, name: Tensor = "", is_path: bool = False) -> Tensor:
     """Decodes some frames of a video, and of the others only what these need.
 
     In the place of a frame that cannot be decoded stands the nearest one, and one warning a video says so.
@@ -219,7 +235,13 @@ def decode(video, indices, name="", is_path=False):
     return tf.ensure_shape(decoded, (indices.shape[0], None, None, 3))
 
 
-def sampled(element, rgb_frames=None, pose_frames=None, num_clips=10, aligned=True):
+def sampled(
+    element: Mapping[str, Tensor],
+    rgb_frames: int | None = None,
+    pose_frames: int | None = None,
+    num_clips: int = 10,
+    aligned: bool = True,
+) -> dict[str, Tensor]:
     """What `estimators.VideoRecognizer.recognize` takes of a video: the frames of its clips, and all keypoints.
 
     A map for a dataset of elements, to be batched by one, since videos differ in length and size. The frames are whole
@@ -247,7 +269,7 @@ def sampled(element, rgb_frames=None, pose_frames=None, num_clips=10, aligned=Tr
     return _clip(element, rgb) | {"frame_size": element["frame_size"]}
 
 
-def darkened(frames, seeds, light=0.05, noise_levels=4.0):
+def darkened(frames: Tensor, seeds: Tensor, light: float = 0.05, noise_levels: float = 4.0) -> Tensor:
     """Frames as if there had been little light: darker by a factor, with the noise of the sensor.
 
     Args:
@@ -265,7 +287,9 @@ def darkened(frames, seeds, light=0.05, noise_levels=4.0):
     return tf.ensure_shape(dark, frames.shape)
 
 
-def missed(keypoints, scores, seeds, share=0.5, run_frames=8.0):
+def missed(
+    keypoints: Tensor, scores: Tensor, seeds: Tensor, share: float = 0.5, run_frames: float = 8.0
+) -> tuple[Tensor, Tensor]:
     """Keypoints as if the detector had missed some: each joint is lost for whole runs of frames.
 
     Args:
@@ -287,23 +311,23 @@ def missed(keypoints, scores, seeds, share=0.5, run_frames=8.0):
 
 # ---------------------------------------- batches
 def training(
-    dataset,
-    skeleton,
-    batch_size=16,
-    rgb_shape=(8, 224, 224, 3),
-    pose_shape=(32, 56, 56, 17),
-    seed=0,
-    first_step=0,
-    flip_probability=0.5,
-    flip_labels=None,
-    aligned=True,
-    use_scores=True,
-    normalization=None,
-    color_jitter=0.0,
-    missed_share=0.0,
-    shuffle_buffer=None,
-    **augmentation,
-):
+    dataset: tf.data.Dataset,
+    skeleton: Skeleton,
+    batch_size: int = 16,
+    rgb_shape: Shape | None = (8, 224, 224, 3),
+    pose_shape: Shape | None = (32, 56, 56, 17),
+    seed: int = 0,
+    first_step: int = 0,
+    flip_probability: float = 0.5,
+    flip_labels: ArrayLike | None = None,
+    aligned: bool = True,
+    use_scores: bool = True,
+    normalization: Mapping[str, typing.Any] | None = None,
+    color_jitter: float = 0.0,
+    missed_share: float = 0.0,
+    shuffle_buffer: int | None = None,
+    **augmentation: typing.Any,
+) -> tf.data.Dataset:
     """Endless shuffled batches of random clips.
 
     The n-th batch is a function of the dataset, the arguments and n alone: with `first_step` a run that was cut short
@@ -387,16 +411,16 @@ def training(
 
 
 def evaluation(
-    dataset,
-    batch_size=16,
-    rgb_shape=(8, 256, 256, 3),
-    pose_shape=(32, 64, 64, 17),
-    aligned=True,
-    use_scores=True,
-    padding=0.25,
-    normalization=None,
-    degrade=None,
-):
+    dataset: tf.data.Dataset,
+    batch_size: int = 16,
+    rgb_shape: Shape | None = (8, 256, 256, 3),
+    pose_shape: Shape | None = (32, 64, 64, 17),
+    aligned: bool = True,
+    use_scores: bool = True,
+    padding: float = 0.25,
+    normalization: Mapping[str, typing.Any] | None = None,
+    degrade: Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]] | None = None,
+) -> tf.data.Dataset:
     """Batches of one deterministic clip a video, in order, the last one as small as it comes.
 
     Args:

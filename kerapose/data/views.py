@@ -5,17 +5,26 @@ the camera, every window can be seen anew: the person is turned about the vertic
 limbs otherwise, and is projected by the camera that was there. Heights, lenses and tilts stay those of the recording.
 """
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import tensorflow as tf
 
 from kerapose.ops import cameras
+from kerapose.types import Tensor
 
 NEAREST_M = 1.0  # no person is moved nearer to the camera than this, nor beyond half a right angle from its axis
 
 
 def random_views(
-    parents, share=1.0, turn_degrees=180.0, shift_m=0.3, body_spread=0.0, bone_spread=0.0, limb_degrees=0.0
-):
+    parents: Sequence[int],
+    share: float = 1.0,
+    turn_degrees: float = 180.0,
+    shift_m: float = 0.3,
+    body_spread: float = 0.0,
+    bone_spread: float = 0.0,
+    limb_degrees: float = 0.0,
+) -> Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]]:
     """Makes the augmentation that shows people from other sides (`augment` of `tracks.training`).
 
     Args:
@@ -53,6 +62,7 @@ def random_views(
             raise ValueError(f"{name} must not be negative, got {value}; 0 leaves that out.")
     turn, limb_spread = np.float32(np.radians(turn_degrees)), np.float32(np.radians(limb_degrees))
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def augment(batch, seeds):
         lacking = [key for key in ("camera", "orientation", "translation_m") if key not in batch]
         if lacking:
@@ -86,7 +96,7 @@ def random_views(
     return augment
 
 
-def turned(poses_world_m, angles, shifts_m):
+def turned(poses_world_m: Tensor, angles: Tensor, shifts_m: Tensor) -> Tensor:
     """Turns people about the vertical through their root in the middle of the window, and moves them.
 
     Args:
@@ -104,7 +114,7 @@ def turned(poses_world_m, angles, shifts_m):
     return tf.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1) + (middle + shifts_m)[:, None, None]
 
 
-def rebuilt(poses_m, scales, turns, parents):
+def rebuilt(poses_m: Tensor, scales: Tensor, turns: Tensor, parents: Sequence[int]) -> Tensor:
     """Scales each bone and turns each joint together with all that hangs from it.
 
     Args:
@@ -127,21 +137,21 @@ def rebuilt(poses_m, scales, turns, parents):
     return tf.stack(made, axis=2)
 
 
-def quaternions(turns):
+def quaternions(turns: Tensor) -> Tensor:
     """Unit quaternions (w, x, y, z) of turns given as axis times angle: [..., 3] -> [..., 4]."""
     angles = tf.norm(turns, axis=-1, keepdims=True)
     axes = tf.math.divide_no_nan(turns, angles)
     return tf.concat([tf.cos(angles / 2), tf.sin(angles / 2) * axes], axis=-1)
 
 
-def product(first, second):
+def product(first: Tensor, second: Tensor) -> Tensor:
     """The turn by `second` and then by `first`: quaternions [..., 4], [..., 4] -> [..., 4]."""
     (a, first), (b, second) = ((q[..., :1], q[..., 1:]) for q in (first, second))
     real = a * b - tf.reduce_sum(first * second, axis=-1, keepdims=True)
     return tf.concat([real, a * second + b * first + tf.linalg.cross(first, second)], axis=-1)
 
 
-def is_in_view(poses_m):
+def is_in_view(poses_m: Tensor) -> Tensor:
     """Which windows [B] have every joint in front of the camera and no further than 45 degrees from its axis."""
     depth = poses_m[..., 2]
     aside = tf.reduce_max(tf.abs(poses_m[..., :2]), axis=-1)

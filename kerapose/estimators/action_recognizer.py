@@ -1,13 +1,17 @@
 """The whole way from keypoints to an action: clips, heatmap volumes, networks, and the mean over clips."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import layers, ops
 
-from kerapose import mirrors
+from kerapose import mirrors, skeletons
 from kerapose.estimators.estimator import Estimator, check_class_names, check_skeleton, mirrored_labels
 from kerapose.layers import HeatmapVolume
 from kerapose.ops import clips, heatmaps
+from kerapose.types import Tensor
 
 MODALITIES = ("joint", "limb")
 
@@ -54,18 +58,18 @@ class ActionRecognizer(Estimator):
 
     def __init__(
         self,
-        network,
-        skeleton,
-        class_names,
-        size=None,
-        num_clips=1,
-        flip_test=True,
-        flip_labels=None,
-        use_scores=True,
-        sigma_px=0.6,
-        padding=0.25,
-        training=None,
-        **kwargs,
+        network: keras.Model | dict[str, keras.Model],
+        skeleton: skeletons.Skeleton,
+        class_names: Sequence[str],
+        size: int | tuple[int, int] | None = None,
+        num_clips: int = 1,
+        flip_test: bool = True,
+        flip_labels: Sequence[int] | None = None,
+        use_scores: bool = True,
+        sigma_px: float = 0.6,
+        padding: float = 0.25,
+        training: dict | None = None,
+        **kwargs: typing.Any,
     ):
         super().__init__(training, **kwargs)
         check_skeleton(skeleton)
@@ -83,12 +87,12 @@ class ActionRecognizer(Estimator):
         self.use_scores = use_scores
         self.sigma_px = sigma_px
         self.padding = padding
-        edges = {"joint": None, "limb": skeleton.edges}
-        self.volumes = {name: HeatmapVolume(*self.size, edges[name], sigma_px, name=name) for name in networks}
+        edges, options = {"joint": None, "limb": skeleton.edges}, {"sigma_px": sigma_px, "dtype": self.dtype_policy}
+        self.volumes = {name: HeatmapVolume(*self.size, edges[name], name=name, **options) for name in networks}
         self.probabilities = layers.Softmax(dtype="float32", name="probabilities")
         self.built = True  # nothing has weights but the networks
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Tensor]) -> Tensor:
         lengths = {modality: network.input_shape[1] for modality, network in self.network.items()}
         sampled = {length: self._clips(inputs, length) for length in dict.fromkeys(lengths.values())}
         answers = [self._answer(modality, *sampled[length]) for modality, length in lengths.items()]
@@ -123,7 +127,7 @@ class ActionRecognizer(Estimator):
         probabilities = self.probabilities(network(volumes, training=False))  # [B*N, C]
         return ops.mean(ops.reshape(probabilities, (-1, self.num_clips, self.num_classes)), axis=1)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
         return (input_shape["keypoints"][0], self.num_classes)
 
 

@@ -1,13 +1,17 @@
 """The whole way from an image of any size to every person in it: one pass of a network, its fields, their grouping."""
 
+import typing
+
 import keras
 from keras import ops
 
+from kerapose import skeletons
 from kerapose.estimators.estimator import Estimator, check_skeleton
 from kerapose.models.network import plain_arguments
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import grouping
 from kerapose.ops import images as image_ops
+from kerapose.types import Tensor
 
 WIDEST = 8  # times as wide as high: what is wider is brought to this width, and not to `height`
 
@@ -58,17 +62,17 @@ class BottomUpEstimator(Estimator):
 
     def __init__(
         self,
-        network,
-        skeleton,
-        height=256,
-        stride=8,
-        upsample=4,
-        max_people=20,
-        max_peaks=32,
-        normalization=None,
-        decoding=None,
-        training=None,
-        **kwargs,
+        network: keras.Model,
+        skeleton: skeletons.Skeleton,
+        height: int | None = 256,
+        stride: int = 8,
+        upsample: int = 4,
+        max_people: int = 20,
+        max_peaks: int = 32,
+        normalization: dict | None = None,
+        decoding: dict | None = None,
+        training: dict | None = None,
+        **kwargs: typing.Any,
     ):
         super().__init__(training, **kwargs)
         self.network = network
@@ -83,16 +87,15 @@ class BottomUpEstimator(Estimator):
         self.normalization = plain_arguments(normalization)
         self.decoding = plain_arguments(decoding)
         self._check()
-        self.built = True  # nothing has weights but the network
 
-    def call(self, image):
+    def call(self, image: Tensor) -> dict[str, Tensor]:
         heatmaps, pafs, matrix = self.fields(image)
         bounds = {"max_people": self.max_people, "max_peaks": self.max_peaks}
         found = grouping.group(heatmaps, pafs, self.skeleton.edges, **bounds, **self.decoding)
         keypoints = box_ops.transform_points(found["keypoints"], matrix)
         return found | {"keypoints": ops.where(found["scores"][..., None] > 0.0, keypoints, 0.0)}
 
-    def fields(self, image, published=False):
+    def fields(self, image: Tensor, published: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """What the network sees in an image: the maps that people are grouped from, and the way back to the image.
 
         Args:

@@ -1,6 +1,8 @@
 """What all estimators share: they know their skeleton and how they were trained, and so does a file of one."""
 
 import json
+import typing
+from collections.abc import Sequence
 
 import keras
 
@@ -25,10 +27,11 @@ class Estimator(keras.Model):
 
     CHOICES = ()
 
-    def __init__(self, training: dict | None = None, **kwargs):
+    def __init__(self, training: dict | None = None, **kwargs: typing.Any):
         super().__init__(**kwargs)
         self.training = training
         self.autocast = False  # pixels are not rounded to bfloat16
+        self.built = True  # nothing has weights but the networks
         self.jit_compile = False  # each new length or size of input would be a new compilation
 
     @property
@@ -37,7 +40,7 @@ class Estimator(keras.Model):
         return self._training
 
     @training.setter
-    def training(self, record: dict | None):
+    def training(self, record: dict | None) -> dict | None:
         if isinstance(record, bool):
             return  # PyTorch's modules say by this name whether they train, which an estimator never does
         try:
@@ -54,31 +57,34 @@ class Estimator(keras.Model):
 
     def arguments(self) -> dict:
         """The arguments that would build the estimator again, with the very same networks."""
-        return {name: getattr(self, name) for name in ("name", *argument_names(type(self)))}
+        own = {name: getattr(self, name) for name in argument_names(type(self))}
+        return {"name": self.name, "dtype": self.dtype_policy} | own
 
-    def changed(self, **choices):
+    def changed(self, **choices: typing.Any) -> "Estimator":
         """The estimator with other values of some of its `CHOICES`; the networks are the same.
 
         Raises:
-            ValueError: if an argument is none of them.
+            ValueError: if another argument is to be other than it is.
 
         Example:
             >>> fast = estimator.changed(flip_test=False)
         """
-        others = [name for name in choices if name not in self.CHOICES]
+        free = {name: value for name, value in choices.items() if name in self.CHOICES}
+        others = [name for name in choices if name not in free and not _agree(getattr(self, name, None), choices[name])]
         if others:
+            anew = f"choose others of {', '.join(self.CHOICES)}, or " if self.CHOICES else ""
             raise ValueError(
-                f"This {type(self).__name__} has its own {', '.join(others)}, by which it was trained; only "
-                f"{', '.join(self.CHOICES) or 'nothing'} may be chosen anew, for other values give its network."
+                f"This {type(self).__name__} has its own {', '.join(others)}, by which it was trained; {anew}give its "
+                "network to set all."
             )
-        return type(self)(**(self.arguments() | choices)) if choices else self
+        return type(self)(**(self.arguments() | free)) if free else self
 
     def get_config(self) -> dict:
-        arguments = {name: _plain(value) for name, value in self.arguments().items()}
-        return super().get_config() | {"format": FORMAT, "kerapose": __version__} | arguments
+        own = {name: _plain(getattr(self, name)) for name in argument_names(type(self))}
+        return super().get_config() | {"format": FORMAT, "kerapose": __version__} | own
 
     @classmethod
-    def from_config(cls, config: dict):
+    def from_config(cls, config: dict) -> "Estimator":
         config = dict(config)
         version, number = config.pop("kerapose", "0.1"), config.pop("format", 0)
         if number != FORMAT:
@@ -96,7 +102,7 @@ class Estimator(keras.Model):
         return cls(**config)
 
 
-def check_skeleton(skeleton, what="skeleton"):
+def check_skeleton(skeleton: skeletons.Skeleton, what: str = "skeleton") -> None:
     """Refuses what is no `Skeleton`: a permutation or a name, say."""
     if not isinstance(skeleton, skeletons.Skeleton):
         raise ValueError(
@@ -105,7 +111,7 @@ def check_skeleton(skeleton, what="skeleton"):
         )
 
 
-def check_class_names(class_names, num_classes, what="network"):
+def check_class_names(class_names: Sequence[str], num_classes: int, what: str = "network") -> tuple[str, ...]:
     """The names as a tuple of texts, once there is one for each class."""
     names = tuple(str(name) for name in class_names)
     if len(names) != num_classes:
@@ -116,7 +122,7 @@ def check_class_names(class_names, num_classes, what="network"):
     return names
 
 
-def mirrored_labels(flip_labels, class_names, flip_test):
+def mirrored_labels(flip_labels: Sequence[int] | None, class_names: Sequence[str], flip_test: bool) -> tuple[int, ...]:
     """[C] the class that each becomes in a mirror, by the names where `flip_labels` does not say it."""
     if flip_labels is None:
         # Of classes without a mirror image only a test with mirrors has to tell.
@@ -128,6 +134,13 @@ def mirrored_labels(flip_labels, class_names, flip_test):
             "mirrors.mirrored_labels, or give None to go by the names."
         )
     return labels
+
+
+def _agree(own, given):
+    """Whether somebody says of a skeleton, of names or of a codec what is known already."""
+    if isinstance(given, skeletons.Skeleton | str):
+        return own == given
+    return isinstance(own, tuple) and isinstance(given, list | tuple) and own == tuple(given)
 
 
 def _plain(value):

@@ -1,14 +1,17 @@
 """The whole way from an image and boxes to keypoints: crops, a network, their mirror images, and back to the image."""
 
+import typing
+
 import keras
 from keras import ops
 
-from kerapose import mirrors
+from kerapose import mirrors, skeletons
 from kerapose.estimators.estimator import Estimator, check_skeleton
 from kerapose.models.network import plain_arguments
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import heatmaps as heatmap_ops
 from kerapose.ops import images as image_ops
+from kerapose.types import Tensor
 
 SHIFTED_CODECS = ("gaussian", "dark")  # those whose papers test with mirrored heatmaps moved by a pixel
 UDP_CODECS = ("udp",)  # those that scale between the centres of corner pixels: (W - 1) / (w - 1)
@@ -57,17 +60,17 @@ class PoseEstimator(Estimator):
 
     def __init__(
         self,
-        network,
-        skeleton,
-        codec="gaussian",
-        flip_test=True,
-        shift=None,
-        box_padding=1.25,
-        normalization=None,
-        decoding=None,
-        max_batch=32,
-        training=None,
-        **kwargs,
+        network: keras.Model,
+        skeleton: skeletons.Skeleton,
+        codec: str = "gaussian",
+        flip_test: bool = True,
+        shift: bool | None = None,
+        box_padding: float = 1.25,
+        normalization: dict | None = None,
+        decoding: dict | None = None,
+        max_batch: int = 32,
+        training: dict | None = None,
+        **kwargs: typing.Any,
     ):
         super().__init__(training, **kwargs)
         self.network = network
@@ -82,18 +85,17 @@ class PoseEstimator(Estimator):
         self.max_batch = max_batch
         self._check()
         self.image_size = tuple(network.input_shape[1:3])
-        self.built = True  # nothing has weights but the network
 
     @property
-    def udp(self):
+    def udp(self) -> bool:
         """Whether crops and heatmaps lie on each other by the centres of their corner pixels."""
         return self.codec in UDP_CODECS
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         crops, matrices = self.crops(inputs["image"], inputs["boxes"])
         return self.from_crops(crops, matrices)
 
-    def crops(self, image, boxes):
+    def crops(self, image: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
         """Cuts boxes out of an image, as the network wants to see them.
 
         Args:
@@ -113,7 +115,7 @@ class PoseEstimator(Estimator):
 
         return self._by_chunks(cut, (*self.image_size, 3), matrices), matrices
 
-    def from_crops(self, crops, matrices):
+    def from_crops(self, crops: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
         """Finds keypoints in crops.
 
         Args:
@@ -138,7 +140,7 @@ class PoseEstimator(Estimator):
         found = self._by_chunks(find, (self.skeleton.num_keypoints, 3), matrices, crops)
         return found[..., :2], found[..., 2]
 
-    def heatmaps(self, crops):
+    def heatmaps(self, crops: Tensor) -> Tensor:
         """The heatmaps of crops, averaged with those of their mirror images: [N, H, W, 3] -> [N, h, w, K] float32."""
         if not self.flip_test:
             return self._limited(self._last_stack(crops))
@@ -176,7 +178,7 @@ class PoseEstimator(Estimator):
         none = ops.zeros((count * 0, *shape))  # of a length that is not known either, so that it may grow
         return ops.while_loop(lambda start, _: start < count, further, (count * 0, none))[1]
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
         shape = (input_shape["boxes"][0], self.skeleton.num_keypoints)
         return (*shape, 2), shape
 

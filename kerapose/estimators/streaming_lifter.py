@@ -1,11 +1,15 @@
 """StreamingLifter: a causal TemporalLifter that takes one frame at a time and remembers what it needs of the past."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
 from kerapose import skeletons
 from kerapose.estimators.estimator import Estimator, check_skeleton
+from kerapose.types import Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -36,7 +40,14 @@ class StreamingLifter(Estimator):
         >>> stream.reset([1])  # another person has got the second track
     """
 
-    def __init__(self, network, skeleton, pose_skeleton=skeletons.H36M, training=None, **kwargs):
+    def __init__(
+        self,
+        network: keras.Model,
+        skeleton: skeletons.Skeleton,
+        pose_skeleton: skeletons.Skeleton = skeletons.H36M,
+        training: dict | None = None,
+        **kwargs: typing.Any,
+    ):
         super().__init__(training, **kwargs)
         check_skeleton(skeleton)
         check_skeleton(pose_skeleton, "pose_skeleton")
@@ -71,9 +82,8 @@ class StreamingLifter(Estimator):
                 kept.append(variable)
         self.shrink = network.get_layer("shrink")
         self.state = None
-        self.built = True
 
-    def initial_state(self, num_tracks):
+    def initial_state(self, num_tracks: int) -> dict[str, Tensor]:
         """The state before the first frame of `num_tracks` tracks.
 
         Returns:
@@ -88,7 +98,9 @@ class StreamingLifter(Estimator):
         }
         return {"position": ops.zeros((1,), "int32"), "fresh": ops.ones((num_tracks,), "float32")} | buffers
 
-    def step(self, keypoints, state, reset=None):
+    def step(
+        self, keypoints: Tensor, state: dict[str, Tensor], reset: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Lifts one frame of each track.
 
         Args:
@@ -127,7 +139,7 @@ class StreamingLifter(Estimator):
     def _dense(self, x, layer):
         return ops.relu(ops.matmul(x, self.kernels[layer]) + self.shifts[layer])
 
-    def call(self, keypoints):
+    def call(self, keypoints: Tensor) -> Tensor:
         """Lifts one frame of each track, [M, K, 2], and keeps the state; the number of tracks may not change."""
         if self.state is not None and len(self.state["fresh"]) != len(keypoints):
             raise ValueError(
@@ -138,7 +150,7 @@ class StreamingLifter(Estimator):
         poses, self.state = self.step(keypoints, state)
         return poses
 
-    def reset(self, tracks=None):
+    def reset(self, tracks: Sequence[int] | None = None) -> None:
         """Forgets the past of some tracks, given by their indices, or of all; after all, their number may change."""
         if tracks is None or self.state is None:
             self.state = None

@@ -1,11 +1,14 @@
 """The whole way from a track of 2D keypoints to 3D poses: screen coordinates, padding, the mirror image, a network."""
 
+import typing
+
 import keras
 from keras import ops
 
 from kerapose import mirrors, skeletons
 from kerapose.estimators.estimator import Estimator, check_skeleton
 from kerapose.ops import cameras
+from kerapose.types import Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -46,13 +49,13 @@ class TrackLifter(Estimator):
 
     def __init__(
         self,
-        network,
-        skeleton,
-        pose_skeleton=skeletons.H36M,
-        trajectory=None,
-        flip_test=True,
-        training=None,
-        **kwargs,
+        network: keras.Model,
+        skeleton: skeletons.Skeleton,
+        pose_skeleton: skeletons.Skeleton = skeletons.H36M,
+        trajectory: keras.Model | None = None,
+        flip_test: bool = True,
+        training: dict | None = None,
+        **kwargs: typing.Any,
     ):
         super().__init__(training, **kwargs)
         check_skeleton(skeleton)
@@ -62,9 +65,10 @@ class TrackLifter(Estimator):
         self.network = dilated(network)
         self.trajectory = None if trajectory is None else dilated(trajectory)
         self.flip_test = mirrors.allowed(flip_test, skeleton, pose_skeleton)
+        self.built = True  # nothing has weights but the networks
         self._check()
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         keypoints, frame_size = inputs["keypoints"], ops.cast(inputs["frame_size"], "float32")
         lengths = inputs.get("length")
         screen = cameras.normalize_screen(keypoints, ops.expand_dims(frame_size, 1))  # [B, T, K, 2]
@@ -73,11 +77,11 @@ class TrackLifter(Estimator):
             answer["trajectory_m"] = self.follow(screen, lengths)
         return answer
 
-    def lift(self, screen, lengths=None):
+    def lift(self, screen: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Poses [B, T, J, 3] of tracks in screen coordinates [B, T, K, 2], of `lengths` [B] frames."""
         return self._ask(self.network, screen, lengths, self.pose_skeleton.flip_permutation)
 
-    def follow(self, screen, lengths=None):
+    def follow(self, screen: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Where the root is, [B, T, 3], by the trajectory network; as `lift`."""
         return self._ask(self.trajectory, screen, lengths, (0,))[:, :, 0]
 
@@ -90,7 +94,7 @@ class TrackLifter(Estimator):
         plain, mirrored = ops.split(network(both, training=False), 2, axis=0)
         return (plain + cameras.mirror(mirrored, output_flip_permutation)) / 2
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: dict[str, Tensor]) -> typing.Any:
         batch, frames = inputs["keypoints"].shape[:2]
         joints = self.pose_skeleton.num_keypoints
         answer = {"poses_m": keras.KerasTensor((batch, frames, joints, 3), "float32")}
@@ -127,12 +131,12 @@ class TrackLifter(Estimator):
             )
 
 
-def dilated(network):
+def dilated(network: keras.Model) -> keras.Model:
     """The form of a network that takes tracks of any length."""
     return network.as_form() if network.strided else network
 
 
-def pad_track(track, pad, causal_shift=0, lengths=None):
+def pad_track(track: Tensor, pad: int, causal_shift: int = 0, lengths: Tensor | None = None) -> Tensor:
     """Repeats the first and the last frame of tracks.
 
     Args:

@@ -1,13 +1,17 @@
 """The whole way from a video and keypoints to an action: clips, cut-outs, heatmap volumes, a network, and the mean."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
-from kerapose import mirrors
+from kerapose import mirrors, skeletons
 from kerapose.estimators.estimator import Estimator, check_class_names, check_skeleton, mirrored_labels
 from kerapose.layers import HeatmapVolume
 from kerapose.ops import clips, heatmaps, images, sequences
+from kerapose.types import Array, Tensor
 
 RGB_CHANNELS = 3
 PIXELS_A_CELL = 4  # of frames, to those of a volume along a side
@@ -59,19 +63,19 @@ class VideoRecognizer(Estimator):
 
     def __init__(
         self,
-        network,
-        skeleton,
-        class_names,
-        num_clips=1,
-        flip_test=False,
-        flip_labels=None,
-        aligned=True,
-        use_scores=True,
-        sigma_px=0.7,
-        padding=0.25,
-        normalization=None,
-        training=None,
-        **kwargs,
+        network: keras.Model,
+        skeleton: skeletons.Skeleton,
+        class_names: Sequence[str],
+        num_clips: int = 1,
+        flip_test: bool = False,
+        flip_labels: Sequence[int] | None = None,
+        aligned: bool = True,
+        use_scores: bool = True,
+        sigma_px: float = 0.7,
+        padding: float = 0.25,
+        normalization: dict | None = None,
+        training: dict | None = None,
+        **kwargs: typing.Any,
     ):
         super().__init__(training, **kwargs)
         check_skeleton(skeleton)
@@ -81,8 +85,9 @@ class VideoRecognizer(Estimator):
         outputs = network.output if isinstance(network.output, dict) else {"fused": network.output}
         self.heads = tuple(sorted(outputs))
         self.num_classes = outputs[self.heads[0]].shape[-1]
-        self.class_names = check_class_names(class_names, self.num_classes)
         self.num_clips = num_clips
+        self._check()
+        self.class_names = check_class_names(class_names, self.num_classes)
         self.flip_test = mirrors.allowed(flip_test, *((skeleton,) if self.pose_shape else ()))
         self.flip_labels = mirrored_labels(flip_labels, self.class_names, self.flip_test)
         self.aligned = aligned
@@ -90,18 +95,18 @@ class VideoRecognizer(Estimator):
         self.sigma_px = sigma_px
         self.padding = padding
         self.normalization = {name: np.asarray(value).tolist() for name, value in (normalization or {}).items()}
-        self._check()
         self.volume = None
         if self.pose_shape:
-            self.volume = HeatmapVolume(*self.pose_shape[1:3], sigma_px=sigma_px, name="volume")
-        self.built = True  # nothing has weights but the network
+            self.volume = HeatmapVolume(
+                *self.pose_shape[1:3], sigma_px=sigma_px, name="volume", dtype=self.dtype_policy
+            )
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Tensor]) -> Tensor:
         rgb, pose = self._sample(ops.shape(inputs["keypoints"])[2])
         answers = self._answers(inputs.get("frames"), rgb, pose, *self._people(inputs))
         return ops.mean(answers, axis=0)
 
-    def samples(self, num_frames):
+    def samples(self, num_frames: int) -> tuple[Array, Array]:
         """Which frames of a video are looked at, so that a caller need not decode the others.
 
         Args:
@@ -114,7 +119,9 @@ class VideoRecognizer(Estimator):
         rgb, pose = (ops.convert_to_numpy(frames) for frames in self._sample(num_frames))
         return rgb if self.rgb_shape else rgb[:, :0], pose if self.pose_shape else pose[:, :0]
 
-    def recognize(self, frames, keypoints, scores, frame_size=None):
+    def recognize(
+        self, frames: Tensor | None, keypoints: Tensor, scores: Tensor, frame_size: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """As a call, with only those frames that count, and with the probabilities of each output of the network.
 
         Args:
@@ -147,7 +154,7 @@ class VideoRecognizer(Estimator):
         answers = self._answers(frames, places, pose, *self._people(inputs))
         return {name: answers[i] for i, name in enumerate(self.heads)} | {"fused": ops.mean(answers, axis=0)}
 
-    def on_whole_box(self):
+    def on_whole_box(self) -> "VideoRecognizer":
         """The recognizer whose clips are as much larger as the people's whole box is than a random crop of it.
 
         Networks are trained on crops, at 224 pixels and 56 in the volume; at 256 and 64, the whole box shows people as
@@ -270,11 +277,11 @@ class VideoRecognizer(Estimator):
         if self.num_clips < 1:
             raise ValueError(f"num_clips must be at least 1, got {self.num_clips}; the published test takes 10.")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
         return (input_shape["keypoints"][0], self.num_classes)
 
 
-def clip_shapes(network):
+def clip_shapes(network: keras.Model) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
     """The shapes (L, H, W, 3) and (L', h, w, K) of the clips that a network takes, None where it takes none.
 
     Raises:

@@ -28,7 +28,7 @@ from kerapose.export.archives import check_axes, first_false, require, unshaped,
 from kerapose.export.places import check_places
 from kerapose.ops import heatmaps
 from kerapose.ops.clips import is_seen
-from kerapose.types import Path
+from kerapose.types import Path, Tensor
 
 
 def saved_model(recognizer: estimators.ActionRecognizer, path: Path, overwrite: bool = False) -> pathlib.Path:
@@ -95,7 +95,7 @@ def _checked(inputs):
     return {name: tf.ensure_shape(value, signature[name]) for name, value in inputs.items()}
 
 
-def check_sequences(inputs, num_keypoints, **remedy):
+def check_sequences(inputs: dict[str, Tensor], num_keypoints: int, **remedy: str) -> dict[str, Tensor]:
     """The inputs {"keypoints", "scores", "frame_size", ...}, once those three are known to be sequences with people."""
     return check_places(_check_values(_check_shapes(inputs, num_keypoints)), "sequence", rank=5, **remedy)
 

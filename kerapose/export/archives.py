@@ -5,12 +5,15 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
 
+from kerapose.types import Path, Tensor
+
 
 @contextlib.contextmanager
-def whole(path, overwrite):
+def whole(path: Path, overwrite: bool) -> Iterator[pathlib.Path]:
     """Gives a path to write to, and moves what was written to `path` at the end: all of it or nothing is there."""
     path = pathlib.Path(path)
     if path.exists() and not overwrite:
@@ -30,20 +33,20 @@ def whole(path, overwrite):
             os.replace(part, path)
 
 
-def check_ending(path, ending):
+def check_ending(path: Path, ending: str) -> None:
     """Raises a ValueError if a path does not end as its format wants it."""
     if pathlib.Path(path).suffix != ending:
         raise ValueError(f"The file must end in {ending}, got {path}; rename it.")
 
 
-def unshaped(inputs):
+def unshaped(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """The inputs of a signature, {name: tensor}, without their static shapes."""
     # No runtime holds a request against the signature, but the graph's optimizer takes the signature at its word and
     # would drop the checks. So the shapes are forgotten here, to be found out anew.
     return {name: tf.compat.v1.placeholder_with_default(value, None) for name, value in inputs.items()}
 
 
-def check_axes(inputs, axes):
+def check_axes(inputs: dict[str, Tensor], axes: dict[str, tuple]) -> dict[str, Tensor]:
     """The inputs, each known to have as many axes as `axes` names for it: {"keypoints": ("B", "T", 17, 2), ...}."""
     for name, expected in axes.items():
         given = tf.shape(inputs[name])
@@ -57,18 +60,18 @@ def check_axes(inputs, axes):
     return inputs
 
 
-def require(condition, sentence, values, inputs):
+def require(condition: Tensor, sentence: str, values: Iterable[Tensor], inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """The inputs, available only once the condition holds: what follows cannot fail before it with a worse message."""
     assertion = tf.debugging.Assert(condition, [tf.strings.format(sentence, values)])
     with tf.control_dependencies([assertion]):
         return {name: tf.identity(value) for name, value in inputs.items()}
 
 
-def first_false(flags):
+def first_false(flags: Tensor) -> Tensor:
     """The index of the first False: [B] -> scalar."""
     return tf.argmin(tf.cast(flags, tf.int32))
 
 
-def first_false_or_zero(flags):
+def first_false_or_zero(flags: Tensor) -> Tensor:
     """As `first_false`, and 0 where there are no flags at all."""
     return first_false(tf.concat([flags, tf.ones((1,), tf.bool)], axis=0))

@@ -1,14 +1,17 @@
 """What exports of images share: encoded images in a request, checked with one sentence each, and their pixels."""
 
+import typing
+
 import tensorflow as tf
 
 from kerapose.data import images
 from kerapose.export.archives import check_axes, require, unshaped
+from kerapose.types import Tensor
 
 JPEG_END, PNG_END = b"\xff\xd9", b"IEND"  # there may be more behind them
 
 
-def check_images(inputs, **axes):
+def check_images(inputs: dict[str, Tensor], **axes: typing.Any) -> dict[str, Tensor]:
     """The inputs of a request, without their static shapes, behind assertions: there are images, all have their axes.
 
     `inputs` has `image_bytes`, encoded images [B], and others whose axes are given by their names, as for `check_axes`.
@@ -18,7 +21,7 @@ def check_images(inputs, **axes):
     return require(count > 0, "A request must have at least one image, got {}; leave it out.", (count,), inputs)
 
 
-def decoded(encoded, index):
+def decoded(encoded: Tensor, index: Tensor) -> Tensor:
     """The pixels of an encoded image: scalar -> uint8 [H, W, 3]. The sentences are here to name the image."""
     length = tf.strings.length(encoded)
     is_jpeg, is_png = (

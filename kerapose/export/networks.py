@@ -7,9 +7,10 @@ import keras
 import tensorflow as tf
 
 from kerapose.export.archives import check_ending, whole
+from kerapose.types import Path
 
 
-def litert(network, path, overwrite=False):
+def litert(network: keras.Model, path: Path, overwrite: bool = False) -> pathlib.Path:
     """Writes a network as a LiteRT file, in float32, for any batch size.
 
     Its one signature takes `volume` [B, T, H, W, C] and gives `logits` [B, num_classes]; or, of a network of images, it
@@ -39,7 +40,7 @@ def litert(network, path, overwrite=False):
     return pathlib.Path(path)
 
 
-def onnx(network, path, overwrite=False):
+def onnx(network: keras.Model, path: Path, overwrite: bool = False) -> pathlib.Path:
     """Writes a network as an ONNX file, in float32, for any batch size.
 
     It takes `volume` [B, T, H, W, C] and gives `logits` [B, num_classes]; or, of a network of images, it takes `image`

@@ -8,9 +8,15 @@ import tensorflow as tf
 from kerapose.data.gate import sequences as gate
 from kerapose.export.archives import first_false, require
 from kerapose.ops.clips import is_seen
+from kerapose.types import Tensor
 
 
-def check_places(inputs, kind, rank, remedy="give frame_size (height, width), the size that they refer to"):
+def check_places(
+    inputs: dict[str, Tensor],
+    kind: str,
+    rank: int,
+    remedy: str = "give frame_size (height, width), the size that they refer to",
+) -> dict[str, Tensor]:
     """The inputs {"keypoints", "scores", "frame_size", ...}, once their units and origin can be right.
 
     Args:
@@ -48,7 +54,7 @@ def check_places(inputs, kind, rank, remedy="give frame_size (height, width), th
     )
 
 
-def refuse_unscaled_frame(inputs):
+def refuse_unscaled_frame(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """The inputs {"keypoints" [M, K, 2], ...} of one frame, once its people are not all at the origin."""
     keypoints = tf.ensure_shape(inputs["keypoints"], (None,) * 3)[None]  # [1, M, K, 2]
     return _refuse_unscaled(inputs, keypoints, is_seen(keypoints, tf.ones(tf.shape(keypoints)[:-1])), "frame")

@@ -1,6 +1,7 @@
 """Figures of merit, as the papers report them."""
 
 from kerapose.metrics.actions import MeanClassAccuracy, action_metrics, confusion_matrix
+from kerapose.metrics.average_precision import coco_ap, coco_results
 from kerapose.metrics.keypoints import (
     MPII_GROUPS,
     MPII_UNCOUNTED,
@@ -26,8 +27,6 @@ from kerapose.metrics.lifting import (
 )
 from kerapose.metrics.people import (
     box_nms,
-    coco_ap,
-    coco_results,
     oks,
     oks_between,
     oks_nms,

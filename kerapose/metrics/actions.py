@@ -1,8 +1,12 @@
 """Figures of recognized actions: accuracies and the confusion matrix."""
 
+import typing
+
 import keras
 import numpy as np
 from keras import ops
+
+from kerapose.types import Array, ArrayLike, Config, Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -18,14 +22,14 @@ class MeanClassAccuracy(keras.metrics.Metric):
         >>> model.compile(metrics=[MeanClassAccuracy(60, name="mean_class")])
     """
 
-    def __init__(self, num_classes, name="mean_class_accuracy", **kwargs):
+    def __init__(self, num_classes: int, name: str = "mean_class_accuracy", **kwargs: typing.Any):
         super().__init__(name=name, **kwargs)
         self.num_classes = num_classes
         shape = {"shape": (num_classes,), "initializer": "zeros"}
         self.correct = self.add_variable(name="correct", **shape)
         self.total = self.add_variable(name="total", **shape)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         labels = ops.reshape(ops.cast(y_true, "int32"), (-1,))
         of_class = ops.one_hot(labels, self.num_classes)  # [B, C]
         if sample_weight is not None:
@@ -34,16 +38,16 @@ class MeanClassAccuracy(keras.metrics.Metric):
         self.correct.assign_add(ops.sum(of_class * hit[:, None], axis=0))
         self.total.assign_add(ops.sum(of_class, axis=0))
 
-    def result(self):
+    def result(self) -> Tensor:
         occurs = ops.cast(self.total > 0, self.total.dtype)
         accuracy = ops.divide_no_nan(self.correct, self.total)  # weights may add up to less than one clip
         return ops.sum(accuracy) / ops.maximum(ops.sum(occurs), 1.0)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return super().get_config() | {"num_classes": self.num_classes}
 
 
-def action_metrics(labels, probabilities):
+def action_metrics(labels: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
     """Top-1, top-5 and mean-class accuracy.
 
     Args:
@@ -68,7 +72,7 @@ def action_metrics(labels, probabilities):
     }
 
 
-def confusion_matrix(labels, predictions, num_classes):
+def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> Array:
     """Counts [C, C] of predictions (columns) by true class (rows): [B], [B] -> [C, C]."""
     matrix = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(matrix, (np.asarray(labels), np.asarray(predictions)), 1)

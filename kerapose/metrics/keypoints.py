@@ -1,8 +1,13 @@
 """Figures of keypoints in images: peaks of heatmaps, distances in pixels, PCK, its AUC, and PCKh."""
 
+import typing
+from collections.abc import Mapping, Sequence
+
 import keras
 import numpy as np
 from keras import ops
+
+from kerapose.types import Array, ArrayLike, Config, Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -26,19 +31,19 @@ class HeatmapPCK(keras.metrics.Metric):
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """
 
-    def __init__(self, threshold=0.5, published=True, name="heatmap_pck", **kwargs):
+    def __init__(self, threshold: float = 0.5, published: bool = True, name: str = "heatmap_pck", **kwargs: typing.Any):
         super().__init__(name=name, **kwargs)
         self.threshold = threshold
         self.published = published
         self.built = False  # how many joints there are, the first heatmaps show
 
-    def build(self, num_joints):
+    def build(self, num_joints: int) -> None:
         shape = {"shape": (num_joints,), "initializer": "zeros"}
         self.correct = self.add_variable(name="correct", **shape)
         self.total = self.add_variable(name="total", **shape)
         self.built = True
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         y_true, y_pred = _last_stack(ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred))
         _, height, width, num_joints = y_pred.shape
         if not self.built:
@@ -55,18 +60,20 @@ class HeatmapPCK(keras.metrics.Metric):
         self.correct.assign_add(ops.sum(counts * right, axis=0))
         self.total.assign_add(ops.sum(counts, axis=0))
 
-    def result(self):
+    def result(self) -> Tensor:
         if not self.built:
             return ops.zeros(())
         occurs = ops.cast(self.total > 0, self.total.dtype)
         accuracy = ops.divide_no_nan(self.correct, self.total)
         return ops.sum(accuracy) / ops.maximum(ops.sum(occurs), 1.0)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return super().get_config() | {"threshold": self.threshold, "published": self.published}
 
 
-def heatmap_accuracy(truth, predicted, threshold=0.5, published=True):
+def heatmap_accuracy(
+    truth: Tensor, predicted: Tensor, threshold: float = 0.5, published: bool = True
+) -> dict[str, typing.Any]:
     """The share of heatmap peaks that lie near the true ones.
 
     A tenth of the heatmap is the unit. The published rule has three quirks: errors along x are divided by the tenth of
@@ -136,7 +143,7 @@ def _unit(height, width, published):
     return (height / 10, width / 10) if published else (width / 10, height / 10)
 
 
-def pixel_error(predicted, truth, visible):
+def pixel_error(predicted: ArrayLike, truth: ArrayLike, visible: ArrayLike) -> dict[str, float | list[float]]:
     """The mean distance of predicted keypoints from the true ones.
 
     Args:
@@ -157,7 +164,9 @@ def pixel_error(predicted, truth, visible):
     return _means(*_distances(predicted, truth, visible))
 
 
-def pck(predicted, truth, visible, reference_px, threshold=0.2):
+def pck(
+    predicted: ArrayLike, truth: ArrayLike, visible: ArrayLike, reference_px: ArrayLike, threshold: float = 0.2
+) -> dict[str, float | list[float]]:
     """The share of keypoints that lie within a part of a reference length: percentage of correct keypoints.
 
     Args:
@@ -181,7 +190,14 @@ def pck(predicted, truth, visible, reference_px, threshold=0.2):
     return _means(relative <= threshold, visible)
 
 
-def auc(predicted, truth, visible, reference_px, max_threshold=0.5, thresholds=None):
+def auc(
+    predicted: ArrayLike,
+    truth: ArrayLike,
+    visible: ArrayLike,
+    reference_px: ArrayLike,
+    max_threshold: float = 0.5,
+    thresholds: ArrayLike | None = None,
+) -> dict[str, float | list[float]]:
     """The area under the curve of `pck` over its threshold, as a share of the whole.
 
     Args:
@@ -218,7 +234,15 @@ MPII_GROUPS = {
 MPII_UNCOUNTED = (6, 7)
 
 
-def pckh(predicted, truth, visible, head_size_px, threshold=0.5, groups=None, uncounted=MPII_UNCOUNTED):
+def pckh(
+    predicted: ArrayLike,
+    truth: ArrayLike,
+    visible: ArrayLike,
+    head_size_px: ArrayLike,
+    threshold: float = 0.5,
+    groups: Mapping[str, Sequence[int]] | None = None,
+    uncounted: Sequence[int] = MPII_UNCOUNTED,
+) -> dict[str, float]:
     """The share of keypoints within half a head size, as MPII's tables report it.
 
     A group is the plain mean of its joints, "Mean" that of all visible keypoints whose joint is not in `uncounted`.
@@ -263,7 +287,7 @@ def pckh(predicted, truth, visible, head_size_px, threshold=0.5, groups=None, un
     return figures
 
 
-def head_size(head_boxes):
+def head_size(head_boxes: ArrayLike) -> Array:
     """MPII's head size: 0.6 of the diagonal of the head's box, [N, 4] px (left, top, right, bottom) -> [N] px."""
     head_boxes = np.asarray(head_boxes, "float64")
     return 0.6 * np.linalg.norm(head_boxes[..., 2:] - head_boxes[..., :2], axis=-1)
@@ -308,7 +332,7 @@ def _relative_distances(predicted, truth, visible, reference_px):
     return distances / np.where(known, reference_px, 1.0)[:, None], visible
 
 
-def refuse_unnumbered(what, values):
+def refuse_unnumbered(what: str, values: ArrayLike) -> None:
     """Raises a ValueError that names `what` if any of the values is NaN or infinite."""
     if not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())

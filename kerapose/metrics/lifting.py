@@ -1,11 +1,15 @@
 """Figures of poses in space: MPJPE by its three protocols, velocities, 3D PCK and its AUC."""
 
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+
 import keras
 import numpy as np
 from keras import ops
 
 from kerapose.metrics.keypoints import refuse_unnumbered
 from kerapose.ops import alignment
+from kerapose.types import ArrayLike, Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -25,10 +29,10 @@ class MeanPerJointError(keras.metrics.Mean):
         >>> model.compile(optimizer="adam", loss=MPJPE(), metrics=[MeanPerJointError()])
     """
 
-    def __init__(self, name="mpjpe_mm", **kwargs):
+    def __init__(self, name: str = "mpjpe_mm", **kwargs: typing.Any):
         super().__init__(name=name, **kwargs)
 
-    def update_state(self, y_true, y_pred, sample_weight=None):
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
         first, second = tuple(y_true.shape), tuple(y_pred.shape)
         if len(first) != len(second) or any(a != b and None not in (a, b) for a, b in zip(first, second, strict=True)):
@@ -40,7 +44,7 @@ class MeanPerJointError(keras.metrics.Mean):
         return super().update_state(1000.0 * distances, sample_weight)
 
 
-def mpjpe(predicted, truth):
+def mpjpe(predicted: ArrayLike, truth: ArrayLike) -> float:
     """The mean per-joint position error: "protocol 1".
 
     Args:
@@ -64,7 +68,7 @@ def mpjpe(predicted, truth):
     return float(_joint_errors(*_poses(predicted, truth)).mean())
 
 
-def p_mpjpe(predicted, truth):
+def p_mpjpe(predicted: ArrayLike, truth: ArrayLike) -> float:
     """`mpjpe` after each frame is laid on the true one by scale, rotation and translation (Procrustes): "protocol 2".
 
     A mirrored prediction is not mirrored back.
@@ -86,7 +90,7 @@ def p_mpjpe(predicted, truth):
     return float(_joint_errors(_moved(alignment.align, predicted, truth), truth).mean())
 
 
-def n_mpjpe(predicted, truth):
+def n_mpjpe(predicted: ArrayLike, truth: ArrayLike) -> float:
     """`mpjpe` after each frame is brought to the size of the true one: "protocol 3".
 
     Args:
@@ -108,7 +112,7 @@ def n_mpjpe(predicted, truth):
     return float(_joint_errors(_moved(alignment.scale_to, predicted, truth), truth).mean())
 
 
-def mpjve(predicted, truth):
+def mpjve(predicted: ArrayLike, truth: ArrayLike) -> float:
     """The mean per-joint velocity error: that of the differences from each frame to the next.
 
     Args:
@@ -137,7 +141,7 @@ def mpjve(predicted, truth):
     return float(_joint_errors(np.diff(predicted, axis=0), np.diff(truth, axis=0)).mean())
 
 
-def pck_3d(predicted, truth, threshold_m=0.15):
+def pck_3d(predicted: ArrayLike, truth: ArrayLike, threshold_m: float = 0.15) -> float:
     """The share of joints that are less than a threshold away.
 
     Args:
@@ -163,7 +167,7 @@ def pck_3d(predicted, truth, threshold_m=0.15):
 AUC_THRESHOLDS_M = tuple(millimetres / 1000 for millimetres in range(0, 151, 5))
 
 
-def auc_3d(predicted, truth, thresholds_m=AUC_THRESHOLDS_M):
+def auc_3d(predicted: ArrayLike, truth: ArrayLike, thresholds_m: Sequence[float] = AUC_THRESHOLDS_M) -> float:
     """The area under the curve of `pck_3d`, as the mean over thresholds.
 
     Args:
@@ -189,7 +193,7 @@ def auc_3d(predicted, truth, thresholds_m=AUC_THRESHOLDS_M):
 LIFTING_FIGURES = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm", "pck_150mm", "auc_3d")
 
 
-def lifting_metrics(sequences):
+def lifting_metrics(sequences: Iterable[Mapping[str, typing.Any]]) -> dict[str, typing.Any]:
     """All figures of lifted sequences, action by action and their mean, as the published protocol has them.
 
     Within an action a sequence counts by its frames; the total is the plain mean of the actions. Velocities are taken

@@ -1,10 +1,13 @@
 """C3D for heatmap volumes, the plainest of PoseConv3D's three networks."""
 
+import typing
+
 import keras
 from keras import layers
 
 from kerapose.layers import ConvNorm, Dense, FramePool
 from kerapose.models.network import Network
+from kerapose.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -48,13 +51,13 @@ class C3D(Network):
 
     def __init__(
         self,
-        num_classes,
-        input_shape=(48, 56, 56, 17),
-        base_filters=32,
-        num_stages=4,
-        temporal_downsample=False,
-        dropout=0.5,
-        **kwargs,
+        num_classes: int,
+        input_shape: Shape = (48, 56, 56, 17),
+        base_filters: int = 32,
+        num_stages: int = 4,
+        temporal_downsample: bool = False,
+        dropout: float = 0.5,
+        **kwargs: typing.Any,
     ):
         if num_stages not in (3, 4):
             raise ValueError(f"C3D has 3 or 4 stages, got num_stages={num_stages}; use 4, or 3 for the light form.")
@@ -84,10 +87,10 @@ class C3D(Network):
         self.dropout = dropout
 
 
-def conv(x, filters, name):
+def conv(x: Tensor, filters: int, name: str) -> Tensor:
     return ConvNorm(filters, (3, 3, 3), name=name)(x)
 
 
-def pool(x, frames_too, name):
+def pool(x: Tensor, frames_too: bool, name: str) -> Tensor:
     """Average pooling that floors odd sizes."""
     return FramePool("average", 2, 2, frame_pairs=frames_too, name=name)(x)

@@ -1,5 +1,8 @@
 """HRNet: branches of four resolutions side by side, which exchange what they see again and again."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
@@ -14,6 +17,7 @@ from kerapose.layers import (
     small_normal,
 )
 from kerapose.models.network import Network
+from kerapose.types import Shape, Tensor
 
 # The function of a block, and how many times its filters it gives.
 BLOCKS = {"basic": (basic_block, 1), "bottleneck": (bottleneck, 4)}
@@ -58,20 +62,20 @@ class HRNet(Network):
 
     def __init__(
         self,
-        num_joints,
-        image_shape=(256, 192, 3),
-        width=32,
-        num_modules=(1, 4, 3),
-        num_blocks=4,
-        block="basic",
-        final_kernel=1,
-        **kwargs,
+        num_joints: int,
+        image_shape: Shape = (256, 192, 3),
+        width: int = 32,
+        num_modules: Sequence[int] = (1, 4, 3),
+        num_blocks: int = 4,
+        block: str = "basic",
+        final_kernel: int = 1,
+        **kwargs: typing.Any,
     ):
         check_arguments(image_shape, num_modules, num_blocks, block, final_kernel)
         inputs = keras.Input(image_shape)
         branches = [stem(inputs)]  # [B, H/4, W/4, 256]
         for stage, modules in enumerate(num_modules, start=2):
-            widths = [width * 2**branch for branch in range(stage)]
+            widths = [width * 2**halvings for halvings in range(stage)]
             branches = transition(branches, [w * BLOCKS[block][1] for w in widths], f"transition{stage - 1}")
             for module in range(modules):
                 name = f"stage{stage}.{module}"
@@ -91,7 +95,7 @@ class HRNet(Network):
         self.final_kernel = final_kernel
 
 
-def stem(x):
+def stem(x: Tensor) -> Tensor:
     """Two 3 x 3 convolutions of stride 2 and four bottlenecks: [B, H, W, 3] -> [B, H/4, W/4, 256]."""
     for number in (1, 2):
         x = numbered_conv(x, 64, 3, 2, "", number, small_normal)
@@ -100,7 +104,7 @@ def stem(x):
     return x
 
 
-def transition(branches, widths, name):
+def transition(branches: list[Tensor], widths: Sequence[int], name: str) -> list[Tensor]:
     """Brings the branches to these widths; a new one is made from the coarsest."""
     outputs = []
     for index, width in enumerate(widths):
@@ -113,18 +117,18 @@ def transition(branches, widths, name):
     return outputs
 
 
-def branch(x, filters, num_blocks, block, name):
+def branch(x: Tensor, filters: int, num_blocks: int, block: str, name: str) -> Tensor:
     for index in range(num_blocks):
         x = BLOCKS[block][0](x, filters, 1, f"{name}.{index}.", small_normal)
     return x
 
 
-def fuse(branches, num_outputs, name):
+def fuse(branches: list[Tensor], num_outputs: int, name: str) -> list[Tensor]:
     """Each output is the ReLU of the sum of all branches at the resolution and width of one."""
     return [fuse_into(index, branches, f"{name}.{index}") for index in range(num_outputs)]
 
 
-def fuse_into(index, branches, name):
+def fuse_into(index: int, branches: list[Tensor], name: str) -> Tensor:
     """The sum for one branch: what is coarser through a 1 x 1 convolution, what is finer through strided ones.
 
     Upsampling twice by two is upsampling by four: so the coarsest is added to the next at that one's resolution, and
@@ -143,7 +147,7 @@ def fuse_into(index, branches, name):
     return total if index > 0 else layers.ReLU(name=layer_name(f"{name}.relu"))(total)
 
 
-def fuse_finer(x, total, halvings, name, is_last):
+def fuse_finer(x: Tensor, total: Tensor, halvings: int, name: str, is_last: bool) -> Tensor:
     """Adds a finer branch to the sum, through one convolution of stride 2 for each halving."""
     for halving in range(halvings - 1):
         x = conv(x, x.shape[-1], 3, f"{name}.{halving}", stride=2)
@@ -152,7 +156,15 @@ def fuse_finer(x, total, halvings, name, is_last):
     return conv(x, total.shape[-1], 3, name, stride=2, activation=activation, shortcut=total)
 
 
-def conv(x, filters, kernel, name, stride=1, activation="relu", shortcut=None):
+def conv(
+    x: Tensor,
+    filters: int,
+    kernel: int,
+    name: str,
+    stride: int = 1,
+    activation: str | None = "relu",
+    shortcut: Tensor | None = None,
+) -> Tensor:
     """A convolution and batch norm that are the elements 0 and 1 of a PyTorch sequence."""
     options = {"activation": activation, "kernel_initializer": small_normal()}
     options |= {"name": layer_name(name), "torch_names": (f"{name}.0", f"{name}.1")}
@@ -160,7 +172,9 @@ def conv(x, filters, kernel, name, stride=1, activation="relu", shortcut=None):
     return layer(x) if shortcut is None else layer(x, shortcut)
 
 
-def check_arguments(image_shape, num_modules, num_blocks, block, final_kernel):
+def check_arguments(
+    image_shape: Shape, num_modules: Sequence[int], num_blocks: int, block: str, final_kernel: int
+) -> None:
     if any(side is not None and side % STRIDE for side in image_shape[:2]):
         raise ValueError(
             f"The sides of image_shape must be multiples of {STRIDE}, got {tuple(image_shape)}; use (256, 192, 3) or "

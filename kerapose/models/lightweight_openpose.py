@@ -1,10 +1,13 @@
 """Lightweight OpenPose: heatmaps and part affinity fields of all people at once, stage by stage."""
 
+import typing
+
 import keras
 from keras import layers
 
 from kerapose.layers import ConvNorm, heatmap_head, layer_name
 from kerapose.models.network import Network
+from kerapose.types import Shape, Tensor
 
 # MobileNet v1 up to its last block at stride 16, here at stride 8: (filters, stride, dilation) of each block. Where the
 # classifier halves the picture a fourth time, the next depthwise convolution skips every second pixel instead, so that
@@ -64,14 +67,14 @@ class LightweightOpenPose(Network):
 
     def __init__(
         self,
-        num_heatmaps=19,
-        num_pafs=38,
-        image_shape=(None, None, 3),
-        num_refinements=1,
-        filters=128,
-        trunk_width=1.0,
-        head_filters=512,
-        **kwargs,
+        num_heatmaps: int = 19,
+        num_pafs: int = 38,
+        image_shape: Shape = (None, None, 3),
+        num_refinements: int = 1,
+        filters: int = 128,
+        trunk_width: float = 1.0,
+        head_filters: int = 512,
+        **kwargs: typing.Any,
     ):
         check_arguments(num_heatmaps, num_pafs, num_refinements, filters, trunk_width, head_filters)
         inputs = keras.Input(image_shape)
@@ -91,12 +94,12 @@ class LightweightOpenPose(Network):
         self.head_filters = head_filters
 
     @property
-    def num_stages(self):
+    def num_stages(self) -> int:
         """How many pairs of heatmaps and fields there are."""
         return 1 + self.num_refinements
 
 
-def mobilenet(x, width):
+def mobilenet(x: Tensor, width: float) -> Tensor:
     """The convolutional part of a MobileNet without its last two blocks: [B, H, W, 3] -> [B, H/8, W/8, 512 * width]."""
     x = conv(x, scaled(STEM_FILTERS, width), 3, "model.0", norm=True, strides=2, use_bias=False)  # [B, H/2, W/2, C]
     for index, (filters, stride, dilation) in enumerate(TRUNK, start=1):
@@ -108,11 +111,11 @@ def mobilenet(x, width):
     return x
 
 
-def scaled(filters, width):
+def scaled(filters: int, width: float) -> int:
     return max(8, 8 * int(filters * width / 8 + 0.5))
 
 
-def align(x, filters):
+def align(x: Tensor, filters: int) -> Tensor:
     """The trunk's features in fewer channels, and with a wider view: [B, h, w, C] -> [B, h, w, filters]."""
     shortcut = x = conv(x, filters, 1, "cpm.align")
     options = {"activation": "elu", "norm": False}
@@ -125,14 +128,14 @@ def align(x, filters):
     return conv(layers.Add(name="cpm_add")([shortcut, x]), filters, 3, "cpm.conv")
 
 
-def initial_stage(x, num_heatmaps, num_pafs, filters, head_filters):
+def initial_stage(x: Tensor, num_heatmaps: int, num_pafs: int, filters: int, head_filters: int) -> list[Tensor]:
     """Features [B, h, w, filters] -> heatmaps [B, h, w, num_heatmaps], fields [B, h, w, num_pafs]."""
     for index in range(3):
         x = conv(x, filters, 3, f"initial_stage.trunk.{index}")
     return heads(x, num_heatmaps, num_pafs, head_filters, "initial_stage")
 
 
-def refinement_stage(x, num_heatmaps, num_pafs, filters, name):
+def refinement_stage(x: Tensor, num_heatmaps: int, num_pafs: int, filters: int, name: str) -> list[Tensor]:
     """Features and fields [B, h, w, C] -> heatmaps [B, h, w, num_heatmaps], fields [B, h, w, num_pafs]."""
     for index in range(REFINEMENT_BLOCKS):
         block = f"{name}.trunk.{index}"
@@ -143,7 +146,7 @@ def refinement_stage(x, num_heatmaps, num_pafs, filters, name):
     return heads(x, num_heatmaps, num_pafs, filters, name)
 
 
-def heads(x, num_heatmaps, num_pafs, hidden, name):
+def heads(x: Tensor, num_heatmaps: int, num_pafs: int, hidden: int, name: str) -> list[Tensor]:
     """The two ends of a stage, each with a hidden layer of its own."""
     outputs = (("heatmaps", num_heatmaps), ("pafs", num_pafs))
     return [
@@ -152,13 +155,17 @@ def heads(x, num_heatmaps, num_pafs, hidden, name):
     ]
 
 
-def conv(x, filters, kernel, name, norm=False, use_bias=True, **options):
+def conv(
+    x: Tensor, filters: int, kernel: int, name: str, norm: bool = False, use_bias: bool = True, **options: typing.Any
+) -> Tensor:
     """A convolution with a bias, batch norm where the reference has one, and ReLU."""
     options |= {"norm": norm, "use_bias": use_bias, "torch_names": (f"{name}.0", f"{name}.1")}
     return ConvNorm(filters, (kernel, kernel), name=layer_name(name), **options)(x)
 
 
-def check_arguments(num_heatmaps, num_pafs, num_refinements, filters, trunk_width, head_filters):
+def check_arguments(
+    num_heatmaps: int, num_pafs: int, num_refinements: int, filters: int, trunk_width: float, head_filters: int
+) -> None:
     least = {"num_heatmaps": (num_heatmaps, 1, 19), "num_pafs": (num_pafs, 1, 38)}
     least |= {"filters": (filters, 1, 128), "head_filters": (head_filters, 1, 512)}
     least |= {"num_refinements": (num_refinements, 0, 1)}

@@ -1,10 +1,13 @@
 """MC3-18: a ResNet-18 of clips that mixes convolutions over time, early, with convolutions of single frames, later."""
 
+import typing
+
 import keras
 from keras import layers
 
 from kerapose.layers import ConvNorm, Dense, layer_name
 from kerapose.models.network import Network
+from kerapose.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -29,7 +32,9 @@ class MC3ResNet18(Network):
     # "tiny" is ours, for two cores.
     VARIANTS = {"mc3_18": {}, "mc3_18_tiny": {"base_filters": 16}}
 
-    def __init__(self, num_classes, input_shape=(16, 112, 112, 3), base_filters=64, **kwargs):
+    def __init__(
+        self, num_classes: int, input_shape: Shape = (16, 112, 112, 3), base_filters: int = 64, **kwargs: typing.Any
+    ):
         inputs = keras.Input(input_shape)
         x = stages(inputs, base_filters)["layer4"]
         x = layers.GlobalAveragePooling3D(name="pooled")(x)  # [B, C]
@@ -39,7 +44,7 @@ class MC3ResNet18(Network):
         self.base_filters = base_filters
 
 
-def stages(x, filters):
+def stages(x: Tensor, filters: int) -> dict[str, Tensor]:
     """What the stem and each of the four stages give.
 
     Args:
@@ -59,7 +64,7 @@ def stages(x, filters):
     return features
 
 
-def basic_block(x, filters, kernel, strides, name):
+def basic_block(x: Tensor, filters: int, kernel: tuple[int, ...], strides: tuple[int, ...], name: str) -> Tensor:
     """Two convolutions, the first with the strides, added to the shortcut."""
     shortcut = x
     if strides != (1, 1, 1) or x.shape[-1] != filters:

@@ -1,9 +1,13 @@
 """What all networks share: their variants and their configuration."""
 
 import inspect
+import typing
+from collections.abc import Mapping
 
 import keras
 import numpy as np
+
+from kerapose.types import ArrayLike, Config, Shape
 
 
 class Network(keras.Model):
@@ -21,7 +25,7 @@ class Network(keras.Model):
     NOT_IN_POSE = ()
 
     @classmethod
-    def from_variant(cls, variant, *outputs, **changes):
+    def from_variant(cls, variant: str, *outputs: int, **changes: typing.Any) -> typing.Self:
         """Builds a published variant.
 
         Args:
@@ -41,16 +45,16 @@ class Network(keras.Model):
         return cls(*outputs, **(cls.VARIANTS[variant] | changes))
 
     @classmethod
-    def argument_names(cls):
+    def argument_names(cls) -> list[str]:
         """The names of the arguments of `__init__`, without self and Keras's own."""
         return argument_names(cls)
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> Shape | dict[str, Shape]:
         """With the batch, of the input; of several by name, where Keras gives a list."""
         return keras.tree.map_structure(lambda tensor: tensor.shape, self.input)
 
-    def resized(self, *shapes):
+    def resized(self, *shapes: Shape) -> typing.Self:
         """The same network with the same weights for inputs of another shape (they do not depend on it).
 
         Args:
@@ -74,27 +78,27 @@ class Network(keras.Model):
         copy.set_weights(self.get_weights())
         return copy
 
-    def unused_torch_weights(self):
+    def unused_torch_weights(self) -> dict[str, Shape]:
         """What published files hold without any effect, {PyTorch name: shape}: nothing, unless a class knows better."""
         return {}
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = {name: getattr(self, name) for name in self.argument_names()}
         if "input_shape" in config:
             config["input_shape"] = self.input_shape[1:]  # the attribute is Keras's, which leads with the batch
         return config | {"name": self.name}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> typing.Self:
         return cls(**config)
 
 
-def argument_names(cls):
+def argument_names(cls: type) -> list[str]:
     """The names of the arguments of a class's `__init__`, without self and Keras's own."""
     parameters = inspect.signature(cls.__init__).parameters.values()
     return [p.name for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD]
 
 
-def plain_arguments(arguments):
+def plain_arguments(arguments: Mapping[str, ArrayLike] | None) -> dict[str, typing.Any]:
     """Keyword arguments, None for none, as a configuration keeps them: arrays and tuples become lists of numbers."""
     return {name: np.asarray(value).tolist() for name, value in (arguments or {}).items()}

@@ -1,5 +1,8 @@
 """RGBPose-Conv3D: two 3D CNNs, one of frames and one of heatmap volumes, that tell each other what they see."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import layers
@@ -7,6 +10,7 @@ from keras import layers
 from kerapose.layers import ConvNorm, Dense, FrameConvTransposeNorm, layer_name
 from kerapose.models.network import Network
 from kerapose.models.slowonly import residual_stage, stem
+from kerapose.types import Shape, Tensor
 
 RATIO = 4  # pose frames to RGB frames, and RGB pixels to pose pixels along a side
 NARROWING = 16  # of the RGB features that go to the pose pathway
@@ -62,16 +66,16 @@ class RGBPoseConv3D(Network):
 
     def __init__(
         self,
-        num_classes,
-        rgb_shape=(8, 224, 224, 3),
-        pose_shape=(32, 56, 56, 17),
-        rgb_filters=64,
-        pose_filters=32,
-        rgb_blocks=(3, 4, 6, 3),
-        pose_blocks=(4, 6, 3),
-        dropout=0.5,
-        zero_init_residual=True,
-        **kwargs,
+        num_classes: int,
+        rgb_shape: Shape = (8, 224, 224, 3),
+        pose_shape: Shape = (32, 56, 56, 17),
+        rgb_filters: int = 64,
+        pose_filters: int = 32,
+        rgb_blocks: Sequence[int] = (3, 4, 6, 3),
+        pose_blocks: Sequence[int] = (4, 6, 3),
+        dropout: float = 0.5,
+        zero_init_residual: bool = True,
+        **kwargs: typing.Any,
     ):
         _check_shapes(rgb_shape, pose_shape)
         rgb_stages = _stages("rgb_path.", rgb_filters, rgb_blocks, zero_init_residual)
@@ -103,7 +107,7 @@ class RGBPoseConv3D(Network):
         self.dropout = dropout
         self.zero_init_residual = zero_init_residual
 
-    def start_from(self, rgb=None, pose=None):
+    def start_from(self, rgb: Network | None = None, pose: Network | None = None) -> typing.Self:
         """Takes over separately trained networks, as the paper's training begins.
 
         What the laterals bring is multiplied by zero at first: the network answers as the two did, and learns from
@@ -133,7 +137,7 @@ class RGBPoseConv3D(Network):
         return self
 
 
-def exchange(rgb, pose, rgb_name, pose_name):
+def exchange(rgb: Tensor, pose: Tensor, rgb_name: str, pose_name: str) -> tuple[Tensor, Tensor]:
     """Joins to each pathway what comes from the other, its own channels first.
 
     Args:
@@ -155,7 +159,7 @@ def exchange(rgb, pose, rgb_name, pose_name):
     )
 
 
-def classify(x, num_classes, dropout, name):
+def classify(x: Tensor, num_classes: int, dropout: float, name: str) -> Tensor:
     """[B, T, H, W, C] -> logits [B, num_classes]."""
     x = layers.GlobalAveragePooling3D(name=f"pooled_{name}")(x)  # [B, C]
     x = layers.Dropout(dropout, name=f"dropout_{name}")(x)

@@ -1,5 +1,8 @@
 """SimpleBaseline: a ResNet, a few transposed convolutions, and heatmaps."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
@@ -13,6 +16,7 @@ from kerapose.layers import (
     small_normal,
 )
 from kerapose.models.network import Network
+from kerapose.types import Shape, Tensor
 
 # Blocks per stage, and whether they are bottlenecks.
 RESNETS = {
@@ -76,16 +80,16 @@ class SimpleBaseline(Network):
 
     def __init__(
         self,
-        num_joints,
-        image_shape=(256, 192, 3),
-        depth=50,
-        deconv_filters=(256, 256, 256),
-        deconv_kernels=(4, 4, 4),
-        deconv_bias=False,
-        final_kernel=1,
-        stride_on_1x1=False,
-        base_filters=64,
-        **kwargs,
+        num_joints: int,
+        image_shape: Shape = (256, 192, 3),
+        depth: int = 50,
+        deconv_filters: Sequence[int] = (256, 256, 256),
+        deconv_kernels: Sequence[int] = (4, 4, 4),
+        deconv_bias: bool = False,
+        final_kernel: int = 1,
+        stride_on_1x1: bool = False,
+        base_filters: int = 64,
+        **kwargs: typing.Any,
     ):
         check_arguments(depth, deconv_filters, deconv_kernels, final_kernel, stride_on_1x1)
         inputs = keras.Input(image_shape)
@@ -106,7 +110,7 @@ class SimpleBaseline(Network):
         self.base_filters = base_filters
 
 
-def resnet(x, depth, base_filters, stride_on_1x1):
+def resnet(x: Tensor, depth: int, base_filters: int, stride_on_1x1: bool) -> Tensor:
     """The convolutional part of a ResNet: [B, H, W, 3] -> [B, H/32, W/32, 8 or 32 * base_filters]."""
     stage_blocks, is_deep = RESNETS[depth]
     x = numbered_conv(x, base_filters, 7, 2, "", 1)
@@ -123,7 +127,9 @@ def resnet(x, depth, base_filters, stride_on_1x1):
     return x
 
 
-def check_arguments(depth, deconv_filters, deconv_kernels, final_kernel, stride_on_1x1):
+def check_arguments(
+    depth: int, deconv_filters: Sequence[int], deconv_kernels: Sequence[int], final_kernel: int, stride_on_1x1: bool
+) -> None:
     if depth not in RESNETS:
         known = ", ".join(map(str, RESNETS))
         raise ValueError(f"depth must be one of {known}, got {depth}; use 50, the paper's first.")

@@ -1,10 +1,14 @@
 """SlowOnly for heatmap volumes (and RGB): a 3D ResNet-50 that looks at time only in its deeper stages."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
 from kerapose.layers import ConvNorm, Dense, FramePool, layer_name
 from kerapose.models.network import Network
+from kerapose.types import Shape, Tensor
 
 # The forms of the two pathways of an RGBPoseConv3D.
 RGB_PATH = {
@@ -75,18 +79,18 @@ class SlowOnly(Network):
 
     def __init__(
         self,
-        num_classes,
-        input_shape=(48, 56, 56, 17),
-        base_filters=32,
-        stage_blocks=(4, 6, 3),
-        inflate=(False, True, True),
-        spatial_strides=(2, 2, 2),
-        temporal_strides=(1, 1, 2),
-        stem_stride=1,
-        stem_pool_stride=1,
-        dropout=0.5,
-        zero_init_residual=True,
-        **kwargs,
+        num_classes: int,
+        input_shape: Shape = (48, 56, 56, 17),
+        base_filters: int = 32,
+        stage_blocks: Sequence[int] = (4, 6, 3),
+        inflate: Sequence[bool] = (False, True, True),
+        spatial_strides: Sequence[int] = (2, 2, 2),
+        temporal_strides: Sequence[int] = (1, 1, 2),
+        stem_stride: int = 1,
+        stem_pool_stride: int = 1,
+        dropout: float = 0.5,
+        zero_init_residual: bool = True,
+        **kwargs: typing.Any,
     ):
         stages = (stage_blocks, inflate, spatial_strides, temporal_strides)
         if len({len(argument) for argument in stages}) != 1:
@@ -116,20 +120,30 @@ class SlowOnly(Network):
         self.zero_init_residual = zero_init_residual
 
 
-def stem(x, filters, stride, pool_stride, prefix=""):
+def stem(x: Tensor, filters: int, stride: int, pool_stride: int, prefix: str = "") -> Tensor:
     """A spatial 7 x 7 convolution and a spatial 3 x 3 max pool, which stays even at stride 1."""
     x = conv(x, filters, (1, 7, 7), (1, stride, stride), f"{prefix}conv1")
     return FramePool("max", 3, pool_stride, symmetric=True, name=layer_name(f"{prefix}maxpool"))(x)
 
 
-def residual_stage(x, filters, blocks, strides, inflated, name, zero_init=True):
+def residual_stage(
+    x: Tensor,
+    filters: int,
+    blocks: int,
+    strides: int | tuple[int, ...],
+    inflated: bool,
+    name: str,
+    zero_init: bool = True,
+) -> Tensor:
     """Bottlenecks, the first with the strides."""
     for block in range(blocks):
         x = bottleneck(x, filters, strides if block == 0 else (1, 1, 1), inflated, f"{name}.{block}", zero_init)
     return x
 
 
-def bottleneck(x, filters, strides, inflated, name, zero_init):
+def bottleneck(
+    x: Tensor, filters: int, strides: int | tuple[int, ...], inflated: bool, name: str, zero_init: bool
+) -> Tensor:
     """1 x 1 (three frames if inflated), then 3 x 3 with all the strides, then 1 x 1; added to the shortcut."""
     shortcut = x
     if strides != (1, 1, 1) or x.shape[-1] != filters * 4:
@@ -140,7 +154,15 @@ def bottleneck(x, filters, strides, inflated, name, zero_init):
     return conv(x, filters * 4, (1, 1, 1), 1, f"{name}.conv3", shortcut=shortcut, gamma_initializer=gamma)
 
 
-def conv(x, filters, kernel, strides, name, shortcut=None, **options):
+def conv(
+    x: Tensor,
+    filters: int,
+    kernel: tuple[int, ...],
+    strides: int | tuple[int, ...],
+    name: str,
+    shortcut: Tensor | None = None,
+    **options: typing.Any,
+) -> Tensor:
     """A convolution and batch norm of a published module."""
     options |= {"name": layer_name(name), "torch_names": (f"{name}.conv", f"{name}.bn")}
     layer = ConvNorm(filters, kernel, strides, **options)

@@ -1,10 +1,13 @@
 """The stacked hourglass: down to a coarse view and up again, several times, with heatmaps after each."""
 
+import typing
+
 import keras
 from keras import layers, ops
 
 from kerapose.layers import BatchNorm, ConvNorm, Upsample, heatmap_head, layer_name
 from kerapose.models.network import Network
+from kerapose.types import Shape, Tensor
 
 DEPTH = 4  # halvings within an hourglass
 STRIDE = 4 * 2**DEPTH  # of its coarsest features
@@ -44,7 +47,15 @@ class StackedHourglass(Network):
         "hourglass1_small": {"num_stacks": 1, "filters": 32, "image_shape": (128, 128, 3)},
     }
 
-    def __init__(self, num_joints, image_shape=(256, 256, 3), num_stacks=8, filters=256, increase=0, **kwargs):
+    def __init__(
+        self,
+        num_joints: int,
+        image_shape: Shape = (256, 256, 3),
+        num_stacks: int = 8,
+        filters: int = 256,
+        increase: int = 0,
+        **kwargs: typing.Any,
+    ):
         check_arguments(image_shape, num_stacks, filters, increase)
         inputs = keras.Input(image_shape)
         x = stem(inputs, filters)  # [B, H/4, W/4, filters]
@@ -64,7 +75,7 @@ class StackedHourglass(Network):
         self.filters = filters
         self.increase = increase
 
-    def unused_torch_weights(self):
+    def unused_torch_weights(self) -> dict[str, Shape]:
         """Convolutions past the residual blocks that keep the width: the reference makes them, and does without."""
         names = {layer.name: layer for layer in self.layers}
         unused = {}
@@ -77,7 +88,7 @@ class StackedHourglass(Network):
         return unused
 
 
-def stem(x, filters):
+def stem(x: Tensor, filters: int) -> Tensor:
     """[B, H, W, 3] -> [B, H/4, W/4, filters]."""
     x = conv_norm(x, 64, 7, "pre.0", stride=2)
     x = residual(x, 128, "pre.1")
@@ -86,7 +97,7 @@ def stem(x, filters):
     return residual(x, filters, "pre.4")
 
 
-def hourglass(x, filters, increase, depth, name):
+def hourglass(x: Tensor, filters: int, increase: int, depth: int, name: str) -> Tensor:
     """What is seen at this resolution, plus what is seen at half of it: [B, H, W, filters], the same out."""
     fine = residual(x, filters, f"{name}.up1")
     x = layers.MaxPooling2D(2, name=layer_name(f"{name}.pool1"))(x)
@@ -99,7 +110,7 @@ def hourglass(x, filters, increase, depth, name):
     return layers.Add(name=layer_name(f"{name}.add"))([fine, Upsample(2, name=layer_name(f"{name}.up2"))(x)])
 
 
-def residual(x, filters, name):
+def residual(x: Tensor, filters: int, name: str) -> Tensor:
     """A bottleneck whose norms come before its convolutions: what is carried on is never normalized.
 
     The second and third norm still follow a convolution, so each is one layer with the convolution before it.
@@ -111,26 +122,26 @@ def residual(x, filters, name):
     return conv(x, filters, f"{name}.conv3", shortcut=shortcut)
 
 
-def conv_norm(x, filters, kernel, name, stride=1, norm_name=None):
+def conv_norm(x: Tensor, filters: int, kernel: int, name: str, stride: int = 1, norm_name: str | None = None) -> Tensor:
     """A convolution with a bias, a batch norm and a ReLU."""
     names = (f"{name}.conv", norm_name or f"{name}.bn")
     options = {"use_bias": True, "kernel_initializer": torch_uniform(), "torch_names": names}
     return ConvNorm(filters, (kernel, kernel), stride, name=layer_name(name), **options)(x)
 
 
-def conv(x, filters, name, shortcut=None):
+def conv(x: Tensor, filters: int, name: str, shortcut: Tensor | None = None) -> Tensor:
     """A 1 x 1 convolution with a bias and nothing after it but the shortcut."""
     options = {"activation": None, "norm": False, "use_bias": True, "kernel_initializer": torch_uniform()}
     layer = ConvNorm(filters, (1, 1), name=layer_name(name), torch_names=(f"{name}.conv", None), **options)
     return layer(x) if shortcut is None else layer(x, shortcut)
 
 
-def torch_uniform():
+def torch_uniform() -> keras.initializers.Initializer:
     """What PyTorch draws kernels from, and so the published networks; a third of the variance that keeps the scale."""
     return keras.initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
 
 
-def check_arguments(image_shape, num_stacks, filters, increase):
+def check_arguments(image_shape: Shape, num_stacks: int, filters: int, increase: int) -> None:
     if any(side is not None and side % STRIDE for side in image_shape[:2]):
         raise ValueError(
             f"The sides of image_shape must be multiples of {STRIDE}, got {tuple(image_shape)}; use (256, 256, 3), as "

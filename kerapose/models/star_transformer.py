@@ -1,11 +1,15 @@
 """STAR-Transformer: tokens of the picture's grid and of the joints of all frames, under spatio-temporal attention."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
 from keras import layers, ops
 
 from kerapose.models import mc3_resnet18
 from kerapose.models.network import Network
 from kerapose.ops import attention
+from kerapose.types import Config, Shape, Tensor
 
 PATTERNS = {
     "full": attention.full_attention,
@@ -79,19 +83,19 @@ class STARTransformer(Network):
 
     def __init__(
         self,
-        num_classes,
-        rgb_shape=(16, 112, 112, 3),
-        num_joints=17,
-        joint_layer=2,
-        width=512,
-        num_heads=8,
-        encoder_layers=3,
-        decoder_layers=3,
-        mlp_ratio=4,
-        patterns=("zigzag", "binary"),
-        base_filters=64,
-        dropout=0.1,
-        **kwargs,
+        num_classes: int,
+        rgb_shape: Shape = (16, 112, 112, 3),
+        num_joints: int = 17,
+        joint_layer: int = 2,
+        width: int = 512,
+        num_heads: int = 8,
+        encoder_layers: int = 3,
+        decoder_layers: int = 3,
+        mlp_ratio: int = 4,
+        patterns: Sequence[str] = ("zigzag", "binary"),
+        base_filters: int = 64,
+        dropout: float = 0.1,
+        **kwargs: typing.Any,
     ):
         _check(rgb_shape, joint_layer, width, num_heads, patterns)
         rgb = keras.Input(rgb_shape, name="rgb")
@@ -128,7 +132,7 @@ class STARTransformer(Network):
         self.base_filters = base_filters
         self.dropout = dropout
 
-    def start_from(self, backbone):
+    def start_from(self, backbone: mc3_resnet18.MC3ResNet18) -> typing.Self:
         """Takes over what an MC3ResNet18 has learnt, but for its classifier, as training begins in the paper.
 
         All or nothing.
@@ -159,7 +163,7 @@ class STARTransformer(Network):
             layer.set_weights(theirs[name].get_weights())
         return self
 
-    def attention_maps(self, inputs):
+    def attention_maps(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """How much the class tokens look at each place and at each joint, in the last full attention.
 
         Args:
@@ -187,13 +191,13 @@ class JointFeatures(layers.Layer):
     Input: features [B, T, H, W, C], heatmaps [B, T, H, W, K]. Output: [B, T, K, C].
     """
 
-    def call(self, features, heatmaps):
+    def call(self, features: Tensor, heatmaps: Tensor) -> Tensor:
         _, frames, height, width, channels = features.shape
         features = ops.reshape(features, (-1, frames, height * width, channels))  # [B, T, H*W, C]
         heatmaps = ops.reshape(heatmaps, (-1, frames, height * width, heatmaps.shape[-1]))  # [B, T, H*W, K]
         return ops.matmul(ops.swapaxes(ops.cast(heatmaps, features.dtype), 2, 3), features)  # [B, T, K, C]
 
-    def compute_output_shape(self, features_shape, heatmaps_shape):
+    def compute_output_shape(self, features_shape: Shape, heatmaps_shape: Shape) -> Shape:
         return (*features_shape[:2], heatmaps_shape[-1], features_shape[-1])
 
 
@@ -204,11 +208,11 @@ class PositionEmbedding(layers.Layer):
     Input and output: [B, T, S, D].
     """
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         initializer = keras.initializers.RandomNormal(stddev=0.02)
         self.embedding = self.add_weight(name="embedding", shape=shape[1:], initializer=initializer)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return x + self.embedding
 
 
@@ -222,20 +226,20 @@ class ClassTokens(layers.Layer):
     Input: [B, T, S, D]. Output: [B, count + T*S, D].
     """
 
-    def __init__(self, count, **kwargs):
+    def __init__(self, count: int, **kwargs: typing.Any):
         super().__init__(**kwargs)
         self.count = count
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         initializer = keras.initializers.RandomNormal(stddev=0.02)
         self.tokens = self.add_weight(name="tokens", shape=(1, self.count, shape[-1]), initializer=initializer)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         _, frames, tokens, width = x.shape
         x = ops.reshape(x, (-1, frames * tokens, width))  # [B, T*S, D]
         return ops.concatenate([ops.repeat(self.tokens, ops.shape(x)[0], axis=0), x], axis=1)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return super().get_config() | {"count": self.count}
 
 
@@ -247,14 +251,14 @@ class ClassMean(layers.Layer):
         count: of them.
     """
 
-    def __init__(self, count, **kwargs):
+    def __init__(self, count: int, **kwargs: typing.Any):
         super().__init__(**kwargs)
         self.count = count
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return ops.mean(x[:, : self.count], axis=1)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return super().get_config() | {"count": self.count}
 
 
@@ -272,7 +276,15 @@ class StarLayer(layers.Layer):
     Input and output: [B, 3 + T*S, D], the class tokens first.
     """
 
-    def __init__(self, pattern, num_frames, num_heads, mlp_ratio=4, dropout=0.0, **kwargs):
+    def __init__(
+        self,
+        pattern: str,
+        num_frames: int,
+        num_heads: int,
+        mlp_ratio: int = 4,
+        dropout: float = 0.0,
+        **kwargs: typing.Any,
+    ):
         super().__init__(**kwargs)
         self.pattern = pattern
         self.num_frames = num_frames
@@ -280,7 +292,7 @@ class StarLayer(layers.Layer):
         self.mlp_ratio = mlp_ratio
         self.dropout = dropout
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         width, policy = shape[-1], self.dtype_policy
         sizes = {"full": 3 * width, "full_out": width, "across": 3 * width, "across_out": width}
         sizes |= {"hidden": self.mlp_ratio * width, "hidden_out": width}
@@ -294,7 +306,7 @@ class StarLayer(layers.Layer):
             setattr(self, name, norm)
         self.drop = layers.Dropout(self.dropout, dtype=policy)
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         added = self.full_out(_joined_heads(self._attend_fully(*self._heads(self.full(x)))))
         x = self.full_norm(x + self.drop(added, training=training))
         added = self.across_out(_joined_heads(self._attend_across(*self._heads(self.across(x)))))
@@ -302,7 +314,7 @@ class StarLayer(layers.Layer):
         added = self.hidden_out(self.hidden(x))
         return self.hidden_norm(x + self.drop(added, training=training))
 
-    def class_weights(self, x):
+    def class_weights(self, x: Tensor) -> Tensor:
         """How much the class tokens look at the tokens of the frames in the full attention, [B, T, S] float32."""
         queries, keys, _ = self._heads(self.full(ops.cast(x, self.compute_dtype)))
         weights = attention.attention_weights(queries[:, :, :NUM_CLASS_TOKENS], keys)  # [B, h, 3, 3 + T*S]
@@ -329,7 +341,7 @@ class StarLayer(layers.Layer):
         frames = PATTERNS[self.pattern](*(ops.reshape(x, clip) for x in (queries, keys, values)))
         return ops.concatenate([classes, ops.reshape(frames, (-1, heads, count, features))], axis=2)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         names = ("pattern", "num_frames", "num_heads", "mlp_ratio", "dropout")
         return super().get_config() | {name: getattr(self, name) for name in names}
 

@@ -1,6 +1,8 @@
 """TemporalLifter: 3D poses from a track of 2D keypoints by dilated convolutions over time (VideoPose3D)."""
 
 import math
+import typing
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -8,6 +10,7 @@ from keras import layers
 
 from kerapose.layers import Dense, TemporalConvNorm, layer_name, torch_uniform
 from kerapose.models.network import Network
+from kerapose.types import Array, Config, Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -58,17 +61,17 @@ class TemporalLifter(Network):
 
     def __init__(
         self,
-        num_joints=17,
-        in_features=2,
-        num_joints_out=None,
-        out_features=3,
-        filter_widths=(3, 3, 3, 3, 3),
-        channels=1024,
-        dropout=0.25,
-        causal=False,
-        dense=False,
-        strided=False,
-        **kwargs,
+        num_joints: int = 17,
+        in_features: int = 2,
+        num_joints_out: int | None = None,
+        out_features: int = 3,
+        filter_widths: Sequence[int] = (3, 3, 3, 3, 3),
+        channels: int = 1024,
+        dropout: float = 0.25,
+        causal: bool = False,
+        dense: bool = False,
+        strided: bool = False,
+        **kwargs: typing.Any,
     ):
         check_arguments(filter_widths, dense, strided)
         joints_out = num_joints if num_joints_out is None else num_joints_out
@@ -97,7 +100,7 @@ class TemporalLifter(Network):
         self.dense = dense
         self.strided = strided
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         frames = inputs.shape[1]
         if frames is not None and frames < self.receptive_field:
             raise ValueError(
@@ -107,17 +110,17 @@ class TemporalLifter(Network):
         return super().call(inputs, training=training, mask=mask)
 
     @property
-    def receptive_field(self):
+    def receptive_field(self) -> int:
         """How many frames one pose depends on."""
         return math.prod(self.filter_widths)
 
     @property
-    def pad(self):
+    def pad(self) -> int:
         """By how many frames both ends of a track are padded, that it may keep its length: half a receptive field."""
         return self.receptive_field // 2
 
     @property
-    def causal_shift(self):
+    def causal_shift(self) -> int:
         """By how many frames that padding moves from the end to the beginning: all of it, if the network is causal.
 
         (The published `total_causal_shift` counts the dilation twice, 91 in place of 13 for 27 frames; its scripts do
@@ -126,11 +129,11 @@ class TemporalLifter(Network):
         return self.pad if self.causal else 0
 
     @property
-    def torch_nestings(self):
+    def torch_nestings(self) -> tuple[str, ...]:
         """Under which name a published checkpoint holds this network's state dict."""
         return ("model_traj",) if self.num_joints_out == 1 else ("model_pos",)
 
-    def as_form(self, dense=False, strided=False):
+    def as_form(self, dense: bool = False, strided: bool = False) -> typing.Self:
         """The same network with the same weights in another form.
 
         Args:
@@ -156,11 +159,11 @@ class TemporalLifter(Network):
         copy.get_layer("shrink").set_weights(self.get_layer("shrink").get_weights())
         return copy
 
-    def convolutions(self):
+    def convolutions(self) -> list[TemporalConvNorm]:
         """The layers with a convolution over time, or of one frame, in their order."""
         return [layer for layer in self.layers if isinstance(layer, TemporalConvNorm)]
 
-    def set_norm_momentum(self, momentum):
+    def set_norm_momentum(self, momentum: float) -> None:
         """Sets the share of their running statistics that all batch norms keep in a step, Keras's momentum.
 
         The paper lets it grow from 0.9 to 0.999. A compiled training step sees the new value.
@@ -174,7 +177,7 @@ class TemporalLifter(Network):
             layer.momentum.assign(momentum)
 
 
-def check_arguments(filter_widths, dense, strided):
+def check_arguments(filter_widths: Sequence[int], dense: bool, strided: bool) -> None:
     if not filter_widths:
         raise ValueError("filter_widths has one width for each convolution over time, got none; use (3, 3, 3).")
     for width in filter_widths:
@@ -184,7 +187,17 @@ def check_arguments(filter_widths, dense, strided):
         raise ValueError("A network is dense or strided, got both; use strided=True for training on single frames.")
 
 
-def residual_block(x, channels, width, dilation, block, causal, dense, strided, dropout):
+def residual_block(
+    x: Tensor,
+    channels: int,
+    width: int,
+    dilation: int,
+    block: int,
+    causal: bool,
+    dense: bool,
+    strided: bool,
+    dropout: float,
+) -> Tensor:
     """A convolution over time, one of each frame, and the shortcut, after which nothing follows."""
     reach = (width - 1) * dilation
     options = {"strided": strided, "dropout": dropout}
@@ -200,11 +213,13 @@ def residual_block(x, channels, width, dilation, block, causal, dense, strided, 
     return layers.Add(name=f"add_{block}")([shortcut, y])
 
 
-def torch_names(index):
+def torch_names(index: int) -> tuple[str, str]:
     return f"layers_conv.{index}", f"layers_bn.{index}"
 
 
-def conv_norm(x, channels, width, dilation, convolution, norm, **options):
+def conv_norm(
+    x: Tensor, channels: int, width: int, dilation: int, convolution: str, norm: str, **options: typing.Any
+) -> Tensor:
     options |= {"name": layer_name(convolution), "torch_names": (convolution, norm)}
     return TemporalConvNorm(channels, width, dilation, **options)(x)
 
@@ -213,37 +228,37 @@ def conv_norm(x, channels, width, dilation, convolution, norm, **options):
 class TakeFrames(layers.Layer):
     """The frames of [B, T, C] from `first` to `last` before the end, or every `stride`-th from `first`."""
 
-    def __init__(self, first, last=0, stride=1, **kwargs):
+    def __init__(self, first: int, last: int = 0, stride: int = 1, **kwargs: typing.Any):
         super().__init__(**kwargs)
         self.first = first
         self.last = last
         self.stride = stride
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         if self.stride == 1:
             return x[:, self.first : -self.last or None]
         frames, channels = x.shape[1:]
         groups = keras.ops.reshape(x, (-1, frames // self.stride, self.stride * channels))  # [B, T/n, n*C]
         return groups[..., self.first * channels : (self.first + 1) * channels]
 
-    def compute_output_shape(self, x_shape):
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
         batch, frames, channels = x_shape
         if frames is not None:
             frames = (frames - self.first - self.last) if self.stride == 1 else frames // self.stride
         return (batch, frames, channels)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return super().get_config() | {"first": self.first, "last": self.last, "stride": self.stride}
 
 
-def spread(kernel, width):
+def spread(kernel: Array, width: int) -> Array:
     """A kernel with zeros between its taps: [w, C, C'] -> [width, C, C']."""
     dense = np.zeros((width, *kernel.shape[1:]), kernel.dtype)
     dense[:: (width - 1) // (len(kernel) - 1)] = kernel
     return dense
 
 
-def gathered(kernel, width, name):
+def gathered(kernel: Array, width: int, name: str) -> Array:
     """The taps of a dense kernel: [w, C, C'] -> [width, C, C']; what lies between them must be zero."""
     step = (len(kernel) - 1) // (width - 1)
     taps = kernel[::step]

@@ -1,12 +1,15 @@
 """X3D for heatmap volumes: inverted bottlenecks with depthwise 3D convolutions."""
 
 import math
+import typing
+from collections.abc import Sequence
 
 import keras
 from keras import layers
 
 from kerapose.layers import ConvNorm, Dense, layer_name
 from kerapose.models.network import Network
+from kerapose.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -49,19 +52,19 @@ class X3D(Network):
 
     def __init__(
         self,
-        num_classes,
-        input_shape=(48, 56, 56, 17),
-        base_filters=24,
-        stage_blocks=(2, 5, 3),
-        gamma_d=2.2,
-        gamma_w=1.0,
-        gamma_b=2.25,
-        spatial_strides=(2, 2, 2),
-        se_ratio=None,
-        se_style="half",
-        swish=False,
-        dropout=0.5,
-        **kwargs,
+        num_classes: int,
+        input_shape: Shape = (48, 56, 56, 17),
+        base_filters: int = 24,
+        stage_blocks: Sequence[int] = (2, 5, 3),
+        gamma_d: float = 2.2,
+        gamma_w: float = 1.0,
+        gamma_b: float = 2.25,
+        spatial_strides: Sequence[int] = (2, 2, 2),
+        se_ratio: float | None = None,
+        se_style: str = "half",
+        swish: bool = False,
+        dropout: float = 0.5,
+        **kwargs: typing.Any,
     ):
         if se_style not in ("half", "all"):
             raise ValueError(f'se_style is "half" or "all", got {se_style!r}; use "half", as published.')
@@ -105,7 +108,7 @@ class X3D(Network):
         self.dropout = dropout
 
 
-def block(x, outside, inside, stride, se_ratio, swish, name):
+def block(x: Tensor, outside: int, inside: int, stride: int, se_ratio: float | None, swish: bool, name: str) -> Tensor:
     """Widen, convolve each channel by itself, squeeze-excite, narrow; added to the shortcut."""
     shortcut = x
     if stride != 1 or x.shape[-1] != outside:
@@ -119,14 +122,16 @@ def block(x, outside, inside, stride, se_ratio, swish, name):
     return conv(x, outside, 1, 1, f"{name}.conv3", shortcut=shortcut, gamma_initializer="zeros")
 
 
-def conv(x, filters, kernel, stride, name, shortcut=None, **options):
+def conv(
+    x: Tensor, filters: int, kernel: int, stride: int, name: str, shortcut: Tensor | None = None, **options: typing.Any
+) -> Tensor:
     """A convolution and batch norm of a published module, with a stride in space."""
     options |= {"name": layer_name(name), "torch_names": (f"{name}.conv", f"{name}.bn")}
     layer = ConvNorm(filters, (kernel,) * 3, (1, stride, stride), **options)
     return layer(x) if shortcut is None else layer(x, shortcut)
 
 
-def squeeze_excite(x, width, name):
+def squeeze_excite(x: Tensor, width: int, name: str) -> Tensor:
     """Scales each channel by a gate that two dense layers compute from all channels' means."""
     gate = layers.GlobalAveragePooling3D(keepdims=True, name=layer_name(f"{name}.mean"))(x)  # [B, 1, 1, 1, C]
     for part, units, activation in (("fc1", width, "relu"), ("fc2", x.shape[-1], "sigmoid")):
@@ -135,7 +140,7 @@ def squeeze_excite(x, width, name):
     return layers.Multiply(name=layer_name(f"{name}.scale"))([x, gate])
 
 
-def round_width(width, multiplier, divisor=8):
+def round_width(width: float, multiplier: float, divisor: int = 8) -> int:
     """`width * multiplier` rounded to a multiple of `divisor`, at least `divisor`, and never below nine tenths."""
     exact = width * multiplier
     rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)

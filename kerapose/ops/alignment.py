@@ -2,8 +2,10 @@
 
 from keras import ops
 
+from kerapose.types import Tensor
 
-def procrustes(source, target):
+
+def procrustes(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The similarities that bring point sets closest to others in the sense of least squares.
 
     The rotation is a proper one: a mirrored pose is turned as near as turning gets it, not mirrored back. Gradients are
@@ -34,7 +36,7 @@ def procrustes(source, target):
     return scale[..., 0, 0], rotation, translation[..., 0, :]
 
 
-def align(source, target):
+def align(source: Tensor, target: Tensor) -> Tensor:
     """Lays each point set on another by its `procrustes` similarity, as P-MPJPE does frame by frame.
 
     Args:
@@ -56,7 +58,7 @@ def align(source, target):
     return scale * ops.matmul(source - source_centre, ops.swapaxes(rotation, -1, -2)) + target_centre
 
 
-def scale_to(source, target):
+def scale_to(source: Tensor, target: Tensor) -> Tensor:
     """Brings each point set to the size of another by the one factor of N-MPJPE, which does not move its origin.
 
     Args:

@@ -8,8 +8,10 @@ Paper: Ahn et al., "STAR-Transformer: A Spatio-temporal Cross Attention Transfor
 
 from keras import ops
 
+from kerapose.types import Tensor
 
-def full_attention(queries, keys, values):
+
+def full_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """FAttn: every token looks at the tokens of all frames.
 
     The matrix of scores has T²S² entries.
@@ -31,7 +33,7 @@ def full_attention(queries, keys, values):
     return ops.reshape(attended, ops.shape(queries))
 
 
-def zigzag_attention(queries, keys, values):
+def zigzag_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """ZAttn: tokens of odd frames look at those of even frames, and the reverse.
 
     The two matrices of scores have T²S²/4 entries each: half of the full one's in all.
@@ -52,7 +54,7 @@ def zigzag_attention(queries, keys, values):
     return ops.reshape(ops.swapaxes(attended, -4, -3), _frame_shape(attended))
 
 
-def binary_attention(queries, keys, values):
+def binary_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """BAttn: tokens of the first half of the frames look at those of the second, and the reverse.
 
     The two matrices of scores have T²S²/4 entries each: half of the full one's in all.
@@ -73,12 +75,12 @@ def binary_attention(queries, keys, values):
     return ops.reshape(attended, _frame_shape(attended))
 
 
-def attend(queries, keys, values):
+def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
     """Scaled dot-product attention: [..., N, D], [..., N', D], [..., N', D] -> [..., N, D]."""
     return ops.matmul(ops.cast(attention_weights(queries, keys), values.dtype), values)
 
 
-def attention_weights(queries, keys):
+def attention_weights(queries: Tensor, keys: Tensor) -> Tensor:
     """How much each query looks at each key: [..., N, D], [..., N', D] -> [..., N, N'] float32, of sum 1 over N'."""
     scores = ops.matmul(queries * queries.shape[-1] ** -0.5, ops.swapaxes(keys, -1, -2))
     return ops.softmax(ops.cast(scores, "float32"), axis=-1)  # bfloat16 would lose the small ones of a long row

@@ -7,11 +7,22 @@ pose estimation: from a box to an affine map, and from there to the pixels of a 
 a coordinate like any other, and a pixel's centre has whole coordinates.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from keras import ops
 
+from kerapose.types import ArrayLike, Size, Tensor
 
-def compact_box(keypoints, frame_size, padding=0.25, hw_ratio=1.0, beyond_frame=True, threshold_px=10.0):
+
+def compact_box(
+    keypoints: Tensor,
+    frame_size: Tensor,
+    padding: float = 0.25,
+    hw_ratio: float | Sequence[float] | None = 1.0,
+    beyond_frame: bool = True,
+    threshold_px: float = 10.0,
+) -> Tensor:
     """The smallest box that holds all people of all frames, widened and brought to an aspect ratio.
 
     Args:
@@ -57,12 +68,12 @@ def compact_box(keypoints, frame_size, padding=0.25, hw_ratio=1.0, beyond_frame=
     return ops.where(trusted, box, whole)
 
 
-def box_size(box):
+def box_size(box: Tensor) -> Tensor:
     """Height and width of a box: [..., 4] -> [..., 2]."""
     return ops.flip(box[..., 2:] - box[..., :2], axis=-1)
 
 
-def crop_compact(keypoints, box):
+def crop_compact(keypoints: Tensor, box: Tensor) -> Tensor:
     """Moves keypoints into a compact box; coordinates of exactly 0 stay 0.
 
     Args:
@@ -76,12 +87,12 @@ def crop_compact(keypoints, box):
     return ops.where(keypoints != 0.0, keypoints - corner, keypoints)
 
 
-def crop(keypoints, box):
+def crop(keypoints: Tensor, box: Tensor) -> Tensor:
     """Moves all keypoints into a box: [..., M, T, K, 2], [..., 4] -> [..., M, T, K, 2]."""
     return keypoints - box[..., None, None, None, :2]
 
 
-def resize(keypoints, old_size, new_size):
+def resize(keypoints: Tensor, old_size: Tensor, new_size: Tensor) -> Tensor:
     """Scales keypoints with their frame.
 
     Args:
@@ -96,7 +107,7 @@ def resize(keypoints, old_size, new_size):
     return keypoints * ops.flip(factor, axis=-1)[..., None, None, None, :]
 
 
-def rotate(keypoints, frame_size, angle):
+def rotate(keypoints: Tensor, frame_size: Tensor, angle: Tensor) -> Tensor:
     """Turns keypoints about the centre of their frame, clockwise as seen for a positive angle.
 
     Args:
@@ -115,13 +126,15 @@ def rotate(keypoints, frame_size, angle):
     return ops.where(ops.all(keypoints == 0.0, axis=-1, keepdims=True), keypoints, turned)
 
 
-def short_side_size(size, short_side):
+def short_side_size(size: Tensor, short_side: float) -> Tensor:
     """The size of a frame whose short side is brought to `short_side`: [..., 2] -> [..., 2], rounded to pixels."""
     size = ops.cast(size, "float32")
     return ops.floor(size * (short_side / ops.min(size, axis=-1, keepdims=True)) + 0.5)
 
 
-def random_crop_box(frame_size, area_range, aspect_range, uniforms):
+def random_crop_box(
+    frame_size: Tensor, area_range: Sequence[float], aspect_range: Sequence[float], uniforms: Tensor
+) -> Tensor:
     """Draws the box of a random resized crop: the first of ten candidates that fits the frame.
 
     Where none fits, the centred square of the short side.
@@ -152,7 +165,9 @@ def random_crop_box(frame_size, area_range, aspect_range, uniforms):
     return ops.where(ops.any(fits), drawn, ops.stack([left, top, left + side, top + side]))
 
 
-def flip_keypoints(keypoints, scores, frame_width, flip_permutation):
+def flip_keypoints(
+    keypoints: Tensor, scores: Tensor, frame_width: Tensor, flip_permutation: ArrayLike
+) -> tuple[Tensor, Tensor]:
     """Mirrors keypoints left to right: x goes to width - x, left keypoints trade places with right ones.
 
     Args:
@@ -171,7 +186,7 @@ def flip_keypoints(keypoints, scores, frame_width, flip_permutation):
 
 
 # ---------------------------------------- top-down crops: from a box to an affine map
-def crop_region(boxes, aspect_ratio, padding=1.25):
+def crop_region(boxes: Tensor, aspect_ratio: float, padding: float = 1.25) -> tuple[Tensor, Tensor]:
     """The region that a network sees of each box: brought to the aspect ratio of its input, then enlarged.
 
     Args:
@@ -195,7 +210,15 @@ def crop_region(boxes, aspect_ratio, padding=1.25):
     return (low + high) / 2, _size_of_ratio(high - low, aspect_ratio) * padding
 
 
-def half_body_region(keypoints, visible, upper_body, aspect_ratio, uniforms, padding=1.5, upper_probability=0.691462):
+def half_body_region(
+    keypoints: Tensor,
+    visible: Tensor,
+    upper_body: Sequence[int],
+    aspect_ratio: float,
+    uniforms: Tensor,
+    padding: float = 1.5,
+    upper_probability: float = 0.691462,
+) -> tuple[Tensor, Tensor, Tensor]:
     """The region round the upper or the lower half of a body: an augmentation for people who are cut off.
 
     The upper half is drawn with `upper_probability`; a half needs three visible keypoints, or else the other one is
@@ -243,7 +266,7 @@ def _size_of_ratio(extent, aspect_ratio):
     return ops.stack([ops.maximum(height, width / aspect_ratio), ops.maximum(width, height * aspect_ratio)], axis=-1)
 
 
-def mpii_boxes(centers, scales, padding=1.25):
+def mpii_boxes(centers: Tensor, scales: Tensor, padding: float = 1.25) -> Tensor:
     """The boxes that stand for MPII's annotations of a person, a centre and a scale.
 
     A box is moved down by 15 pixels times the scale, as is the custom, so that the feet are inside, and counts pixels
@@ -264,7 +287,7 @@ def mpii_boxes(centers, scales, padding=1.25):
     return ops.stack([x - half, y - half, x + half, y + half], axis=-1) - 1.0
 
 
-def mirror(points, width):
+def mirror(points: Tensor, width: Tensor) -> Tensor:
     """Mirrors points as the pixels of an image of this width are: x goes to width - 1 - x.
 
     Names stay with the points: `swap_sides` lets left and right ones trade places. (`flip_keypoints` does both for
@@ -281,7 +304,7 @@ def mirror(points, width):
     return ops.stack([ops.cast(width, "float32") - 1.0 - points[..., 0], points[..., 1]], axis=-1)
 
 
-def swap_sides(values, flips, flip_permutation, axis=-1):
+def swap_sides(values: Tensor, flips: Tensor, flip_permutation: ArrayLike, axis: int = -1) -> Tensor:
     """Lets left and right keypoints trade places where a person is mirrored.
 
     Args:
@@ -300,7 +323,9 @@ def swap_sides(values, flips, flip_permutation, axis=-1):
     return ops.where(flips, swapped, values)
 
 
-def affine(centers, sizes, output_size, rotations=0.0, flips=False, udp=False):
+def affine(
+    centers: Tensor, sizes: Tensor, output_size: Size, rotations: Tensor = 0.0, flips: Tensor = False, udp: bool = False
+) -> Tensor:
     """The affine maps from pixels of the image to pixels of the crops.
 
     The centre of a region goes to (w / 2, h / 2) of its crop, and its width to w; the height follows, since the scale
@@ -344,7 +369,7 @@ def affine(centers, sizes, output_size, rotations=0.0, flips=False, udp=False):
     return ops.stack(rows, axis=-2)
 
 
-def invert_affine(matrices):
+def invert_affine(matrices: Tensor) -> Tensor:
     """The inverse maps: [..., 2, 3] -> [..., 2, 3]."""
     matrices = ops.cast(matrices, "float32")
     a, b, x = (matrices[..., 0, i] for i in range(3))
@@ -355,7 +380,7 @@ def invert_affine(matrices):
     return ops.stack(rows, axis=-2)
 
 
-def transform_points(points, matrices):
+def transform_points(points: Tensor, matrices: Tensor) -> Tensor:
     """Takes points through affine maps.
 
     Args:
@@ -371,7 +396,7 @@ def transform_points(points, matrices):
     return ops.stack([m[..., row, 0] * x + m[..., row, 1] * y + m[..., row, 2] for row in range(2)], axis=-1)
 
 
-def warp(images, matrices, output_size):
+def warp(images: Tensor, matrices: Tensor, output_size: Size) -> Tensor:
     """Cuts crops out of images, each through an affine map: bilinear, black outside of the image.
 
     Pixels have their centres at whole coordinates, and those at the border fade to black within a pixel, as OpenCV's
@@ -394,7 +419,7 @@ def warp(images, matrices, output_size):
     return sample(pixels, (height, width), invert_affine(matrices), output_size, first)
 
 
-def sample(pixels, size, inverse, output_size, first=0):
+def sample(pixels: Tensor, size: Tensor, inverse: Tensor, output_size: Size, first: Tensor = 0) -> Tensor:
     """What `warp` does, for images that are kept row by row in one long list of pixels.
 
     Args:

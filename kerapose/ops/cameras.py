@@ -11,11 +11,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerapose.types import ArrayLike, Tensor
+
 _UNIT_TOLERANCE = 1e-3  # how far from 1 the norm of a rotation's quaternion may be
 _LEAST_DEPTH_M = 1e-8
 
 
-def normalize_screen(keypoints, frame_size):
+def normalize_screen(keypoints: Tensor, frame_size: Tensor) -> Tensor:
     """Takes keypoints from pixels to the screen; both axes are divided by the width.
 
     Args:
@@ -41,7 +43,7 @@ def normalize_screen(keypoints, frame_size):
     return _to_screen(keypoints, height[..., None], width[..., None])
 
 
-def denormalize_screen(points, frame_size):
+def denormalize_screen(points: Tensor, frame_size: Tensor) -> Tensor:
     """Takes points from the screen to pixels, the inverse of `normalize_screen`.
 
     Args:
@@ -65,7 +67,9 @@ def denormalize_screen(points, frame_size):
     return ops.stack([(x + 1.0) * (width / 2), y * (width / 2) + height / 2], axis=-1)
 
 
-def normalize_intrinsics(focal_px, center_px, radial, tangential, frame_size):
+def normalize_intrinsics(
+    focal_px: Tensor, center_px: Tensor, radial: Tensor, tangential: Tensor, frame_size: Tensor
+) -> Tensor:
     """Puts a camera's own numbers, in pixels, into the vector of nine that belongs to the screen.
 
     Args:
@@ -99,7 +103,7 @@ def normalize_intrinsics(focal_px, center_px, radial, tangential, frame_size):
 
 
 # ---------------------------------------------------------------------------------------------------------- rotations
-def rotate(quaternion, vectors):
+def rotate(quaternion: Tensor, vectors: Tensor) -> Tensor:
     """Turns vectors by quaternions (w, x, y, z), which are taken to be of unit length and not normalized.
 
     Args:
@@ -123,13 +127,13 @@ def rotate(quaternion, vectors):
     return vectors + 2.0 * (w * once + _cross(axis, once))
 
 
-def conjugate(quaternion):
+def conjugate(quaternion: Tensor) -> Tensor:
     """The quaternion (w, -x, -y, -z), which turns back if the given one has unit length: [..., 4] -> [..., 4]."""
     quaternion = _vectors("quaternion", quaternion, 4, numbers=False)
     return quaternion * np.array([1, -1, -1, -1], "float32")
 
 
-def world_to_camera(points_m, orientation, translation_m):
+def world_to_camera(points_m: Tensor, orientation: Tensor, translation_m: Tensor) -> Tensor:
     """Takes points from the world to the space of a camera.
 
     Args:
@@ -152,7 +156,7 @@ def world_to_camera(points_m, orientation, translation_m):
     return rotate(conjugate(orientation), points - translation)
 
 
-def camera_to_world(points_m, orientation, translation_m):
+def camera_to_world(points_m: Tensor, orientation: Tensor, translation_m: Tensor) -> Tensor:
     """Takes points from the space of a camera to the world, the inverse of `world_to_camera`.
 
     Args:
@@ -170,7 +174,7 @@ def camera_to_world(points_m, orientation, translation_m):
 
 
 # ---------------------------------------------------------------------------------------------------------- projection
-def project(points_m, camera, distortion=True):
+def project(points_m: Tensor, camera: Tensor, distortion: bool = True) -> Tensor:
     """Projects points onto the screen of a camera.
 
     As published, X / Z and Y / Z are clipped to [-1, 1] first, in the linear form too: lenses have no wider view, and
@@ -212,7 +216,7 @@ def project(points_m, camera, distortion=True):
 
 
 # ------------------------------------------------------------------------------------------------------ mirror images
-def mirror(points, flip_permutation):
+def mirror(points: Tensor, flip_permutation: ArrayLike) -> Tensor:
     """Mirrors screen points or camera-space poses left to right: x is negated, left and right joints trade places.
 
     Args:
@@ -244,7 +248,7 @@ def mirror(points, flip_permutation):
     return ops.take(points, order, axis=-2) * sign
 
 
-def mirror_camera(camera):
+def mirror_camera(camera: Tensor) -> Tensor:
     """The camera that sees mirrored poses as mirrored keypoints, cx and p1 negated: [..., 9] -> [..., 9]."""
     camera = _vectors("camera", camera, 9, numbers=False)
     return camera * np.array([1, 1, -1, 1, 1, 1, 1, -1, 1], "float32")

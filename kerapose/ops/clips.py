@@ -5,14 +5,24 @@ What is missing, of score 0 or less, not finite or at (0, 0), is at (0, 0) with 
 does as it does.
 """
 
+from collections.abc import Sequence
+
 from keras import ops
 
 from kerapose.ops import boxes, images, sequences
+from kerapose.types import ArrayLike, Size, Tensor
 
 
 def evaluation_clips(
-    keypoints, scores, frame_size, num_frames=48, num_clips=1, size=(64, 64), padding=0.25, published=False
-):
+    keypoints: Tensor,
+    scores: Tensor,
+    frame_size: Tensor,
+    num_frames: int = 48,
+    num_clips: int = 1,
+    size: Size = (64, 64),
+    padding: float = 0.25,
+    published: bool = False,
+) -> tuple[Tensor, Tensor]:
     """The deterministic clips of a sequence, as the published validation and test modes make them.
 
     Frames are sampled uniformly, the people of all sampled frames are cropped together with a compact square box, and
@@ -44,7 +54,7 @@ def evaluation_clips(
     return _split_clips(keypoints, num_clips, -3), _split_clips(scores, num_clips, -2)
 
 
-def whole_side(crop_side):
+def whole_side(crop_side: int) -> int:
     """The side of the people's whole box beside that of a random crop of it: 64 for 56 pixels, as published.
 
     Training crops the box and brings the crop to the size of the volume; tests bring the whole box to this size, where
@@ -54,22 +64,22 @@ def whole_side(crop_side):
 
 
 def training_clip(
-    keypoints,
-    scores,
-    frame_size,
-    words,
-    crop_uniforms,
-    flip,
-    flip_permutation,
-    num_frames=48,
-    size=(56, 56),
-    padding=0.25,
-    short_side_px=64,
-    area_range=(0.56, 1.0),
-    aspect_range=(3 / 4, 4 / 3),
-    rotation=0.0,
-    published=False,
-):
+    keypoints: Tensor,
+    scores: Tensor,
+    frame_size: Tensor,
+    words: Tensor,
+    crop_uniforms: Tensor,
+    flip: Tensor,
+    flip_permutation: ArrayLike,
+    num_frames: int = 48,
+    size: Size = (56, 56),
+    padding: float = 0.25,
+    short_side_px: float = 64,
+    area_range: Sequence[float] = (0.56, 1.0),
+    aspect_range: Sequence[float] = (3 / 4, 4 / 3),
+    rotation: Tensor = 0.0,
+    published: bool = False,
+) -> tuple[Tensor, Tensor]:
     """One random clip of a sequence: sampled, cropped to the people, then randomly cropped, resized and mirrored.
 
     The random numbers are arguments, so that the caller decides where they come from.
@@ -107,7 +117,16 @@ def training_clip(
     return ops.where(flip, mirrored, keypoints), ops.where(flip, mirrored_scores, scores)
 
 
-def evaluation_video_clip(frames, keypoints, scores, frame_size, rgb_size, pose_size, padding=0.25, published=False):
+def evaluation_video_clip(
+    frames: Tensor | None,
+    keypoints: Tensor,
+    scores: Tensor,
+    frame_size: Tensor,
+    rgb_size: Size,
+    pose_size: Size,
+    padding: float = 0.25,
+    published: bool = False,
+) -> tuple[Tensor | None, Tensor, Tensor]:
     """The deterministic clip of frames and keypoints that were sampled: both cropped to one box round the people.
 
     Args:
@@ -142,21 +161,21 @@ def evaluation_video_clip(frames, keypoints, scores, frame_size, rgb_size, pose_
 
 
 def training_video_clip(
-    frames,
-    keypoints,
-    scores,
-    frame_size,
-    crop_uniforms,
-    flip,
-    flip_permutation,
-    rgb_size,
-    pose_size,
-    padding=0.25,
-    short_side_px=256,
-    area_range=(0.56, 1.0),
-    aspect_range=(3 / 4, 4 / 3),
-    published=False,
-):
+    frames: Tensor | None,
+    keypoints: Tensor,
+    scores: Tensor,
+    frame_size: Tensor,
+    crop_uniforms: Tensor,
+    flip: Tensor,
+    flip_permutation: ArrayLike,
+    rgb_size: Size,
+    pose_size: Size,
+    padding: float = 0.25,
+    short_side_px: float = 256,
+    area_range: Sequence[float] = (0.56, 1.0),
+    aspect_range: Sequence[float] = (3 / 4, 4 / 3),
+    published: bool = False,
+) -> tuple[Tensor | None, Tensor, Tensor]:
     """A random clip of frames and keypoints that were sampled: both cropped and mirrored alike.
 
     The box round the people and the random crop of it are one box, so that a pixel is interpolated once.
@@ -202,13 +221,13 @@ def training_video_clip(
     return images.crop_resize(frames, seen_box, rgb_size), keypoints, scores
 
 
-def take_frames(keypoints, scores, frames):
+def take_frames(keypoints: Tensor, scores: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
     """The frames of a sequence by index [L]: [..., M, T, K, 2] -> [..., M, L, K, 2], and the scores likewise."""
     keypoints, scores = ops.cast(keypoints, "float32"), ops.cast(scores, "float32")
     return ops.take(keypoints, frames, axis=-3), ops.take(scores, frames, axis=-2)
 
 
-def without_missing(keypoints, scores):
+def without_missing(keypoints: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     """Brings what is missing to (0, 0) and score 0, so that it shapes no box and is drawn nowhere.
 
     Args:
@@ -227,13 +246,13 @@ def without_missing(keypoints, scores):
     return ops.where(seen[..., None], keypoints, 0.0), ops.where(seen, scores, 0.0)
 
 
-def is_seen(keypoints, scores):
+def is_seen(keypoints: Tensor, scores: Tensor) -> Tensor:
     """Which keypoints [..., K, 2] were seen: finite, not (0, 0), of a finite score [..., K] above 0."""
     placed = ops.logical_and(ops.all(ops.isfinite(keypoints), axis=-1), ops.any(keypoints != 0.0, axis=-1))
     return ops.logical_and(placed, ops.logical_and(ops.isfinite(scores), scores > 0.0))
 
 
-def full_scores(scores, published=False):
+def full_scores(scores: Tensor, published: bool = False) -> Tensor:
     """1 for every keypoint that has a score above 0.
 
     Args:
@@ -249,7 +268,7 @@ def full_scores(scores, published=False):
     return ops.broadcast_to(ops.cast(drawn, "float32"), ops.shape(scores))
 
 
-def compact(keypoints, frame_size, padding=0.25):
+def compact(keypoints: Tensor, frame_size: Tensor, padding: float = 0.25) -> tuple[Tensor, Tensor]:
     """Moves keypoints into the square box round all people of all frames.
 
     Args:

@@ -30,6 +30,7 @@ from kerapose.ops.grouping_numpy import (
     limb_tree,
     sum_by_halves,
 )
+from kerapose.types import Edges, Tensor
 
 __all__ = [
     "PUBLISHED_LIMB_ORDER",
@@ -48,7 +49,7 @@ BLOCK = 12
 PAIRS_AT_ONCE = 64
 
 
-def people_score(person_scores, num_keypoints):
+def people_score(person_scores: Tensor, num_keypoints: Tensor) -> Tensor:
     """The score by which COCO's evaluation ranks people, as published: the sum of a person times its keypoints less 1.
 
     Args:
@@ -67,19 +68,19 @@ def people_score(person_scores, num_keypoints):
 
 # ---------------------------------------- in a graph: all joints, limbs and people at once
 def group(
-    heatmaps,
-    pafs,
-    edges,
-    max_people=20,
-    max_peaks=32,
-    threshold=0.1,
-    radius=6.0,
-    num_points=10,
-    min_dot=0.05,
-    min_share=0.8,
-    min_keypoints=3,
-    min_score=0.2,
-):
+    heatmaps: Tensor,
+    pafs: Tensor,
+    edges: Edges,
+    max_people: int = 20,
+    max_peaks: int = 32,
+    threshold: float = 0.1,
+    radius: float = 6.0,
+    num_points: int = 10,
+    min_dot: float = 0.05,
+    min_share: float = 0.8,
+    min_keypoints: int = 3,
+    min_score: float = 0.2,
+) -> dict[str, Tensor]:
     """Finds the people in the maps of one image.
 
     1. A cell of a heatmap is a peak if it is above `threshold`, more than its neighbours above and to the left and no
@@ -149,7 +150,7 @@ def group(
     return _best_people(table, keypoints, place, peaks["overflow"], max_people, min_keypoints, min_score)
 
 
-def find_peaks(heatmaps, max_peaks=32, threshold=0.1, radius=6.0):
+def find_peaks(heatmaps: Tensor, max_peaks: int = 32, threshold: float = 0.1, radius: float = 6.0) -> dict[str, Tensor]:
     """Finds the peaks of each heatmap: step 1 of `group`.
 
     Args:

@@ -5,8 +5,12 @@ the tree of limbs and the checks, which both forms share.
 """
 
 import collections
+import typing
+from collections.abc import Callable, Sequence
 
 import numpy as np
+
+from kerapose.types import Array, Edges, Shape, Tensor
 
 # The published program goes through OpenPose's 19 limbs in another order than that of the channels of its checkpoints,
 # which is the order of `skeletons.OPENPOSE.edges`: at step i it takes limb PUBLISHED_LIMB_ORDER[i].
@@ -19,21 +23,21 @@ Tree = collections.namedtuple("Tree", "order parents limbs others")
 
 
 def group_numpy(
-    heatmaps,
-    pafs,
-    edges,
-    max_people=20,
-    max_peaks=32,
-    threshold=0.1,
-    radius=6.0,
-    num_points=10,
-    min_dot=0.05,
-    min_share=0.8,
-    min_keypoints=3,
-    min_score=0.2,
-    published=False,
-    limb_order=None,
-):
+    heatmaps: Array,
+    pafs: Array,
+    edges: Edges,
+    max_people: int = 20,
+    max_peaks: int = 32,
+    threshold: float = 0.1,
+    radius: float = 6.0,
+    num_points: int = 10,
+    min_dot: float = 0.05,
+    min_share: float = 0.8,
+    min_keypoints: int = 3,
+    min_score: float = 0.2,
+    published: bool = False,
+    limb_order: Sequence[int] | None = None,
+) -> dict[str, typing.Any]:
     """Finds the people in the maps of one image, as `group` does, step by step and in NumPy.
 
     Args:
@@ -113,7 +117,9 @@ def group_numpy(
     }
 
 
-def find_peaks_numpy(heatmap, max_peaks=32, threshold=0.1, radius=6.0, published=False):
+def find_peaks_numpy(
+    heatmap: Array, max_peaks: int | None = 32, threshold: float = 0.1, radius: float = 6.0, published: bool = False
+) -> Array:
     """Finds the peaks of one heatmap: step 1 of `group`.
 
     Args:
@@ -350,7 +356,7 @@ def _listed_as_published(people, peaks, min_keypoints, min_score):
 
 
 # ---------------------------------------- what both forms share
-def limb_tree(edges, num_keypoints):
+def limb_tree(edges: Edges, num_keypoints: int) -> Tree:
     """The limbs that reach every keypoint from the first one in the fewest steps, breadth first.
 
     Args:
@@ -395,7 +401,7 @@ def limb_tree(edges, num_keypoints):
     return Tree(tuple(order), tuple(parents[k] for k in joints), tuple(limbs[k] for k in joints), others)
 
 
-def check_maps(heatmaps, pafs, edges):
+def check_maps(heatmaps: Shape, pafs: Shape, edges: Edges) -> None:
     """Checks two shapes, in which None stands for what only the graph will know."""
     if len(heatmaps) != 3 or len(pafs) != 3:
         raise ValueError(
@@ -415,7 +421,9 @@ def check_maps(heatmaps, pafs, edges):
         )
 
 
-def check_rule(max_people, max_peaks, threshold, radius, num_points, min_keypoints):
+def check_rule(
+    max_people: int, max_peaks: int, threshold: float, radius: float, num_points: int, min_keypoints: int
+) -> None:
     least = {"max_people": (max_people, 1), "max_peaks": (max_peaks, 1), "min_keypoints": (min_keypoints, 1)}
     least |= {"threshold": (threshold, 0), "radius": (radius, 0), "num_points": (num_points, 2)}
     for name, (value, bound) in least.items():
@@ -423,7 +431,7 @@ def check_rule(max_people, max_peaks, threshold, radius, num_points, min_keypoin
             raise ValueError(f"{name} must be at least {bound}, got {value}; see kerapose.ops.grouping.group.")
 
 
-def check_finite(*maps):
+def check_finite(*maps: Array) -> None:
     for array in maps:
         if not np.all(np.isfinite(array)):
             place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
@@ -433,7 +441,7 @@ def check_finite(*maps):
             )
 
 
-def checked_order(limb_order, num_limbs, published):
+def checked_order(limb_order: Sequence[int] | None, num_limbs: int, published: bool) -> Sequence[int]:
     if limb_order is None:
         return range(num_limbs)
     if not published or sorted(limb_order) != list(range(num_limbs)):
@@ -444,12 +452,12 @@ def checked_order(limb_order, num_limbs, published):
     return tuple(limb_order)
 
 
-def least_passing(num_points, min_share):
+def least_passing(num_points: int, min_share: float) -> int:
     """The least number of `num_points` places that is more than `min_share` of them."""
     return next((count for count in range(num_points + 1) if count / num_points > min_share), num_points + 1)
 
 
-def sum_by_halves(values, pad):
+def sum_by_halves(values: Tensor, pad: Callable[..., Tensor]) -> Tensor:
     """The sum over the first axis, the second half on top of the first, again and again.
 
     So it is rounded alike wherever it runs: a chain of additions is put into another order by TensorFlow, which this

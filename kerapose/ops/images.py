@@ -4,9 +4,12 @@ Pictures are RGB, 0 .. 255, whatever their type.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from keras import ops
+
+from kerapose.types import ArrayLike, Size, Tensor
 
 # Of ImageNet, in units of the full range, red first.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -16,7 +19,9 @@ OPENPOSE_NORMALIZATION = {"mean": (128 / 255,) * 3, "std": (256 / 255,) * 3, "bg
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601, as OpenCV's grey)
 
 
-def normalize(images, mean=IMAGENET_MEAN, std=IMAGENET_STD, bgr=False):
+def normalize(
+    images: Tensor, mean: ArrayLike = IMAGENET_MEAN, std: ArrayLike = IMAGENET_STD, bgr: bool = False
+) -> Tensor:
     """Brings pixels to the range that a network was trained on: divided by 255, minus `mean`, divided by `std`.
 
     Args:
@@ -35,7 +40,9 @@ def normalize(images, mean=IMAGENET_MEAN, std=IMAGENET_STD, bgr=False):
     return images * (1.0 / (255.0 * std)).astype("float32") - (mean / std).astype("float32")
 
 
-def denormalize(images, mean=IMAGENET_MEAN, std=IMAGENET_STD, bgr=False):
+def denormalize(
+    images: Tensor, mean: ArrayLike = IMAGENET_MEAN, std: ArrayLike = IMAGENET_STD, bgr: bool = False
+) -> Tensor:
     """The inverse of `normalize`, for pictures of what a network saw: rounded and clipped.
 
     Args:
@@ -53,7 +60,7 @@ def denormalize(images, mean=IMAGENET_MEAN, std=IMAGENET_STD, bgr=False):
     return ops.cast(ops.clip(ops.round(images), 0.0, 255.0), "uint8")
 
 
-def jitter(images, uniforms, strength):
+def jitter(images: Tensor, uniforms: Tensor, strength: float | Sequence[float]) -> Tensor:
     """Changes brightness, contrast and saturation, in this order, each by a random factor.
 
     Each factor lies between 1 - strength and 1 + strength (not below 0). Contrast is relative to the mean luminance of
@@ -77,7 +84,7 @@ def jitter(images, uniforms, strength):
     return ops.clip(grey + (images - grey) * saturation, 0.0, 255.0)
 
 
-def crop_resize(frames, box, size):
+def crop_resize(frames: Tensor, box: Tensor, size: Size) -> Tensor:
     """Cuts a box out of every frame of a clip and brings it to a size: bilinear, black outside of the frame.
 
     The result is that of `cv2.resize` with `INTER_LINEAR` on the cut-out: two taps an axis, the centres of pixels at
@@ -111,7 +118,7 @@ def crop_resize(frames, box, size):
     return result
 
 
-def resize_cubic(maps, size):
+def resize_cubic(maps: Tensor, size: Size) -> Tensor:
     """Brings maps to a size by cubic interpolation, as `cv2.resize` with `INTER_CUBIC`.
 
     Centres of pixels lie at half coordinates, the border is repeated, and a smaller size is not smoothed beforehand.
@@ -145,7 +152,9 @@ def resize_cubic(maps, size):
     return ops.reshape(maps, (*batch, size[0], size[1], channels)) + first
 
 
-def pad_to_stride(image, stride=8, value=0.0, min_width=0):
+def pad_to_stride(
+    image: Tensor, stride: int = 8, value: float = 0.0, min_width: int = 0
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Pads a picture to whole multiples of a network's stride, the smaller half of it on the left and on top.
 
     Args:

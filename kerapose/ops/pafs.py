@@ -9,11 +9,20 @@ Cell j of a map stands for the picture's x = j * stride + (stride - 1) / 2, the 
 import numpy as np
 from keras import ops
 
+from kerapose.types import Edges, Size, Tensor
+
 # A Gaussian ends where it has fallen to a hundredth.
 MAX_EXPONENT = 4.6052
 
 
-def encode_heatmaps(keypoints, weights, size, stride=8, sigma_px=7.0, published=False):
+def encode_heatmaps(
+    keypoints: Tensor,
+    weights: Tensor | None,
+    size: Size,
+    stride: int = 8,
+    sigma_px: float = 7.0,
+    published: bool = False,
+) -> Tensor:
     """Draws one Gaussian for each keypoint of each person, and the background that they leave.
 
     Where people overlap their Gaussians add up, to 1 at most. The background is 1 less the highest heatmap.
@@ -55,7 +64,15 @@ def encode_heatmaps(keypoints, weights, size, stride=8, sigma_px=7.0, published=
     return ops.concatenate([heatmaps, background], axis=-1)  # [..., h, w, K + 1]
 
 
-def encode(keypoints, weights, edges, size, stride=8, thickness=1.0, published=False):
+def encode(
+    keypoints: Tensor,
+    weights: Tensor | None,
+    edges: Edges,
+    size: Size,
+    stride: int = 8,
+    thickness: float = 1.0,
+    published: bool = False,
+) -> Tensor:
     """Draws the part affinity fields: on each limb the unit vector from its first to its second keypoint.
 
     A cell is on a limb, as in Cao et al., if it is at most `thickness` from the line and lies between the two ends. A

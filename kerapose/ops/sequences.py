@@ -9,12 +9,14 @@ tests and for serving, random ones for training; the sampler is the same.
 import numpy as np
 from keras import ops
 
+from kerapose.types import Array, Tensor
+
 PUBLISHED_SEED = 255
 _DISCARDED = 2  # words that the published code consumes for every clip on a ratio that is always 1
 _ANY = 2**31 - 1
 
 
-def num_words(num_frames, num_clips=1):
+def num_words(num_frames: int, num_clips: int = 1) -> int:
     """How many random words `sample_frames` may consume.
 
     A draw below n takes fewer than two words on average. This leaves more than eight standard deviations of room.
@@ -23,7 +25,7 @@ def num_words(num_frames, num_clips=1):
     return 2 * draws + 12 * int(draws**0.5) + 64
 
 
-def published_words(num_frames, num_clips=1, seed=PUBLISHED_SEED):
+def published_words(num_frames: int, num_clips: int = 1, seed: int = PUBLISHED_SEED) -> Array:
     """The raw stream of NumPy's legacy generator (MT19937), which the published test mode draws from.
 
     Args:
@@ -38,7 +40,9 @@ def published_words(num_frames, num_clips=1, seed=PUBLISHED_SEED):
     return (words & _ANY).astype("int32")
 
 
-def sample_frames(length, num_frames, num_clips=1, words=None, random_start=False):
+def sample_frames(
+    length: Tensor, num_frames: int, num_clips: int = 1, words: Tensor | None = None, random_start: bool = False
+) -> Tensor:
     """Draws the frames of `num_clips` clips from a sequence.
 
     A sequence shorter than a clip is played in a loop; one shorter than two clips gives its frames in order with some
@@ -63,7 +67,15 @@ def sample_frames(length, num_frames, num_clips=1, words=None, random_start=Fals
     return _sample(length, num_frames, num_clips, ops.cast(words, "int32"), random_start)[0]
 
 
-def sample_rgb_and_pose(length, rgb_frames, pose_frames, num_clips=1, words=None, random_start=False, aligned=True):
+def sample_rgb_and_pose(
+    length: Tensor,
+    rgb_frames: int,
+    pose_frames: int,
+    num_clips: int = 1,
+    words: Tensor | None = None,
+    random_start: bool = False,
+    aligned: bool = True,
+) -> tuple[Tensor, Tensor]:
     """Draws the frames of clips that have pictures at one rate and poses at another (RGBPose-Conv3D).
 
     On one clock the poses are those of `sample_frames`, and picture i is the frame of pose i * L' / L: the lateral
@@ -109,7 +121,7 @@ def sample_rgb_and_pose(length, rgb_frames, pose_frames, num_clips=1, words=None
     return rgb, _sample(length, pose_frames, num_clips, left, random_start)[0]
 
 
-def fill_gaps(keypoints, found):
+def fill_gaps(keypoints: Tensor, found: Tensor) -> Tensor:
     """Puts missing keypoints on the line between the nearest frames that have them, or where the nearer end has them.
 
     Args:

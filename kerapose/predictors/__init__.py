@@ -3,6 +3,7 @@
 `load` makes the right one of a file that knows itself.
 """
 
+from kerapose.data.detections import read_boxes
 from kerapose.predictors.actions import ScoredAction, SkeletonAction
 from kerapose.predictors.bottom_up import BottomUpPose
 from kerapose.predictors.lifting import Lifter, Pose3D
@@ -12,7 +13,6 @@ from kerapose.predictors.people import (
     PersonDetector,
     Pose,
     TopDownPose,
-    read_boxes,
     read_image,
 )
 from kerapose.predictors.videos import Action

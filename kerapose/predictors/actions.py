@@ -1,12 +1,15 @@
 """From keypoints to named actions."""
 
 import typing
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 
-from kerapose import estimators
+from kerapose import estimators, skeletons
 from kerapose.data import clips
 from kerapose.predictors.networks import chosen, require
+from kerapose.types import Array, ArrayLike
 
 PUBLISHED_CLIPS = 10
 
@@ -43,7 +46,14 @@ class SkeletonAction:
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """
 
-    def __init__(self, network, skeleton=None, class_names=None, num_clips=None, **options):
+    def __init__(
+        self,
+        network: keras.Model | dict[str, keras.Model],
+        skeleton: skeletons.Skeleton | None = None,
+        class_names: Sequence[str] | None = None,
+        num_clips: int | None = None,
+        **options: typing.Any,
+    ):
         if isinstance(network, estimators.ActionRecognizer):
             given = {"skeleton": skeleton, "class_names": class_names, "num_clips": num_clips}
             self.recognizer = chosen(network, options, **given)
@@ -56,7 +66,13 @@ class SkeletonAction:
         self.skeleton = self.recognizer.skeleton
         self.class_names = self.recognizer.class_names
 
-    def __call__(self, keypoints, scores=None, frame_size=None, top=5):
+    def __call__(
+        self,
+        keypoints: ArrayLike,
+        scores: ArrayLike | None = None,
+        frame_size: tuple[int, int] | None = None,
+        top: int = 5,
+    ) -> list[ScoredAction]:
         """Recognizes one sequence.
 
         Args:
@@ -78,7 +94,9 @@ class SkeletonAction:
         best = np.argsort(-probabilities, kind="stable")[:top]
         return [ScoredAction(self.class_names[i], float(probabilities[i])) for i in best]
 
-    def probabilities(self, keypoints, scores=None, frame_size=None):
+    def probabilities(
+        self, keypoints: ArrayLike, scores: ArrayLike | None = None, frame_size: tuple[int, int] | None = None
+    ) -> Array:
         """The probability of every class, in the order of the labels: [C] float32; arguments as for a call."""
         element = clips.make_element(keypoints, self.skeleton, scores, frame_size)
         inputs = {name: element[name][None] for name in ("keypoints", "scores", "frame_size")}

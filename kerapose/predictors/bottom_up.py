@@ -1,5 +1,7 @@
 """From an image to everybody in it, without boxes."""
 
+import typing
+
 import keras
 import numpy as np
 from absl import logging
@@ -8,6 +10,7 @@ from kerapose import estimators, skeletons
 from kerapose.ops import boxes, grouping
 from kerapose.predictors.networks import chosen, require
 from kerapose.predictors.people import Pose, read_image
+from kerapose.types import Array, Path
 
 
 class BottomUpPose:
@@ -34,7 +37,13 @@ class BottomUpPose:
     Paper: Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", 2018.
     """
 
-    def __init__(self, model, skeleton=None, published=False, **options):
+    def __init__(
+        self,
+        model: keras.Model,
+        skeleton: skeletons.Skeleton | None = None,
+        published: bool = False,
+        **options: typing.Any,
+    ):
         if isinstance(model, estimators.BottomUpEstimator):
             self.estimator = chosen(model, options, skeleton=skeleton)
         else:
@@ -43,7 +52,7 @@ class BottomUpPose:
         self.skeleton = self.estimator.skeleton
         self.published = published
 
-    def __call__(self, image):
+    def __call__(self, image: Path | bytes | Array) -> list[Pose]:
         """Finds everybody in an image.
 
         Args:

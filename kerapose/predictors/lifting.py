@@ -1,7 +1,9 @@
 """From tracks of 2D keypoints to poses in space."""
 
 import dataclasses
+from collections.abc import Iterator
 
+import keras
 import numpy as np
 from absl import logging
 
@@ -9,6 +11,7 @@ from kerapose import estimators, skeletons
 from kerapose.data import gate, tracks
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.predictors.networks import chosen, require
+from kerapose.types import Array, ArrayLike
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,17 +35,17 @@ class Pose3D:
     poses_camera_m: np.ndarray | None = None
 
     @property
-    def names(self):
+    def names(self) -> tuple[str, ...]:
         """Of the J joints."""
         return self.skeleton.keypoints
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Array:
         """The way of one joint, [T, 3] or [M, T, 3], metres from joint 0."""
         if name not in self.names:
             raise KeyError(f"There is no joint {name!r}; choose from {', '.join(self.names)}.")
         return self.poses_m[..., self.names.index(name), :]
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         """The names, as of a dict."""
         return iter(self.names)
 
@@ -81,13 +84,13 @@ class Lifter:
 
     def __init__(
         self,
-        model,
-        skeleton=None,
-        trajectory=None,
-        pose_skeleton=None,
-        input_skeleton=None,
-        flip_test=None,
-        min_score=0.0,
+        model: keras.Model,
+        skeleton: skeletons.Skeleton | None = None,
+        trajectory: keras.Model | None = None,
+        pose_skeleton: skeletons.Skeleton | None = None,
+        input_skeleton: skeletons.Skeleton | None = None,
+        flip_test: bool | None = None,
+        min_score: float = 0.0,
     ):
         if isinstance(model, estimators.TrackLifter):
             given = {"trajectory": trajectory, "pose_skeleton": pose_skeleton, "input_skeleton": input_skeleton}
@@ -102,7 +105,7 @@ class Lifter:
         self.min_score = min_score
         _refuse_unlike_sets(self.skeleton, self.input_skeleton)
 
-    def __call__(self, keypoints, frame_size, scores=None):
+    def __call__(self, keypoints: ArrayLike, frame_size: tuple[int, int], scores: ArrayLike | None = None) -> Pose3D:
         """Lifts the track of one person, or those of several.
 
         Args:

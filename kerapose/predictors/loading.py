@@ -1,5 +1,7 @@
 """From a file that knows itself to the predictor that goes with it."""
 
+import typing
+
 import keras
 
 from kerapose import estimators, models
@@ -24,7 +26,7 @@ BY_HAND = {
 RGB_CHANNELS = 3
 
 
-def load(path: Path, **options) -> Predictor:
+def load(path: Path, **options: typing.Any) -> Predictor:
     """Makes the predictor of a file that knows itself, the `model.keras` that a training ends with.
 
     Nothing that the file knows need be said again: skeleton, names, codec, normalization and the rest are those of the
@@ -60,7 +62,7 @@ def load(path: Path, **options) -> Predictor:
     return predictor_of(model, **options)
 
 
-def predictor_of(estimator: estimators.Estimator, **options) -> Predictor:
+def predictor_of(estimator: estimators.Estimator, **options: typing.Any) -> Predictor:
     """The predictor of an estimator; options as for `load`."""
     if isinstance(estimator, estimators.StreamingLifter):
         estimator = estimators.TrackLifter(

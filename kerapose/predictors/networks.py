@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import typing
 import zipfile
 
 import keras
@@ -52,7 +53,7 @@ def read(path: Path, what: str = "A model") -> keras.Model:
         ) from error
 
 
-def require(network, **needed):
+def require(network: keras.Model, **needed: typing.Any) -> None:
     """Asks for what a network alone does not know.
 
     Args:
@@ -70,7 +71,7 @@ def require(network, **needed):
         )
 
 
-def chosen(estimator, options, **named):
+def chosen(estimator: estimators.Estimator, options: dict, **named: typing.Any) -> estimators.Estimator:
     """An estimator with other options, and with those of the named ones that are not None."""
     return estimator.changed(**{name: value for name, value in named.items() if value is not None}, **options)
 

@@ -4,15 +4,17 @@ import dataclasses
 import os
 import pathlib
 import typing
+from collections.abc import Callable, Iterator
 
 import cv2
 import keras
 import numpy as np
 
-from kerapose import estimators, files
-from kerapose.data import coco, gate, images
+from kerapose import estimators, skeletons
+from kerapose.data import images
 from kerapose.data.gate import images as rules
 from kerapose.predictors.networks import chosen, require
+from kerapose.types import Array, ArrayLike, Path
 
 PERSON_CLASSES = {80: 0, 91: 1}  # of COCO's detectors, by their number of classes: 91 are COCO's own ids
 
@@ -48,21 +50,21 @@ class Pose:
     box_score: float = 1.0
 
     @property
-    def score(self):
+    def score(self) -> float:
         """How sure the whole pose is: the mean of the keypoints' scores, times the box's."""
         return float(np.mean(self.scores)) * self.box_score
 
-    def __getitem__(self, name):
+    def __getitem__(self, name: str) -> Keypoint:
         if name not in self.names:
             raise KeyError(f"There is no keypoint {name!r}; choose from {', '.join(self.names)}.")
         index = self.names.index(name)
         return Keypoint(*map(float, self.keypoints[index]), float(self.scores[index]))
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         """The names, as of a dict."""
         return iter(self.names)
 
-    def as_dict(self):
+    def as_dict(self) -> dict[str, Keypoint]:
         """All keypoints by name: {"nose": Keypoint(x, y, score), ...}."""
         return {name: self[name] for name in self.names}
 
@@ -91,7 +93,13 @@ class TopDownPose:
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """
 
-    def __init__(self, network, skeleton=None, detector=None, **options):
+    def __init__(
+        self,
+        network: keras.Model,
+        skeleton: skeletons.Skeleton | None = None,
+        detector: Callable[[Array], tuple[Array, Array]] | None = None,
+        **options: typing.Any,
+    ):
         if isinstance(network, estimators.PoseEstimator):
             self.estimator = chosen(network, options, skeleton=skeleton)
         else:
@@ -100,7 +108,9 @@ class TopDownPose:
         self.skeleton = self.estimator.skeleton
         self.detector = detector
 
-    def __call__(self, image, boxes=None, box_scores=None):
+    def __call__(
+        self, image: Path | bytes | Array, boxes: ArrayLike | None = None, box_scores: ArrayLike | None = None
+    ) -> list[Pose]:
         """Finds everybody in an image.
 
         Args:
@@ -164,7 +174,7 @@ class PersonDetector:
         >>> poses = find("street.jpg")
     """
 
-    def __init__(self, detector, min_score=0.5, person_class=None):
+    def __init__(self, detector: keras.Model | Path, min_score: float = 0.5, person_class: int | None = None):
         self.detector = _load_detector(detector) if isinstance(detector, str | os.PathLike) else detector
         self.min_score = min_score
         classes = getattr(self.detector, "num_classes", None)
@@ -175,7 +185,7 @@ class PersonDetector:
             )
         self.person_class = PERSON_CLASSES[classes] if person_class is None else person_class
 
-    def __call__(self, image):
+    def __call__(self, image: Path | bytes | Array) -> tuple[Array, Array]:
         """Finds the people of one image.
 
         Args:
@@ -221,51 +231,7 @@ class PersonDetector:
         return canvas, scale
 
 
-def read_boxes(path, min_score=0.0, category_id=1, max_boxes=None):
-    """Reads the boxes of a person detector from a file of COCO detection results.
-
-    Args:
-        path: a JSON list of {"image_id", "bbox": [x, y, width, height], "score"}, with "category_id" or without.
-        min_score: the lowest score that is read.
-        category_id: of a person; boxes that have another one are left out, and how many these are is logged.
-        max_boxes: how many are read for an image, the surest; None for all.
-
-    Returns:
-        {image_id: (boxes [N, 4] float32 left, top, right, bottom, pixels, scores [N] float32)}, the surest first;
-        images without a box are not in it.
-
-    Raises:
-        ValueError: if the file is not as described, a box that would be read has no area, most are in 0..1, or a score
-            is not in 0..1.
-
-    Example:
-        >>> detected = read_boxes("COCO_val2017_detections_AP_H_56_person.json", min_score=0.2)
-        >>> boxes, scores = detected[785]
-    """
-    found = coco.boxes_of(files.read_json(path, "a JSON list of detections"), path)
-    kept = coco.of_categories(found["category_id"], {category_id}, path) & (found["score"] >= min_score)
-    bbox, scores, image_ids = (found[key][kept] for key in ("bbox", "score", "image_id"))
-    sound = np.isfinite(bbox).all(axis=1) & (bbox[:, 2:] > 0).all(axis=1)
-    if not sound.all():
-        wrong = int(np.argmin(sound))
-        raise gate.BadDataError(
-            f"A bbox must be x, y, width, height with both sizes above 0, got {bbox[wrong].tolist()} for image "
-            f"{image_ids[wrong]} in {path}; drop it from the file."
-        )
-    report = gate.Report("boxes", remedy="", source=path)
-    rules.note_bboxes(report, image_ids, bbox, np.zeros((len(bbox), 2)))
-    report.close()
-    places = {}
-    for place in np.argsort(-scores, kind="stable"):
-        places.setdefault(int(image_ids[place]), []).append(place)
-    boxes = np.concatenate([bbox[:, :2], bbox[:, :2] + bbox[:, 2:]], axis=1).astype("float32")
-    return {
-        image_id: (boxes[places[image_id][:max_boxes]], scores[places[image_id][:max_boxes]].astype("float32"))
-        for image_id in dict.fromkeys(image_ids.tolist())
-    }
-
-
-def read_image(image):
+def read_image(image: Path | bytes | ArrayLike) -> Array:
     """Brings an image to RGB uint8.
 
     Args:

@@ -1,15 +1,18 @@
 """From a video and its keypoints to named actions."""
 
 import os
+import typing
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 
-from kerapose import estimators
+from kerapose import estimators, skeletons
 from kerapose.data import frames, gate
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.predictors.actions import ScoredAction
 from kerapose.predictors.networks import chosen, read, require
+from kerapose.types import Array, ArrayLike, Path
 
 
 class Action:
@@ -38,7 +41,13 @@ class Action:
     Spatio-temporal Cross Attention Transformer for Human Action Recognition", WACV 2023.
     """
 
-    def __init__(self, model, class_names=None, skeleton=None, **options):
+    def __init__(
+        self,
+        model: keras.Model | Path,
+        class_names: Sequence[str] | None = None,
+        skeleton: skeletons.Skeleton | None = None,
+        **options: typing.Any,
+    ):
         model = read(model) if isinstance(model, str | os.PathLike) else model
         if isinstance(model, estimators.VideoRecognizer):
             self.recognizer = chosen(model, options, class_names=class_names, skeleton=skeleton)
@@ -49,7 +58,14 @@ class Action:
         self.class_names = self.recognizer.class_names
         self._of_samples = _OfSamples(self.recognizer)
 
-    def __call__(self, video, keypoints, scores=None, frame_size=None, top=None):
+    def __call__(
+        self,
+        video: Path | bytes | Array,
+        keypoints: ArrayLike,
+        scores: ArrayLike | None = None,
+        frame_size: tuple[int, int] | None = None,
+        top: int | None = None,
+    ) -> list[ScoredAction]:
         """Recognizes one video.
 
         Args:
@@ -75,7 +91,13 @@ class Action:
         best = np.argsort(-probabilities, kind="stable")[:top]
         return [ScoredAction(self.class_names[i], float(probabilities[i])) for i in best]
 
-    def probabilities(self, video, keypoints, scores=None, frame_size=None):
+    def probabilities(
+        self,
+        video: Path | bytes | Array,
+        keypoints: ArrayLike,
+        scores: ArrayLike | None = None,
+        frame_size: tuple[int, int] | None = None,
+    ) -> Array:
         """The probability of every class, in the order of the labels: [C] float32; arguments as for a call."""
         info = _measure(video)
         name = str(video) if isinstance(video, str | os.PathLike) else ""

@@ -14,12 +14,15 @@ _MODULES = {
     "devices": ("make_strategy", "set_up"),
     "distiller": ("Distiller",),
     "lift_trainer": ("LiftTrainer",),
+    "lifter": ("Lifter",),
+    "openpose": ("OpenPose", "fields_model", "weight_groups"),
     "optimizers": ("AdamL2", "SGDL2", "StepDecay", "cosine_decay"),
     "poseconv3d": ("PoseConv3D",),
     "resume": ("Resume",),
     "rgbpose": ("RGBPose",),
     "runs": ("Stage", "Training"),
     "star_transformer": ("StarTransformer",),
+    "topdown": ("TopDown", "heatmap_model"),
     "workdir": ("load_network", "open_workdir", "start_from"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

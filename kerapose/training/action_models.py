@@ -1,5 +1,7 @@
 """Networks of actions as they are trained: heatmaps drawn inside the model, features taught by joints, losses."""
 
+import typing
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -144,18 +146,24 @@ class KeypointTeacher(keras.layers.Layer):
         >>> logits = KeypointTeacher(height=56, weight=0.5)(logits, features, keypoints, scores)
     """
 
-    def __init__(self, height, weight, **kwargs):
+    def __init__(self, height: int, weight: float, **kwargs: typing.Any):
         super().__init__(**kwargs)
         self.height = height
         self.weight = weight
         self.autocast = False  # keypoints are not rounded to bfloat16
 
-    def build(self, outputs_shape, features_shape, keypoints_shape, scores_shape):
+    def build(
+        self,
+        outputs_shape: tuple[int | None, ...],
+        features_shape: tuple[int | None, ...],
+        keypoints_shape: tuple[int | None, ...],
+        scores_shape: tuple[int | None, ...],
+    ) -> None:
         self.volume = HeatmapVolume(*features_shape[2:4], sigma_px=TAUGHT_SIGMA_PX, dtype="float32")
         self.choose = keras.layers.Dense(keypoints_shape[-2], dtype="float32", name="choose")
         self.choose.build(features_shape)
 
-    def call(self, outputs, features, keypoints, scores):
+    def call(self, outputs: Tensor, features: Tensor, keypoints: Tensor, scores: Tensor) -> Tensor:
         _, frames, height, width, _ = features.shape
         places = (-1, frames, height * width, scores.shape[-1])  # [B, L, h*w, K]
         moved = {"keypoints": keypoints * (height / self.height), "scores": scores}
@@ -164,7 +172,7 @@ class KeypointTeacher(keras.layers.Layer):
         self.add_loss(-self.weight * ops.divide_no_nan(ops.sum(heat * chosen), ops.sum(heat)))
         return outputs
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         return super().get_config() | {"height": self.height, "weight": self.weight}
 
 

@@ -1,11 +1,18 @@
 """Curves and pictures of a training in TensorBoard, after every epoch."""
 
+import typing
+from collections.abc import Callable, Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kerapose import metrics, visualize
+from kerapose.data import tracks
+from kerapose.layers import HeatmapVolume
+from kerapose.skeletons import Skeleton
 from kerapose.training import pictures
+from kerapose.types import Array, Path, Tensor
 
 NUM_CLIPS = 4  # that are drawn, when training begins or after each epoch
 SHOWN_FRAMES = 8  # of a clip of a video
@@ -20,16 +27,16 @@ class TensorBoard(keras.callbacks.Callback):
         folder: of the event files.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path):
         super().__init__()
         self.folder = str(folder)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         self.writer = tf.summary.create_file_writer(self.folder)
         with self.writer.as_default(step=0):
             self.draw_once()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         with self.writer.as_default(step=epoch):
             for name, value in (logs or {}).items():
                 tf.summary.scalar(f"epoch/{name}", value)
@@ -37,10 +44,10 @@ class TensorBoard(keras.callbacks.Callback):
             self.draw()
         self.writer.flush()
 
-    def draw_once(self):
+    def draw_once(self) -> None:
         """Writes what is shown when training begins or goes on."""
 
-    def draw(self):
+    def draw(self) -> None:
         """Writes what is shown after each epoch."""
 
 
@@ -55,14 +62,21 @@ class ClipBoard(TensorBoard):
         class_names: of the labels.
     """
 
-    def __init__(self, folder, validation, volume, skeleton, class_names):
+    def __init__(
+        self,
+        folder: Path,
+        validation: tf.data.Dataset,
+        volume: HeatmapVolume,
+        skeleton: Skeleton,
+        class_names: Sequence[str],
+    ):
         super().__init__(folder)
         self.validation = validation
         self.volume = volume
         self.skeleton = skeleton
         self.class_names = class_names
 
-    def draw_once(self):
+    def draw_once(self) -> None:
         clips, labels = next(iter(self.validation))
         volumes = np.asarray(self.volume(clips), "float32")  # [B, T, H, W, C]
         for i in range(min(NUM_CLIPS, len(labels))):
@@ -74,7 +88,7 @@ class ClipBoard(TensorBoard):
             )
             tf.summary.image(f"volumes/{i}_{self.class_names[int(labels[i])]}", strip[None])
 
-    def draw(self):
+    def draw(self) -> None:
         _write_confusion_matrix(self.model, self.validation, self.class_names)
 
 
@@ -90,19 +104,19 @@ class VideoBoard(TensorBoard):
         class_names: of the labels.
     """
 
-    def __init__(self, folder, validation, skeleton, class_names):
+    def __init__(self, folder: Path, validation: tf.data.Dataset, skeleton: Skeleton, class_names: Sequence[str]):
         super().__init__(folder)
         self.validation = validation
         self.skeleton = skeleton
         self.class_names = class_names
 
-    def draw_once(self):
+    def draw_once(self) -> None:
         clips, labels = next(self.validation.as_numpy_iterator())
         self.some = {name: value[:NUM_CLIPS] for name, value in clips.items()}, labels[:NUM_CLIPS]
         for name, clip in self._named_clips():
             tf.summary.image(f"clips/{name}", self._strip(clip)[None])
 
-    def draw(self):
+    def draw(self) -> None:
         _write_confusion_matrix(self.model, self.validation, self.class_names)
 
     def _named_clips(self):
@@ -135,7 +149,7 @@ class AttentionBoard(VideoBoard):
         class_names: see `VideoBoard`.
     """
 
-    def draw(self):
+    def draw(self) -> None:
         super().draw()
         clips, _ = self.some
         volume = self.model.get_layer("volume")({name: clips[name] for name in ("keypoints", "scores")})
@@ -159,12 +173,19 @@ class PoseBoard(TensorBoard):
         normalization: of the crops.
     """
 
-    def __init__(self, folder, people, skeleton, codec, normalization):
+    def __init__(
+        self,
+        folder: Path,
+        people: dict[str, Array],
+        skeleton: Skeleton,
+        codec: str,
+        normalization: dict[str, typing.Any] | None,
+    ):
         super().__init__(folder)
         self.people = people
         self.options = {"skeleton": skeleton, "codec": codec, "normalization": normalization}
 
-    def draw(self):
+    def draw(self) -> None:
         maps = pictures.answers_of(self.model, self.people["crop"], len(self.people["crop"]))
         maps = maps[:, -1] if maps.ndim == 5 else maps  # [B, h, w, K] of the last stack
         tf.summary.image("truth_found_heatmaps", pictures.poses(self.people, maps, **self.options)[None])
@@ -181,12 +202,12 @@ class FieldBoard(TensorBoard):
         skeleton: the `Skeleton` of the fields.
     """
 
-    def __init__(self, folder, batch, skeleton):
+    def __init__(self, folder: Path, batch: Sequence[Array], skeleton: Skeleton):
         super().__init__(folder)
         self.batch = batch
         self.skeleton = skeleton
 
-    def draw(self):
+    def draw(self) -> None:
         pixels, truth, _ = self.batch
         found = pictures.answers_of(self.model, pixels, len(pixels))[:, -1]  # [B, h, w, C]
         tf.summary.image("true_fields_found_fields", pictures.fields(pixels, truth, found, self.skeleton)[None])
@@ -202,13 +223,13 @@ class LiftBoard(TensorBoard):
         known: `data.tracks.Tracks` to choose frames from.
     """
 
-    def __init__(self, folder, lift, known):
+    def __init__(self, folder: Path, lift: Callable[[Tensor], Tensor], known: tracks.Tracks):
         super().__init__(folder)
         self.lift = lift
         self.shown = pictures.some_tracks(known)
         self.skeletons = known.skeleton, known.pose_skeleton
 
-    def draw(self):
+    def draw(self) -> None:
         found = np.asarray(self.lift(self.shown["keypoints_screen"]), "float32")
         tf.summary.image("found_over_truth", pictures.lifts(self.shown, found, *self.skeletons)[None])
 

@@ -1,12 +1,17 @@
 """The splits of a run: found by name, checked once, without what is to be left out."""
 
+import types
+import typing
+from collections.abc import Collection, Sequence
+
 from absl import logging
 
 from kerapose import mirrors, skeletons
 from kerapose.data import clips, prepared
+from kerapose.skeletons import Skeleton
 
 
-def names_to_skip(config, role):
+def names_to_skip(config: dict[str, typing.Any], role: str) -> list[str]:
     """Which samples of a split are to be left out.
 
     Args:
@@ -25,8 +30,16 @@ def names_to_skip(config, role):
     return sorted(present.intersection(config["skip"]))
 
 
-def refuse_strangers(config, skipped):
-    """Raises a ValueError if skip names a sample that no split had; `skipped` are the names that splits had."""
+def refuse_strangers(config: dict[str, typing.Any], skipped: Collection[str]) -> None:
+    """Refuses to skip a sample that no split had.
+
+    Args:
+        config: dict of "dataset" and "skip".
+        skipped: the names that splits had.
+
+    Raises:
+        ValueError: naming the first sample that is in none.
+    """
     strangers = sorted(set(config["skip"]).difference(skipped))
     if strangers:
         raise ValueError(
@@ -34,7 +47,9 @@ def refuse_strangers(config, skipped):
         )
 
 
-def load_clips(config, pipeline, skeleton=None):
+def load_clips(
+    config: dict[str, typing.Any], pipeline: types.ModuleType, skeleton: Skeleton | None = None
+) -> tuple[dict[str, typing.Any], Skeleton, list[str]]:
     """Reads and checks the splits of a dataset of actions, and leaves out what is not to be used.
 
     Args:
@@ -73,7 +88,7 @@ def load_clips(config, pipeline, skeleton=None):
     return splits, skeleton, class_names
 
 
-def load_images(config, pipeline):
+def load_images(config: dict[str, typing.Any], pipeline: types.ModuleType) -> tuple[dict[str, typing.Any], Skeleton]:
     """Reads and checks the splits of a dataset of images, and leaves out what is not to be used.
 
     Args:
@@ -103,8 +118,19 @@ def load_images(config, pipeline):
     return splits, skeleton
 
 
-def flip_labels(class_names, config):
-    """Which class each becomes in a mirror, by the options of `flip_options`; None where nothing is mirrored."""
+def flip_labels(class_names: Sequence[str], config: dict[str, typing.Any]) -> list[int] | None:
+    """Which class each becomes in a mirror.
+
+    Args:
+        class_names: of the labels.
+        config: dict of the options of `flip_options`.
+
+    Returns:
+        [C] labels; None where nothing is mirrored.
+
+    Raises:
+        ValueError: if a pair is none, or names a class that is not there.
+    """
     pairs = config["flip_pairs"]
     if pairs is not None:
         pairs = [tuple(pair.split(":")) for pair in pairs]

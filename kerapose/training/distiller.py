@@ -1,7 +1,11 @@
 """A small network learns from the annotation and from a larger network at once."""
 
+import typing
+
 import keras
 from keras import ops
+
+from kerapose.types import Tensor
 
 
 class _Teacher:
@@ -50,7 +54,14 @@ class Distiller(keras.Model):
     Paper: Zhang et al., "Fast Human Pose Estimation", CVPR 2019.
     """
 
-    def __init__(self, student, teacher, alpha=0.5, teach_unlabelled=True, **kwargs):
+    def __init__(
+        self,
+        student: keras.Model,
+        teacher: keras.Model | None,
+        alpha: float = 0.5,
+        teach_unlabelled: bool = True,
+        **kwargs: typing.Any,
+    ):
         super().__init__(**kwargs)
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha must be between 0 and 1, got {alpha}; use 0.5 as in the paper.")
@@ -64,7 +75,7 @@ class Distiller(keras.Model):
         self.autocast = False  # the student casts its crops itself; the teacher has its own precision
         self.built = True
 
-    def set_teacher(self, teacher):
+    def set_teacher(self, teacher: keras.Model | None) -> None:
         """Gives the student a teacher: the first one after it was read from a file, or another one.
 
         Args:
@@ -82,10 +93,17 @@ class Distiller(keras.Model):
         self.teacher = None if teacher is None else _Teacher(teacher)
         self.train_function = self.test_function = None  # they hold the former one
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         return self.student(inputs, training=training)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool | None = True,
+    ) -> Tensor:
         if self.teacher is None:
             raise ValueError(
                 "a Distiller needs a teacher to be trained or evaluated, got none; give it one with set_teacher."
@@ -107,10 +125,10 @@ class Distiller(keras.Model):
         self.distillation_loss.update_state(taught / ops.cast(one, taught.dtype), sample_weight=batch_size)
         self.ground_truth_loss.update_state(annotated / ops.cast(one, annotated.dtype), sample_weight=batch_size)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
         return self.student.compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         return {
             "name": self.name,
             "student": keras.saving.serialize_keras_object(self.student),
@@ -119,7 +137,7 @@ class Distiller(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, typing.Any]) -> typing.Any:
         student = keras.saving.deserialize_keras_object(config.pop("student"))
         return cls(student, teacher=None, **config)
 

@@ -1,9 +1,14 @@
 """LiftTrainer: a pose network and a trajectory network trained together, on labelled and on unlabelled tracks."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
 from keras import ops
 
 from kerapose import losses
+from kerapose.models import TemporalLifter
+from kerapose.types import Tensor
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -44,7 +49,15 @@ class LiftTrainer(keras.Model):
     CVPR 2019.
     """
 
-    def __init__(self, network, trajectory, parents, distortion=True, bone_length_term=True, **kwargs):
+    def __init__(
+        self,
+        network: TemporalLifter,
+        trajectory: TemporalLifter,
+        parents: Sequence[int],
+        distortion: bool = True,
+        bone_length_term: bool = True,
+        **kwargs: typing.Any,
+    ):
         super().__init__(**kwargs)
         if network.receptive_field != trajectory.receptive_field or network.causal != trajectory.causal:
             raise ValueError(
@@ -64,19 +77,26 @@ class LiftTrainer(keras.Model):
         self.terms = {name: keras.metrics.Mean(name=name) for name in names}
         self.autocast = False  # cameras and keypoints are not rounded to bfloat16
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: dict[str, Tensor], training: bool = False) -> dict[str, Tensor]:
         keypoints = inputs["keypoints"]
         poses = self.network(keypoints, training=training)  # [B, T', J, 3]
         return {"poses_m": poses, "trajectory_m": self.trajectory(keypoints, training=training)[:, :, 0]}
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: dict[str, Tensor] | None = None,
+        y: dict[str, Tensor] | None = None,
+        y_pred: dict[str, Tensor] | None = None,
+        sample_weight: Tensor | None = None,
+        training: bool = True,
+    ) -> Tensor:
         terms = self.loss_terms(x, y, y_pred)
         for name, value in terms.items():
             self.terms[name].update_state(value)
         unsupervised = terms["reprojection"] + terms["bone_length"]
         return terms["pose"] + terms["trajectory"] + self.unsupervised_weight * unsupervised
 
-    def loss_terms(self, x, y, y_pred):
+    def loss_terms(self, x: dict[str, Tensor], y: dict[str, Tensor], y_pred: dict[str, Tensor]) -> dict[str, Tensor]:
         """The four terms of the loss, scalars; a term that no sample of the batch has a part in is 0."""
         labelled = ops.cast(x["labelled"], "float32")  # [B]
         # Weights whose mean over the batch is 1: a mean of the weighted samples is the mean of those that count.
@@ -113,10 +133,10 @@ class LiftTrainer(keras.Model):
         return keypoints[:, first : first + frames]
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return [*super().metrics, *self.terms.values()]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         return super().get_config() | {
             "network": keras.saving.serialize_keras_object(self.network),
             "trajectory": keras.saving.serialize_keras_object(self.trajectory),
@@ -126,13 +146,13 @@ class LiftTrainer(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, typing.Any]) -> typing.Self:
         config = dict(config)
         for name in ("network", "trajectory"):
             config[name] = keras.saving.deserialize_keras_object(config[name])
         return cls(**config)
 
 
-def shares(mask):
+def shares(mask: Tensor) -> Tensor:
     """[B] of ones and zeros, divided by its mean; zeros if there is no one."""
     return mask / ops.maximum(ops.mean(mask), 1e-6)

@@ -1,6 +1,13 @@
 """Optimizers and schedules as PyTorch has them, by which published recipes are meant."""
 
+import typing
+from collections.abc import Collection, Iterable
+
 import keras
+
+from kerapose.types import Tensor
+
+Rate: typing.TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -10,18 +17,23 @@ class SGDL2(keras.optimizers.SGD):
     Keras's own `weight_decay` is decoupled from the momentum; with it, published recipes decay ten times too little.
 
     Args:
+        learning_rate: a number or a schedule.
         l2: the published weight decay.
+        **kwargs: of `keras.optimizers.SGD`: momentum, global_clipnorm, ...
+
+    Example:
+        >>> model.compile(SGDL2(0.1, l2=3e-4, momentum=0.9, global_clipnorm=40.0), loss)
     """
 
-    def __init__(self, learning_rate=0.01, l2=0.0, **kwargs):
+    def __init__(self, learning_rate: Rate = 0.01, l2: float = 0.0, **kwargs: typing.Any):
         super().__init__(learning_rate, **kwargs)
         self.l2 = l2
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         decayed = gradient + keras.ops.cast(variable, gradient.dtype) * self.l2
         super().update_step(decayed, variable, learning_rate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         return super().get_config() | {"l2": self.l2}
 
 
@@ -30,8 +42,10 @@ class AdamL2(keras.optimizers.Adam):
     """Adam with PyTorch's groups of weights: weight decay added to the gradient, and a learning rate for each group.
 
     Args:
+        learning_rate: a number or a schedule.
         l2: {path of a variable: its published weight decay}; others have none.
         rates: {path of a variable: factor of the learning rate}; others have 1.
+        **kwargs: of `keras.optimizers.Adam`.
 
     Raises:
         ValueError: in `build`, if a path is not that of a variable to be trained.
@@ -40,12 +54,18 @@ class AdamL2(keras.optimizers.Adam):
         >>> optimizer = AdamL2(4e-5, l2={"conv/kernel": 5e-4}, rates={"conv/bias": 2.0})
     """
 
-    def __init__(self, learning_rate=0.001, l2=None, rates=None, **kwargs):
+    def __init__(
+        self,
+        learning_rate: Rate = 0.001,
+        l2: dict[str, float] | None = None,
+        rates: dict[str, float] | None = None,
+        **kwargs: typing.Any,
+    ):
         super().__init__(learning_rate, **kwargs)
         self.l2 = dict(l2 or {})
         self.rates = dict(rates or {})
 
-    def build(self, variables):
+    def build(self, variables: list[keras.Variable]) -> None:
         paths = [variable.path for variable in variables]
         strangers = sorted((set(self.l2) | set(self.rates)) - set(paths))
         if strangers:
@@ -53,18 +73,18 @@ class AdamL2(keras.optimizers.Adam):
         self._of_index = [(self.l2.get(path, 0.0), self.rates.get(path, 1.0)) for path in paths]
         super().build(variables)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         l2, rate = self._of_index[self._get_variable_index(variable)]
         decayed = gradient + keras.ops.cast(variable, gradient.dtype) * l2
         super().update_step(decayed, variable, learning_rate * rate)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         return super().get_config() | {"l2": self.l2, "rates": self.rates}
 
 
 @keras.saving.register_keras_serializable("kerapose")
 class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that is multiplied by a factor at some steps, after an optional linear rise from 0.
+    """A learning rate that is multiplied by a factor at some steps, after an optional linear rise from 0 (MultiStepLR).
 
     Args:
         peak: the learning rate before the first of the steps.
@@ -76,25 +96,27 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         >>> schedule = StepDecay(1e-3, [90 * steps_per_epoch, 120 * steps_per_epoch])
     """
 
-    def __init__(self, peak, boundaries, factor=0.1, warmup_steps=0):
+    def __init__(self, peak: float, boundaries: Iterable[int], factor: float = 0.1, warmup_steps: int = 0):
         self.peak = peak
         self.boundaries = [int(step) for step in boundaries]
         self.factor = factor
         self.warmup_steps = warmup_steps
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         step = keras.ops.cast(step, "float32")
         rate = self.peak * keras.ops.minimum(1.0, step / self.warmup_steps if self.warmup_steps else 1.0)
         for boundary in self.boundaries:
             rate = keras.ops.where(step >= boundary, rate * self.factor, rate)
         return rate
 
-    def get_config(self):
+    def get_config(self) -> dict[str, typing.Any]:
         names = ("peak", "boundaries", "factor", "warmup_steps")
         return {name: getattr(self, name) for name in names}
 
 
-def set_decay_epochs(config, recipe, given):
+def set_decay_epochs(
+    config: dict[str, typing.Any], recipe: dict[str, typing.Any], given: Collection[str]
+) -> dict[str, typing.Any]:
     """Epochs done when the learning rate falls: those that were given, else the recipe's in proportion to the epochs.
 
     Args:
@@ -114,12 +136,14 @@ def set_decay_epochs(config, recipe, given):
     late = [epoch for epoch in config["decay_epochs"] if epoch >= config["epochs"]]
     if late:
         raise ValueError(
-            f"Each of decay_epochs is less than the {config['epochs']} of epochs, got {late[0]}; leave it out."
+            f"Each of decay_epochs is less than the {config['epochs']} epochs, got {late[0]}; leave it out."
         )
     return config
 
 
-def make_schedule(config, steps, factor):
+def make_schedule(
+    config: dict[str, typing.Any], steps: int, factor: float
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """The learning rate by step, of `steps` an epoch: after a rise half a cosine, or a fall by a factor at some epochs.
 
     Args:
@@ -135,8 +159,17 @@ def make_schedule(config, steps, factor):
     return StepDecay(config["learning_rate"], [epoch * steps for epoch in falls], factor, warmup)
 
 
-def cosine_decay(peak, total_steps, warmup_steps):
-    """The learning rate of half a cosine from a peak to 0, after a linear rise from 0."""
+def cosine_decay(peak: float, total_steps: int, warmup_steps: int = 0) -> keras.optimizers.schedules.CosineDecay:
+    """The learning rate of half a cosine from a peak to 0, after a linear rise from 0.
+
+    Args:
+        peak: the largest learning rate.
+        total_steps: of the whole training; from there on it is 0.
+        warmup_steps: of these, those of the rise.
+
+    Example:
+        >>> model.compile(SGDL2(cosine_decay(0.1, 24 * steps_per_epoch), momentum=0.9), loss)
+    """
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup_steps else peak,
         max(1, total_steps - warmup_steps),

@@ -1,7 +1,14 @@
 """What one may choose of a training: a table of options, from which notebooks and the flags of scripts are held."""
 
+import collections.abc
 import dataclasses
 import difflib
+import math
+import numbers
+import os
+import typing
+
+import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,7 +17,7 @@ class Option:
 
     Args:
         name: of the keyword argument, and of the flag.
-        kind: str, int, float or bool; [str] or [int] for a list.
+        kind: str, int, float or bool; [str], [int] or [float] for a list.
         default: what it is if it is not given. None: what the recipe says, or nothing.
         help: what it is, with its unit.
         least: the smallest value.
@@ -24,8 +31,8 @@ class Option:
     """
 
     name: str
-    kind: type | list
-    default: object
+    kind: type | list[type]
+    default: typing.Any
     help: str
     least: float | None = None
     most: float | None = None
@@ -33,45 +40,56 @@ class Option:
     repeated: bool = False
     free: bool = False
 
-    def checked(self, value):
-        """A value that was given, in its kind.
+    def checked(self, value: typing.Any) -> typing.Any:
+        """A value that was given, in its kind: NumPy's numbers as Python's, paths as text, sequences as lists.
+
+        Args:
+            value: of the option, or None, which stays so.
 
         Raises:
             ValueError: if it is of another kind, or none that it may be.
         """
         if value is None:
             return None
-        if isinstance(self.kind, list):
-            if isinstance(value, str) or not hasattr(value, "__iter__"):
-                raise ValueError(f"{self.name} must be a list, got {value!r}; give [{value!r}].")
-            return [self._single(one, self.kind[0]) for one in value]
-        return self._single(value, self.kind)
+        if not isinstance(self.kind, list):
+            return self._single(value, self.kind)
+        is_list = isinstance(value, collections.abc.Sequence) and not isinstance(value, str | bytes)
+        if not is_list and not (isinstance(value, np.ndarray) and value.ndim == 1):
+            remedy = f"give [{value!r}]" if isinstance(value, str | numbers.Number) else "give its values in a list"
+            raise ValueError(f"{self.name} must be a list, got {value!r}; {remedy}.")
+        return [self._single(one, self.kind[0]) for one in value]
 
     def _single(self, value, kind):
+        is_bool = isinstance(value, bool | np.bool_)
         sound = {
-            str: isinstance(value, str) or hasattr(value, "__fspath__"),
-            bool: isinstance(value, bool),
-            int: isinstance(value, int) and not isinstance(value, bool),
-            float: isinstance(value, int | float) and not isinstance(value, bool),
+            str: isinstance(value, str | os.PathLike),
+            bool: is_bool,
+            int: isinstance(value, numbers.Integral) and not is_bool,
+            float: isinstance(value, numbers.Real) and not is_bool,
         }[kind]
         if not sound:
-            raise ValueError(f"{self.name} must be of the kind {kind.__name__}, got {value!r}; correct it.")
-        value = kind(value)
+            raise ValueError(f"{self.name} must be {KINDS[kind]}, got {value!r}; correct it.")
+        value = str(os.fspath(value)) if kind is str else kind(value)
         if self.choices and value not in self.choices:
-            raise ValueError(f"{self.name} must be one of {', '.join(self.choices)}, got {value!r}; use one of them.")
-        # Written so that NaN is refused, too.
-        if self.least is not None and not value >= self.least:
+            said = ", ".join(str(choice) for choice in self.choices)
+            raise ValueError(f"{self.name} must be one of {said}, got {value!r}; use one of them.")
+        if kind is float and not math.isfinite(value):
+            raise ValueError(f"{self.name} must be a finite number, got {value}; correct it.")
+        if self.least is not None and value < self.least:
             raise ValueError(f"{self.name} must be at least {self.least}, got {value}; give more.")
-        if self.most is not None and not value <= self.most:
+        if self.most is not None and value > self.most:
             raise ValueError(f"{self.name} must be at most {self.most}, got {value}; give less.")
         return value
 
 
-def choose(options, given):
+KINDS = {str: "text", bool: "True or False", int: "a whole number", float: "a number"}
+
+
+def choose(options: collections.abc.Iterable[Option], given: dict[str, typing.Any]) -> dict[str, typing.Any]:
     """The value of every option: what was given, else its default.
 
     Args:
-        options: list of `Option`.
+        options: those there are.
         given: {name: value}; None for what is not given.
 
     Returns:
@@ -84,23 +102,34 @@ def choose(options, given):
         >>> choose([Option("epochs", int, 12, "Passes over the training split.", least=1)], {"epochs": 3})
         {'epochs': 3}
     """
+    options = list(options)
     names = [option.name for option in options]
     for name in given:
         if name not in names:
             near = difflib.get_close_matches(name, names, 1)
             remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(names)}."
             raise ValueError(f"Options of a training go by their names, got {name!r}; {remedy}")
-    values = {option.name: option.checked(given.get(option.name)) for option in options}
-    return {option.name: option.default if values[option.name] is None else values[option.name] for option in options}
+    values = {}
+    for option in options:
+        value = option.checked(given.get(option.name))
+        value = option.default if value is None else value
+        values[option.name] = list(value) if isinstance(value, list | tuple) else value  # nobody shares the default's
+    return values
 
 
-def free_names(options):
+def free_names(options: collections.abc.Iterable[Option]) -> list[str]:
     """The names of those options that a run may be given anew when it is resumed."""
     return [option.name for option in options if option.free]
 
 
 # ---------------------------------------- those of every training
-def common_options(workdir, dataset, batch_size=None, epochs=None):
+def common_options(
+    workdir: str,
+    dataset: str,
+    batch_size: int | None = None,
+    epochs: int | None = None,
+    validation_split: str | None = "validation",
+) -> list[Option]:
     """The options that every training has.
 
     Args:
@@ -108,6 +137,10 @@ def common_options(workdir, dataset, batch_size=None, epochs=None):
         dataset: default of the data set.
         batch_size: default; None: what the recipe says.
         epochs: likewise.
+        validation_split: likewise.
+
+    Example:
+        >>> OPTIONS = [*common_options("runs/topdown", "puppets"), Option("depth", int, 50, "Of the backbone.")]
     """
     return [
         Option(
@@ -126,11 +159,14 @@ def common_options(workdir, dataset, batch_size=None, epochs=None):
             free=True,
         ),
         Option("train_split", str, "train", "Split to train on."),
-        Option("validation_split", str, "validation", "Split that chooses the best weights; empty: the last ones."),
-        Option("test_split", str, "test", "Split of the final figures."),
         Option(
-            "skip", [str], [], "Name of a sample to leave out, of any split; may be given several times.", repeated=True
+            "validation_split",
+            str,
+            validation_split,
+            "Split that chooses the best weights; empty: the last ones.",
         ),
+        Option("test_split", str, "test", "Split of the final figures."),
+        Option("skip", [str], [], "Names of samples to leave out, of any split.", repeated=True),
         Option("batch_size", int, batch_size, "Samples a step, over all devices.", least=1),
         Option("epochs", int, epochs, "Passes over the training split.", least=1),
         Option("seed", int, 0, "Of initialization, shuffling, augmentation and dropout.", least=0),
@@ -160,7 +196,7 @@ def common_options(workdir, dataset, batch_size=None, epochs=None):
     ]
 
 
-def flip_options(probability, flip_test):
+def flip_options(probability: float, flip_test: bool) -> list[Option]:
     """The options of mirroring clips, for trainings of actions.
 
     Args:

@@ -1,5 +1,8 @@
 """Pictures of a training: what is drawn, of which samples, and as files."""
 
+import typing
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -9,6 +12,8 @@ from kerapose.data import annotated, crops, tracks
 from kerapose.data import people as people_data
 from kerapose.files import write_whole
 from kerapose.ops import boxes, heatmaps, images
+from kerapose.skeletons import Skeleton
+from kerapose.types import Array, Path
 
 NUM_PEOPLE = 8  # whose poses are drawn after each epoch
 NUM_IMAGES = 6  # of which the fields are drawn after each epoch, or the people at the end
@@ -20,12 +25,12 @@ SCREEN_PX = 500  # by which screen coordinates, -1 to 1, are drawn
 LEAST_SCORE = 0.1  # of a keypoint that is drawn
 
 
-def answers_of(model, batch, count):
+def answers_of(model: keras.Model, batch: typing.Any, count: int) -> typing.Any:
     """What a model predicts of a batch of so many: under a distribution strategy each device answers to all of it."""
     return keras.tree.map_structure(lambda answer: answer[:count], model.predict_on_batch(batch))
 
 
-def on_frames(clip, pose_size):
+def on_frames(clip: dict[str, Array], pose_size: tuple[int, int] | None) -> dict[str, Array]:
     """A clip of `data.videos` to be drawn: pixels as a picture has them, keypoints at its frames and in their pixels.
 
     Args:
@@ -47,7 +52,7 @@ def on_frames(clip, pose_size):
     return shown | {"keypoints": clip["keypoints"][:, times] * scale, "scores": clip["scores"][:, times]}
 
 
-def some_people(dataset, skeleton, **options):
+def some_people(dataset: tf.data.Dataset, skeleton: Skeleton, **options: typing.Any) -> dict[str, Array]:
     """A batch of people from all over a dataset, as `crops.evaluation` with these options gives it, in NumPy."""
     people = crops.trainable(dataset, skeleton)
     step = max(1, int(people.cardinality()) // NUM_PEOPLE)
@@ -55,7 +60,9 @@ def some_people(dataset, skeleton, **options):
     return next(crops.evaluation(people.shard(step, 0), skeleton, **options).as_numpy_iterator())
 
 
-def poses(people, maps, skeleton, codec, normalization):
+def poses(
+    people: dict[str, Array], maps: Array, skeleton: Skeleton, codec: str, normalization: dict[str, typing.Any] | None
+) -> Array:
     """Draws the truth, what was found and the heatmaps of people side by side: RGB uint8 [H, W, 3].
 
     Args:
@@ -79,7 +86,7 @@ def poses(people, maps, skeleton, codec, normalization):
     )
 
 
-def some_fields(dataset, skeleton, **options):
+def some_fields(dataset: tf.data.Dataset, skeleton: Skeleton, **options: typing.Any) -> tuple[Array, ...]:
     """A batch of images from all over a dataset, as `people.validation` with these options gives it, in NumPy."""
     samples = people_data.trainable(dataset, skeleton)
     count = int(samples.cardinality())
@@ -88,7 +95,7 @@ def some_fields(dataset, skeleton, **options):
     return next(people_data.validation(chosen, skeleton, **options).as_numpy_iterator())
 
 
-def fields(pixels, truth, found, skeleton):
+def fields(pixels: Array, truth: Array, found: Array, skeleton: Skeleton) -> Array:
     """Draws true heatmaps and limbs of images beside those found: RGB uint8 [H, W, 3].
 
     Args:
@@ -107,7 +114,7 @@ def fields(pixels, truth, found, skeleton):
     return visualize.contact_sheet(pairs, columns=2)
 
 
-def some_images(dataset):
+def some_images(dataset: tf.data.Dataset) -> list[dict[str, Array]]:
     """Images from all over a dataset of `data.people` with what is known of the people in them, in NumPy: a list."""
     count = len(people_data.image_ids(dataset))
     chosen = dataset.shard(max(1, count // NUM_IMAGES), 0).take(NUM_IMAGES)
@@ -118,7 +125,9 @@ def some_images(dataset):
     return list(chosen.map(decode).as_numpy_iterator())
 
 
-def people_found(shown, estimator, found_skeleton, skeleton):
+def people_found(
+    shown: list[dict[str, Array]], estimator: keras.Model, found_skeleton: Skeleton, skeleton: Skeleton
+) -> Array:
     """Draws the true people of images, those found, and the fields that they were found by: RGB uint8 [H, W, 3].
 
     Args:
@@ -141,7 +150,7 @@ def people_found(shown, estimator, found_skeleton, skeleton):
     return visualize.contact_sheet(strips, columns=1)
 
 
-def some_tracks(known):
+def some_tracks(known: tracks.Tracks) -> dict[str, typing.Any]:
     """The middle of some tracks from all over the set, of one length, so that they are lifted as one batch.
 
     Args:
@@ -161,7 +170,7 @@ def some_tracks(known):
     return parts | {"name": [track["name"] for track in chosen]}
 
 
-def lifts(shown, found, skeleton, pose_skeleton):
+def lifts(shown: dict[str, typing.Any], found: Array, skeleton: Skeleton, pose_skeleton: Skeleton) -> Array:
     """Draws tracks in 2D with the poses found, and the true ones in grey, in 3D below: RGB uint8 [H, W, 3].
 
     Args:
@@ -185,24 +194,24 @@ def lifts(shown, found, skeleton, pose_skeleton):
     return visualize.contact_sheet(strips, columns=2, gap_px=4 * visualize.GAP_PX)
 
 
-def confusion_image(matrix, class_names):
+def confusion_image(matrix: Array, class_names: Sequence[str]) -> Array:
     """Draws a confusion matrix: RGB uint8 [H, W, 3]."""
     return visualize.figure_to_image(visualize.confusion_matrix_figure(matrix, list(class_names)))
 
 
-def save_confusion_matrix(path, matrix, class_names):
+def save_confusion_matrix(path: Path, matrix: Array, class_names: Sequence[str]) -> None:
     """Writes a confusion matrix as PNG."""
     save_png(path, confusion_image(matrix, class_names))
 
 
-def save_curves(path, history):
+def save_curves(path: Path, history: list[dict[str, float]]) -> None:
     """Writes the curves of a run as PNG; `history` is a list of {name: value}, one per epoch."""
     if history:
         curves = {name: [figures[name] for figures in history] for name in history[0]}
         save_png(path, visualize.figure_to_image(visualize.curves_figure(curves)))
 
 
-def save_png(path, image):
+def save_png(path: Path, image: Array) -> None:
     """Writes a picture, RGB uint8 [H, W, 3], as PNG."""
     write_whole(path, tf.io.encode_png(image).numpy())
 

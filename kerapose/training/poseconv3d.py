@@ -2,6 +2,7 @@
 
 import inspect
 import pathlib
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -92,7 +93,7 @@ class PoseConv3D(Training):
         self.modalities = MODALITIES if self.config["modality"] == "both" else (self.config["modality"],)
         self.tested = None  # labels [B] and probabilities [B, C] of the test split
 
-    def stages(self):
+    def stages(self) -> Iterator[Stage]:
         for modality in self.modalities:
             yield self.stage(modality)
 

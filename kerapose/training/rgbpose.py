@@ -2,12 +2,14 @@
 
 import inspect
 import pathlib
+from collections.abc import Iterator
 
 import keras
 from absl import logging
 
 from kerapose import estimators, metrics, models
 from kerapose.training.options import Option
+from kerapose.training.runs import Stage
 from kerapose.training.videos import VideoTraining, figures_of, table, video_options
 from kerapose.training.workdir import load_network
 from kerapose.types import Array
@@ -73,7 +75,7 @@ RECIPES = {"published": PUBLISHED, "small": SMALL}
 OF_STAGE = ("batch_size", "epochs", "learning_rate", "weight_decay")  # options that each of the networks has
 
 
-def stage_options(modality):
+def stage_options(modality: str) -> list[Option]:
     """The options of the training of a single network."""
     of = f"of the network of {modality} alone."
     return [
@@ -157,7 +159,7 @@ class RGBPose(VideoTraining):
         alone = config["modality"] != "both" or config["pretrained"] or config["from_scratch"]
         return (config["modality"],) if alone else (*SINGLE, "both")
 
-    def stages(self):
+    def stages(self) -> Iterator[Stage]:
         for modality in self.modalities:
             stage = self.stage(
                 lambda modality=modality: self.make_network(modality),

@@ -1,25 +1,30 @@
 """A training from its options to a file that knows itself: what all of them have in common."""
 
 import json
+import pathlib
+import typing
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
+import tensorflow as tf
 from absl import logging
 
 import kerapose
 from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole, write_whole
 from kerapose.training import pictures
-from kerapose.training.devices import set_up
-from kerapose.training.options import choose, free_names
+from kerapose.training.devices import is_deterministic, set_up
+from kerapose.training.options import Option, choose, free_names
 from kerapose.training.resume import Resume
 from kerapose.training.workdir import load_network, open_workdir
+from kerapose.types import Path
 
 
 class Stage:
     """A compiled model with its data in a folder: trained, or gone on with where it was cut short.
 
     Args:
-        model: a compiled `keras.Model` whose attribute `network` is what is kept, unless `networks` says more.
+        model: built and compiled; what is kept of it is its attribute `network`, or what `networks` says.
         folder: of `state.npz` and `best.keras`; what is found there is resumed.
         batches: function of `first_step`, the number of steps done, that gives endless batches from there on.
         steps: of an epoch.
@@ -30,6 +35,9 @@ class Stage:
         networks: {file name: network} to be kept in place of the model's.
         callbacks: of this training; their pictures are drawn before its state is kept.
 
+    Raises:
+        ValueError: if the folder holds the state of another model.
+
     Example:
         >>> stage.model.fit(**stage.arguments())
         >>> network = stage.best()
@@ -37,39 +45,47 @@ class Stage:
 
     def __init__(
         self,
-        model,
-        folder,
-        batches,
-        steps,
-        epochs,
-        validation=None,
-        monitor=None,
-        least=False,
-        networks=None,
-        callbacks=(),
+        model: keras.Model,
+        folder: Path,
+        batches: Callable[..., tf.data.Dataset],
+        steps: int,
+        epochs: int,
+        validation: tf.data.Dataset | None = None,
+        monitor: str | None = None,
+        least: bool = False,
+        networks: dict[str, keras.Model] | None = None,
+        callbacks: Iterable[keras.callbacks.Callback] = (),
     ):
-        folder.mkdir(parents=True, exist_ok=True)
         self.model = model
-        self.folder = folder
+        self.folder = pathlib.Path(folder)
         self.batches = batches
         self.steps = steps
         self.epochs = epochs
         self.validation = validation
         self.callbacks = list(callbacks)
         self.resume = Resume(folder, monitor, least, networks)
-        self.done = self.resume.restore(model)
+        self.resume.restore(model)
 
     @property
-    def is_done(self):
+    def done(self) -> int:
+        """How many epochs are done."""
+        return len(self.resume.history)
+
+    @property
+    def is_done(self) -> bool:
         """Whether nothing is left to be trained."""
         return self.done >= self.epochs
 
-    def arguments(self):
-        """What `model.fit` is to be given, by name."""
+    def arguments(self) -> dict[str, typing.Any]:
+        """What `model.fit` is to be given, by name, to do what is left; the model gets the state of the last epoch.
+
+        Where nothing is left, `fit` does nothing with them. Where it was interrupted, it begins that epoch anew.
+        """
+        done = self.resume.restore(self.model)
         return {
-            "x": self.batches(first_step=self.done * self.steps),
+            "x": self.batches(first_step=done * self.steps),
             "epochs": self.epochs,
-            "initial_epoch": self.done,
+            "initial_epoch": done,
             "steps_per_epoch": self.steps,
             "shuffle": False,  # the pipeline does that
             "verbose": in_terminal(),
@@ -77,14 +93,22 @@ class Stage:
             "callbacks": [*self.callbacks, self.resume, _Curves(self.resume)],
         }
 
-    def fit(self):
+    def fit(self) -> None:
         """Trains what is left, if anything."""
         if not self.is_done:
             self.model.fit(**self.arguments())
-            self.done = self.epochs
 
-    def best(self, name="best.keras"):
-        """The network of the best weights, read from its file."""
+    def best(self, name: str = "best.keras") -> keras.Model:
+        """The network of the best weights, read from its file.
+
+        Args:
+            name: of the file, of those that are kept.
+
+        Raises:
+            ValueError: if no epoch is done.
+        """
+        if not self.done:
+            raise ValueError(f"Weights are there after one epoch at least, got none in {self.folder}; train first.")
         return load_network(self.folder / name, "trained")
 
 
@@ -103,14 +127,24 @@ class Training:
     """A whole training: its options, its data, one stage or several, its test, and the file that is left of it.
 
     A subclass says what may be chosen (`OPTIONS`, `RECIPES`), and has `load`, `stages`, `estimator`, `evaluate` and
-    `draw`. Options are checked, data are read and networks built once, before a work folder is taken: an option may be
-    mistaken. Where the work folder holds a run with the same options, it is gone on with.
+    `export`. Options are checked, data are read and networks built once, before a work folder is taken: an option may
+    be mistaken. Where the work folder holds a run with the same options, it is gone on with.
+
+    Seed, precision and determinism are set for the whole process, so that trainings of one process come one after
+    another.
 
     Args:
         workdir: folder of the run. None: the option's default.
-        **options: of `OPTIONS`, by name.
+        **options: of `OPTIONS`, by name. None: as if not given.
+
+    Attributes:
+        given: {name: value} of the options that were given.
+        config: {name: value} of all.
+        workdir: the folder, a `pathlib.Path`.
 
     Raises:
+        NotPreparedError: if the data set is not there.
+        BadDataError: if it cannot be trained on.
         ValueError: if an option is unknown, cannot have its value, or does not fit the data; if the folder holds a run
             with other options.
 
@@ -123,23 +157,21 @@ class Training:
         >>> recognize = predictors.load("runs/mine/model.keras")
     """
 
-    OPTIONS = ()  # `Option`s
-    RECIPES = {}  # {"published": {name: value of an option that is not given}, "small": ...}
-    SMALL_DATASET = None  # for which the recipe is small by default
+    OPTIONS: typing.ClassVar[list[Option]] = []
+    RECIPES: typing.ClassVar[dict] = {}  # {"published": {name: value of an option that is not given}, "small": ...}
+    SMALL_DATASET: typing.ClassVar[str | None] = None  # for which the recipe is small by default
 
-    def __init__(self, workdir=None, **options):
-        given = {"workdir": None if workdir is None else str(workdir)} | options
-        self.given = {name: value for name, value in given.items() if value is not None}
-        self.config = self.resolve(choose(self.OPTIONS, given))
+    def __init__(self, workdir: Path | None = None, **options: typing.Any):
+        given = {"workdir": workdir} | options
+        config = choose(self.OPTIONS, given)
+        self.given = {name: config[name] for name, value in given.items() if value is not None}
+        self.config = self.resolve(config)
         self.load()
         set_up(self.config)
         self.prepare()
-        free = free_names(self.OPTIONS)
-        self.workdir = open_workdir(
-            self.config["workdir"], {name: value for name, value in self.config.items() if name not in free}
-        )
+        self.workdir = open_workdir(self.config["workdir"], self.lasting())
 
-    def resolve(self, config):
+    def resolve(self, config: dict[str, typing.Any]) -> dict[str, typing.Any]:
         """The value of every option, where none was given the recipe's; refuses what does not go together."""
         if not self.RECIPES:
             return config
@@ -147,42 +179,48 @@ class Training:
         recipe = {key: value for key, value in self.recipe(name, config).items() if key not in self.given}
         return config | recipe | {"recipe": name}
 
-    def recipe(self, name, config):
+    def recipe(self, name: str, config: dict[str, typing.Any]) -> dict[str, typing.Any]:
         """The values of a recipe."""
         return self.RECIPES[name]
 
-    def load(self):
+    def lasting(self) -> dict[str, typing.Any]:
+        """The options that the result depends on: those that a run keeps when it is resumed."""
+        free = free_names(self.OPTIONS)
+        lasting = {name: value for name, value in self.config.items() if name not in free}
+        return lasting | {"deterministic": is_deterministic(self.config)}
+
+    def load(self) -> None:
         """Reads and checks the data."""
         raise NotImplementedError
 
-    def prepare(self):
+    def prepare(self) -> None:
         """Builds what may be mistaken, before a folder is taken."""
 
-    def stages(self):
+    def stages(self) -> Iterator[Stage]:
         """Yields the `Stage`s, one after another: each may begin with what the one before has left."""
         raise NotImplementedError
 
-    def estimator(self):
+    def estimator(self) -> keras.Model:
         """The estimator with the best weights, once all stages are done."""
         raise NotImplementedError
 
-    def evaluate(self, estimator):
+    def evaluate(self, estimator: keras.Model) -> dict[str, typing.Any]:
         """The figures of the test split, for JSON."""
         raise NotImplementedError
 
-    def draw(self, estimator):
+    def draw(self, estimator: keras.Model) -> None:
         """Writes pictures of what the estimator makes of the test split, once that was evaluated."""
 
-    def export(self, estimator, path):
+    def export(self, estimator: keras.Model, path: pathlib.Path) -> None:
         """Writes the estimator as a SavedModel."""
         raise NotImplementedError
 
-    def fit(self):
+    def fit(self) -> None:
         """Trains all stages, each from where it was cut short."""
         for stage in self.stages():
             stage.fit()
 
-    def finish(self):
+    def finish(self) -> dict[str, typing.Any]:
         """Tests what was trained, and writes the file that knows itself, pictures and figures.
 
         Returns:
@@ -203,17 +241,16 @@ class Training:
         write_whole(self.workdir / "metrics.json", json.dumps(results, indent=2).encode())
         return results
 
-    def record(self, results):
+    def record(self, results: dict[str, typing.Any]) -> dict[str, typing.Any]:
         """How it was trained, for the file: the options that count, and the figures."""
-        free = free_names(self.OPTIONS)
         return {
             "kerapose": kerapose.__version__,
             "kind": type(self).__name__,
-            "options": {name: value for name, value in self.config.items() if name not in free},
+            "options": self.lasting(),
             "figures": results,
         }
 
-    def run(self):
+    def run(self) -> dict[str, typing.Any]:
         """Trains, tests and writes all; returns the figures."""
         self.fit()
         return self.finish()

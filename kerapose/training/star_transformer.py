@@ -2,6 +2,7 @@
 
 import inspect
 import pathlib
+from collections.abc import Iterator
 
 import keras
 from absl import logging
@@ -9,6 +10,7 @@ from absl import logging
 from kerapose import estimators, models, weights
 from kerapose.training import boards
 from kerapose.training.options import Option
+from kerapose.training.runs import Stage
 from kerapose.training.videos import VideoTraining, figures_of, table, video_options
 from kerapose.training.workdir import load_network, start_from
 
@@ -119,7 +121,7 @@ class StarTransformer(VideoTraining):
     def prepare(self) -> None:
         self.outline = self.make_network()  # of weights that may not fit
 
-    def stages(self):
+    def stages(self) -> Iterator[Stage]:
         backbone, config = None, self.config
         if config["backbone_epochs"]:
             own = {key: config[f"backbone_{key}"] for key in ("epochs", "learning_rate")}

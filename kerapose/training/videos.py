@@ -1,6 +1,7 @@
 """What the trainings of videos with skeletons share: options, splits, one network's stage, and its test."""
 
 import pathlib
+from collections.abc import Callable, Iterable
 
 import keras
 
@@ -18,7 +19,7 @@ from kerapose.types import Array
 SMALL_DATASET = "puppets/videos"
 
 
-def video_options(workdir, variants, recipes):
+def video_options(workdir: str, variants: Iterable[str], recipes: Iterable[str]) -> list[Option]:
     """The options that all trainings of videos have.
 
     Args:
@@ -60,7 +61,7 @@ def video_options(workdir, variants, recipes):
     ]
 
 
-def recipe_options():
+def recipe_options() -> list[Option]:
     """The shared options whose defaults a recipe says, besides batch_size and epochs."""
     return [
         Option("num_clips", int, None, "Clips a video in the final test.", least=1, free=True),
@@ -121,7 +122,13 @@ class VideoTraining(Training):
         self.tested = {}  # by network: labels [B] and, by condition and output, probabilities [B, C]
 
     # ---------------------------------------- training
-    def stage(self, make_network, config: dict, folder: pathlib.Path, board=boards.VideoBoard) -> Stage:
+    def stage(
+        self,
+        make_network: Callable[[], keras.Model],
+        config: dict,
+        folder: pathlib.Path,
+        board: type = boards.VideoBoard,
+    ) -> Stage:
         """The training of one network.
 
         Args:

@@ -2,34 +2,41 @@
 
 import json
 import pathlib
+import typing
 
 import keras
 
-from kerapose.files import write_whole
+from kerapose.files import read_json, write_whole
 from kerapose.training.devices import is_deterministic
+from kerapose.types import Path
 
 
-def open_workdir(workdir, config):
+def open_workdir(workdir: Path, config: dict[str, typing.Any]) -> pathlib.Path:
     """Makes the work folder, or checks that the run found there has the same configuration.
 
     Args:
         workdir: path.
-        config: dict of everything that the result depends on. "deterministic" may be None, as the flag is if it was
-            not given.
+        config: dict of everything that the result depends on, for JSON. "deterministic" may be None, as the option is
+            if it was not given.
 
     Returns:
         The folder as a path.
 
     Raises:
-        ValueError: if the folder holds a run of another configuration; nothing in it is touched.
+        ValueError: if the folder holds a run of another configuration, which is not touched, or is none.
+
+    Example:
+        >>> workdir = open_workdir("runs/mine", {"epochs": 12, "seed": 0})
     """
     workdir = pathlib.Path(workdir)
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"A work folder must be a folder, got {workdir}, which is a file; give another workdir.")
     file = workdir / "config.json"
     config = json.loads(json.dumps(config))
     if "deterministic" in config:
         config["deterministic"] = is_deterministic(config)
     if file.exists():
-        found = json.loads(file.read_text())
+        found = read_json(file, "the configuration of a run")
         if "deterministic" in config:
             found = {"deterministic": True} | found  # as every run was before there was a choice
         differing = [key for key in sorted(set(found) | set(config)) if found.get(key) != config.get(key)]
@@ -45,30 +52,47 @@ def open_workdir(workdir, config):
     return workdir
 
 
-def load_network(path, role="pretrained"):
-    """The network of a `.keras` file; `role` is what an error calls it."""
+def load_network(path: Path, role: str = "pretrained") -> keras.Model:
+    """The network of a `.keras` file, of its own or inside an estimator.
+
+    Args:
+        path: of the file.
+        role: what an error calls the network.
+
+    Raises:
+        ValueError: if there is no such file, or it is something else.
+
+    Example:
+        >>> network = load_network("runs/topdown/best.keras")
+    """
     if not pathlib.Path(path).is_file():
         raise ValueError(f"A {role} network is a .keras file, got {path}, which does not exist; check the path.")
     try:
-        return keras.models.load_model(path, compile=False)
+        found = keras.models.load_model(path, compile=False)
     except Exception as error:  # whatever unzipping, parsing and rebuilding may raise
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"A {role} network is a .keras file, {path} cannot be read: {reason}") from error
+    inner = getattr(found, "network", None)
+    return inner if isinstance(inner, keras.Model) else found
 
 
-def start_from(network, path, flags_to_match):
+def start_from(network: keras.Model, path: Path, options_to_match: str) -> list[str]:
     """Copies the weights of a trained network, but for those that another number of outputs gives another shape.
 
     Args:
         network: to be trained.
         path: of a `.keras` file of the same kind of network.
-        flags_to_match: the options that an error tells to give as that network had them.
+        options_to_match: those that an error tells to give as that network had them.
 
     Returns:
         The names of the layers that are new.
 
     Raises:
         ValueError: if there is no such file, or a layer has another name or shape there.
+
+    Example:
+        >>> start_from(network, "runs/topdown/best.keras", "depth and size")
+        []
     """
     trained = load_network(path)
     ours, theirs = ({layer.name: layer for layer in model.layers if layer.weights} for model in (network, trained))
@@ -84,7 +108,7 @@ def start_from(network, path, flags_to_match):
         if shapes_there == "none" or shapes != _replaced(shapes_there, outputs_there, outputs):
             raise ValueError(
                 f"A pretrained network has the layers of the one to train, but {name} {shapes} meets {shapes_there} "
-                f"in {path}; give the same {flags_to_match}."
+                f"in {path}; give the same {options_to_match}."
             )
         new.append(name)
     for name in set(ours) - set(new):

@@ -1,15 +1,17 @@
 """Files that move: lifted tracks as GIF or MP4."""
 
-import collections.abc
 import fractions
 import io
 import pathlib
 import sys
+import typing
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image
 
 from kerapose.skeletons import Skeleton
+from kerapose.types import Array, Path
 from kerapose.visualize.panels import BACKGROUND, captioned, side_by_side
 from kerapose.visualize.poses_3d import lift_panels
 
@@ -18,16 +20,16 @@ GIF_MAX_FPS = 50  # browsers slow down a GIF that asks for more
 
 
 def write_animation(
-    path: str | pathlib.Path,
-    keypoints: np.ndarray,
-    poses_m: np.ndarray,
+    path: Path,
+    keypoints: Array,
+    poses_m: Array,
     skeleton: Skeleton,
     pose_skeleton: Skeleton,
-    truth_m: np.ndarray | None = None,
-    frames: collections.abc.Iterable[np.ndarray] | None = None,
+    truth_m: Array | None = None,
+    frames: Iterable[Array] | None = None,
     fps: float = 30.0,
     progress: bool = False,
-    **options,
+    **options: typing.Any,
 ) -> int:
     """Writes a lifted track as a GIF or an MP4 (H.264): the 2D keypoints left, the 3D poses right.
 
@@ -103,7 +105,7 @@ def _gif(pictures, count, fps, colors):
     return buffer.getvalue()
 
 
-def write_mp4(path: str | pathlib.Path, pictures: collections.abc.Iterable[np.ndarray], fps: float = 30.0) -> int:
+def write_mp4(path: Path, pictures: Iterable[Array], fps: float = 30.0) -> int:
     """Writes pictures as an MP4 (H.264), each one when it comes, so that a video of any length needs little memory.
 
     Until the last picture the file has another name, and where anything goes wrong before, none is left behind.
@@ -139,7 +141,7 @@ def write_mp4(path: str | pathlib.Path, pictures: collections.abc.Iterable[np.nd
     return counted[0]
 
 
-def encode_mp4(pictures, fps):
+def encode_mp4(pictures: Iterable[Array], fps: float) -> bytes:
     """Pictures as H.264 in an MP4 that browsers play."""
     buffer = io.BytesIO()
     _encode(buffer, pictures, fps)
@@ -184,7 +186,7 @@ def _of_one_size(pictures, counted):
         raise ValueError("a video must have at least one picture, got none; give some.")
 
 
-def with_bar(pictures, count):
+def with_bar(pictures: Iterable[Array], count: int) -> Iterator[Array]:
     """Passes the pictures on and prints how many there have been: a bar, or a line at the end if nobody looks on."""
     from keras.utils import Progbar  # late, since a backend starts with it and no picture needs one
 

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from kerapose.skeletons import Skeleton
+from kerapose.types import Array
 from kerapose.visualize.images import draw_heatmaps
 from kerapose.visualize.panels import SUBPIXEL_BITS, checked_image, fixed_point, resized, side_by_side
 
@@ -15,15 +16,15 @@ DIMMED = 0.5  # how bright the image is under the fields
 
 
 def draw_fields(
-    image: np.ndarray,
-    heatmaps: np.ndarray,
-    pafs: np.ndarray,
+    image: Array,
+    heatmaps: Array,
+    pafs: Array,
     skeleton: Skeleton,
-    matrix: np.ndarray | None = None,
+    matrix: Array | None = None,
     min_length: float = 0.25,
     panel_height: int | None = None,
     opacity: float = 0.9,
-) -> np.ndarray:
+) -> Array:
     """Draws the heatmaps of an image beside its part affinity fields, both over the image, which is greyed and dimmed.
 
     Left, every joint's heat has the joint's colour. Right, every limb's field has the limb's colour, the stronger the

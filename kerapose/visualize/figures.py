@@ -7,8 +7,10 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from kerapose.types import Array
 
-def confusion_matrix_figure(matrix: np.ndarray, class_names: list[str]) -> Figure:
+
+def confusion_matrix_figure(matrix: Array, class_names: list[str]) -> Figure:
     """Draws a confusion matrix, each row as shares of its class, with the accuracies in the title.
 
     Args:
@@ -91,7 +93,7 @@ def curves_figure(history: dict[str, list[float]]) -> Figure:
     return figure
 
 
-def figure_to_image(figure: Figure) -> np.ndarray:
+def figure_to_image(figure: Figure) -> Array:
     """Renders a figure.
 
     Args:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from kerapose.skeletons import Skeleton
+from kerapose.types import Array, ArrayLike
 from kerapose.visualize.images import draw_skeletons, write_text
 from kerapose.visualize.panels import SUBPIXEL_BITS, checked_image, checked_people, fixed_point
 
@@ -13,7 +14,7 @@ GOLDEN_RATIO = 0.618034  # steps of it round the colour wheel leave neighbours, 
 HEAD_GAP = 2.5  # line widths between the topmost joint and its number
 
 
-def identity_colors(ids: np.ndarray) -> np.ndarray:
+def identity_colors(ids: ArrayLike) -> Array:
     """The colours of identities, the same for the same number in every picture.
 
     Args:
@@ -31,15 +32,15 @@ def identity_colors(ids: np.ndarray) -> np.ndarray:
 
 
 def draw_identities(
-    image: np.ndarray,
-    keypoints: np.ndarray,
-    scores: np.ndarray | None,
+    image: Array,
+    keypoints: Array,
+    scores: Array | None,
     skeleton: Skeleton,
-    ids: np.ndarray,
-    trails: list[np.ndarray] | None = None,
+    ids: ArrayLike,
+    trails: list[Array] | None = None,
     min_score: float = 0.3,
     line_width: int | None = None,
-) -> np.ndarray:
+) -> Array:
     """Draws people, each in the colour of the identity, with its number above the topmost joint.
 
     Args:

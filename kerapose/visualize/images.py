@@ -1,9 +1,12 @@
 """Drawings on images: people, heatmaps, what was found beside what is true, and sheets of many pictures."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 from kerapose.skeletons import Skeleton
+from kerapose.types import Array
 from kerapose.visualize.panels import (
     BACKGROUND,
     GAP_PX,
@@ -22,16 +25,16 @@ ERROR_COLOR = (255, 255, 255)  # of the line from where a joint was found to whe
 
 
 def draw_skeletons(
-    image: np.ndarray,
-    keypoints: np.ndarray,
-    scores: np.ndarray | None,
+    image: Array,
+    keypoints: Array,
+    scores: Array | None,
     skeleton: Skeleton,
     min_score: float = 0.3,
     line_width: int | None = None,
-    boxes: np.ndarray | None = None,
+    boxes: Array | None = None,
     labels: list[str] | None = None,
-    colors: np.ndarray | None = None,
-) -> np.ndarray:
+    colors: Array | None = None,
+) -> Array:
     """Draws people on an image: limbs, and joints over them; if given, their boxes and a label for each.
 
     A joint is left out where its score is below `min_score` or its position is not finite, a limb where one of its ends
@@ -84,13 +87,13 @@ def draw_skeletons(
 
 
 def draw_heatmaps(
-    image: np.ndarray,
-    heatmaps: np.ndarray,
+    image: Array,
+    heatmaps: Array,
     skeleton: Skeleton | None = None,
-    colors: np.ndarray | None = None,
+    colors: Array | None = None,
     opacity: float = 0.8,
     aligned_corners: bool = False,
-) -> np.ndarray:
+) -> Array:
     """Lays the heatmaps of an image over it, one colour a joint, the image greyed so that colours are the heatmaps'.
 
     Args:
@@ -126,18 +129,18 @@ def draw_heatmaps(
 
 
 def compare_poses(
-    images: np.ndarray,
-    truth: np.ndarray,
-    predicted: np.ndarray,
+    images: Array,
+    truth: Array,
+    predicted: Array,
     skeleton: Skeleton,
-    truth_scores: np.ndarray | None = None,
-    predicted_scores: np.ndarray | None = None,
-    heatmaps: np.ndarray | None = None,
+    truth_scores: Array | None = None,
+    predicted_scores: Array | None = None,
+    heatmaps: Array | None = None,
     min_score: float = 0.3,
     panel_height: int = 256,
     columns: int | None = None,
     aligned_corners: bool = False,
-) -> np.ndarray:
+) -> Array:
     """Draws true poses beside those found, a pair for each crop, in one picture for TensorBoard.
 
     In the panel of what was found a white line leads from each joint to where it should be.
@@ -190,11 +193,11 @@ def compare_poses(
 
 
 def contact_sheet(
-    pictures: list[np.ndarray],
+    pictures: list[Array],
     columns: int | None = None,
     captions: list[str] | None = None,
     gap_px: int = GAP_PX,
-) -> np.ndarray:
+) -> Array:
     """Puts pictures into one, row by row; each cell is as large as the largest of them.
 
     Args:
@@ -245,7 +248,7 @@ def _write_labels(image, labels, keypoints, shown, boxes):
             write_text(image, label, keypoints[index][shown[index]].min(axis=0))
 
 
-def write_text(image, text, corner):
+def write_text(image: Array, text: str, corner: Sequence[float]) -> int:
     """Writes a text above a point (x, y), on a ground of its own, and wholly inside the image if it fits at all.
 
     Returns the height of the ground in pixels, which is the same for every text.

@@ -1,12 +1,14 @@
 """Poses in space, alone or beside the 2D keypoints that they were lifted from."""
 
-import collections.abc
 import dataclasses
+import typing
+from collections.abc import Collection, Iterable, Iterator
 
 import cv2
 import numpy as np
 
 from kerapose.skeletons import Skeleton
+from kerapose.types import Array
 from kerapose.visualize.identities import identity_colors
 from kerapose.visualize.images import contact_sheet, draw_skeletons
 from kerapose.visualize.panels import (
@@ -42,14 +44,14 @@ ASPECT = 0.75, 1.5  # least and most width of a panel without an image, of its h
 
 
 def draw_pose_3d(
-    poses_m: np.ndarray,
+    poses_m: Array,
     skeleton: Skeleton,
-    truth_m: np.ndarray | None = None,
+    truth_m: Array | None = None,
     axes: str = "camera",
     azimuth: float = AZIMUTH_DEG,
     elevation: float = ELEVATION_DEG,
     panel_height: int = 320,
-) -> np.ndarray:
+) -> Array:
     """Draws poses in space over a grid on the floor, in parallel projection: a metre is as long wherever it is.
 
     What is nearer lies over what is farther away and is brighter. The floor is at the lowest joint. Joints that are not
@@ -82,14 +84,14 @@ def draw_pose_3d(
 
 
 def draw_lift(
-    keypoints: np.ndarray,
-    poses_m: np.ndarray,
+    keypoints: Array,
+    poses_m: Array,
     skeleton: Skeleton,
     pose_skeleton: Skeleton,
-    truth_m: np.ndarray | None = None,
-    image: np.ndarray | None = None,
-    **options,
-) -> np.ndarray:
+    truth_m: Array | None = None,
+    image: Array | None = None,
+    **options: typing.Any,
+) -> Array:
     """Draws the 2D keypoints that a lifter was given beside the 3D poses that it gave.
 
     Args:
@@ -122,15 +124,15 @@ def draw_lift(
 
 
 def lift_strip(
-    keypoints: np.ndarray,
-    poses_m: np.ndarray,
+    keypoints: Array,
+    poses_m: Array,
     skeleton: Skeleton,
     pose_skeleton: Skeleton,
-    truth_m: np.ndarray | None = None,
-    frames: collections.abc.Iterable[np.ndarray] | None = None,
+    truth_m: Array | None = None,
+    frames: Iterable[Array] | None = None,
     num_frames: int = 6,
-    **options,
-) -> np.ndarray:
+    **options: typing.Any,
+) -> Array:
     """Draws a lifted track over time: evenly spaced frames in a row, the 3D pose of each below its 2D keypoints.
 
     All panels of a row show the same place at the same scale, so that what moves in them is the person.
@@ -164,12 +166,12 @@ def lift_strip(
 
 
 def people_panels(
-    ids: list[np.ndarray],
-    poses_m: list[np.ndarray],
+    ids: list[Array],
+    poses_m: list[Array],
     skeleton: Skeleton,
     height: int = 320,
     most: int = 9,
-) -> collections.abc.Iterator[np.ndarray]:
+) -> Iterator[Array]:
     """Draws lifted people with identities over time, each on a stage of the person's own, the stages in a square.
 
     A stage shows a person in the colour of the identity, whose number stands below, seen as by `draw_pose_3d`. It keeps
@@ -254,11 +256,11 @@ def _groups_that_share(tracks, most):
 class _Stage:
     """What stays the same over the frames of a track."""
 
-    rotation: np.ndarray  # [3, 3] from the axes of the poses to those of the viewer: right, down, away
-    center: np.ndarray  # [2] metres right and down, shown in the middle
+    rotation: Array  # [3, 3] from the axes of the poses to those of the viewer: right, down, away
+    center: Array  # [2] metres right and down, shown in the middle
     scale: float  # pixels a metre
     depths: tuple[float, float]  # the nearest and the farthest, metres
-    ground: np.ndarray  # [H, W, 3], the panel before anybody is on it
+    ground: Array  # [H, W, 3], the panel before anybody is on it
     grid_m: float
 
     def place(self, points):
@@ -380,20 +382,20 @@ def _draw_on_stage(panel, stage, poses, skeleton, color=None, edged=False):
 
 
 def lift_panels(
-    keypoints,
-    poses_m,
-    skeleton,
-    pose_skeleton,
-    truth_m,
-    images,
-    shown=(0,),
-    scores=None,
-    axes="camera",
-    azimuth=AZIMUTH_DEG,
-    elevation=ELEVATION_DEG,
-    min_score=0.3,
-    panel_height=320,
-):
+    keypoints: Array,
+    poses_m: Array,
+    skeleton: Skeleton,
+    pose_skeleton: Skeleton,
+    truth_m: Array | None,
+    images: Iterable[Array] | None,
+    shown: Collection[int] = (0,),
+    scores: Array | None = None,
+    axes: str = "camera",
+    azimuth: float = AZIMUTH_DEG,
+    elevation: float = ELEVATION_DEG,
+    min_score: float = 0.3,
+    panel_height: int = 320,
+) -> Iterator[tuple[Array, Array, str]]:
     """Yields panel in 2D, panel in 3D and its caption for the frames `shown` of a track, all seen in the same way."""
     poses = _checked_poses(poses_m, pose_skeleton, "poses_m")  # [M, T, J, 3]
     truth = _checked_truth(truth_m, poses, pose_skeleton)

@@ -1,12 +1,13 @@
 """Videos with their people: strips of frames, attention laid over them, and videos with the skeletons drawn in."""
 
-import collections.abc
 import pathlib
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
 
 from kerapose.skeletons import Skeleton
+from kerapose.types import Array, Path
 from kerapose.visualize.animations import encode_mp4, with_bar
 from kerapose.visualize.images import contact_sheet, draw_skeletons, write_text
 from kerapose.visualize.panels import (
@@ -28,15 +29,15 @@ FULL_SHARE = 1.001  # rounding in half precision must not be refused
 
 
 def video_strip(
-    frames: np.ndarray,
-    keypoints: np.ndarray,
-    scores: np.ndarray | None,
+    frames: Array,
+    keypoints: Array,
+    scores: Array | None,
     skeleton: Skeleton,
     num_frames: int = 8,
     cropped: bool = False,
     min_score: float = 0.3,
     panel_height: int = 240,
-) -> np.ndarray:
+) -> Array:
     """Draws evenly spaced frames of a video side by side, with the skeletons of their people.
 
     Args:
@@ -74,16 +75,16 @@ def video_strip(
 
 
 def draw_attention(
-    frames: np.ndarray,
-    grid: np.ndarray,
-    joints: np.ndarray,
-    keypoints: np.ndarray,
-    scores: np.ndarray | None,
+    frames: Array,
+    grid: Array,
+    joints: Array,
+    keypoints: Array,
+    scores: Array | None,
     skeleton: Skeleton,
     num_frames: int = 8,
     min_score: float = 0.3,
     panel_height: int = 240,
-) -> np.ndarray:
+) -> Array:
     """Draws where a network looks: heat over evenly spaced frames, and joints as large as the attention they get.
 
     The frames are greyed, so that colours are attention's. Heat begins at the average over all places of the clip and
@@ -132,12 +133,12 @@ def draw_attention(
 
 
 def annotate_video(
-    path: str | pathlib.Path,
-    frames: collections.abc.Iterable[np.ndarray],
-    keypoints: np.ndarray,
-    scores: np.ndarray | None,
+    path: Path,
+    frames: Iterable[Array],
+    keypoints: Array,
+    scores: Array | None,
     skeleton: Skeleton,
-    actions: collections.abc.Sequence = (),
+    actions: Sequence = (),
     fps: float = 30.0,
     min_score: float = 0.3,
     progress: bool = False,

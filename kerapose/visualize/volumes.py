@@ -1,11 +1,13 @@
 """Clips over time: frames of people, or of a heatmap volume, side by side."""
 
 import dataclasses
+import typing
 
 import cv2
 import numpy as np
 
 from kerapose.skeletons import Skeleton
+from kerapose.types import Array
 from kerapose.visualize.images import draw_skeletons
 from kerapose.visualize.panels import (
     BACKGROUND,
@@ -21,14 +23,14 @@ OVERLAY_COLOR = (178, 184, 198)  # of the skeleton over a volume, so that colour
 
 
 def clip_strip(
-    keypoints: np.ndarray,
-    scores: np.ndarray | None,
+    keypoints: Array,
+    scores: Array | None,
     skeleton: Skeleton,
     frame_size: tuple[int, int],
     num_frames: int = 8,
     min_score: float = 0.3,
     panel_height: int = 240,
-) -> np.ndarray:
+) -> Array:
     """Draws the people of a clip over time: evenly spaced frames side by side, all cropped to where the people go.
 
     Args:
@@ -63,15 +65,15 @@ def clip_strip(
 
 
 def draw_volume(
-    volume: np.ndarray,
+    volume: Array,
     frame: int | None = None,
-    colors: np.ndarray | None = None,
-    keypoints: np.ndarray | None = None,
-    scores: np.ndarray | None = None,
+    colors: Array | None = None,
+    keypoints: Array | None = None,
+    scores: Array | None = None,
     skeleton: Skeleton | None = None,
     min_score: float = 0.3,
     scale: int = 5,
-) -> np.ndarray:
+) -> Array:
     """Draws one frame of a heatmap volume, one colour a channel, with the skeletons it was made from over it.
 
     Args:
@@ -108,7 +110,7 @@ def draw_volume(
     return draw_skeletons(picture, keypoints, shown[:, frame], thin, 0.5, line_width=1)
 
 
-def volume_strip(volume: np.ndarray, num_frames: int = 8, **options) -> np.ndarray:
+def volume_strip(volume: Array, num_frames: int = 8, **options: typing.Any) -> Array:
     """Draws evenly spaced frames of a heatmap volume side by side.
 
     Args:

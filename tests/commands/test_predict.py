@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import commands, estimators, models, predictors, skeletons, visualize
+from kerapose import commands, estimators, models, predictors, skeletons, tracking, visualize
 from kerapose.commands import networks, predict, sources
 from kerapose.data import frames
 from kerapose.skeletons import COCO, H36M, OPENPOSE
@@ -84,9 +84,9 @@ def parsed(arguments):
 def walk(monkeypatch, tmp_path):
     """A function that runs the command on a source with `Walkers` and gives the content of the output's folder."""
 
-    def walk(source, *options, find=None):
+    def walk(source, *options, find=None, min_score=0.0):
         find = find or Walkers()
-        monkeypatch.setattr(networks, "make_predictor", lambda arguments: (find, 0.0))
+        monkeypatch.setattr(networks, "make_predictor", lambda arguments: (find, min_score))
         arguments = [str(source), "--model", "none", "--output", str(tmp_path / "out"), *options]
         written = predict.predict(parsed(arguments))
         assert all(path.is_file() for path in written)
@@ -176,6 +176,25 @@ def test_keypoints_are_smoothed_unless_raw_ones_are_wanted(walk, video):
     smooth, raw = (one["frames"][5]["people"][1]["keypoints"][0][0] for one in content)
     assert raw == 40
     assert 30 < smooth < 39.9
+
+
+def test_keypoints_are_smoothed_at_the_rate_of_the_video(walk, tmp_path):
+    shown = []
+    for fps in (5, 60):
+        path = tmp_path / f"{fps}.mp4"
+        path.write_bytes(frames.encode(textured(), fps=fps))
+        content = json.loads(walk(path)[1].read_text())
+        shown.append([one["people"][-1]["keypoints"][0][0] for one in content["frames"][2:]])  # noses of the first
+        track, find = tracking.Tracker(COCO, fps), Walkers()
+        expected = []
+        for _ in range(8):
+            poses = find(None)
+            _, smoothed = track(
+                *(np.stack([getattr(pose, name) for pose in poses]) for name in ("keypoints", "scores"))
+            )
+            expected.append(smoothed[-1, 0, 0])
+        np.testing.assert_allclose(shown[-1], expected[2:], atol=0.006)
+    assert np.abs(np.subtract(*shown)).max() > 0.5
 
 
 def test_max_frames_ends_a_video(walk, video):
@@ -273,6 +292,28 @@ def test_who_shows_too_little_has_no_pose_in_space(walk, video, lifter):
             poses.setdefault(person["id"], []).append(person["pose_3d"])
     assert poses[1] == [None] * 6
     assert np.array(poses[0]).shape == (8, 17, 3)
+
+
+def test_unsure_and_missing_keypoints_change_nothing(walk, video, lifter):
+    """In every second frame most keypoints of everybody are unsure: wherever they are, nothing else differs."""
+
+    class Unsure(Walkers):
+        place = None
+
+        def pose(self, x, score):
+            pose = super().pose(x, score)
+            if self.calls % 2 == 0:
+                pose.keypoints[8:], pose.scores[8:] = self.place, 0.25
+            return pose
+
+    found = []
+    for Unsure.place in ((3, 3), (150, 105)):
+        drawn, notes = walk(video, "--lifter", lifter, "--trail", "6", find=Unsure(), min_score=0.3)
+        people = [person for one in json.loads(notes.read_text())["frames"] for person in one["people"]]
+        assert [person["keypoints"][16] == [*Unsure.place, 0.25] for person in people].count(True) == 7
+        found.append(([(person["id"], person["pose_3d"]) for person in people], frames.read(drawn)))
+    assert found[0][0] == found[1][0] and found[0][0][0][1] is not None
+    np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
 # ---------------------------------------- endings

@@ -308,12 +308,13 @@ def test_a_seed_makes_the_batches(dataset, uninterrupted):
     assert differ(read(training(dataset, seed=4), 3), uninterrupted)
 
 
-def test_a_seed_makes_the_crops_of_one_clip():
-    """Where there is nothing to shuffle, the seed is that of frames and crops."""
-    dataset = clips.from_arrays([walk()], [0], COCO)
-    ours, same, others = (read(training(dataset, batch_size=1, seed=seed), 2) for seed in (3, 3, 4))
-    assert_same(ours, same)
-    assert all(differ([one], [other]) for one, other in zip(ours, others, strict=True))
+def test_the_seed_draws_frames_and_all_else():
+    """Of one frame all clips show the same, so that the rest differs; of a whole box, not mirrored, the frames do."""
+    for length, options in ((1, {}), (120, WHOLE_CROP | {"flip_probability": 0.0})):
+        alone = clips.from_arrays([walk(frames=length)], [0], COCO)
+        first, again, other = (read(training(alone, batch_size=2, seed=seed, **options), 1) for seed in (3, 3, 4))
+        assert_same(again, first)
+        assert differ(other, first)
 
 
 @pytest.mark.parametrize("padding", [0.0, 0.25, 1.0])
@@ -463,6 +464,15 @@ def test_evaluation_keeps_the_order_and_the_last_batch(dataset):
     for _ in range(5):
         next(iter(pipeline))  # a look at the first
     assert_same(read(pipeline), batches)
+
+
+def test_padding_widens_the_box():
+    keypoints = square_clips(1)
+    dataset = clips.from_arrays(list(keypoints), [0], COCO, frame_sizes=(240, 320))
+    for padding in (0.0, 0.25, 0.75):
+        ((moved, scores, _),) = read(clips.evaluation(dataset, 1, FRAMES, padding=padding))
+        seen = moved[scores > 0]  # in a volume of 64 pixels; the box has whole pixels of the frame
+        np.testing.assert_allclose(np.ptp(seen[:, 0]), 64 / (1 + padding), atol=1.0)
 
 
 def test_evaluation_equals_the_published_pipeline(golden):

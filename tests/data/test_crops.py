@@ -857,6 +857,21 @@ def test_what_is_in_the_image_lies_where_the_heatmap_says(codec):
     assert len(places) > 12 and max(places) < 0.1 and len(sides) > 12
 
 
+def test_crops_for_udp_lie_by_the_centres_of_their_pixels_as_they_are_tested():
+    """And a mirrored one is the other from right to left, to the pixel, with its joints swapped."""
+    dataset = crops.from_arrays(**people(1, images_of=1), skeleton=COCO)
+    still = STILL | {"batch_size": 1, "codec": "udp", "normalization": PLAIN}
+    ((plain, maps, weights),) = read(training(dataset, **still), 1)
+    ((mirrored, mirrored_maps, mirrored_weights),) = read(training(dataset, **still | {"flip_probability": 1.0}), 1)
+    (tested,) = crops.evaluation(dataset, COCO, image_size=SIZE, udp=True, normalization=PLAIN)
+    np.testing.assert_allclose(plain, tested["crop"], atol=0.05)
+    np.testing.assert_allclose(mirrored, plain[:, :, ::-1], atol=0.05)
+    order = list(COCO.flip_permutation)
+    np.testing.assert_allclose(mirrored_maps, maps[:, :, ::-1][..., order], atol=1e-4)
+    np.testing.assert_array_equal(mirrored_weights, weights[:, order])
+    assert (maps[..., order] != maps).any()
+
+
 def test_color_jitter_changes_colours_alone():
     given = people(1, images_of=1)
     dataset = crops.from_arrays(**given, skeleton=COCO)

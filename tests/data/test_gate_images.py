@@ -16,7 +16,7 @@ from kerapose.data import annotated, coco, crops, gate, people, selection
 from kerapose.data.gate import images as rules
 from kerapose.data.gate import report
 from kerapose.skeletons import COCO, Skeleton
-from train import common
+from kerapose.training import data as training_data
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "datasets"))  # as build.py finds the builders
 coco_keypoints = importlib.import_module("coco_keypoints.coco_keypoints_dataset_builder")
@@ -465,11 +465,11 @@ def test_scripts_of_training_skip_a_picture_that_cannot_be_read(scene, monkeypat
     config = {"dataset": "mice", "data_dir": None, "check": True, "skip": []}
     config |= {"train_split": "train", "validation_split": "", "test_split": "test"}
     with pytest.raises(gate.BadDataError, match="whole JPEG or PNG files, got 1 of 3 images") as error:
-        common.load_images(config, crops)
-    splits, _ = common.load_images(config | {"skip": list(error.value.names)}, crops)
+        training_data.load_images(config, crops)
+    splits, _ = training_data.load_images(config | {"skip": list(error.value.names)}, crops)
     assert int(splits["train"].cardinality()) == int(splits["test"].cardinality()) == 4
-    with pytest.raises(ValueError, match="--skip names an image of mice, 9.jpg is none"):
-        common.load_images(config | {"skip": ["9.jpg"], "check": False}, crops)
+    with pytest.raises(ValueError, match="skip names samples of mice, .9.jpg. is in none of its splits; correct"):
+        training_data.load_images(config | {"skip": ["9.jpg"], "check": False}, crops)
 
 
 @pytest.mark.parametrize("kind", ["turned", "scaled"])

@@ -698,7 +698,7 @@ def test_color_jitter_changes_colours_alone(dataset, uninterrupted):
 
 # ---------------------------------------------------------------------------------------------------- evaluation
 def test_validation_is_every_sample_once_unmoved(dataset):
-    options = {"batch_size": 4, "image_size": SIZE, "normalization": PLAIN}
+    options = {"batch_size": 4, "image_size": SIZE, "normalization": PLAIN, "target_size": 0.45}
     found = read(people.validation(dataset, COCO, OPENPOSE, **options))
     assert [len(pixels) for pixels, *_ in found] == [4, 4]
     pixels, targets, mask = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
@@ -706,7 +706,7 @@ def test_validation_is_every_sample_once_unmoved(dataset):
     given = arrays()
     for i, (number, main) in enumerate(MAINS):
         image, one = given["images"][number], given["people"][number]
-        still = STILL | {"target_size": 0.6}
+        still = STILL | {"target_size": 0.45}
         matrix = published_matrix(one["box"][main], image.shape[:2], np.full(8, 0.5), still, False)
         np.testing.assert_allclose(pixels[i], slow_warp(image, matrix), atol=0.05)
         points, labelled = openpose_of(one, image.shape[:2])

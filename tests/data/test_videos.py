@@ -485,31 +485,18 @@ def test_a_seed_makes_the_batches(pipeline, uninterrupted):
     assert_same(read(pipeline, 2), uninterrupted[:2])
 
 
-def test_a_seed_makes_the_crops_of_one_clip(arrays):
-    """Where there is nothing to shuffle, the seed is that of frames, crops and colours."""
-    dataset = videos.from_arrays(**{name: values[:1] for name, values in arrays.items()}, skeleton=COCO)
-    options = {"rgb_shape": None, "batch_size": 1}
-    ours, same, others = (read(training(dataset, seed=seed, **options), 2) for seed in (3, 3, 4))
-    assert_same(ours, same)
-    assert all((a["keypoints"] != b["keypoints"]).any() for (a, _), (b, _) in zip(ours, others, strict=True))
-
-
-@pytest.mark.parametrize("padding", [0.25, 1.0])
-def test_padding_is_that_of_the_box(arrays, padding):
-    """Of pictures and keypoints alike: with twice the box everything is half as large."""
-    dataset = videos.from_arrays(**{name: values[:1] for name, values in arrays.items()}, skeleton=COCO)
-    whole = {"area_range": (1.0, 1.0), "aspect_range": (1.0, 1.0), "flip_probability": 0.0, "normalization": RAW}
-    ((inputs, _),) = read(evaluation(dataset, padding=padding))
-    ((random_inputs, _),) = read(training(dataset, batch_size=1, padding=padding, **whole), 1)
-    for found in (inputs, random_inputs):
-        shown = found["keypoints"][0, 0][found["scores"][0, 0] > 0]
-        assert np.ptp(shown, axis=0).max() == pytest.approx(24 / (1 + padding), rel=0.1)
-        left, right = next(
-            dot for dot in (list(dots(image)) for image in found["rgb"][0]) if all(place is not None for place in dot)
+def test_the_seed_draws_frames_and_all_else():
+    """Of one frame all clips show the same, so that the rest differs; of a whole box, not mirrored, the frames do."""
+    whole = {"area_range": (1.0, 1.0), "aspect_range": (1.0, 1.0), "flip_probability": 0.0}
+    content = video_of(walk(length=1))  # which is not read
+    for length, options in ((1, {}), (50, whole)):
+        alone = videos.from_arrays([content], [walk(length=1)], [0], COCO)
+        alone = alone.map(
+            lambda one, n=length: one | {"keypoints": walk(length=n), "scores": np.ones((1, n, 17), "f4")}
         )
-        eyes = found["keypoints"][0, 0, 0, [LEFT_EYE, RIGHT_EYE]]
-        apart, expected = np.linalg.norm(right - left), 2 * np.linalg.norm(eyes[1] - eyes[0])
-        assert apart == pytest.approx(expected, rel=0.1)
+        options = {"batch_size": 2, "rgb_shape": None, "flip_labels": None} | options
+        (first, _), (other, _) = (read(training(alone, seed=seed, **options), 1)[0] for seed in (3, 4))
+        assert (first["keypoints"] != other["keypoints"]).any()
 
 
 def test_every_clip_is_seen_once_a_pass(uninterrupted):
@@ -604,11 +591,11 @@ def test_keypoints_alone_need_no_video_and_resume_too(dataset):
 
 
 # ---------------------------------------------------------------------------------------------------- evaluation
-def slow_clip(video, keypoints, indices, rgb_size, pose_size):
+def slow_clip(video, keypoints, indices, rgb_size, pose_size, padding=0.25):
     """Cut to the compact box by OpenCV; what lies beyond the frame is black."""
     present = np.where(keypoints != 0, keypoints, np.nan)
     low, high = np.nanmin(present, axis=(0, 1, 2)), np.nanmax(present, axis=(0, 1, 2))
-    centre, half = (low + high) / 2, ((high - low) / 2).max() * 1.25
+    centre, half = (low + high) / 2, ((high - low) / 2).max() * (1 + padding)
     corner, end = np.trunc(centre - half).astype(int), np.trunc(centre + half).astype(int)
     pad = max(0, *-corner, *(end - frames.probe(video).frame_size[::-1]))
     images = np.pad(frames.read(video, indices), ((0, 0), (pad, pad), (pad, pad), (0, 0))).astype("float32")
@@ -629,6 +616,15 @@ def test_evaluation_equals_a_slow_one(arrays, evaluated):
         np.testing.assert_allclose(clip["keypoints"][:people], moved, atol=1e-4)
         np.testing.assert_array_equal(clip["scores"][:people], arrays["scores"][i][:, pose])
         assert (clip["scores"][people:] == 0).all()
+
+
+def test_padding_widens_the_box_of_pictures_and_keypoints(arrays, dataset):
+    ((inputs, _),) = read(evaluation(dataset.take(1), padding=0.6))
+    pose = np.asarray(sequences.sample_frames(LENGTHS[0], 8))[0]
+    points = arrays["keypoints"][0][:, pose]
+    images, moved = slow_clip(arrays["videos"][0], points, pose[::2].tolist(), RGB[1:3], POSE[1:3], padding=0.6)
+    np.testing.assert_allclose(inputs["rgb"][0], images, atol=0.02)
+    np.testing.assert_allclose(inputs["keypoints"][0], moved, atol=1e-4)
 
 
 def test_keypoints_alone_are_those_of_the_joint_clips(dataset, evaluated):

@@ -355,7 +355,7 @@ def of_inputs(**shapes):
         lambda: of_inputs(rgb=RGB_SHAPE, depth=RGB_SHAPE),
         lambda: of_inputs(rgb=(*RGB_SHAPE[:3], 1), pose=POSE_SHAPE),
         lambda: models.StackedHourglass(17, (64, 64, 3), num_stacks=1, filters=4),
-        lambda: estimators.ActionRecognizer(network(rgb_shape=None), COCO.flip_permutation),
+        lambda: estimators.ActionRecognizer(network(rgb_shape=None), COCO, "abcde", POSE_SHAPE[1:3]),
     ],
 )
 def test_a_network_of_something_else_is_refused(make):

@@ -1,5 +1,6 @@
 """What holds for every model of the package: its configuration is complete, and a saved file changes nothing."""
 
+import functools
 import inspect
 
 import keras
@@ -24,6 +25,9 @@ PUBLISHED_PARAMETERS = {
     (models.TemporalLifter, "243_frames"): 170,
 }
 
+# Drawing the weights of large networks takes longer than building them.
+DRAWING = ("GlorotUniform", "HeNormal", "HeUniform", "RandomNormal", "TruncatedNormal", "VarianceScaling")
+
 VARIANTS = [(model, variant) for model in NETWORKS for variant in model.VARIANTS]
 
 
@@ -32,12 +36,21 @@ def shallow(request, monkeypatch):
     """Fewer blocks here and there and one level in an hourglass, since each block takes its time in each test."""
     if "variant" not in request.fixturenames:
         shrink(monkeypatch.setattr)
+        return
+    for name in DRAWING:
+        monkeypatch.setattr(getattr(keras.initializers, name), "__call__", keras.initializers.Zeros.__call__)
 
 
 def parameters_of(model):
     """The arguments of `__init__` by name, without self and Keras's own."""
     parameters = inspect.signature(model.__init__).parameters.values()
     return {p.name: p for p in parameters if p.name != "self" and p.kind is not p.VAR_KEYWORD}
+
+
+@functools.cache
+def built(model):
+    """A model of `build`, once for all tests that change nothing about it."""
+    return build(model)
 
 
 def build(model, seed=0):
@@ -107,7 +120,7 @@ def test_lists_do_as_well_as_tuples(model):
 
 @pytest.mark.parametrize("model", ALL_MODELS, ids=names)
 def test_a_saved_model_is_the_same_model(model, tmp_path):
-    network, inputs = build(model), input_of(model)
+    network, inputs = built(model), input_of(model)
     assert all(np.isfinite(output).all() and output.std() > 0 for output in outputs_of(network, inputs))
     network.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -119,7 +132,7 @@ def test_a_saved_model_is_the_same_model(model, tmp_path):
 
 @pytest.mark.parametrize("model", ALL_MODELS, ids=names)
 def test_saved_weights_fit_a_model_built_alike(model, tmp_path):
-    network, inputs = build(model, seed=0), input_of(model)
+    network, inputs = built(model), input_of(model)
     other = build(model, seed=1)
     assert any(np.any(a != b) for a, b in zip(outputs_of(other, inputs), outputs_of(network, inputs), strict=True))
     network.save_weights(tmp_path / "model.weights.h5")
@@ -129,7 +142,7 @@ def test_saved_weights_fit_a_model_built_alike(model, tmp_path):
 
 @pytest.mark.parametrize("model", NETWORKS, ids=names)
 def test_a_model_from_its_config_has_the_same_layers(model):
-    network = build(model)
+    network = built(model)
     clone = model.from_config(network.get_config())
     assert weighted_layers(clone) == weighted_layers(network)
     assert [weight.shape for weight in clone.weights] == [weight.shape for weight in network.weights]
@@ -149,7 +162,7 @@ def test_training_and_inference_differ_and_inference_is_deterministic(model):
 
 @pytest.mark.parametrize("model", NETWORKS, ids=names)
 def test_any_batch_size_gives_the_same_outputs(model):
-    network, inputs = build(model), input_of(model)
+    network, inputs = built(model), input_of(model)
     keras.tree.map_structure_up_to(inputs, assert_fits, inputs, network.input_shape)
     together = outputs_of(network, inputs)
     for i in range(2):

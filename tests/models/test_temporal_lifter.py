@@ -230,12 +230,18 @@ def test_a_track_is_seen_in_screen_coordinates_and_padded_by_its_ends():
     np.testing.assert_allclose(answer["poses_m"], network(padded), atol=1e-5)
 
 
-def test_padded_tracks_of_unequal_lengths_give_what_each_gives_alone():
-    lifter = estimators.TrackLifter(small(causal=True), FIVE, FIVE)
-    screen = tracks(20, batch=3)
-    together = np.asarray(lifter.lift(screen, np.array([20, 7, 1])))
-    for i, frames in enumerate((20, 7, 1)):
-        np.testing.assert_allclose(together[i, :frames], lifter.lift(screen[i : i + 1, :frames])[0], atol=1e-6)
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("flip_test", [False, True])
+def test_padded_tracks_of_unequal_lengths_give_what_each_gives_alone(causal, flip_test):
+    """Whatever stands behind their ends, which a lifter that looks ahead would see."""
+    networks = {"network": small(causal=causal), "trajectory": small(1, num_joints_out=1, causal=causal)}
+    lifter = estimators.TrackLifter(skeleton=FIVE, pose_skeleton=FIVE, flip_test=flip_test, **networks)
+    keypoints, sizes, lengths = 100 + 50 * tracks(20, batch=3), np.array([[200, 300]] * 3), np.array([20, 7, 1])
+    together = lifter({"keypoints": keypoints, "frame_size": sizes, "length": lengths})
+    for i, frames in enumerate(lengths):
+        alone = lifter({"keypoints": keypoints[i : i + 1, :frames], "frame_size": sizes[:1]})
+        for name, expected in alone.items():
+            np.testing.assert_allclose(together[name][i, :frames], expected[0], atol=1e-6, err_msg=name)
 
 
 def test_the_mirrored_track_gets_the_mirrored_poses():

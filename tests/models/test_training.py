@@ -18,7 +18,7 @@ import tiny_models
 from tensorflow.python.framework import config as tensorflow_config
 from tiny_models import ALL_MODELS, TRAINED, UNTRAINED, assert_learns, in_training
 
-from kerapose import layers, models, training
+from kerapose import estimators, layers, models, training
 from kerapose.skeletons import Skeleton
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -61,14 +61,16 @@ import numpy as np
 
 import keras
 import tiny_models
+from numpy_weights import draw_with_numpy
 
 tiny_models.shrink()
-tiny_models.draw_with_numpy()
+draw_with_numpy()
 jit = keras.backend.backend() == "jax"
 raised = {}
+models = {model.__name__: model for model in tiny_models.TRAINED}
 for name in sys.argv[1:]:
     try:
-        model = getattr(tiny_models.models, name)
+        model = models[name]
         tiny_models.assert_learns(*tiny_models.in_training(model, jit_compile=jit, run_eagerly=not jit))
         raised[name] = None
     except Exception:
@@ -152,6 +154,9 @@ def names(value):
 
 def test_every_model_is_trained_or_known_not_to_be():
     assert set(ALL_MODELS) == set(TRAINED) | UNTRAINED and not set(TRAINED) & UNTRAINED
+    assert {getattr(estimators, name) for name in estimators.__all__} - {estimators.Estimator} <= set(ALL_MODELS)
+    models_that_train = {getattr(training, name) for name in training.__all__}
+    assert {one for one in models_that_train if isinstance(one, type) and issubclass(one, keras.Model)} <= set(TRAINED)
 
 
 @pytest.mark.parametrize("model", ALL_MODELS, ids=names)

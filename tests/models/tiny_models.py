@@ -302,18 +302,6 @@ def input_of(model):
     return {"keypoints": keypoints, "scores": scores, "frame_size": np.array([[90, 120], [100, 100]], "int32")}
 
 
-def draw_with_numpy():
-    """Has the initializers draw without their backend: JAX compiles a program for each shape."""
-    random = np.random.default_rng(0)
-
-    def draw(self, shape, dtype=None):
-        return random.normal(0, np.sqrt(2 / max(1, np.prod(shape[:-1]))), shape).astype("float32")
-
-    keras.initializers.VarianceScaling.__call__ = keras.initializers.RandomNormal.__call__ = draw
-    keras.initializers.Zeros.__call__ = lambda self, shape, dtype=None: np.zeros(shape, "float32")
-    keras.initializers.Ones.__call__ = lambda self, shape, dtype=None: np.ones(shape, "float32")
-
-
 # ---------------------------------------- what is to be learnt
 def of_heatmaps(model):
     """Targets and weights of joints, and what `compile` takes of loss and figures."""

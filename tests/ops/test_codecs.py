@@ -509,8 +509,10 @@ def test_blur_equals_opencv(kernel, border):
     planes = np.moveaxis(maps, -1, 1).reshape(-1, 12, 9)
     expected = [cv2.GaussianBlur(plane, (kernel, kernel), 0, borderType=mode) for plane in planes]
     expected = np.moveaxis(np.reshape(expected, (2, 3, 12, 9)), 1, -1)
-    np.testing.assert_allclose(heatmaps._blur(maps, kernel, border), expected, atol=2e-6)
-    np.testing.assert_allclose(heatmaps._blur_by_products(maps, kernel, border), expected, atol=2e-6)  # as under JAX
+    np.testing.assert_allclose(heatmaps.blurring.blur(maps, kernel, border), expected, atol=2e-6)
+    np.testing.assert_allclose(
+        heatmaps.blurring.blur_by_products(maps, kernel, border), expected, atol=2e-6
+    )  # as under JAX
 
 
 # ---------------------------------------- there and back

@@ -108,9 +108,11 @@ def test_keypoints_of_another_frame_size_are_scaled_to_that_of_the_pictures(scal
 
 def test_nobody_gives_the_whole_frame():
     frames, keypoints, scores = blob_clip()
-    rgb, moved, _ = clips.evaluation_video_clip(frames, 0 * keypoints, 0 * scores, (180, 240), (45, 60), (9, 12))
-    np.testing.assert_allclose(rgb, [cv2.resize(picture.astype("float32"), (60, 45)) for picture in frames], atol=0.01)
-    np.testing.assert_array_equal(moved, 0)
+    whole = [cv2.resize(picture.astype("float32"), (60, 45)) for picture in frames]
+    for size in ((180, 240), (90, 120), (360, 480)):  # that the keypoints would refer to
+        rgb, moved, _ = clips.evaluation_video_clip(frames, 0 * keypoints, 0 * scores, size, (45, 60), (9, 12))
+        np.testing.assert_allclose(rgb, whole, atol=0.01)
+        np.testing.assert_array_equal(moved, 0)
 
 
 def test_evaluation_of_a_batch_is_that_of_each():

@@ -197,8 +197,9 @@ def test_a_recognizer_knows_all_but_what_one_may_choose(joint_network):
     fewer = SkeletonAction(recognizer, num_clips=1, flip_test=False).recognizer
     assert (fewer.num_clips, fewer.flip_test, fewer.sigma_px, recognizer.num_clips) == (1, False, 0.8, 2)
     assert fewer.network["joint"] is recognizer.network["joint"]
+    assert SkeletonAction(recognizer, COCO, NAMES).recognizer is recognizer
     with pytest.raises(ValueError, match="This ActionRecognizer has its own class_names, sigma_px, by which it was tr"):
-        SkeletonAction(recognizer, class_names=NAMES, sigma_px=0.6)
+        SkeletonAction(recognizer, COCO, NAMES[::-1], sigma_px=0.6)
 
 
 def test_a_network_alone_is_asked_for_what_it_lacks(joint_network):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from kerapose import estimators, skeletons
-from kerapose.data import coco, crops, gate
-from kerapose.predictors import Keypoint, PersonDetector, Pose, TopDownPose, read_boxes
+from kerapose.data import crops, gate
+from kerapose.predictors import Keypoint, PersonDetector, Pose, TopDownPose
 
 COCO = skeletons.COCO
 BIRD = skeletons.Skeleton("bird", ("beak", "left_wing", "right_wing"), ((0, 1), (0, 2)))
@@ -191,13 +191,10 @@ def test_boxes_in_fractions_are_refused(find, boxes):
 
 
 @pytest.mark.parametrize("scores", [[90.0, 80.0], [0.5, np.nan], [-0.1, 0.4], [1.0, 1.2]])
-def test_scores_of_boxes_are_zero_to_one(find, tmp_path, scores):
+def test_scores_of_boxes_are_zero_to_one(find, scores):
     remedy = "divide percentages by 100" if max(scores) > 1 else "leave the box out, or give its score"
     with pytest.raises(gate.BadDataError, match=f"box_scores must be 0 to 1, got .* for box [01]; {remedy}"):
         find(photo(), BOXES[:2], box_scores=scores)
-    found = [{"image_id": 7, "bbox": [1, 2, 30, 40], "score": score} for score in scores]
-    with pytest.raises(gate.BadDataError, match=f"boxes.json: scores must be 0 to 1, got .* for box [01]; {remedy}"):
-        read_boxes(written(tmp_path, found))
 
 
 @pytest.mark.parametrize(
@@ -223,27 +220,6 @@ def test_paths_of_no_file_get_a_sentence(find, tmp_path):
         FileNotFoundError, match="An image must be a JPEG or PNG file, .* is a folder; give the path of"
     ):
         find(str(tmp_path))
-
-
-def test_boxes_of_other_categories_are_counted(tmp_path, monkeypatch):
-    said = []
-    for level in ("info", "warning"):
-        monkeypatch.setattr(
-            coco.logging, level, lambda message, *values, level=level: said.append((level, message % values))
-        )
-    found = [{"image_id": 7, "bbox": [1, 2, 30, 40], "score": 0.5, "category_id": kind} for kind in (0, 0, 2)]
-    path = written(tmp_path, found)
-    assert read_boxes(path) == {}
-    assert len(said) == 1 and said[0][0] == "warning"
-    assert "3 of 3 boxes are left out, whose category_id is not 1 but 0, 2" in said[0][1]
-    assert len(read_boxes(path, category_id=0)[7][0]) == 2
-    assert said[1][0] == "info" and "1 of 3 boxes are left out" in said[1][1]
-
-
-def test_huge_ids_of_images_are_refused(tmp_path):
-    found = [{"image_id": 2**70, "bbox": [1, 2, 30, 40], "score": 0.5}]
-    with pytest.raises(ValueError, match="boxes.json: detections must have an image_id, a whole number, got 118"):
-        read_boxes(written(tmp_path, found))
 
 
 def test_boxes_of_another_shape_are_refused(find):
@@ -289,64 +265,6 @@ def test_what_is_predicted_is_what_is_tested():
         predicted = arrays_of(TopDownPose(estimator)(image, BOXES))
         np.testing.assert_allclose(tested[0], predicted[0], atol=0.02)
         np.testing.assert_allclose(tested[1], predicted[1], atol=1e-4)
-
-
-# ---------------------------------------- boxes from a file
-def detections(**changes):
-    return [
-        {"image_id": 7, "category_id": 1, "bbox": [10, 20, 30, 40], "score": 0.4} | changes,
-        {"image_id": 7, "category_id": 1, "bbox": [1.5, 2.5, 10, 10], "score": 0.9},
-        {"image_id": 7, "category_id": 3, "bbox": [5, 5, 5, 5], "score": 1.0},
-        {"image_id": 9, "category_id": 1, "bbox": [0, 0, 4, 4], "score": 0.1},
-    ]
-
-
-def written(folder, content):
-    (folder / "boxes.json").write_text(json.dumps(content))
-    return folder / "boxes.json"
-
-
-def test_boxes_are_read_by_image_the_surest_first(tmp_path):
-    path = written(tmp_path, detections())
-    read = read_boxes(path)
-    assert list(read) == [7, 9]
-    np.testing.assert_array_equal(read[7][0], [[1.5, 2.5, 11.5, 12.5], [10, 20, 40, 60]])
-    np.testing.assert_allclose(read[7][1], [0.9, 0.4])
-    assert read[7][0].dtype == read[7][1].dtype == np.float32
-    assert list(read_boxes(path, min_score=0.2)) == [7]
-    assert read_boxes(path, max_boxes=1)[7][0].shape == (1, 4)
-    np.testing.assert_array_equal(read_boxes(path, category_id=3)[7][0], [[5, 5, 10, 10]])
-
-
-def test_boxes_of_a_real_detector(shared_data):
-    read = read_boxes(shared_data("coco_mini") / "person_detections_mini.json", min_score=0.5)
-    boxes, scores = read[785]
-    np.testing.assert_allclose(boxes[0], [277.118, 45.700, 502.210, 379.260], atol=1e-3)
-    assert all((score[:-1] >= score[1:]).all() and score.min() >= 0.5 for _, score in read.values())
-    assert len(scores) == len(boxes)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ({"annotations": []}, "must be a JSON list of detections, .*; give a detector's results in COCO's form"),
-        ([{"image_id": 7, "bbox": [1, 2, 3, 4]}], "must be a JSON list of detections"),
-        (
-            detections(bbox=[1, 2, 0, 4]),
-            "both sizes above 0, got .1.0, 2.0, 0.0, 4.0. for image 7 in .*; drop it",
-        ),
-        (detections(bbox=[1, 2, 3]), r"must have a bbox of 4 numbers, .* got \[1, 2, 3\] in 1 of 4"),
-        (detections(bbox=[1, 2, float("nan"), 4]), "must be x, y, width, height"),
-        (detections(bbox=[9, 8, -2, 4]), "must be x, y, width, height with both sizes above 0"),
-        (detections(bbox=None), "a bbox of 4 numbers, x, y, width, height, got None in 1 of 4"),
-        (detections(score="high"), "a number as score, got 'high' in 1 of 4"),
-        (detections(image_id="street"), "an image_id, a whole number, got 'street' in 1 of 4"),
-        ([{"image_id": 7, "bbox": [0.1, 0.2, 0.3, 0.6], "score": 1}] * 2, "Boxes are in pixels, got 2 of 2 boxes"),
-    ],
-)
-def test_a_bad_file_of_boxes_gets_one_sentence(tmp_path, content, message):
-    with pytest.raises(ValueError, match=message):
-        read_boxes(written(tmp_path, content))
 
 
 # ---------------------------------------- boxes from a detector

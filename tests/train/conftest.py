@@ -27,6 +27,7 @@ from kerapose import skeletons
 from kerapose.data import frames as video_frames
 from kerapose.skeletons import COCO
 from kerapose.training import runs
+from kerapose.training.data import load_images
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -61,6 +62,27 @@ class Killed(runs.Resume):
         super().on_epoch_end(now, logs)
 
 runs.Resume = Killed
+"""
+
+# After every epoch there is a copy of the stage's folder, "joint_after_1": what a kill in the next one would leave.
+KEEPING = """
+import shutil
+from kerapose.training import runs
+
+class Keeping(runs.Resume):
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        copy = self.folder.with_name(f"{self.folder.name}_after_{epoch + 1}")
+        shutil.copytree(self.folder, copy, ignore=shutil.ignore_patterns("logs"))
+
+runs.Resume = Keeping
+"""
+
+# Where XLA would take longer to compile than the rest of a training; data sets of images ask for it.
+WITHOUT_XLA = """
+import tensorflow as tf
+function = tf.function
+tf.function = lambda *args, jit_compile=None, **options: function(*args, **options)
 """
 
 TWO_DEVICES = """
@@ -108,6 +130,18 @@ def killed_at():
 
 
 @pytest.fixture(scope="session")
+def keeping():
+    """The `prepare` of a run that leaves a copy of its folder after every epoch, "joint_after_1" beside "joint"."""
+    return KEEPING
+
+
+@pytest.fixture(scope="session")
+def without_xla():
+    """The `prepare` of a run in which nothing is compiled by XLA but what was when its modules were imported."""
+    return WITHOUT_XLA
+
+
+@pytest.fixture(scope="session")
 def two_devices():
     """The `prepare` of a run that sees the one processor as two devices, for `strategy="mirrored"`."""
     return TWO_DEVICES
@@ -117,6 +151,16 @@ def two_devices():
 def computing_as_tests_do(monkeypatch):
     """Lets a training run in this process without changing how other tests compute: it only sets the seed."""
     monkeypatch.setattr(runs, "set_up", lambda config: keras.utils.set_random_seed(config["seed"]))
+
+
+@pytest.fixture
+def computing_as_scripts_do(computing_as_tests_do, monkeypatch):
+    """Lets a training run in this process as a script with `without_xla` does, to the last bit, in this test alone."""
+    function = tf.function
+    monkeypatch.setattr(tf, "function", lambda *args, jit_compile=None, **options: function(*args, **options))
+    tf.config.experimental.enable_op_determinism()
+    yield
+    tensorflow_config.disable_op_determinism()
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +230,48 @@ def watch(monkeypatch):
         return calls
 
     return watching
+
+
+@pytest.fixture(scope="session")
+def load_once():
+    """`training.data.load_images`, for trainings of this process, which reads no splits twice."""
+    loaded = {}
+
+    def load(config, pipeline):
+        names = ("dataset", "data_dir", "train_split", "validation_split", "test_split", "skip", "check")
+        key = json.dumps([pipeline.__name__, *(config[name] for name in names)])
+        if key not in loaded:
+            loaded[key] = load_images(config, pipeline)
+        return loaded[key]
+
+    return load
+
+
+class Calls:
+    """Stands in for functions, and notes what they are called with, in `noted`: {name: [(args, kwargs), ...]}."""
+
+    def __init__(self, monkeypatch):
+        self.monkeypatch = monkeypatch
+        self.noted = {}
+
+    def watch(self, module, name, answer=None):
+        """From here on a function only notes its arguments, and gives an answer, which may be a function of them."""
+
+        def noting(*args, **kwargs):
+            self.noted.setdefault(name, []).append((args, kwargs))
+            return answer(*args, **kwargs) if callable(answer) else answer
+
+        self.monkeypatch.setattr(module, name, noting)
+
+    def last(self, name):
+        """The arguments by place, and by name, of the last call."""
+        return self.noted[name][-1]
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Stands in for functions, and notes what they are called with: see `Calls`."""
+    return Calls(monkeypatch)
 
 
 @pytest.fixture(scope="session")
@@ -340,7 +426,10 @@ GROUP_COUNTS = {"train": 24, "validation": 6, "test": 6}  # images
 
 
 def draw_group(number):
-    """An image of up to three dolls, of joints of five colours; the last of some is a crowd: a record of TFDS."""
+    """An image of up to three dolls, of joints of five colours: a record of TFDS.
+
+    The last of some is a crowd, and of the first now and then a joint is occluded, or nobody has labelled it.
+    """
     random = np.random.default_rng(number)
     count = number % 4
     width = 60 * max(count, 1)
@@ -354,6 +443,7 @@ def draw_group(number):
     is_crowd = np.zeros(count, bool)
     is_crowd[2:] = number % 8 == 3
     visibility = np.full((count, 5), 2) * ~is_crowd[:, None]
+    visibility[:1, number % 5] = number % 3
     boxes = np.concatenate([keypoints.min(axis=1) - 6, keypoints.max(axis=1) + 6], axis=-1).reshape(count, 4)
     return {
         "image": image.astype("uint8"),
@@ -364,7 +454,7 @@ def draw_group(number):
             "visibility": visibility.astype("int32"),
             "box": boxes.astype("float32"),
             "area": np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1).astype("float32"),
-            "head_size": np.zeros(count, "float32"),
+            "head_size": np.full(count, 11, "float32"),
             "is_crowd": is_crowd,
             "id": 10 * number + np.arange(count),
         },

@@ -1,4 +1,5 @@
-"""`python -m train.openpose`, from a small data set to a served model; in phases; killed and resumed; wrong flags."""
+"""`training.OpenPose`, as a script and here: in phases to a file that knows itself; resumed; what reaches what; given
+wrong options."""
 
 import json
 import shutil
@@ -8,19 +9,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import models, skeletons
+from kerapose import evaluation, export, models, skeletons, training
 from kerapose.data import people
-from train import common, openpose
+from kerapose.training import OpenPose, openpose, optimizers, pictures, runs
+from kerapose.training.options import choose
 
-EPOCHS = 5  # of each phase
+EPOCHS = 4  # of each phase
 PHASES = [{"refinements": count, "epochs": 1, "learning_rate": 1e-3, "decay_epochs": []} for count in (0, 1)]
-FLAGS = {
+OPTIONS = {
     "dataset": "groups",
     "recipe": "small",
     "precision": "float32",
     "batch_size": 4,
     "epochs": EPOCHS,
-    "learning_rate": 0.003,
+    "learning_rate": 0.005,
     "schedule": "cosine",
     "warmup_epochs": 0,
     "l2": 1e-5,
@@ -78,68 +80,43 @@ class FewFields(models.LightweightOpenPose.__base__):
         self.trunk_width, self.head_filters = trunk_width, head_filters
 
 
-# The script runs with that network, too, in two phases, and without XLA, which here would take longer to compile than
-# the rest of the training.
+# The script runs with that network, too, in two phases, and draws few images.
 PREPARATION = f"""
 import runpy
-import tensorflow as tf
-
-function = tf.function
-tf.function = lambda *args, jit_compile=None, **options: function(*args, **options)
-script.models.LightweightOpenPose = runpy.run_path({__file__!r})["FewFields"]
-script.RECIPES["small"]["phases"] = {PHASES}
-script.pictures.NUM_IMAGES = 2
-"""
-
-# After every epoch there is a copy of the phase's folder: what a kill would have left.
-KEEPING = """
-import shutil
-from train import common
-
-class Keeping(common.Resume):
-    def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, logs)
-        shutil.copytree(self.folder, self.folder.with_name(f"{self.folder.name}_after_{epoch + 1}"))
-
-common.Resume = Keeping
+from kerapose.training import openpose, pictures
+openpose.models.LightweightOpenPose = runpy.run_path({__file__!r})["FewFields"]
+openpose.RECIPES["small"]["phases"] = {PHASES}
+pictures.NUM_IMAGES = 2
 """
 
 # What is drawn changes nothing, so only a whole run does it.
 DRAWING_NOTHING = """
 import keras
-import numpy as np
-
-script.pictures.some_fields = lambda *args, **options: None
-script.pictures.FieldBoard = lambda *args: keras.callbacks.Callback()
-script.pictures.people_found = lambda *args: np.zeros((8, 8, 3), "uint8")
+from kerapose.training import boards, openpose, pictures
+pictures.some_fields = lambda *args, **options: None
+boards.FieldBoard = lambda *args: keras.callbacks.Callback()
+openpose.OpenPose.draw = lambda self, estimator: None
 """
 
 
 # ---------------------------------------------------------------------------------------------------- running
 @pytest.fixture(scope="module")
-def start(run_script):
+def start(run_script, without_xla):
     """Runs the script with the network above; what else is prepared comes after it."""
 
     def run(workdir, data_dir, prepare="", **flags):
-        return run_script("openpose", FLAGS, workdir, data_dir, PREPARATION + prepare, **flags)
+        return run_script("openpose", OPTIONS, workdir, data_dir, without_xla + PREPARATION + prepare, **flags)
 
     return run
 
 
-def config_of(finished, data_dir, workdir, **changes):
-    """What the script would be run with, to run it here."""
-    shared = {"workdir": str(workdir), "data_dir": data_dir, "export": False, "check": False}
-    shared |= {"test_height": 64, "max_people": 20}
-    return json.loads((finished / "config.json").read_text()) | shared | changes
-
-
-@pytest.fixture
-def run_here(computing_as_tests_do, few_fields, monkeypatch):
-    """`openpose.run` in this process, with the same network and phases."""
-    monkeypatch.setitem(openpose.RECIPES["small"], "phases", PHASES)
-    monkeypatch.setattr(openpose.pictures, "some_fields", lambda *args, **options: None)
-    monkeypatch.setattr(openpose.pictures, "people_found", lambda *args: np.zeros((8, 8, 3), "uint8"))
-    return openpose.run
+@pytest.fixture(scope="module")
+def finished(groups_dir, tmp_path_factory, start, keeping):
+    """The work folder of a whole run."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    done = start(workdir, groups_dir, prepare=keeping)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return workdir
 
 
 @pytest.fixture
@@ -148,13 +125,32 @@ def few_fields(monkeypatch):
     monkeypatch.setattr(models, "LightweightOpenPose", FewFields)
 
 
-@pytest.fixture(scope="module")
-def finished(groups_dir, tmp_path_factory, start):
-    """The work folder of a whole run."""
-    workdir = tmp_path_factory.mktemp("runs") / "whole"
-    done = start(workdir, groups_dir, prepare=KEEPING, export=True)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return workdir
+@pytest.fixture
+def again(few_fields, load_once, computing_as_scripts_do, monkeypatch, options_of, finished, groups_dir):
+    """A function that makes a training here as the script did, but in another folder, and with other options.
+
+    It draws nothing, which changes nothing.
+    """
+    monkeypatch.setitem(openpose.RECIPES["small"], "phases", PHASES)
+    monkeypatch.setattr(openpose, "load_images", load_once)
+    monkeypatch.setattr(openpose.boards, "FieldBoard", lambda *args: keras.callbacks.Callback())
+    monkeypatch.setattr(pictures, "some_fields", lambda *args, **options: None)
+    monkeypatch.setattr(OpenPose, "draw", lambda self, estimator: None)
+
+    def make(workdir, **changes):
+        changes = {"test_height": OPTIONS["test_height"]} | changes  # which is not kept with a run
+        return OpenPose(**options_of(OpenPose, finished, groups_dir, workdir=workdir, check=False) | changes)
+
+    return make
+
+
+def left_after(finished, epochs, workdir):
+    """Puts in a work folder what a run would have left that was killed in the second phase, after so many epochs."""
+    workdir.mkdir()
+    shutil.copyfile(finished / "config.json", workdir / "config.json")
+    shutil.copytree(finished / "phase1", workdir / "phase1", ignore=shutil.ignore_patterns("logs"))
+    if epochs:
+        shutil.copytree(finished / f"phase2_after_{epochs}", workdir / "phase2")
 
 
 # ---------------------------------------------------------------------------------------------------- a whole run
@@ -182,6 +178,16 @@ def test_leaves_weights_and_pictures(finished, doll, same_weights):
         assert min(image.shape[:2]) > 100 and np.ptp(image) > 100
 
 
+def test_leaves_a_file_that_knows_itself(finished, doll, same_weights, metrics_of, tmp_path):
+    estimator = keras.models.load_model(finished / "model.keras")
+    assert estimator.skeleton == doll and (estimator.height, estimator.max_people) == (64, 20)
+    assert estimator.training["kind"] == "OpenPose" and estimator.training["figures"] == metrics_of(finished)
+    said = estimator.training["options"]
+    assert [phase["refinements"] for phase in said["phases"]] == [0, 1] and "test_height" not in said
+    estimator.network.save(tmp_path / "network.keras")
+    assert same_weights(tmp_path / "network.keras", finished / "best.keras")
+
+
 def test_a_phase_starts_from_the_best_weights_of_the_one_before(finished):
     """The first step of a phase is as small as its learning rate: layers that are not new are still close by."""
     first, second = (
@@ -203,14 +209,20 @@ def test_leaves_curves_and_pictures_for_tensorboard(finished, events):
         for tag in ("loss", "val_loss", "learning_rate"):
             assert steps[f"epoch/{tag}"] == list(range(EPOCHS))
         assert steps["true_fields_found_fields"] == list(range(EPOCHS))
-        pictures = noted["true_fields_found_fields"]
-        assert min(np.ptp(picture) for picture in pictures) > 100
-        assert (pictures[0] != pictures[-1]).any()  # what was found changed
+        drawn = noted["true_fields_found_fields"]
+        assert min(np.ptp(picture) for picture in drawn) > 100
+        assert (drawn[0] != drawn[-1]).any()  # what was found changed
 
 
-def test_leaves_a_model_that_answers_as_it_was_tested(finished, groups_tested, doll, metrics_of):
+@pytest.mark.slow  # tests/export/test_people.py has the serving itself
+def test_leaves_a_model_that_answers_as_it_was_tested(
+    finished, groups_dir, groups_tested, doll, tmp_path, start, metrics_of
+):
     """The served model, on the test images: it finds as many people, and the dolls' joints where they are."""
-    answer = tf.saved_model.load(str(finished / "saved_model" / "1")).signatures["serving_default"]
+    left_after(finished, EPOCHS, tmp_path / "run")
+    done = start(tmp_path / "run", groups_dir, prepare=DRAWING_NOTHING, export=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    answer = tf.saved_model.load(str(tmp_path / "run" / "saved_model" / "1")).signatures["serving_default"]
     total, distances = 0, []
     for record in groups_tested:
         said = answer(image_bytes=tf.io.encode_png(record["image"])[None])
@@ -224,19 +236,51 @@ def test_leaves_a_model_that_answers_as_it_was_tested(finished, groups_tested, d
     assert np.median(distances) < 7  # pixels, of dolls of 50
 
 
-# ---------------------------------------------------------------------------------------------------- resuming
-def check_same(workdir, finished, state, same_weights, metrics_of):
+# ---------------------------------------------------------------------------------------------------- going on
+def check_same(workdir, finished, state, same_weights):
     for phase in ("phase1", "phase2"):
         (expected, expected_history), (arrays, history) = state(finished / phase), state(workdir / phase)
         assert history == expected_history and set(arrays) == set(expected)
         for name, array in expected.items():
             np.testing.assert_array_equal(arrays[name], array, err_msg=name)
         assert same_weights(workdir / phase / "best.keras", finished / phase / "best.keras")
-    assert metrics_of(workdir) == metrics_of(finished)
+
+
+def test_a_run_that_was_cut_short_in_a_later_phase_ends_as_the_whole_one(
+    finished, tmp_path, again, state, same_weights, monkeypatch
+):
+    """As a notebook goes on with it; the batches are those that come after both phases' epochs."""
+    left_after(finished, EPOCHS - 1, tmp_path / "run")
+    begun, training_batches = [], people.training
+    monkeypatch.setattr(
+        people, "training", lambda *args, **options: begun.append(options) or training_batches(*args, **options)
+    )
+    epochs = []
+    for stage in again(tmp_path / "run").stages():
+        counting = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))
+        stage.callbacks.append(counting)
+        if not stage.is_done:
+            stage.model.fit(**stage.arguments())
+    assert epochs == [EPOCHS - 1]
+    steps = begun[0]["first_step"] / (2 * EPOCHS - 1)
+    assert len(begun) == 1 and steps == stage.steps
+    check_same(tmp_path / "run", finished, state, same_weights)
+    assert same_weights(tmp_path / "run" / "best.keras", finished / "best.keras")
+
+
+def test_phases_go_through_one_stream_of_batches(tmp_path, again, monkeypatch):
+    """Each from the place where the one before ended, done or not."""
+    begun = []
+    monkeypatch.setattr(people, "training", lambda *args, first_step, **options: begun.append(first_step))
+    made = again(tmp_path / "run", refinements=[0, 0, 1], epochs=3)
+    for stage in made.stages():
+        stage.arguments()
+        stage.model.network.save(stage.folder / "best.keras")
+    assert begun == [0, 3 * stage.steps, 6 * stage.steps]
 
 
 @pytest.mark.slow  # half a minute
-def test_a_run_cut_short_in_a_phase_ends_as_the_whole_one(
+def test_a_run_cut_short_in_the_first_phase_ends_as_the_whole_one(
     finished, groups_dir, tmp_path, start, state, same_weights, metrics_of
 ):
     """It goes on in the first phase after its first epoch, and with the second one, of which there is nothing."""
@@ -245,8 +289,9 @@ def test_a_run_cut_short_in_a_phase_ends_as_the_whole_one(
     done = start(tmp_path, groups_dir, prepare=DRAWING_NOTHING, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "Resuming after epoch 1" in done.stderr and "Phase 2 of 2" in done.stderr
-    assert "Epoch 1/" in done.stdout.split("Phase 1")[-1] and done.stdout.count("Epoch 1/") == 1  # of the second
-    check_same(tmp_path, finished, state, same_weights, metrics_of)
+    assert done.stdout.count("Epoch 1/") == 1  # of the second
+    check_same(tmp_path, finished, state, same_weights)
+    assert metrics_of(tmp_path) == metrics_of(finished)
 
 
 @pytest.mark.slow  # over a minute: four processes
@@ -262,30 +307,27 @@ def test_a_killed_run_ends_as_the_whole_one(
         assert not (tmp_path / "metrics.json").exists()
     done = start(tmp_path, groups_dir, prepare=DRAWING_NOTHING, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    check_same(tmp_path, finished, state, same_weights, metrics_of)
+    check_same(tmp_path, finished, state, same_weights)
+    assert metrics_of(tmp_path) == metrics_of(finished)
 
 
-def test_a_finished_run_is_only_tested_again(finished, groups_dir, run_here, monkeypatch, files, metrics_of):
-    before = files(finished)
+def test_a_finished_run_is_only_tested_again(finished, again, monkeypatch, files, metrics_of):
+    before, expected = files(finished), metrics_of(finished)
     monkeypatch.setattr(keras.Model, "fit", None)
-    expected = metrics_of(finished)
-    found = run_here(config_of(finished, groups_dir, finished))
-    assert found["people_found"] == expected["people_found"]
-    assert found["coco"]["AP"] == pytest.approx(expected["coco"]["AP"], abs=0.05)
+    assert again(finished).run() == expected
     for name in ("phase1/state.npz", "phase2/state.npz", "phase2/best.keras", "config.json"):
         assert files(finished)[finished / name] == before[finished / name]
 
 
 # ---------------------------------------------------------------------------------------------------- the network
 def small_config(**changes):
-    given = {"recipe": "small", "dataset": "groups", "variant": "openpose_tiny", "pretrained": None}
-    return openpose.resolve(given | {"backbone_weights": None, "strategy": "none"} | changes)
+    given = {"recipe": "small", "dataset": "groups", "variant": "openpose_tiny"} | changes
+    return resolved(**given)
 
 
-def test_weights_learn_and_decay_as_published(doll):
+def test_weights_learn_and_decay_as_published():
     network = models.LightweightOpenPose.from_variant("openpose_tiny")
-    config = {"l2": 5e-4, "bias_rate": 2.0, "refinement_rate": 4.0}
-    groups = openpose.weight_groups(network.trainable_weights, config)
+    groups = training.weight_groups(network.trainable_weights)
 
     def of(path):
         return groups["rates"].get(path, 1.0), groups["l2"].get(path, 0.0)
@@ -302,18 +344,23 @@ def test_weights_learn_and_decay_as_published(doll):
     assert sum(path.endswith("/kernel") for path in known - set(groups["l2"])) == 11 + 3  # the depthwise ones
 
 
-def test_the_stages_are_trained_together(doll, few_fields):
-    config = small_config(image_size=64, bias_rate=2.0, refinement_rate=3.0)
-    phase = config["phases"][0] | {"refinements": 2}
-    model = openpose.make_model(config, doll, phase, None, steps=10, strategy=common.make_strategy("none"))
-    pixels = np.random.default_rng(0).normal(0, 0.3, (2, 64, 64, 3)).astype("float32")
-    for layer in model.network.layers:  # the last ones begin with zeros
+def test_the_stages_of_a_network_of_ones_own_are_trained_together():
+    """As a notebook does it, by what is public."""
+    network = FewFields(6, 8, num_refinements=2)
+    groups = training.weight_groups(network.trainable_weights, bias_rate=2.0, refinement_rate=3.0)
+    model = training.fields_model(network, (64, 48), training.AdamL2(1e-3, **groups))
+    assert model.network is network and model.optimizer.rates["refinement_stages_1_pafs/bias"] == 6.0
+    random = np.random.default_rng(0)
+    pixels = random.normal(0, 0.3, (2, 64, 48, 3)).astype("float32")
+    for layer in network.layers:  # the last ones begin with zeros
         layer.set_weights([weight + 0.01 for weight in layer.get_weights()])
     stages = model.predict_on_batch(pixels)
-    assert stages.shape == (2, 3, 8, 8, 6 + 8) and (stages[:, 0] != stages[:, 1]).any()
-    last = [np.asarray(part) for part in model.network(pixels)[-2:]]
+    assert stages.shape == (2, 3, 8, 6, 6 + 8) and (stages[:, 0] != stages[:, 1]).any()
+    last = [np.asarray(part) for part in network(pixels)[-2:]]
     np.testing.assert_allclose(stages[:, -1], np.concatenate(last, axis=-1), rtol=1e-3)
-    assert model.optimizer.rates["refinement_stages_1_pafs/bias"] == 6.0 and model.optimizer.epsilon == 1e-8
+    before = network.get_layer("refinement_stages_1_pafs").bias.numpy()
+    model.train_on_batch(pixels, random.random((2, 8, 6, 14), "float32"), np.ones((2, 8, 6, 1)))
+    assert (network.get_layer("refinement_stages_1_pafs").bias.numpy() != before).all()
 
 
 def test_only_new_stages_and_layers_of_other_keypoints_are_new(doll, tmp_path, few_fields):
@@ -345,59 +392,16 @@ def test_only_new_stages_and_layers_of_other_keypoints_are_new(doll, tmp_path, f
 def test_what_is_no_such_network_is_refused(doll, tmp_path, few_fields):
     path = str(tmp_path / "wrong.keras")
     openpose.make_network(small_config(), doll, 0).save(path)
-    with pytest.raises(ValueError, match=r"with filters, .* of \[8, 1.0, 24\], got .* \[24, 1.0, 24\]"):
+    with pytest.raises(ValueError, match=r"with filters, .* of \[8, 1.0, 24\], got .* \[24, 1.0, 24\] in .*wrong"):
         openpose.make_network(small_config(variant="narrow", pretrained=path), doll, 1)
     keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)]).save(path)
-    with pytest.raises(ValueError, match="got a Sequential with .*; give the same --variant"):
+    with pytest.raises(ValueError, match="got a Sequential with .*; give the same variant"):
         openpose.make_network(small_config(pretrained=path), doll, 1)
 
 
 def test_a_backbone_that_is_not_there_is_refused(doll):
     with pytest.raises((ValueError, FileNotFoundError), match="none.pth"):
         openpose.make_network(small_config(backbone_weights="none.pth"), doll, 1)
-
-
-# ---------------------------------------------------------------------------------------------------- people
-class Finder:
-    """In place of an estimator: two people in each image, of whom one has no neck and no left wrist."""
-
-    def __init__(self, overflow=False):
-        self.keypoints = np.zeros((3, 18, 2), "float32")
-        self.keypoints[:2] = np.random.default_rng(0).uniform(0, 90, (2, 18, 2))
-        self.scores = np.zeros((3, 18), "float32")
-        self.scores[:2] = 0.5
-        self.missing = [skeletons.OPENPOSE.index(name) for name in ("neck", "left_wrist")]
-        self.scores[1, self.missing] = 0
-        self.keypoints[1, self.missing] = 0
-        self.overflow = overflow
-
-    def __call__(self, image):
-        return {
-            "keypoints": tf.constant(self.keypoints) + tf.cast(tf.shape(image)[0], tf.float32),
-            "scores": tf.constant(self.scores),
-            "person_scores": tf.constant([30.0, 20.0, 0.0]),
-            "num_keypoints": tf.constant([18, 16, 0]),
-            "count": tf.constant(2) * tf.cast(tf.shape(image)[0] < 50, tf.int32),  # nobody in a higher one
-            "num_found": tf.constant(2),
-            "overflow": tf.constant(self.overflow),
-        }
-
-
-def test_people_are_found_in_every_image_and_given_as_the_dataset_has_them():
-    images = [np.zeros((height, 60, 3), "uint8") for height in (40, 50, 30)]
-    nobody = [{"keypoints": [], "box": []}] * 3
-    dataset = people.from_arrays(images, nobody, skeletons.COCO, image_ids=[7, 5, 9])
-    finder = Finder(overflow=True)
-    found, cut_short = openpose.find(finder, dataset, skeletons.OPENPOSE, skeletons.COCO)
-    assert cut_short == 3
-    np.testing.assert_array_equal(found["image_id"], [7, 7, 9, 9])
-    np.testing.assert_allclose(found["score"], [30 * 17, 20 * 15] * 2)  # as published: once less than its keypoints
-    for number, name in enumerate(skeletons.COCO.keypoints):
-        expected = finder.keypoints[:2, skeletons.OPENPOSE.index(name)] + 40
-        expected[1] *= name != "left_wrist"
-        np.testing.assert_allclose(found["keypoints"][:2, number], expected)
-    empty, _ = openpose.find(finder, dataset.take(2).skip(1), skeletons.OPENPOSE, skeletons.COCO)
-    assert empty["keypoints"].shape == (0, 17, 2) and empty["score"].shape == empty["image_id"].shape == (0,)
 
 
 def test_coco_is_trained_with_a_neck_and_other_sets_as_they_are(doll, caplog):
@@ -409,9 +413,147 @@ def test_coco_is_trained_with_a_neck_and_other_sets_as_they_are(doll, caplog):
     assert "humaneva has no nose: the test counts them as not found" in caplog.text
 
 
+# ---------------------------------------------------------------------------------------------------- what reaches what
+def every_option(groups_dir, workdir):
+    """A value for each option that is neither its default nor a recipe's."""
+    return {
+        "workdir": str(workdir),
+        "dataset": "groups",
+        "data_dir": groups_dir,
+        "train_split": "validation",
+        "validation_split": "test",
+        "test_split": "train",
+        "skip": ["2.png", "102.png"],
+        "batch_size": 3,
+        "epochs": 6,
+        "seed": 5,
+        "precision": "float32",
+        "deterministic": False,
+        "strategy": "mirrored",
+        "export": True,
+        "check": False,
+        "skeleton": "marionette",
+        "variant": "narrow",
+        "refinements": [1, 0, 2],
+        "recipe": "small",
+        "pretrained": "pretrained.keras",
+        "backbone_weights": "backbone.pth",
+        "max_people": 7,
+        "flip_probability": 0.125,
+        "learning_rate": 0.5,
+        "schedule": "step",
+        "decay_epochs": [4],
+        "decay_factor": 0.75,
+        "warmup_epochs": 2.0,
+        "l2": 0.0078125,
+        "bias_rate": 5.0,
+        "refinement_rate": 3.0,
+        "image_size": 96,
+        "sigma_px": 4.5,
+        "smallest_scale": 0.7,
+        "largest_scale": 1.2,
+        "rotation_degrees": 11.0,
+        "shift_px": 13.0,
+        "color_jitter": 0.3125,
+        "test_height": 80,
+    }
+
+
+def watch_everything(calls, doll):
+    """Lets a training only note what it asks for, but for its networks; gives the one that is pretrained."""
+    load_network, trained = openpose.load_network, FewFields(6, 8, filters=8, num_refinements=1)
+    calls.watch(runs, "set_up")
+    calls.watch(openpose, "choose_skeleton", doll)
+    calls.watch(openpose, "make_strategy", lambda name: tf.distribute.get_strategy())
+    calls.watch(keras.utils, "set_random_seed")
+    calls.watch(openpose.weights, "load_backbone")
+    calls.watch(
+        openpose, "load_network", lambda path, *role: trained if path == "pretrained.keras" else load_network(path)
+    )
+    calls.watch(people, "training")
+    calls.watch(people, "validation", "batches")
+    calls.watch(people, "check")
+    calls.watch(pictures, "some_fields")
+    calls.watch(pictures, "some_images")
+    calls.watch(pictures, "people_found", np.zeros((8, 8, 3), "uint8"))
+    calls.watch(evaluation, "people_figures", {"people": 1})
+    calls.watch(export, "people_saved_model")
+    return trained
+
+
+def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, few_fields, calls):
+    given = every_option(groups_dir, tmp_path / "run")
+    assert set(given) == {option.name for option in OpenPose.OPTIONS}
+    for option in OpenPose.OPTIONS:
+        others = [option.default, *(recipe.get(option.name, option.default) for recipe in openpose.RECIPES.values())]
+        assert given[option.name] not in others or option.name in ("recipe", "schedule")  # of two values
+    trained = watch_everything(calls, doll)
+    made, stages = OpenPose(**given), []
+    for stage in made.stages():
+        stage.arguments()
+        stage.model.network.save(stage.folder / "best.keras")
+        stages.append(stage)
+    assert made.finish() == {"people": 1}
+
+    # what is read, and what it is read for
+    names = {role: set(people.annotations(images, doll)["name"]) for role, images in made.splits.items()}
+    assert names["train"] == {"101.png", "103.png", "105.png"}
+    assert names["validation"] == {"201.png", "202.png", "203.png", "205.png"}
+    assert "1.png" in names["test"] and not {"2.png", "4.png"} & names["test"]
+    assert "check" not in calls.noted and calls.last("choose_skeleton")[0] == ("marionette", doll)
+    shared = {"target": doll, "image_size": (96, 96), "batch_size": 3, "sigma_px": 4.5}
+    augmentation = {"flip_probability": 0.125, "rotation_degrees": 11.0, "shift_px": 13.0, "color_jitter": 0.3125}
+    augmentation |= {"scale_range": (0.7, 1.2), "seed": 5}
+    asked = calls.noted["training"]
+    assert [args for args, _ in asked] == [(made.splits["train"], doll)] * 3
+    steps = stages[0].steps
+    assert steps == -(-int(made.splits["train"].cardinality()) // 3)
+    assert [options for _, options in asked] == [
+        shared | augmentation | {"first_step": first} for first in (0, 6 * steps, 12 * steps)
+    ]
+    for name in ("validation", "some_fields"):
+        assert calls.last(name) == ((made.splits["validation"], doll), shared)
+
+    # what is trained, and how
+    (config,), _ = calls.last("set_up")
+    assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
+    assert calls.noted["make_strategy"] == [(("mirrored",), {})]
+    assert [args for args, _ in calls.noted["set_random_seed"]] == [(5,), (6,), (7,)]
+    assert [stage.folder.name for stage in stages] == ["phase1", "phase2", "phase3"]
+    assert [stage.model.network.num_refinements for stage in stages] == [1, 0, 2]
+    assert calls.last("load_backbone")[0] == (stages[0].model.network, "backbone.pth")
+    for stage, start in zip(stages, (trained, *(stage.model.network for stage in stages)), strict=False):
+        assert stage.epochs == 6 and (stage.resume.monitor, stage.resume.sign) == ("val_loss", -1)
+        assert stage.callbacks[0].skeleton == doll and stage.model.network.filters == 8
+        kernels = (network.get_layer("model_0").kernel.numpy() for network in (stage.model.network, start))
+        np.testing.assert_array_equal(*kernels)
+        optimizer = stage.model.optimizer
+        assert optimizer.epsilon == 1e-8 and optimizer.l2["model_0/kernel"] == 0.0078125
+        assert optimizer.rates["initial_stage_pafs/bias"] == 5.0
+        rates = [float(optimizer._learning_rate(step)) for step in (0, steps, 2 * steps, 4 * steps - 1, 4 * steps)]
+        assert rates == pytest.approx([0.0, 0.25, 0.5, 0.5, 0.375])
+    assert optimizer.rates["refinement_stages_1_pafs/kernel"] == 3.0
+
+    # what is tested, left and said
+    estimator, *rest = calls.last("people_figures")[0]
+    assert (estimator.height, estimator.max_people, estimator.skeleton) == (80, 7, doll)
+    assert rest == [made.splits["test"], doll]
+    assert calls.last("some_images")[0] == (made.splits["test"],)
+    assert calls.last("people_found")[0] == (None, estimator, doll, doll)
+    assert calls.last("people_saved_model")[0] == (estimator, tmp_path / "run" / "saved_model" / "1")
+    free = {"workdir", "data_dir", "check", "test_height", "max_people", "export"}
+    expected = {name: value for name, value in given.items() if name not in free}
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert {name: written[name] for name in expected} == expected and set(written) - set(expected) == {"phases"}
+    assert keras.models.load_model(tmp_path / "run" / "model.keras").training["options"] == written
+
+
 # ---------------------------------------------------------------------------------------------------- recipes
-def resolved(dataset="coco_keypoints", **flags):
-    return openpose.resolve({"dataset": dataset, "recipe": None, "variant": None} | flags)
+def resolved(dataset="coco_keypoints", **options):
+    """The configuration that options come to, before anything is read."""
+    made = object.__new__(OpenPose)
+    made.given = {"dataset": dataset} | options
+    return made.resolve(choose(OpenPose.OPTIONS, made.given))
 
 
 def test_the_published_recipe_has_three_phases():
@@ -426,7 +568,7 @@ def test_the_published_recipe_has_three_phases():
     ]
 
 
-def test_no_flag_means_the_small_recipe_and_flags_hold_for_every_phase():
+def test_no_option_means_the_small_recipe_and_options_hold_for_every_phase():
     assert resolved("puppets/groups")["recipe"] == "small" and len(resolved("puppets/groups")["phases"]) == 1
     assert resolved("puppets/groups", recipe="published")["image_size"] == 368
     config = resolved(epochs=28, learning_rate=1e-4)
@@ -436,12 +578,13 @@ def test_no_flag_means_the_small_recipe_and_flags_hold_for_every_phase():
     assert {tuple(phase["decay_epochs"]) for phase in resolved(decay_epochs=[5])["phases"]} == {(5,)}
     config = resolved(refinements=[0, 2, 2, 4])
     assert [phase["refinements"] for phase in config["phases"]] == [0, 2, 2, 4]
-    assert openpose.resolve(config)["phases"] == config["phases"]
+    with pytest.raises(ValueError, match="refinements are one number from 0 up for each phase, got .*; give .1., say"):
+        resolved(refinements=[])
 
 
 def test_the_learning_rate_of_a_phase_falls_as_published():
     config = resolved()
-    schedule = common.make_schedule(config | config["phases"][2], steps=10, factor=config["decay_factor"])
+    schedule = optimizers.make_schedule(config | config["phases"][2], steps=10, factor=config["decay_factor"])
     rates = [float(schedule(step)) for step in (0, 999, 1000, 2000, 2600)]
     assert rates == pytest.approx([4e-5, 4e-5, 4e-5 * 0.333, 4e-5 * 0.333**2, 4e-5 * 0.333**3], rel=1e-5)
 
@@ -455,12 +598,12 @@ def test_every_recipe_says_all_there_is_to_say():
             assert set(phase) == {"refinements", "epochs", "learning_rate", "decay_epochs"}
 
 
-# ---------------------------------------------------------------------------------------------------- wrong flags
-def test_a_work_folder_of_another_configuration_is_left_alone(finished, groups_dir, run_here, files):
+# ---------------------------------------------------------------------------------------------------- wrong options
+def test_a_work_folder_of_another_configuration_is_left_alone(finished, again, files):
     before = files(finished)
     with pytest.raises(ValueError, match="belongs to one configuration") as error:
-        run_here(config_of(finished, groups_dir, finished, sigma_px=5.0))
-    assert "sigma_px 4.0 there and 5.0 here; give another --workdir" in str(error.value)
+        again(finished, sigma_px=5.0)
+    assert "sigma_px 4.0 there and 5.0 here; give another workdir" in str(error.value)
     assert files(finished) == before
 
 
@@ -469,21 +612,21 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, groups_d
     [
         ({"dataset": "nobodys"}, "nobodys is not prepared in .*; run: python datasets/build.py nobodys"),
         ({"test_split": "val"}, "groups has the splits train, validation, test, got 'val'; use one of them"),
-        ({"variant": "openpose9"}, "--variant is one of openpose, .*, got 'openpose9'; use one of them"),
-        ({"decay_epochs": [1, 99]}, "--decay_epochs is less than the .* of --epochs, got 99; leave it out"),
-        ({"refinements": [1, -1]}, "--refinements is at least 0, got -1; 1 is the published number"),
-        ({"image_size": 60}, "--image_size is a multiple of 8, got 60; round it"),
-        ({"smallest_scale": 1.2}, "--smallest_scale is not above --largest_scale, got 1.2 and 1.1; exchange them"),
-        ({"skip": ["nobody.png"]}, "--skip names an image of groups, nobody.png is none; correct the name"),
+        ({"variant": "openpose9"}, "variant is one of openpose, .*, got 'openpose9'; use one of them"),
+        ({"decay_epochs": [1, 99]}, "decay_epochs is less than the .* epochs, got 99; leave it out"),
+        ({"refinements": [1, -1]}, "refinements are one number from 0 up for each phase, got .1, -1.; give .1., say"),
+        ({"image_size": 60}, "image_size is a multiple of 8, got 60; round it"),
+        ({"smallest_scale": 1.2}, "smallest_scale is not above largest_scale, got 1.2 and 1.1; exchange them"),
+        ({"skip": ["nobody.png"]}, "skip names samples of groups, 'nobody.png' is in none of its splits; correct"),
         ({"skeleton": "nobody"}, "A skeleton must be one of coco, .* got 'nobody'"),
-        ({"skeleton": "humaneva"}, "follow from those of the dataset, hip, .* of humaneva cannot be had from doll"),
+        ({"skeleton": "humaneva"}, "follow from those of the data set, hip, .* of humaneva cannot be had from doll"),
         ({"pretrained": "none.keras"}, "A pretrained network is a .keras file, got none.keras, which does not exist"),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),
 )
-def test_a_mistaken_flag_takes_no_work_folder(finished, groups_dir, tmp_path, run_here, changes, match):
+def test_a_mistaken_option_takes_no_work_folder(tmp_path, again, changes, match):
     with pytest.raises((ValueError, FileNotFoundError), match=match) as error:
-        run_here(config_of(finished, groups_dir, tmp_path / "run", **changes))
+        again(tmp_path / "run", **changes)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 

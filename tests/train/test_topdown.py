@@ -1,35 +1,29 @@
-"""`python -m train.topdown`, from a small data set to a served model; killed and resumed; taught; given wrong flags."""
+"""`training.TopDown`, as a script and here: from a small data set to a file that knows itself; resumed; what reaches
+what; given wrong options."""
 
 import json
-import pathlib
+import shutil
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-import tensorflow_datasets as tfds
 
-from kerapose import models, skeletons
-from train import topdown
+from kerapose import evaluation, export, losses, models, training
+from kerapose.data import crops
+from kerapose.models import stacked_hourglass
+from kerapose.training import TopDown, pictures, runs, topdown
+from kerapose.training.options import choose
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-DOLL = skeletons.Skeleton(
-    "doll",
-    ("nose", "left_hand", "right_hand", "left_foot", "right_foot"),
-    edges=((0, 1), (0, 2), (0, 3), (0, 4)),
-    sigmas=(0.1,) * 5,
-)
-COLORS = np.array([[250, 240, 60], [240, 60, 60], [240, 60, 60], [60, 90, 250], [60, 90, 250]])
-EPOCHS = 5
-COUNTS = {"train": 40, "validation": 8, "test": 8}  # images
-FLAGS = {
-    "dataset": "dolls",
+EPOCHS = 4
+OPTIONS = {
+    "dataset": "groups",
     "recipe": "small",
     "model": "simple_baseline",
     "precision": "float32",
     "batch_size": 4,
     "epochs": EPOCHS,
-    "learning_rate": 0.01,
+    "learning_rate": 0.02,
     "rotation_probability": 0.0,
     "color_jitter": 0.0,
 }
@@ -46,12 +40,12 @@ class FewLayers(models.SimpleBaseline.__base__):
 
     VARIANTS = {"resnet18_tiny": {}, "stacked": {"filters": 8, "num_stacks": 2}}
 
-    def __init__(self, num_joints, image_shape=(64, 64, 3), filters=16, num_stacks=None, **kwargs):
+    def __init__(self, num_joints, image_shape=(48, 48, 3), filters=12, num_stacks=None, **kwargs):
         inputs = keras.Input(image_shape)
         x = keras.layers.Conv2D(filters, 5, 2, "same", activation="relu", name="stem")(inputs)
         for i, strides in enumerate((2, 1, 1)):  # the last pixel sees most of the doll
-            x = keras.layers.Conv2D(filters, 7, strides, "same", use_bias=False, name=f"conv{i}")(x)
-            x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{i}")(x)
+            x = keras.layers.Conv2D(filters, 5, strides, "same", use_bias=False, name=f"conv{i}")(x)
+            x = keras.layers.BatchNormalization(momentum=0.8, name=f"norm{i}")(x)
             x = keras.layers.ReLU(name=f"relu{i}")(x)
         heads = [
             keras.layers.Conv2D(num_joints, 1, kernel_initializer="zeros", dtype="float32", name=f"head{i}")(x)
@@ -62,162 +56,80 @@ class FewLayers(models.SimpleBaseline.__base__):
         self.filters, self.num_stacks = filters, num_stacks
 
 
-# The script runs with that network, too.
+# The script runs with that network, too, and draws few people.
 WITH_FEW_LAYERS = f"""
 import runpy
-script.MODELS["simple_baseline"] = runpy.run_path({__file__!r})["FewLayers"]
+from kerapose.training import pictures, topdown
+pictures.NUM_PEOPLE = 2
+topdown.MODELS["simple_baseline"] = runpy.run_path({__file__!r})["FewLayers"]
 """
-
-
-# ---------------------------------------------------------------------------------------------------- data
-def draw_image(random, count):
-    """An image with dolls side by side: a yellow nose between red hands over blue feet."""
-    height, width = 90, 80 * count
-    image = random.uniform(0, 60, (height, width, 3))
-    rows, columns = np.mgrid[:height, :width]
-    people = []
-    for i in range(count):
-        size = random.uniform(22, 28)
-        shape = np.array([[0, -1], [-0.9, 0], [0.9, 0], [-0.6, 1], [0.6, 1]])
-        moved = shape + random.uniform(-1, 1, shape.shape) * [[0.6, 0], [0.3, 0.6], [0.3, 0.6], [0.4, 0], [0.4, 0]]
-        points = moved * size + (80 * i + random.uniform(38, 42), 45)
-        for (x, y), color in zip(points, COLORS, strict=True):
-            image[(rows - y) ** 2 + (columns - x) ** 2 < 25] = color
-        visibility = np.full(5, 2)
-        visibility[random.integers(5)] = random.integers(3)
-        people.append((np.where(visibility[:, None] > 0, points, 0), visibility, size))
-    return image.astype("uint8"), people
-
-
-def make_record(number, random):
-    """An image of one or two dolls, of whom the last one is a crowd now and then."""
-    image, people = draw_image(random, count=1 + number % 2)
-    keypoints = np.array([points for points, _, _ in people], "float32")
-    visibility = np.array([seen for _, seen, _ in people], "int32")
-    boxes = []
-    for points, seen, _ in people:
-        known = points[seen > 0]
-        boxes.append([*(known.min(axis=0) - 6), *(known.max(axis=0) + 6)])
-    crowd = np.zeros(len(people), bool)
-    if number % 4 == 3:
-        crowd[-1], keypoints[-1], visibility[-1] = True, 0, 0
-    boxes = np.array(boxes, "float32")
-    return {
-        "image": image,
-        "image_id": number,
-        "name": f"{number}.png",
-        "people": {
-            "keypoints": keypoints,
-            "visibility": visibility,
-            "box": boxes,
-            "area": np.prod(boxes[:, 2:] - boxes[:, :2], axis=-1),
-            "head_size": np.array([0.4 * size for _, _, size in people], "float32"),
-            "is_crowd": crowd,
-            "id": 10 * number + np.arange(len(people)),
-        },
-    }
-
-
-class Dolls(tfds.core.GeneratorBasedBuilder):
-    VERSION = tfds.core.Version("1.0.0")
-    pkg_dir_path = ROOT  # that of a builder in a package of its own
-
-    def _info(self):
-        person = {
-            "keypoints": tfds.features.Tensor(shape=(5, 2), dtype=np.float32),
-            "visibility": tfds.features.Tensor(shape=(5,), dtype=np.int32),
-            "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-            "area": np.float32,
-            "head_size": np.float32,
-            "is_crowd": np.bool_,
-            "id": np.int64,
-        }
-        features = {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "image_id": np.int64,
-            "name": tfds.features.Text(),
-            "people": tfds.features.Sequence(person),
-        }
-        metadata = tfds.core.MetadataDict({"skeleton": DOLL.to_dict()})
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), metadata=metadata)
-
-    def _split_generators(self, dl_manager):
-        starts = {"train": 0, "validation": 100, "test": 200}
-        return {split: self._generate_examples(starts[split], count) for split, count in COUNTS.items()}
-
-    def _generate_examples(self, start, count):
-        for number in range(start, start + count):
-            yield number, make_record(number, np.random.default_rng(number))
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    Dolls(data_dir=str(folder)).download_and_prepare()
-    return str(folder)
 
 
 # ---------------------------------------------------------------------------------------------------- running
 @pytest.fixture(scope="module")
-def start(run_script):
+def start(run_script, without_xla):
     """Runs the script with the network above; what else is prepared comes after it."""
 
     def run(workdir, data_dir, prepare="", **flags):
-        return run_script("topdown", FLAGS, workdir, data_dir, WITH_FEW_LAYERS + prepare, **flags)
+        return run_script("topdown", OPTIONS, workdir, data_dir, without_xla + WITH_FEW_LAYERS + prepare, **flags)
 
     return run
 
 
-def config_of(finished, data_dir, workdir, **changes):
-    """What the script would be run with, to run it here."""
-    shared = {"workdir": str(workdir), "data_dir": data_dir, "export": False, "check": False, "detections": None}
-    return json.loads((finished / "config.json").read_text()) | shared | changes
-
-
-@pytest.fixture
-def real_networks(monkeypatch):
-    for model, cls in topdown.MODELS.items():
-        monkeypatch.setitem(cls.VARIANTS, "tests", TINY[model])
-    monkeypatch.setitem(topdown.MODELS["hrnet"].VARIANTS, "tall", {"image_shape": (384, 288, 3)})
-
-
-@pytest.fixture
-def run_here(real_networks, computing_as_tests_do, monkeypatch):
-    """`topdown.run` in this process, with the same network."""
-    monkeypatch.setitem(topdown.MODELS, "simple_baseline", FewLayers)
-    return topdown.run
-
-
 @pytest.fixture(scope="module")
-def finished(data_dir, tmp_path_factory, start):
+def finished(groups_dir, tmp_path_factory, start, keeping):
     """The work folder of a whole run."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    done = start(workdir, data_dir, export=True)
+    done = start(workdir, groups_dir, prepare=keeping)
     assert done.returncode == 0, done.stderr[-4000:]
     return workdir
 
 
+@pytest.fixture
+def real_networks(monkeypatch):
+    """Adds a small variant to each network, and a tall one."""
+    for model, cls in topdown.MODELS.items():
+        monkeypatch.setitem(cls.VARIANTS, "tests", TINY[model])
+    monkeypatch.setitem(topdown.MODELS["hrnet"].VARIANTS, "tall", {"image_shape": (384, 288, 3)})
+    monkeypatch.setattr(stacked_hourglass, "DEPTH", 1)
+
+
+@pytest.fixture
+def again(real_networks, load_once, computing_as_scripts_do, monkeypatch, options_of, finished, groups_dir):
+    """A function that makes a training here as the script did, but in another folder, and with other options.
+
+    It draws nothing, which changes nothing.
+    """
+    monkeypatch.setitem(topdown.MODELS, "simple_baseline", FewLayers)
+    monkeypatch.setattr(topdown, "load_images", load_once)
+    monkeypatch.setattr(topdown.boards, "PoseBoard", lambda *args, **options: keras.callbacks.Callback())
+    monkeypatch.setattr(TopDown, "some_people", lambda self, people: None)
+    monkeypatch.setattr(TopDown, "draw", lambda self, estimator: None)
+
+    def make(workdir, **changes):
+        return TopDown(**options_of(TopDown, finished, groups_dir, workdir=workdir, check=False) | changes)
+
+    return make
+
+
 # ---------------------------------------------------------------------------------------------------- a whole run
-def test_learns_what_can_be_learnt(finished, state, metrics_of):
+def test_learns_what_can_be_learnt(finished, doll, groups_tested, state, metrics_of):
     found = metrics_of(finished)
     _, history = state(finished)
     assert len(history) == EPOCHS
-    assert history[-1]["loss"] < 0.5 * history[0]["loss"] and max(epoch["val_pck"] for epoch in history) > 0.8
-    assert found["people"] == 10  # and two crowds
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"] and max(epoch["val_pck"] for epoch in history) > 0.5
+    visible = np.concatenate([record["people"]["visibility"] for record in groups_tested]) > 0
+    assert found["people"] == visible.any(axis=1).sum() < len(visible)  # not the crowd
     assert found["pixel_error"] < 2.5 and found["pck@0.2"] > 0.95 and found["pckh@0.5"] > 0.9
     assert found["coco"]["AP50"] > 0.95 and found["coco"]["AR"] > 0.8
-    assert list(found["joints"]) == list(DOLL.keypoints) and "mpii" not in found
-    for joint in found["joints"].values():
-        assert set(joint) == {"labelled", "pixel_error", "pck@0.2", "pckh@0.5"}
-        assert 0 < joint["labelled"] <= 10
-    labelled = np.array([joint["labelled"] for joint in found["joints"].values()])
-    errors = np.array([joint["pixel_error"] for joint in found["joints"].values()])
-    assert found["pixel_error"] == pytest.approx((labelled * errors).sum() / labelled.sum())
+    assert list(found["joints"]) == list(doll.keypoints) and "mpii" not in found
+    labelled = [joint["labelled"] for joint in found["joints"].values()]
+    assert labelled == visible.sum(axis=0).tolist()
 
 
 def test_leaves_weights_and_pictures(finished):
     network = keras.models.load_model(finished / "best.keras")
-    assert network.input_shape == (None, 64, 64, 3) and network.output_shape == (None, 16, 16, 5)
+    assert network.input_shape == (None, 48, 48, 3) and network.output_shape == (None, 12, 12, 5)
     assert not network.compiled
     for name in ("curves.png", "predictions.png"):
         image = tf.io.decode_png((finished / name).read_bytes()).numpy()
@@ -229,115 +141,131 @@ def test_leaves_curves_and_pictures_for_tensorboard(finished, events):
     for tag in ("loss", "pck", "val_loss", "val_pck", "learning_rate"):
         assert steps[f"epoch/{tag}"] == list(range(EPOCHS))
     assert steps["truth_found_heatmaps"] == list(range(EPOCHS))
-    pictures = noted["truth_found_heatmaps"]
-    assert min(np.ptp(picture) for picture in pictures) > 100
-    assert (pictures[0] != pictures[-1]).any()  # what was found changed
+    drawn = noted["truth_found_heatmaps"]
+    assert min(np.ptp(picture) for picture in drawn) > 100
+    assert (drawn[0] != drawn[-1]).any()  # what was found changed
 
 
-def test_leaves_a_model_that_answers_as_it_was_tested(finished, data_dir, metrics_of):
+def test_leaves_a_file_that_knows_itself(finished, doll, same_weights, metrics_of, tmp_path):
+    estimator = keras.models.load_model(finished / "model.keras")
+    assert estimator.skeleton == doll and estimator.codec == "dark" and estimator.image_size == (48, 48)
+    assert estimator.training["kind"] == "TopDown" and estimator.training["figures"] == metrics_of(finished)
+    said = estimator.training["options"]
+    assert said["learning_rate"] == 0.02 and said["variant"] == "resnet18_tiny" and "workdir" not in said
+    estimator.network.save(tmp_path / "network.keras")
+    assert same_weights(tmp_path / "network.keras", finished / "best.keras")
+
+
+@pytest.mark.slow  # tests/export/test_poses.py has the serving itself
+def test_leaves_a_model_that_answers_as_it_was_tested(
+    finished, groups_dir, doll, groups_tested, tmp_path, start, metrics_of
+):
     """The served model, on the test images with the dolls' boxes: its error is the one in the figures."""
-    answer = tf.saved_model.load(str(finished / "saved_model" / "1")).signatures["serving_default"]
+    for name in ("config.json", "state.npz", "best.keras"):
+        shutil.copyfile(finished / name, tmp_path / name)
+    assert start(tmp_path, groups_dir, export=True, check=False).returncode == 0
+    answer = tf.saved_model.load(str(tmp_path / "saved_model" / "1")).signatures["serving_default"]
     distances = []
-    for number in range(200, 200 + COUNTS["test"]):
-        record = make_record(number, np.random.default_rng(number))
+    for record in groups_tested:
         people = record["people"]
-        image = tf.io.encode_png(record["image"])[None]
-        said = answer(image_bytes=image, boxes=tf.constant(people["box"][None]))
-        assert said["keypoint_names"].numpy()[0].astype(str).tolist() == list(DOLL.keypoints)
+        said = answer(image_bytes=tf.io.encode_png(record["image"])[None], boxes=tf.constant(people["box"][None]))
+        assert said["keypoint_names"].numpy()[0].astype(str).tolist() == list(doll.keypoints)
         apart = np.linalg.norm(said["keypoints"].numpy()[0] - people["keypoints"], axis=-1)
         distances.append(apart[people["visibility"] > 0])
     assert np.concatenate(distances).mean() == pytest.approx(metrics_of(finished)["pixel_error"], rel=0.02)
 
 
-# ---------------------------------------------------------------------------------------------------- resuming
-def test_a_killed_run_ends_as_the_whole_one(
-    finished, data_dir, tmp_path, start, state, same_weights, metrics_of, killed_at
-):
-    """Killed in the middle of an epoch; started anew, it goes on after the one before."""
-    killed = start(tmp_path, data_dir, prepare=killed_at(epoch=2, step=3), check=False)
-    assert killed.returncode == -9, killed.stderr[-4000:]
-    assert len(state(tmp_path)[1]) == 2
-    assert not (tmp_path / "metrics.json").exists()
-    done = start(tmp_path, data_dir, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "Resuming after epoch 2" in done.stderr and f"Epoch 3/{EPOCHS}" in done.stdout
-    assert "Epoch 2/" not in done.stdout
-    (expected, expected_history), (arrays, history) = state(finished), state(tmp_path)
+# ---------------------------------------------------------------------------------------------------- going on
+def check_same(workdir, finished, state, same_weights):
+    (expected, expected_history), (arrays, history) = state(finished), state(workdir)
     assert history == expected_history and set(arrays) == set(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-    assert same_weights(tmp_path / "best.keras", finished / "best.keras")
+    assert same_weights(workdir / "best.keras", finished / "best.keras")
+
+
+def test_a_run_that_was_cut_short_ends_as_the_whole_one(finished, tmp_path, again, state, same_weights):
+    """As a notebook goes on with it, from what a kill in the last epoch would have left."""
+    shutil.copytree(finished.with_name(f"{finished.name}_after_{EPOCHS - 1}"), tmp_path / "run")
+    epochs = []
+    for stage in again(tmp_path / "run").stages():
+        counting = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))
+        stage.callbacks.append(counting)
+        stage.model.fit(**stage.arguments())
+    assert epochs == [EPOCHS - 1]
+    check_same(tmp_path / "run", finished, state, same_weights)
+
+
+@pytest.mark.slow  # two more processes
+def test_a_killed_run_ends_as_the_whole_one(
+    finished, groups_dir, tmp_path, start, state, same_weights, metrics_of, killed_at
+):
+    """Killed in the middle of an epoch; started anew, it goes on after the one before."""
+    killed = start(tmp_path, groups_dir, prepare=killed_at(epoch=2, step=3), check=False)
+    assert killed.returncode == -9, killed.stderr[-4000:]
+    assert len(state(tmp_path)[1]) == 2
+    assert not (tmp_path / "metrics.json").exists()
+    done = start(tmp_path, groups_dir, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "Resuming after epoch 2" in done.stderr and f"Epoch 3/{EPOCHS}" in done.stdout
+    assert "Epoch 2/" not in done.stdout
+    check_same(tmp_path, finished, state, same_weights)
     assert metrics_of(tmp_path) == metrics_of(finished)
 
 
-def test_a_finished_run_is_only_tested_again(finished, data_dir, tmp_path, run_here, monkeypatch, files, metrics_of):
-    before = files(finished)
+def test_a_finished_run_is_only_tested_again(finished, groups_tested, tmp_path, again, monkeypatch, files, metrics_of):
+    """Now with a detector's boxes, too: those of the dolls, and one that holds nobody."""
+    results = [{"image_id": 201, "category_id": 1, "bbox": [0, 0, 12, 9], "score": 0.1}]
+    for record in groups_tested:
+        people = record["people"]
+        for left, top, right, bottom in people["box"][~people["is_crowd"]].tolist():
+            box = [left, top, right - left, bottom - top]
+            results.append({"image_id": record["image_id"], "category_id": 1, "bbox": box, "score": 0.9})
+    (tmp_path / "boxes.json").write_text(json.dumps(results))
+    before, expected = files(finished), metrics_of(finished)
     monkeypatch.setattr(keras.Model, "fit", None)
-    expected = metrics_of(finished)
-    found = run_here(config_of(finished, data_dir, finished))
-    assert found["pixel_error"] == pytest.approx(expected["pixel_error"], rel=1e-3)
+    found = again(finished, detections=str(tmp_path / "boxes.json")).run()
+    with_boxes = found.pop("coco_detected_boxes")
+    assert found == expected
+    assert with_boxes["boxes"] == found["people"] + 1
+    assert with_boxes["AP50"] > 0.9 and with_boxes["AR"] == pytest.approx(found["coco"]["AR"])  # the same people
     for name in ("state.npz", "best.keras", "config.json"):
         assert files(finished)[finished / name] == before[finished / name]
 
 
-# ---------------------------------------------------------------------------------------------------- other flags
-@pytest.mark.slow  # a quarter of a minute; tests/models/test_distiller.py has the learning itself
-def test_a_teacher_is_learnt_from(finished, data_dir, tmp_path, run_here, state):
+# ---------------------------------------------------------------------------------------------------- starting points
+def test_a_trained_network_is_begun_with_and_without_validation_the_last_weights_are_kept(finished, tmp_path, again):
+    """The network of the file that knows itself."""
+    training = again(tmp_path / "run", pretrained=str(finished / "model.keras"), validation_split="", ohkm=3)
+    trained = keras.models.load_model(finished / "best.keras").get_weights()
+    for weight, expected in zip(training.model.network.get_weights(), trained, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    (stage,) = training.stages()
+    assert stage.validation is None and stage.resume.monitor is None
+
+
+@pytest.mark.slow  # tests/training/test_distiller.py has the learning itself
+def test_a_teacher_is_learnt_from(finished, tmp_path, again, state):
     """By a student of two stacks, each of which is supervised."""
     teacher = str(finished / "best.keras")
-    changes = {"variant": "stacked", "teacher": teacher, "alpha": 0.9, "epochs": 1}
-    run_here(config_of(finished, data_dir, tmp_path, **changes))
-    arrays, history = state(tmp_path)
+    again(tmp_path / "run", variant="stacked", teacher=teacher, alpha=0.9, epochs=1).run()
+    arrays, history = state(tmp_path / "run")
     for epoch in history:
         parts = 0.9 * epoch["distillation_loss"] + 0.1 * epoch["ground_truth_loss"]
         assert epoch["loss"] == pytest.approx(parts, rel=1e-4)
-    network = keras.models.load_model(tmp_path / "best.keras")  # the student alone
-    assert network.output_shape == (None, 2, 16, 16, 5)
+    network = keras.models.load_model(tmp_path / "run" / "best.keras")  # the student alone
+    assert network.output_shape == (None, 2, 12, 12, 5)
     sizes = [array.size for name, array in arrays.items() if name.startswith("variable")]
     assert sum(sizes) < 3.2 * network.count_params()  # the teacher is not kept
 
 
-def test_boxes_of_a_detector_are_tested_too(finished, data_dir, tmp_path, run_here, state):
-    """With the true boxes and one that holds nobody; trained on the worst joints, without a validation split."""
-    results = [{"image_id": 201, "category_id": 1, "bbox": [0, 0, 12, 9], "score": 0.1}]
-    for number in range(200, 200 + COUNTS["test"]):
-        people = make_record(number, np.random.default_rng(number))["people"]
-        for left, top, right, bottom in people["box"][~people["is_crowd"]].tolist():
-            box = [left, top, right - left, bottom - top]
-            results.append({"image_id": number, "category_id": 1, "bbox": box, "score": 0.9})
-    (tmp_path / "boxes.json").write_text(json.dumps(results))
-    flags = {"detections": str(tmp_path / "boxes.json"), "validation_split": "", "ohkm": 3, "schedule": "step"}
-    flags |= {"pretrained": str(finished / "best.keras"), "epochs": 2, "decay_epochs": [1], "learning_rate": 1e-5}
-    found = run_here(config_of(finished, data_dir, tmp_path / "run", **flags))
-    assert found["coco_detected_boxes"]["boxes"] == found["people"] + 1
-    assert found["coco"]["AP50"] > 0.9 and found["coco_detected_boxes"]["AP50"] > 0.9
-    assert found["coco_detected_boxes"]["AR"] == pytest.approx(found["coco"]["AR"])  # the same people at the same boxes
-    assert found["pixel_error"] < 4  # of what it started from
-    _, history = state(tmp_path / "run")
-    assert "val_pck" not in history[0] and len(history) == 2
-
-
-def test_boxes_of_a_detector_in_other_units_are_refused():
-    sizes = dict.fromkeys(range(4), (90, 120))
-    boxes = np.float32([[60, 30, 110, 80], [70, 40, 115, 85]])  # as corners
-    as_read = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)  # x + width, y + height
-    with pytest.raises(ValueError, match="found.json: A bbox of COCO is x, y, width, height, got 8 of 8 boxes"):
-        topdown.check_units("found.json", {i: (as_read, np.ones(2)) for i in range(4)}, sizes)
-    with pytest.raises(ValueError, match="found.json: Boxes are in pixels, got 8 of 8 boxes"):
-        topdown.check_units("found.json", {i: (boxes / 120, np.ones(2)) for i in range(4)}, sizes)
-    topdown.check_units("found.json", {i: (boxes, np.ones(2)) for i in range(4)}, sizes)
-
-
 @pytest.mark.parametrize("model", sorted(topdown.MODELS))
 def test_pretrained_leaves_only_new_joints_new(model, tmp_path, real_networks):
-    given = {"model": model, "variant": "tests", "pretrained": None, "backbone_weights": None}
-    config = topdown.resolve(FLAGS | given)
+    config = resolved(model, variant="tests", recipe="small")
     trained = topdown.make_network(config, 7)
     trained.save(tmp_path / "trained.keras")
     keras.utils.set_random_seed(1)
-    same, other = (topdown.make_network(config | {"pretrained": tmp_path / "trained.keras"}, k) for k in (7, 5))
-    for weight, expected in zip(same.get_weights(), trained.get_weights(), strict=True):
-        np.testing.assert_array_equal(weight, expected)
+    other = topdown.make_network(config | {"pretrained": tmp_path / "trained.keras"}, 5)
     differing = {
         layer.name
         for layer in other.layers
@@ -350,12 +278,152 @@ def test_pretrained_leaves_only_new_joints_new(model, tmp_path, real_networks):
     assert 0 < len(differing) < len([layer for layer in other.layers if layer.weights]) / 2
 
 
+def test_networks_of_ones_own_are_trained():
+    """As a notebook does it, by what is public: by the mean over all joints, or by the worst of each of two stacks."""
+    model = training.heatmap_model(FewLayers(5), keras.optimizers.SGD(0.1))
+    assert isinstance(model.loss, losses.JointsMSE) and model.loss.factor == 0.5
+    network = FewLayers(5, filters=4, num_stacks=2)
+    model = training.heatmap_model(network, keras.optimizers.SGD(0.1), losses.JointsOHKM(3))
+    assert model.network is network
+    random = np.random.default_rng(0)
+    batch = [random.random(shape, "float32") for shape in ((2, 48, 48, 3), (2, 12, 12, 5), (2, 5))]
+    figures = model.train_on_batch(*batch, return_dict=True)
+    assert set(figures) == {"loss", "pck"} and figures["loss"] > 0
+    for name in ("head0", "head1"):
+        assert (network.get_layer(name).bias.numpy() != 0).any()  # it began with zeros
+
+
+# ---------------------------------------------------------------------------------------------------- what reaches what
+def every_option(groups_dir, tmp_path):
+    """A value for each option that is neither its default nor a recipe's."""
+    return {
+        "workdir": str(tmp_path / "run"),
+        "dataset": "groups",
+        "data_dir": groups_dir,
+        "train_split": "validation",
+        "validation_split": "test",
+        "test_split": "train",
+        "skip": ["2.png", "102.png"],
+        "batch_size": 3,
+        "epochs": 6,
+        "seed": 5,
+        "precision": "float32",
+        "deterministic": False,
+        "strategy": "mirrored",
+        "export": True,
+        "check": False,
+        "detections": str(tmp_path / "boxes.json"),
+        "model": "hourglass",
+        "variant": "tests",
+        "recipe": "small",
+        "pretrained": "pretrained.keras",
+        "backbone_weights": "backbone.pth",
+        "teacher": "teacher.keras",
+        "alpha": 0.25,
+        "ohkm": 3,
+        "flip_probability": 0.125,
+        "box_padding": 1.5,
+        "flip_test": False,
+        "image_height": 64,
+        "image_width": 128,
+        "codec": "udp",
+        "sigma_px": 2.5,
+        "learning_rate": 0.5,
+        "schedule": "step",
+        "decay_epochs": [4],
+        "decay_factor": 0.75,
+        "warmup_epochs": 2.0,
+        "scale_factor": 0.0625,
+        "rotation_degrees": 11.0,
+        "rotation_probability": 0.375,
+        "half_body_probability": 0.1875,
+        "color_jitter": 0.3125,
+    }
+
+
+def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_networks, calls):
+    given = every_option(groups_dir, tmp_path)
+    assert set(given) == {option.name for option in TopDown.OPTIONS}
+    recipes = [recipe for by_model in topdown.RECIPES.values() for recipe in by_model.values()]
+    for option in TopDown.OPTIONS:
+        others = [option.default, *(recipe.get(option.name, option.default) for recipe in recipes)]
+        assert given[option.name] not in others or option.name in ("recipe", "schedule")  # of two values
+    boxes = [{"image_id": number, "bbox": [9, 9, 40, 50], "score": 0.7} for number in (1, 2, 3)]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    calls.watch(topdown, "make_strategy", lambda name: tf.distribute.get_strategy())
+    calls.watch(topdown.weights, "load_backbone")
+    calls.watch(topdown, "start_from", [])
+    teacher = models.StackedHourglass(5, image_shape=(64, 128, 3), num_stacks=1, filters=8)
+    calls.watch(topdown, "load_network", lambda path, role: teacher)
+    for name in ("training", "validation", "check"):
+        calls.watch(crops, name)
+    shown = {"crop": np.zeros((1, 64, 128, 3), "float32")}
+    calls.watch(pictures, "some_people", shown)
+    calls.watch(pictures, "poses", np.zeros((8, 8, 3), "uint8"))
+    calls.watch(evaluation, "pose_figures", {"pixel_error": 1.0})
+    calls.watch(export, "pose_saved_model")
+    calls.watch(runs, "set_up")
+
+    made = TopDown(**given)
+    (stage,) = made.stages()
+    stage.arguments()
+    (tmp_path / "run" / "best.keras").touch()
+    assert made.finish() == {"pixel_error": 1.0}
+
+    # what is read, and what it is read for
+    names = {role: set(crops.annotations(people, doll)["name"]) for role, people in made.splits.items()}
+    assert names["train"] == {"101.png", "103.png", "105.png"} and names["validation"] <= {
+        f"{i}.png" for i in range(200, 206)
+    }
+    assert "1.png" in names["test"] and not {"2.png", "4.png"} & names["test"]
+    assert "check" not in calls.noted
+    cutting = {"image_size": (64, 128), "box_padding": 1.5, "normalization": {"mean": [0.0] * 3, "std": [1.0] * 3}}
+    drawing = {"codec": "udp", "sigma_px": 2.5, "heatmap_size": (16, 32), "batch_size": 3}
+    augmentation = {"flip_probability": 0.125, "scale_factor": 0.0625, "rotation_degrees": 11.0, "color_jitter": 0.3125}
+    augmentation |= {"rotation_probability": 0.375, "half_body_probability": 0.1875, "seed": 5, "first_step": 0}
+    assert calls.last("training") == ((made.splits["train"], doll), cutting | drawing | augmentation)
+    assert calls.last("validation") == ((made.splits["validation"], doll), cutting | drawing)
+    assert calls.last("some_people") == ((made.splits["test"], doll), cutting | {"udp": True})
+
+    # what is trained, and how
+    assert stage.epochs == 6 and stage.steps == 2 and stage.resume.monitor == "val_pck"
+    ((config,), _) = calls.last("set_up")
+    assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
+    assert calls.last("make_strategy") == (("mirrored",), {})
+    network = made.model.student
+    assert isinstance(network, models.StackedHourglass) and network.num_stacks == 2 and network.filters == 8
+    assert calls.last("load_backbone")[0] == (network, "backbone.pth")
+    assert calls.last("start_from")[0][:2] == (network, "pretrained.keras")
+    assert made.model.teacher.network is teacher and made.model.alpha == 0.25
+    assert (made.model.loss.top_k, made.model.loss.factor) == (3, 1.0)
+    assert made.model.optimizer.epsilon == 1e-8
+    rates = [float(made.model.optimizer._learning_rate(step)) for step in (0, 2, 4, 7, 8)]
+    assert rates == pytest.approx([0.0, 0.25, 0.5, 0.5, 0.375])
+
+    # what is tested, left and said
+    estimator, *rest = calls.last("pose_figures")[0]
+    assert (estimator.codec, estimator.box_padding, estimator.flip_test) == ("udp", 1.5, False)
+    assert estimator.skeleton == doll and estimator.normalization == cutting["normalization"]
+    assert rest == [made.splits["test"], doll, made.detected, 3]
+    found = crops.annotations(made.detected, doll)
+    assert sorted(found["image_id"]) == [1, 3] and found["box"].tolist() == [[9, 9, 49, 59]] * 2
+    assert calls.last("poses")[1] == {"codec": "udp", "normalization": cutting["normalization"]}
+    assert calls.last("pose_saved_model")[0] == (estimator, tmp_path / "run" / "saved_model" / "1")
+    free = {"workdir", "data_dir", "check", "detections", "export"}
+    expected = {name: value for name, value in given.items() if name not in free}
+    assert json.loads((tmp_path / "run" / "config.json").read_text()) == expected
+    assert keras.models.load_model(tmp_path / "run" / "model.keras").training["options"] == expected
+
+
 # ---------------------------------------------------------------------------------------------------- recipes
-def resolved(model="hrnet", dataset="coco_keypoints", **flags):
-    return topdown.resolve({"model": model, "dataset": dataset, "recipe": None, "variant": None} | flags)
+def resolved(model="hrnet", dataset="coco_keypoints", **options):
+    """The configuration that options come to, before anything is read."""
+    training = object.__new__(TopDown)
+    training.given = {"model": model, "dataset": dataset} | options
+    return training.resolve(choose(TopDown.OPTIONS, training.given))
 
 
-def test_no_flag_means_the_small_recipe_and_another_data_set_the_published_one():
+def test_no_option_means_the_small_recipe_and_another_data_set_the_published_one():
     assert resolved(dataset="puppets/images")["recipe"] == "small"
     assert resolved(dataset="puppets/images", recipe="published")["variant"] == "w32"
     config = resolved()
@@ -385,12 +453,12 @@ def test_every_recipe_says_all_there_is_to_say():
             assert set(values) == set(topdown.SMALL)
 
 
-# ---------------------------------------------------------------------------------------------------- wrong flags
-def test_a_work_folder_of_another_configuration_is_left_alone(finished, data_dir, run_here, files):
+# ---------------------------------------------------------------------------------------------------- wrong options
+def test_a_work_folder_of_another_configuration_is_left_alone(finished, again, files):
     before = files(finished)
     with pytest.raises(ValueError, match="belongs to one configuration") as error:
-        run_here(config_of(finished, data_dir, finished, learning_rate=0.1))
-    assert "learning_rate 0.01 there and 0.1 here; give another --workdir" in str(error.value)
+        again(finished, learning_rate=0.1)
+    assert "learning_rate 0.02 there and 0.1 here; give another workdir" in str(error.value)
     assert files(finished) == before
 
 
@@ -398,34 +466,40 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, data_dir
     "changes, match",
     [
         ({"dataset": "nobodys"}, "nobodys is not prepared in .*; run: python datasets/build.py nobodys"),
-        ({"test_split": "val"}, "dolls has the splits train, validation, test, got 'val'; use one of them"),
-        ({"train_split": ""}, "dolls has the splits train, validation, test, got ''; use one of them"),
-        ({"variant": "resnet_7"}, "--model=simple_baseline has the variants .*, got 'resnet_7'; use one of them"),
-        ({"decay_epochs": [3, 99]}, "--decay_epochs is less than the .* of --epochs, got 99; leave it out"),
-        ({"skip": ["nobody.png"]}, "--skip names an image of dolls, nobody.png is none; correct the name"),
-        ({"detections": "nothing.json"}, "--detections is a JSON file, got nothing.json, which does not exist"),
-        ({"ohkm": 9}, "--ohkm is at most the number of joints, 5, got 9; give fewer"),
+        ({"test_split": "val"}, "groups has the splits train, validation, test, got 'val'; use one of them"),
+        ({"train_split": ""}, "groups has the splits train, validation, test, got ''; use one of them"),
+        ({"variant": "resnet_7"}, "simple_baseline has the variants .*, got 'resnet_7'; use one of them"),
+        ({"decay_epochs": [3, 99]}, "decay_epochs is less than the .* epochs, got 99; leave it out"),
+        ({"skip": ["nobody.png"]}, "skip names samples of groups, 'nobody.png' is in none of its splits; correct"),
+        ({"detections": "nothing.json"}, "nothing.json must be a JSON list of detections, there is no such file"),
+        ({"ohkm": 9}, "ohkm is at most the number of joints, 5, got 9; give fewer"),
         ({"teacher": "none.keras"}, "A teaching network is a .keras file, got none.keras, which does not exist"),
         ({"pretrained": "none.keras"}, "A pretrained network is a .keras file, got none.keras, which does not exist"),
         (
-            {"model": "hrnet", "variant": "tests", "backbone_weights": "none.pth"},
+            {
+                "model": "hrnet",
+                "variant": "tests",
+                "image_height": 64,
+                "image_width": 64,
+                "backbone_weights": "none.pth",
+            },
             "none.pth, which does not exist; check the path",
         ),
         ({"model": "hourglass", "variant": "tests", "image_height": 50}, "must be .*, got"),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),
 )
-def test_a_mistaken_flag_takes_no_work_folder(finished, data_dir, tmp_path, run_here, changes, match):
+def test_a_mistaken_option_takes_no_work_folder(tmp_path, again, changes, match):
     with pytest.raises((ValueError, FileNotFoundError), match=match) as error:
-        run_here(config_of(finished, data_dir, tmp_path / "run", **changes))
+        again(tmp_path / "run", **changes)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 
 
 # ---------------------------------------------------------------------------------------------------- distribution
 @pytest.mark.slow  # a minute: every pass of two devices over so few dolls mostly waits
-def test_mirrored_over_two_devices(data_dir, tmp_path, start, state, metrics_of, two_devices):
-    done = start(tmp_path, data_dir, prepare=two_devices, strategy="mirrored")
+def test_mirrored_over_two_devices(groups_dir, tmp_path, start, state, metrics_of, two_devices):
+    done = start(tmp_path, groups_dir, prepare=two_devices, strategy="mirrored")
     assert done.returncode == 0, done.stderr[-4000:]
     assert "Mirrored over 2 devices" in done.stderr
     _, history = state(tmp_path)

@@ -15,7 +15,6 @@ of what is missing: a keypoint whose score (of images: visibility) is 0, and who
 Whether samples may be mirrored, `kerapose.mirrors` says.
 """
 
-from kerapose import mirrors
 from kerapose.data.gate.report import ALL, BadDataError, Report, Rule, some
 
-__all__ = ["ALL", "BadDataError", "Report", "Rule", "mirrors", "some"]
+__all__ = ["ALL", "BadDataError", "Report", "Rule", "some"]

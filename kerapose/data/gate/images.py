@@ -17,9 +17,12 @@ A rule that speaks of most people states its share in `impossible_above`; people
 by its border, or tiny, break none.
 """
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
-from kerapose.data.gate.report import BadDataError, Rule
+from kerapose.data.gate.report import BadDataError, Report, Rule
+from kerapose.types import Array, ArrayLike, Path, Size
 
 VISIBILITIES = (0, 1, 2)  # not labelled, occluded, visible
 UNIT = 1.5  # coordinates up to this are in 0..1 or -1..1, and a little beyond
@@ -169,7 +172,7 @@ UNSEEN_TURN = Rule(
 
 
 # ---------------------------------------- numbers of users
-def as_numbers(values, what, dtype="float64"):
+def as_numbers(values: ArrayLike, what: str, dtype: str | None = "float64") -> Array:
     """An array of what a user gives as numbers.
 
     Args:
@@ -198,24 +201,24 @@ def as_numbers(values, what, dtype="float64"):
 
 
 # ---------------------------------------- what is missing
-def in_convention(keypoints, visibility):
+def in_convention(keypoints: ArrayLike, visibility: ArrayLike) -> Array:
     """Keypoints, but those that are not labelled at (0, 0): [..., K, 2], [..., K] -> [..., K, 2]."""
     return np.where((np.asarray(visibility) > 0)[..., None], keypoints, 0.0)
 
 
-def visibility_of(keypoints):
+def visibility_of(keypoints: ArrayLike) -> Array:
     """Visibility where nobody has said it: 0 for keypoints at (0, 0) or NaN, 2 for others: [..., K, 2] -> [..., K]."""
     keypoints = np.asarray(keypoints)
     return 2 * (np.any(keypoints != 0, axis=-1) & ~np.any(np.isnan(keypoints), axis=-1))
 
 
-def counted(reasons):
+def counted(reasons: Mapping[str, Array]) -> str:
     """Why people are left out, and how many; somebody may be left out for two reasons: {reason: [N] bool} -> text."""
     return ", ".join(f"{wrong.sum()} {reason}" for reason, wrong in reasons.items() if wrong.any())
 
 
 # ---------------------------------------- people
-def note_people(report, people, sizes=None):
+def note_people(report: Report, people: Mapping[str, Array], sizes: ArrayLike | None = None) -> None:
     """Notes which people break a rule, and counts them.
 
     Args:
@@ -302,7 +305,7 @@ def _share_inside(keypoints, labelled, box, margin):
     return np.where(count > 0, inside.sum(axis=1) / np.maximum(count, 1), 1.0)
 
 
-def is_unit_box(box, sizes):
+def is_unit_box(box: Array, sizes: Array) -> Array:
     """Whether boxes [N, 4] in pictures of (height, width) [N, 2], 0 where not known, can be fractions alone: [N] bool.
 
     A box of whole numbers in a picture of a size that is not known is not held against it.
@@ -351,13 +354,20 @@ def _note_places(report, names, keypoints, labelled, box, sizes):
         report.note_all(PLACEHOLDERS, names, placeholder.any(axis=1))
 
 
-def is_beside(box, sizes):
+def is_beside(box: Array, sizes: Array) -> Array:
     """Whether boxes [N, 4] share nothing with pictures of (height, width) [N, 2]: [N] bool."""
     left, top, right, bottom = box.T
     return (left > sizes[:, 1] - 0.5) | (top > sizes[:, 0] - 0.5) | (right < -0.5) | (bottom < -0.5)
 
 
-def note_bboxes(report, names, bbox, sizes, keypoints=None, visibility=None):
+def note_bboxes(
+    report: Report,
+    names: Sequence[str] | Array,
+    bbox: Array,
+    sizes: Array,
+    keypoints: Array | None = None,
+    visibility: Array | None = None,
+) -> None:
     """Notes which boxes of a COCO file are in other units, or corners: what no longer shows once they are read.
 
     Args:
@@ -427,7 +437,14 @@ def _fills(keypoints, visibility, low, high):
 
 
 # ---------------------------------------- images
-def note_images(report, names, sizes, found, orientations=None, paths=None):
+def note_images(
+    report: Report,
+    names: Sequence[str] | Array,
+    sizes: ArrayLike,
+    found: ArrayLike,
+    orientations: ArrayLike | None = None,
+    paths: Sequence[Path] | Array | None = None,
+) -> Array:
     """Notes which images cannot be used, and counts them.
 
     Args:
@@ -467,7 +484,7 @@ def note_images(report, names, sizes, found, orientations=None, paths=None):
 
 
 # ---------------------------------------- boxes that a predictor is given
-def check_boxes(boxes, size, given=True):
+def check_boxes(boxes: ArrayLike, size: Size, given: bool = True) -> Array:
     """Refuses boxes in one image that a predictor cannot be asked about.
 
     Args:
@@ -511,7 +528,7 @@ def check_boxes(boxes, size, given=True):
     return boxes
 
 
-def check_scores(scores, where):
+def check_scores(scores: ArrayLike, where: Path) -> Array:
     """Refuses scores of boxes that are none.
 
     Args:

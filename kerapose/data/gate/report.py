@@ -1,10 +1,13 @@
 """How the gate tells what it found: an error for what is impossible, one warning for what is only suspicious."""
 
 import dataclasses
+import typing
+from collections.abc import Callable, Iterable, Sequence
 
 from absl import logging
 
 from kerapose.sides import some
+from kerapose.types import Array, Path
 
 ALL = 1 - 1e-9  # as `impossible_above`: only if every sample breaks the rule
 
@@ -12,7 +15,7 @@ ALL = 1 - 1e-9  # as `impossible_above`: only if every sample breaks the rule
 class BadDataError(ValueError):
     """Samples that a network could not be trained on, nor asked about; `names` are theirs, for `skip`."""
 
-    def __init__(self, message, names=()):
+    def __init__(self, message: str, names: Iterable[str] = ()):
         super().__init__(message)
         self.names = tuple(names)
 
@@ -64,7 +67,11 @@ class Report:
     """
 
     def __init__(
-        self, kind, remedy=", or leave them out with `skip(dataset, error.names)`", source="", error=BadDataError
+        self,
+        kind: str,
+        remedy: str = ", or leave them out with `skip(dataset, error.names)`",
+        source: Path = "",
+        error: type[BadDataError] = BadDataError,
     ):
         self.kind = kind
         self.remedy = remedy
@@ -75,17 +82,24 @@ class Report:
         self._breaches = {}  # by rule
         self._gathered = {}  # by rule
 
-    def seen(self, count=1):
+    def seen(self, count: int = 1) -> None:
         """Counts samples, whether they break a rule or not: shares are of these."""
         self.total += count
 
-    def note(self, rule, name, found=""):
+    def note(self, rule: Rule, name: str, found: typing.Any = "") -> None:
         """Notes that a sample breaks a rule; `found` is what it has instead, told of the first sample alone."""
         breach = self._breaches.setdefault(rule, _Breach({}, found=found))
         breach.count += str(name) not in breach.names
         breach.names[str(name)] = None
 
-    def note_all(self, rule, names, broken, found=None, among=None):
+    def note_all(
+        self,
+        rule: Rule,
+        names: Sequence[str] | Array,
+        broken: Sequence[bool] | Array,
+        found: Callable[[int], typing.Any] | None = None,
+        among: Sequence[bool] | Array | None = None,
+    ) -> None:
         """Notes those of N samples that break a rule; several may have one name, as people in one image do.
 
         Args:
@@ -104,7 +118,9 @@ class Report:
         if among is not None:
             breach.among = (breach.among or 0) + sum(map(bool, among))
 
-    def gather(self, rule, name, value, judge):
+    def gather(
+        self, rule: Rule, name: str, value: typing.Any, judge: Callable[[list[typing.Any]], tuple[Array, str]]
+    ) -> None:
         """Keeps a figure of a sample for a rule that only all samples together can break.
 
         Args:
@@ -118,7 +134,7 @@ class Report:
         names.append(name)
         values.append(value)
 
-    def close(self, *others):
+    def close(self, *others: "Report") -> None:
         """Raises one error on all that is impossible, if there is something, and warns once of all that is suspicious.
 
         Args:

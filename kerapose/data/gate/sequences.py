@@ -6,11 +6,15 @@ which the door closes when all samples are through.
 
 import collections
 import dataclasses
+import typing
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from kerapose.data.gate.report import ALL, Rule
+from kerapose.data.gate.report import ALL, Report, Rule
 from kerapose.ops import heatmaps
+from kerapose.skeletons import Skeleton
+from kerapose.types import Array, ArrayLike, Size
 
 NEAR_ORIGIN_PX = 1.5  # a person whose keypoints are this close to (0, 0) is one of 0..1 or -1..1
 MOST_NEAR = 0.9  # of the seen keypoints that near: a few that went astray do not hide the unit of the others
@@ -113,7 +117,7 @@ VIDEO_SHAPE = Rule(
 
 
 # ---------------------------------------- single values
-def whole_number(value):
+def whole_number(value: typing.Any) -> int | None:
     """A whole number as an int, of NumPy or not, or 2.0; None for what is none: 1.5, NaN, True, text, several."""
     value = numbers(value)
     if value is None or value.size != 1 or value.dtype.kind not in "iuf":
@@ -122,7 +126,7 @@ def whole_number(value):
     return int(value) if np.isfinite(value) and value == int(value) else None
 
 
-def class_index(label, num_classes=None):
+def class_index(label: typing.Any, num_classes: int | None = None) -> int | None:
     """A label as an int from 0 to below `num_classes`; None for what is no class.
 
     An array of one number is that number. 1.5 is no class, nor are NaN, True, "1", or a one-hot array.
@@ -131,7 +135,7 @@ def class_index(label, num_classes=None):
     return index if index is not None and 0 <= index < (LARGEST_LABEL if num_classes is None else num_classes) else None
 
 
-def frame_size_of(frame_size):
+def frame_size_of(frame_size: typing.Any) -> Array | None:
     """(height, width) as int32 [2]; None for what is no size of a frame, such as 1080.5."""
     if np.shape(numbers(frame_size)) != (2,):
         return None
@@ -139,7 +143,7 @@ def frame_size_of(frame_size):
     return None if None in sides or not 1 <= min(sides) <= max(sides) <= LARGEST_SIDE else np.array(sides, "int32")
 
 
-def sizes_of_all(frame_sizes, count):
+def sizes_of_all(frame_sizes: Sequence[Size] | Size, count: int) -> Sequence[Size]:
     """The size of each of N frames, of a list of them or one for all; a ValueError if there is no such thing."""
     one = "frame_sizes is one (height, width), or a list with one for each"
     try:
@@ -154,14 +158,14 @@ def sizes_of_all(frame_sizes, count):
 
 
 # ---------------------------------------- what is missing
-def is_seen(keypoints, scores):
+def is_seen(keypoints: Array, scores: Array) -> Array:
     """Which keypoints [..., 2] were seen: finite, not (0, 0), of a finite score [...] above 0."""
     with np.errstate(invalid="ignore"):
         placed = np.isfinite(keypoints).all(axis=-1) & (keypoints != 0).any(axis=-1)
         return placed & np.isfinite(scores) & (scores > 0)
 
 
-def without_missing(keypoints, scores=None):
+def without_missing(keypoints: ArrayLike, scores: ArrayLike | None = None) -> tuple[Array, Array, int]:
     """Brings keypoints to the one convention: what is missing is at (0, 0) and has score 0.
 
     Args:
@@ -182,8 +186,16 @@ def without_missing(keypoints, scores=None):
 
 # ---------------------------------------- clips
 def read_clip(
-    report, keypoints, skeleton=None, scores=None, frame_size=None, label=0, name="", num_classes=None, people=PEOPLE
-):
+    report: Report,
+    keypoints: ArrayLike,
+    skeleton: Skeleton | None = None,
+    scores: ArrayLike | None = None,
+    frame_size: Size | None = None,
+    label: typing.Any = 0,
+    name: str = "",
+    num_classes: int | None = None,
+    people: Rule = PEOPLE,
+) -> dict[str, typing.Any] | None:
     """Brings a clip to the one convention and notes what is wrong with it.
 
     Args:
@@ -220,7 +232,9 @@ def read_clip(
     return {"keypoints": keypoints, "scores": scores, "frame_size": size, "label": np.int64(index), "name": name}
 
 
-def note_description(report, frame_size, label, name, num_classes=None):
+def note_description(
+    report: Report, frame_size: Size | None, label: typing.Any, name: str, num_classes: int | None = None
+) -> tuple[Array | None, int | None]:
     """Counts a clip and notes whether its frame size and label are such; arguments as of `read_clip`.
 
     Returns:
@@ -235,7 +249,7 @@ def note_description(report, frame_size, label, name, num_classes=None):
     return size, index
 
 
-def note_rows(report, keypoints, scores, name):
+def note_rows(report: Report, keypoints: Array, scores: Array, name: str) -> None:
     """Counts a clip and notes what is wrong with its keypoints [N, K, 2] and scores [N, K], one a person and frame."""
     report.seen()
     keypoints, scores, nowhere = without_missing(keypoints, scores)
@@ -244,7 +258,7 @@ def note_rows(report, keypoints, scores, name):
     note_places(report, keypoints, scores, None, name)
 
 
-def note_large(report, keypoints, name):
+def note_large(report: Report, keypoints: Array, name: str) -> None:
     """Notes finite places that are missing as float32, where no score tells of it (`NOWHERE`)."""
     limit = np.finfo("float32").max
     with np.errstate(invalid="ignore"):
@@ -253,7 +267,7 @@ def note_large(report, keypoints, name):
         report.note(FINITE_PLACES, name, f"{float(np.abs(keypoints[large]).max()):.3g}")
 
 
-def note_places(report, keypoints, scores, frame_size, name):
+def note_places(report: Report, keypoints: Array, scores: Array, frame_size: Size | None, name: str) -> None:
     """Notes what is wrong with the units and the origin of keypoints, looking at all of a sample.
 
     Args:
@@ -333,13 +347,15 @@ def _in_percent(extents):
     return within & (spread.min() >= PERCENT_SPREAD), f"over {spread[0]:.0f} x {spread[1]:.0f} px"
 
 
-def note_repeated(report, names):
+def note_repeated(report: Report, names: Iterable[str]) -> None:
     """Notes names of clips that come more than once: who leaves one out leaves out all of that name."""
     counts = collections.Counter(map(str, names))
     report.note_all(NAMES, list(counts), [count > 1 for count in counts.values()])
 
 
-def note_video(report, length, frame_size, info, name, same_shape):
+def note_video(
+    report: Report, length: int, frame_size: Size, info: typing.Any, name: str, same_shape: Callable[[Size, Size], bool]
+) -> None:
     """Notes whether a video is that of the keypoints.
 
     Args:
@@ -396,7 +412,7 @@ def _clip_arrays(report, keypoints, skeleton, scores, name):
     return keypoints, None if scores is None else scores.reshape(keypoints.shape[:3])
 
 
-def numbers(values):
+def numbers(values: typing.Any) -> Array | None:
     """An array of numbers; None for what is none, text or lists of different lengths."""
     try:
         values = np.asarray(values)

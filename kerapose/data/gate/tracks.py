@@ -4,11 +4,16 @@ A door notes with `note_track_form` whether there are the arrays of a track at a
 figures say. Its keypoints are judged as those of a clip are (`sequences.py`).
 """
 
+import typing
+from collections.abc import Mapping
+
 import numpy as np
 
-from kerapose.data.gate.report import Rule
+from kerapose.data.gate.report import Report, Rule
 from kerapose.data.gate.sequences import FRAME_SIZE, ONE_SCORE, frame_size_of, note_places, numbers
 from kerapose.ops import cameras
+from kerapose.skeletons import Skeleton
+from kerapose.types import Array
 
 PERSON_M = (0.5, 2.5)  # the largest side of the box round a person's joints: from one who curls up to arms held up
 POSE_M = (0.02, 10.0)  # beyond it, metres are not what the figures are in: millimetres give 1700, normalized ones 0.001
@@ -67,7 +72,7 @@ SEEN_SO = Rule(
 )
 
 
-def frame_rate(fps):
+def frame_rate(fps: typing.Any) -> float | None:
     """A frame rate as a float; None for what is none: NaN, infinity, 0, True, text."""
     value = numbers(fps)
     if value is None or value.shape != () or value.dtype.kind not in "iuf" or not np.isfinite(value) or value <= 0:
@@ -75,7 +80,9 @@ def frame_rate(fps):
     return float(value)
 
 
-def note_track_form(report, track, skeleton, pose_skeleton):
+def note_track_form(
+    report: Report, track: Mapping[str, typing.Any], skeleton: Skeleton, pose_skeleton: Skeleton
+) -> bool:
     """Counts a track and notes what is wrong with its arrays, before anything is made of them.
 
     Args:
@@ -111,7 +118,7 @@ def note_track_form(report, track, skeleton, pose_skeleton):
     return sound
 
 
-def note_track(report, track, same_joints):
+def note_track(report: Report, track: Mapping[str, typing.Any], same_joints: bool) -> None:
     """Counts a track and notes what is wrong with its figures.
 
     Args:
@@ -165,7 +172,7 @@ def _note_finite(report, field, values, name):
     return not len(bad)
 
 
-def note_size(report, poses, name):
+def note_size(report: Report, poses: Array, name: str) -> None:
     """Notes poses [T, J, 3] that are not as large as a person in metres."""
     size = float(np.median((poses.max(axis=1) - poses.min(axis=1)).max(axis=-1)))  # the largest side, of most frames
     if not POSE_M[0] <= size <= POSE_M[1]:

@@ -1,13 +1,12 @@
-"""Layers against the same thing written with plain Keras layers, and against loops."""
+"""`ConvNorm` of clips and of images against the same thing written with plain Keras layers."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from random_layers import CHANNELS, EVEN, ODD, random_array, random_weights
 
 from kerapose import layers
-from kerapose.ops import heatmaps
-from kerapose.skeletons import COCO
 
 # kernel, strides, depthwise: every way that a network of the package convolves, and the ways between them.
 CONVOLUTIONS = {
@@ -31,20 +30,6 @@ CONVOLUTIONS = {
     "depthwise 3x3x3 space": ((3, 3, 3), (1, 2, 2), True),
     "depthwise 1x5x5 space": ((1, 5, 5), (1, 2, 2), True),
 }
-EVEN, ODD = (4, 6, 8), (5, 7, 9)
-CHANNELS = 4
-
-
-def random_array(shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
-
-
-def random_weights(layer, seed=1):
-    """Gives a built `ConvNorm` weights that no two channels share."""
-    random = np.random.default_rng(seed)
-    for variable in layer.weights:
-        low, high = (0.5, 2.0) if variable.path.endswith(("gamma", "moving_variance")) else (-1.0, 1.0)
-        variable.assign(random.uniform(low, high, variable.shape))
 
 
 def plain_layers(layer):
@@ -80,7 +65,6 @@ def built_layer(case, size, **options):
     return layer
 
 
-# ---------------------------------------- ConvNorm
 @pytest.mark.parametrize("size", [EVEN, ODD], ids=["even", "odd"])
 @pytest.mark.parametrize("case", CONVOLUTIONS)
 def test_inference_equals_plain_keras(case, size):
@@ -268,7 +252,6 @@ def test_depthwise_errors_say_what_to_do():
         layers.depthwise_convolution(random_array((1, 4, 6, 8, 2)), random_array((3, 1, 1, 2, 1)), (2, 1, 1))
 
 
-# ---------------------------------------- ConvNorm of images
 IMAGE_CONVOLUTIONS = {
     "1x1": ((1, 1), 1, False),
     "1x1 strided": ((1, 1), 2, False),
@@ -399,153 +382,6 @@ def test_two_layers_do_not_begin_alike():
     assert np.std(kernels[2]) == pytest.approx(0.001, rel=0.05)
 
 
-# ---------------------------------------- ConvTransposeNorm, BatchNorm, Upsample
-def norm_in_torch(layer, torch):
-    norm = torch.nn.BatchNorm2d(layer.gamma.shape[0])
-    names = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
-    state = {theirs: torch.tensor(np.array(getattr(layer, ours))) for theirs, ours in names.items()}
-    norm.load_state_dict(state | {"num_batches_tracked": torch.tensor(0)})
-    return norm
-
-
-def compare_with_torch(layer, modules, torch, x):
-    """Inference, then a training step: outputs, gradients with regard to the input, running statistics."""
-    torch_x = torch.tensor(np.moveaxis(x, -1, 1)).requires_grad_()
-    network = torch.nn.Sequential(*modules).eval()
-
-    def last(y):
-        return np.moveaxis(y.detach().numpy(), 1, -1)
-
-    expected = last(network(torch_x))
-    assert expected.shape == layer.compute_output_shape(x.shape)
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
-    graph = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, x.shape[-1]))])
-    np.testing.assert_allclose(graph(x), expected, rtol=1e-4, atol=1e-5)
-    weighting = random_array(expected.shape, 5)
-    y = network.train()(torch_x)
-    (y * torch.tensor(np.moveaxis(weighting, -1, 1))).sum().backward()
-    ours = tf.constant(x)
-    with tf.GradientTape() as tape:
-        tape.watch(ours)
-        z = layer(ours, training=True)
-        loss = tf.reduce_sum(z * weighting)
-    np.testing.assert_allclose(z, last(y), rtol=1e-3, atol=1e-4)
-    np.testing.assert_allclose(tape.gradient(loss, ours), last(torch_x.grad), rtol=1e-3, atol=1e-3)
-    norm = next(module for module in modules if isinstance(module, torch.nn.BatchNorm2d))
-    np.testing.assert_allclose(layer.moving_mean, norm.running_mean.numpy(), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(layer.moving_variance, norm.running_var.numpy(), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("use_bias", [False, True])
-@pytest.mark.parametrize("kernel_size, padding, output_padding", [(4, 1, 0), (3, 1, 1), (2, 0, 0)])
-def test_transposed_convolution_equals_pytorch(kernel_size, padding, output_padding, use_bias):
-    torch = pytest.importorskip("torch")
-    layer = layers.ConvTransposeNorm(6, kernel_size, use_bias=use_bias)
-    layer.build((None, None, None, CHANNELS))
-    random_weights(layer)
-    options = {"padding": padding, "output_padding": output_padding, "bias": use_bias}
-    convolution = torch.nn.ConvTranspose2d(CHANNELS, 6, kernel_size, 2, **options)
-    with torch.no_grad():
-        convolution.weight.copy_(torch.tensor(np.transpose(layer.kernel, (3, 2, 0, 1))))
-        if use_bias:
-            convolution.bias.copy_(torch.tensor(np.array(layer.bias)))
-    x = random_array((2, 5, 3, CHANNELS))
-    compare_with_torch(layer, [convolution, norm_in_torch(layer, torch), torch.nn.ReLU()], torch, x)
-    assert len(layer.trainable_variables) == 3 + use_bias
-    clone = layers.ConvTransposeNorm.from_config(layer.get_config())
-    assert clone.get_config() == layer.get_config() and clone.torch_names == layer.torch_names
-
-
-def test_a_transposed_convolution_of_another_kernel_is_refused():
-    with pytest.raises(ValueError, match="has kernel 2, 3 or 4, got 5; 4 is the usual one"):
-        layers.ConvTransposeNorm(6, 5)
-
-
-@pytest.mark.parametrize("activation", [None, "relu"])
-def test_batch_norm_equals_pytorch(activation):
-    torch = pytest.importorskip("torch")
-    layer = layers.BatchNorm(activation)
-    layer.build((None, None, None, CHANNELS))
-    random_weights(layer)
-    modules = [norm_in_torch(layer, torch), torch.nn.ReLU() if activation else torch.nn.Identity()]
-    compare_with_torch(layer, modules, torch, random_array((2, 5, 3, CHANNELS)))
-    assert layers.BatchNorm.from_config(layer.get_config()).get_config() == layer.get_config()
-
-
-@pytest.mark.parametrize("layer", [layers.ConvTransposeNorm(6, 4), layers.BatchNorm("relu")], ids=["deconv", "norm"])
-def test_frozen_layers_use_and_keep_their_running_statistics(layer):
-    x = random_array((2, 5, 3, CHANNELS))
-    layer.build((None, None, None, CHANNELS))
-    random_weights(layer)
-    layer.trainable = False
-    before = layer.get_weights()
-    np.testing.assert_allclose(layer(x, training=True), layer(x), rtol=1e-5, atol=1e-6)
-    for value, expected in zip(layer.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(value, expected)
-
-
-@pytest.mark.parametrize("name", ["deconv", "norm"])
-def test_mixed_precision_is_close_and_keeps_float32_statistics(name):
-    x, outputs = random_array((4, 5, 3, 16)) + 1, []
-    for policy in ("float32", "mixed_bfloat16"):
-        make = {
-            "deconv": lambda p: layers.ConvTransposeNorm(6, 4, dtype=p),
-            "norm": lambda p: layers.BatchNorm(dtype=p),
-        }
-        layer = make[name](policy)
-        layer.build(x.shape)
-        random_weights(layer)
-        outputs.append([layer(x), layer(x, training=True), layer.moving_mean, layer.moving_variance])
-    (exact, trained, *statistics), (rounded, rounded_trained, *rounded_statistics) = outputs
-    assert rounded.dtype == rounded_trained.dtype == tf.bfloat16
-    for ours, expected in ((rounded, exact), (rounded_trained, trained)):
-        ours = tf.cast(ours, tf.float32)
-        np.testing.assert_allclose(ours, expected, atol=0.03 * np.abs(expected).max())
-    for ours, expected in zip(rounded_statistics, statistics, strict=True):
-        assert ours.dtype == "float32"
-        np.testing.assert_allclose(ours, expected, rtol=0.02, atol=0.02)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("factor", [2, 3, 4])
-def test_upsample_repeats_each_pixel(factor, dtype):
-    layer, x = layers.Upsample(factor, dtype=dtype), tf.cast(random_array((2, 3, 5, 4)), dtype)
-    expected = np.repeat(np.repeat(tf.cast(x, tf.float32), factor, axis=1), factor, axis=2)
-    graph = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, 4), dtype)])
-    for y in (layer(x), graph(x)):
-        assert y.dtype == dtype
-        np.testing.assert_array_equal(tf.cast(y, tf.float32), expected)
-    assert layer.compute_output_shape((None, 3, None, 4)) == (None, 3 * factor, None, 4)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        loss = tf.reduce_sum(tf.cast(layer(x), tf.float32) * np.arange(expected.size).reshape(expected.shape))
-    blocks = np.arange(expected.size).reshape(2, 3, factor, 5, factor, 4).sum((2, 4))
-    np.testing.assert_allclose(tf.cast(tape.gradient(loss, x), tf.float32), blocks, rtol=0.02)
-    assert layers.Upsample.from_config(layer.get_config()).factor == factor
-
-
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("factor", [2, 3])
-def test_the_gradient_of_enlarging_compiles_and_outlives_a_saved_model(factor, policy, tmp_path):
-    layer, x = layers.Upsample(factor, dtype=policy), random_array((2, 3, 5, 4))
-
-    def gradient_of(enlarge):
-        def gradient(x):
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                loss = tf.reduce_sum(tf.square(tf.cast(enlarge(x), tf.float32)))
-            return tape.gradient(loss, x)
-
-        return gradient
-
-    inputs = keras.Input((None, None, 4))
-    keras.Model(inputs, layer(inputs)).export(tmp_path / "served", verbose=False)
-    served = tf.saved_model.load(tmp_path / "served").serve
-    compiled = tf.function(gradient_of(layer), jit_compile=True)
-    for gradient in (gradient_of(layer), compiled, gradient_of(served)):
-        np.testing.assert_allclose(gradient(tf.constant(x)), 2 * factor**2 * x, rtol=0.03, atol=0.01)
-
-
 @pytest.mark.parametrize("channels", [12, 16, 24])  # with and without a bfloat16 kernel for the norm
 @pytest.mark.parametrize(
     "kernel, strides", [((3, 3, 3), (1, 2, 2)), ((3, 3, 3), (1, 1, 1)), ((3, 3), (2, 2))], ids=["3D", "3D by 1", "2D"]
@@ -564,126 +400,6 @@ def test_a_depthwise_step_in_bfloat16_is_that_in_float32_within_its_error(kernel
     for exact, rounded in zip(*steps, strict=True):
         exact, rounded = (tf.cast(part, tf.float32).numpy() for part in (exact, rounded))
         np.testing.assert_allclose(rounded, exact, atol=0.04 * np.abs(exact).max())
-
-
-# ---------------------------------------- depthwise convolution
-def slow_depthwise(x, kernel, strides):
-    """Sum over the taps that fall inside, output by output."""
-    batch, frames, height, width, channels = x.shape
-    reach = [size // 2 for size in kernel.shape[:3]]
-    sizes = [(size - 1) // stride + 1 for size, stride in zip((frames, height, width), strides, strict=True)]
-    y = np.zeros((batch, *sizes, channels))
-    for t, i, j in np.ndindex(*sizes):
-        for dt, di, dj in np.ndindex(*kernel.shape[:3]):
-            at = [p * s + d - r for p, s, d, r in zip((t, i, j), strides, (dt, di, dj), reach, strict=True)]
-            if all(0 <= a < size for a, size in zip(at, (frames, height, width), strict=True)):
-                y[:, t, i, j] += x[:, at[0], at[1], at[2]] * kernel[dt, di, dj, :, 0]
-    return y
-
-
-@pytest.mark.parametrize("size", [(1, 3, 3), (2, 5, 4), (5, 6, 7)])
-@pytest.mark.parametrize("kernel_size, stride", [((5, 1, 1), 1), ((3, 3, 3), 1), ((3, 3, 3), 2), ((3, 1, 1), 2)])
-def test_depthwise_convolution_equals_the_loop(kernel_size, stride, size):
-    x, kernel = random_array((2, *size, 3)), random_array((*kernel_size, 3, 1), 1)
-    strides = (1, stride, stride)
-    y = layers.depthwise_convolution(x, kernel, strides)
-    np.testing.assert_allclose(y, slow_depthwise(x, kernel, strides), rtol=1e-5, atol=1e-5)
-
-
-# ---------------------------------------- FramePool
-@pytest.mark.parametrize("size", [EVEN, ODD], ids=["even", "odd"])
-@pytest.mark.parametrize("stride", [1, 2])
-def test_symmetric_max_pool_equals_plain_keras(stride, size):
-    x = np.abs(random_array((2, *size, 3)))
-    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1), (0, 0)))
-    expected = keras.layers.MaxPooling3D((1, 3, 3), (1, stride, stride))(padded)
-    layer = layers.FramePool("max", 3, stride, symmetric=True)
-    np.testing.assert_array_equal(layer(x), expected)
-    assert layer.compute_output_shape(x.shape) == expected.shape
-
-
-@pytest.mark.parametrize("size", [EVEN, ODD], ids=["even", "odd"])
-@pytest.mark.parametrize("frame_pairs", [False, True])
-def test_average_pool_equals_plain_keras(frame_pairs, size):
-    x = random_array((2, *size, 3))
-    expected = keras.layers.AveragePooling3D((2 if frame_pairs else 1, 2, 2))(x)
-    layer = layers.FramePool("average", 2, 2, frame_pairs=frame_pairs)
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-6)
-    assert layer.compute_output_shape(x.shape) == expected.shape
-
-
-def test_frame_pool_config_round_trip():
-    config = layers.FramePool("max", 3, 2, symmetric=True, frame_pairs=True).get_config()
-    assert {
-        "mode": "max",
-        "pool_size": 3,
-        "stride": 2,
-        "symmetric": True,
-        "frame_pairs": True,
-    }.items() <= config.items()
-    assert layers.FramePool.from_config(config).get_config() == config
-
-
-# ---------------------------------------- HeatmapVolume
-def clips_of_keypoints(batch=2, people=2, frames=3):
-    random = np.random.default_rng(0)
-    keypoints = random.uniform(-2, 58, (batch, people, frames, 17, 2)).astype("float32")
-    return {"keypoints": keypoints, "scores": random.uniform(0, 1, keypoints.shape[:-1]).astype("float32")}
-
-
-def volume_of(clips, edges, sigma_px=0.6):
-    if edges is None:
-        return np.asarray(heatmaps.joint_volume(clips["keypoints"], clips["scores"], 48, 56, sigma_px))
-    return np.asarray(heatmaps.limb_volume(clips["keypoints"], clips["scores"], edges, 48, 56, sigma_px))
-
-
-@pytest.mark.parametrize("sigma_px", [0.6, 1.0])
-@pytest.mark.parametrize("edges", [None, COCO.edges, [[5, 7], [7, 9]]])
-def test_heatmap_volume_equals_the_op(edges, sigma_px):
-    clips = clips_of_keypoints()
-    layer = layers.HeatmapVolume(48, 56, edges, sigma_px)
-    volume = layer(clips)
-    np.testing.assert_array_equal(volume, volume_of(clips, edges, sigma_px))
-    shapes = {name: array.shape for name, array in clips.items()}
-    assert layer.compute_output_shape(shapes) == volume.shape
-
-
-@pytest.mark.parametrize("edges", [None, COCO.edges])
-def test_heatmap_volume_inside_a_model_takes_any_number_of_people_and_frames(edges):
-    inputs = {
-        "keypoints": keras.Input((None, None, 17, 2), name="keypoints"),
-        "scores": keras.Input((None, None, 17), name="scores"),
-    }
-    model = keras.Model(inputs, layers.HeatmapVolume(48, 56, edges)(inputs))
-    assert model.output_shape == (None, None, 48, 56, 17)
-    for people, frames in ((1, 4), (3, 1)):
-        clips = clips_of_keypoints(2, people, frames)
-        np.testing.assert_allclose(model(clips), volume_of(clips, edges), rtol=1e-6, atol=1e-7)
-
-
-@pytest.mark.parametrize("edges", [None, COCO.edges])
-def test_mixed_precision_rounds_the_volume_and_not_the_keypoints(edges):
-    clips = clips_of_keypoints()
-    layer = layers.HeatmapVolume(48, 56, edges, dtype="mixed_bfloat16")
-    inputs = {name: keras.Input(array.shape[1:], name=name) for name, array in clips.items()}
-    for volume in (layer(clips), keras.Model(inputs, layer(inputs))(clips)):
-        assert volume.dtype == tf.bfloat16
-        expected = volume_of(clips, edges)
-        np.testing.assert_allclose(tf.cast(volume, tf.float32), expected, rtol=2.0**-8, atol=1e-7)
-    rounded = clips | {"keypoints": tf.cast(tf.cast(clips["keypoints"], tf.bfloat16), tf.float32)}
-    assert np.abs(volume_of(rounded, edges) - expected).max() > 0.05  # what a rounded coordinate would have cost
-
-
-@pytest.mark.parametrize("edges", [None, ((5, 7), (7, 9))])
-def test_heatmap_volume_config_round_trip(edges):
-    layer = layers.HeatmapVolume(48, 56, edges, 0.8, name="volume")
-    config = layer.get_config()
-    assert {"height": 48, "width": 56, "edges": edges, "sigma_px": 0.8}.items() <= config.items()
-    serialized = keras.saving.serialize_keras_object(layer)
-    clone = keras.saving.deserialize_keras_object(serialized)
-    assert clone.get_config() == config
-    clips = clips_of_keypoints()
-    np.testing.assert_array_equal(clone(clips), layer(clips))
 
 
 @pytest.mark.parametrize("shape", [(3, 1), (4, 2), (6, 2), (8, 1)])

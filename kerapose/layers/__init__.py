@@ -1,0 +1,44 @@
+"""Blocks that two or more models use, channels last, in `keras.ops`.
+
+Where a kernel of TensorFlow is faster than the same formula in `keras.ops`, a layer calls it under
+`if keras.backend.backend() == "tensorflow":`. What training calls must have a gradient that XLA compiles and that is
+repeatable on a GPU: tests/models/test_training.py looks at every network.
+"""
+
+from kerapose.layers.blocks import basic_block, bottleneck, heatmap_head, numbered_conv
+from kerapose.layers.conv_norm import ConvNorm
+from kerapose.layers.convolutions import add_bias, depthwise_convolution, pad_symmetric
+from kerapose.layers.dense import Dense
+from kerapose.layers.initializers import he_normal, small_normal, torch_uniform
+from kerapose.layers.names import layer_name
+from kerapose.layers.norms import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BatchNorm, batch_norm
+from kerapose.layers.resizing import FramePool, Upsample
+from kerapose.layers.temporal import TemporalConvNorm
+from kerapose.layers.transposed import ConvTransposeNorm, FrameConvTransposeNorm
+from kerapose.layers.volumes import HeatmapVolume
+
+__all__ = [
+    "BATCH_NORM_EPSILON",
+    "BATCH_NORM_MOMENTUM",
+    "BatchNorm",
+    "ConvNorm",
+    "ConvTransposeNorm",
+    "Dense",
+    "FrameConvTransposeNorm",
+    "FramePool",
+    "HeatmapVolume",
+    "TemporalConvNorm",
+    "Upsample",
+    "add_bias",
+    "basic_block",
+    "batch_norm",
+    "bottleneck",
+    "depthwise_convolution",
+    "he_normal",
+    "heatmap_head",
+    "layer_name",
+    "numbered_conv",
+    "pad_symmetric",
+    "small_normal",
+    "torch_uniform",
+]

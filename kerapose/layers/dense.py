@@ -1,0 +1,32 @@
+"""A dense layer with a published name."""
+
+import typing
+from collections.abc import Sequence
+
+import keras
+
+from kerapose.types import Config
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class Dense(keras.layers.Dense):
+    """Keras's dense layer, which also knows what it is called in the published checkpoint.
+
+    Args:
+        units: number of outputs.
+        torch_names: the one name that it has there. None: the layer's own.
+        **kwargs: Keras's other arguments.
+
+    Input: [..., C]. Output: [..., units].
+
+    Example:
+        >>> Dense(60, torch_names=("head.fc_cls",))(np.zeros((2, 512))).shape
+        (2, 60)
+    """
+
+    def __init__(self, units: int, torch_names: Sequence[str] | None = None, **kwargs: typing.Any):
+        super().__init__(units, **kwargs)
+        self.torch_names = tuple(torch_names or (self.name,))
+
+    def get_config(self) -> Config:
+        return super().get_config() | {"torch_names": self.torch_names}

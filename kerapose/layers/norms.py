@@ -1,0 +1,131 @@
+"""Batch norm with PyTorch's weights and statistics, and what every layer with a batch norm shares."""
+
+import typing
+from collections.abc import Callable, Sequence
+
+import keras
+from keras import ops
+
+from kerapose.types import Config, Shape, Tensor
+
+if keras.backend.backend() == "tensorflow":
+    # TensorFlow's fused kernel computes batch statistics, normalizes and differentiates 2 to 3.5 times faster on the
+    # CPU than the same formula in keras.ops (benchmarks/networks.py).
+    import tensorflow as tf
+
+BATCH_NORM_EPSILON = 1e-5  # of every published reference; the Keras default of 1e-3 moves the outputs
+BATCH_NORM_MOMENTUM = 0.9  # PyTorch's 0.1
+
+# Where oneDNN has no bfloat16 kernel, the CPU runs code that is 3 to 10 times slower than float32 is: batch norms whose
+# channels are no multiple of this, and the gradients of strided depthwise convolutions (not these themselves). Both are
+# computed in float32 in a training step (benchmarks/networks.py, X3D).
+BFLOAT16_NORM_CHANNELS = 16
+
+
+class Normalizing(keras.layers.Layer):
+    """A layer with the weights of a batch norm, as PyTorch keeps them, and both ways to apply them."""
+
+    momentum = BATCH_NORM_MOMENTUM  # share of the old running statistics that a step keeps
+
+    def _build_norm(self, channels, gamma_initializer="ones"):
+        # Statistics are kept and applied in float32 (autocast off): in bfloat16 three digits would be lost.
+        options = {"shape": (channels,), "autocast": False}
+        # Copies of the model on several devices each see a part of the batch: their running figures are averaged.
+        running = options | {"trainable": False, "aggregation": "mean"}
+        self.gamma = self.add_weight(name="gamma", initializer=gamma_initializer, **options)
+        self.beta = self.add_weight(name="beta", initializer="zeros", **options)
+        self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **running)
+        self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **running)
+
+    def _scale_and_shift(self, bias=0.0):
+        """What the norm is at inference, to what a `bias` was added before: [C], [C] float32."""
+        scale = self.gamma * ops.rsqrt(self.moving_variance + BATCH_NORM_EPSILON)
+        return scale, self.beta + (bias - self.moving_mean) * scale
+
+    def _normalize(self, x, bias=None):
+        """Normalizes with the statistics of the batch and moves the running ones towards them.
+
+        A `bias` added to `x` before would only move the mean, so it is only the running mean that it is added to.
+        """
+        # Zero times the bias: it has a gradient then, of zero, as it should.
+        x, mean, variance = batch_norm(x, self.gamma, self.beta if bias is None else self.beta + 0.0 * bias)
+        mean = mean if bias is None else mean + bias
+        for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            running.assign(running * self.momentum + batch * (1.0 - self.momentum))
+        return x
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class BatchNorm(Normalizing):
+    """A batch norm by itself, with PyTorch's statistics, then an activation.
+
+    Args:
+        activation: name of a Keras activation, or None.
+        torch_names: the one name that it has in the published checkpoint. None: the layer's own.
+
+    Input and output: [B, H, W, C].
+
+    Example:
+        >>> BatchNorm(activation="relu")(np.zeros((2, 64, 64, 256))).shape
+        (2, 64, 64, 256)
+    """
+
+    def __init__(
+        self,
+        activation: str | Callable[[Tensor], Tensor] | None = None,
+        torch_names: Sequence[str] | None = None,
+        **kwargs: typing.Any,
+    ):
+        super().__init__(**kwargs)
+        self.activation = keras.activations.get(activation)
+        self.torch_names = tuple(torch_names or (self.name,))
+
+    def build(self, x_shape: Shape) -> None:
+        self._build_norm(x_shape[-1])
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        if training and self.trainable:
+            return self.activation(self._normalize(x))
+        # A norm that is frozen while others learn has a gradient; the fused kernel's is not repeatable on a GPU.
+        if keras.backend.backend() == "tensorflow" and not training:
+            statistics = self.moving_mean, self.moving_variance
+            options = {"epsilon": BATCH_NORM_EPSILON, "is_training": False}
+            return self.activation(
+                tf.compat.v1.nn.fused_batch_norm(x, self.gamma, self.beta, *statistics, **options)[0]
+            )
+        scale, shift = self._scale_and_shift()
+        return self.activation(ops.cast(ops.cast(x, "float32") * scale + shift, self.compute_dtype))
+
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
+        return x_shape
+
+    def get_config(self) -> Config:
+        activation = keras.activations.serialize(self.activation)
+        return super().get_config() | {"activation": activation, "torch_names": self.torch_names}
+
+
+def batch_norm(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch norm with the statistics of the batch itself, over all axes but the last.
+
+    Args:
+        x: [..., C], any float type.
+        gamma: [C], float32.
+        beta: [C], float32.
+
+    Returns:
+        normalized [..., C] in the type of `x`, mean [C] and unbiased variance [C] in float32 (PyTorch too keeps the
+        unbiased one in its running statistics).
+    """
+    if keras.backend.backend() == "tensorflow":
+        flat = x if len(x.shape) == 4 else ops.reshape(x, (-1, *x.shape[-3:]))  # [B*T, H, W, C]
+        slow = x.dtype == "bfloat16" and x.shape[-1] % BFLOAT16_NORM_CHANNELS
+        flat = ops.cast(flat, "float32") if slow else flat
+        y, mean, variance = tf.compat.v1.nn.fused_batch_norm(flat, gamma, beta, epsilon=BATCH_NORM_EPSILON)
+        y = ops.cast(y, x.dtype)
+        return y if len(x.shape) == 4 else ops.reshape(y, (-1, *x.shape[1:])), mean, variance
+    axes = tuple(range(len(x.shape) - 1))
+    x32 = ops.cast(x, "float32")
+    mean, variance = ops.moments(x32, axes)
+    y = (x32 - mean) * (ops.rsqrt(variance + BATCH_NORM_EPSILON) * gamma) + beta
+    count = ops.cast(ops.size(x) // x.shape[-1], "float32")
+    return ops.cast(y, x.dtype), mean, variance * count / ops.maximum(count - 1.0, 1.0)

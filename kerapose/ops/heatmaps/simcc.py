@@ -1,0 +1,138 @@
+"""SimCC: two vectors for each keypoint in place of a map."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from keras import ops
+
+from kerapose.ops.heatmaps.blurring import blur_matrix
+from kerapose.ops.heatmaps.grids import as_float32, finite
+from kerapose.ops.heatmaps.maxima import INDEX
+from kerapose.types import Size, Tensor
+
+
+def encode_simcc(
+    keypoints: Tensor,
+    weights: Tensor | None,
+    image_size: Size,
+    split_ratio: float = 2.0,
+    sigma_bins: float | Sequence[float] = 6.0,
+    smoothing: str = "gaussian",
+    normalize: bool = False,
+    label_smoothing: float = 0.1,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws two vectors per keypoint, one along x and one along y, with `split_ratio` bins for each pixel of the crop.
+
+    A keypoint is drawn round its nearest bin if its weight is above 0.5.
+
+    Args:
+        keypoints: [..., K, 2], pixels of the crop, x first. Whatever is not finite is not drawn.
+        weights: [..., K]; None: ones.
+        image_size: (height, width) of the crop, pixels.
+        split_ratio: bins per pixel.
+        sigma_bins: standard deviation of the Gaussian, bins; or one along x and one along y.
+        smoothing: "gaussian": a Gaussian over all bins; "standard": 1 - `label_smoothing` in the bin of the keypoint,
+            and the rest spread evenly over the others.
+        normalize: whether each Gaussian has the sum 1 instead of the height 1.
+        label_smoothing: what "standard" takes from the bin of the keypoint.
+
+    Returns:
+        x labels [..., K, bins], y labels [..., K, bins], both float32; weights [..., K] float32, 0 for keypoints more
+        than 3σ ("standard": at all) outside.
+
+    Example:
+        >>> x, y, weights = encode_simcc(np.full((17, 2), 96.0), np.ones(17), (256, 192))
+        >>> x.shape, y.shape
+        ((17, 384), (17, 512))
+
+    Paper: Li et al., "SimCC: A Simple Coordinate Classification Perspective for Human Pose Estimation", ECCV 2022.
+    """
+    if smoothing not in ("gaussian", "standard"):
+        raise ValueError(f'smoothing must be "gaussian" or "standard", got {smoothing!r}; "gaussian" is the better.')
+    keypoints, weights = as_float32(keypoints, weights)
+    centers = ops.round(finite(keypoints) * split_ratio)  # [..., K, 2]
+    counts = np.around(np.float64(image_size[::-1]) * split_ratio).astype("int32")  # of x, of y
+    sigmas = np.broadcast_to(np.float64(sigma_bins), (2,))
+    before, after = (3 * sigmas + 1, 3 * sigmas) if smoothing == "gaussian" else (0, 0)
+    seen = ops.logical_and(centers >= np.float32(-before), centers < np.float32(counts + after))
+    weights = ops.where(ops.all(seen, axis=-1), weights, 0.0)
+    drawn = ops.cast(weights > 0.5, "float32")[..., None]  # [..., K, 1]
+    labels = []
+    for axis in (0, 1):
+        offset = np.arange(counts[axis], dtype="float32") - centers[..., axis, None]  # [..., K, bins]
+        if smoothing == "gaussian":
+            label = ops.exp(ops.square(offset) * np.float32(-0.5 / sigmas[axis] ** 2))
+            label = label / np.float32(sigmas[axis] * np.sqrt(2 * np.pi)) if normalize else label
+        else:
+            label = ops.where(offset == 0, 1 - label_smoothing, label_smoothing / (counts[axis] - 1))
+        labels.append(ops.cast(label, "float32") * drawn)
+    return *labels, weights
+
+
+def decode_simcc(
+    x_labels: Tensor,
+    y_labels: Tensor,
+    split_ratio: float = 2.0,
+    sigma_bins: float | Sequence[float] = 6.0,
+    dark: bool = False,
+    visibility: bool = False,
+    visibility_sharpness: float = 150.0,
+    missing_px: float | None = None,
+) -> tuple[Tensor, ...]:
+    """Finds the keypoints of the vectors of `encode_simcc`: the first maximum of each.
+
+    Args:
+        x_labels: [..., K, bins].
+        y_labels: [..., K, bins].
+        split_ratio: bins per pixel.
+        sigma_bins: as in `encode_simcc`; only `dark` and `visibility` ask for it.
+        dark: whether to add a Newton step on the logarithm of the blurred vectors, as the codec dark of `decode` does.
+        visibility: whether to return that too: the lesser maximum of the two softmaxes of the labels, multiplied by
+            `visibility_sharpness` and σ.
+        visibility_sharpness: see `visibility`.
+        missing_px: x and y, pixels of the crop, of a keypoint of which a vector has nothing above 0. None: as
+            published, -1 / `split_ratio`.
+
+    Returns:
+        Keypoints [..., K, 2], pixels of the crop, x first; scores [..., K], the lesser of the two maxima; and with
+        `visibility` that, [..., K], 0 .. 1.
+
+    Paper: see `encode_simcc`.
+    """
+    sigmas = np.broadcast_to(np.float64(sigma_bins), (2,))
+    places, heights, certainties = [], [], []
+    for labels, sigma in zip((x_labels, y_labels), sigmas, strict=True):
+        labels = ops.cast(labels, "float32")
+        place = ops.argmax(labels, axis=-1)  # [..., K]
+        height = ops.max(labels, axis=-1)
+        place_px = ops.cast(place, "float32")
+        if dark:
+            place_px = place_px + _simcc_newton_step(labels, place, height, sigma)
+        places.append(place_px)
+        heights.append(height)
+        if visibility:
+            sharpened = (labels - height[..., None]) * (visibility_sharpness * sigma)
+            certainties.append(1 / ops.sum(ops.exp(sharpened), axis=-1))  # the softmax at its maximum
+    scores = ops.minimum(*heights)
+    missing_px = -1.0 / split_ratio if missing_px is None else missing_px
+    keypoints = ops.where(scores[..., None] > 0, ops.stack(places, axis=-1) / split_ratio, missing_px)
+    return (keypoints, scores, ops.minimum(*certainties)) if visibility else (keypoints, scores)
+
+
+def _simcc_newton_step(labels, place, height, sigma):
+    """The step of `decode_simcc` from the maxima at `place` of height `height`: [..., K, bins] -> [..., K]."""
+    kernel = int((sigma * 20 - 7) // 3)
+    bins = labels.shape[-1]
+    blurred = ops.matmul(labels, blur_matrix(bins, max(kernel - (kernel % 2 == 0), 1)).T)
+    top = ops.max(blurred, axis=-1)
+    scale = height / ops.where(top == 0, 1.0, top)
+    rows = ops.reshape(blurred, (-1,))
+    first = ops.reshape(ops.arange(ops.size(place), dtype=INDEX) * bins, ops.shape(place))
+
+    def log_at(step):
+        index = first + ops.cast(ops.clip(place + step, 0, bins - 1), INDEX)
+        return ops.log(ops.clip(ops.take(rows, index) * scale, 1e-3, 50.0))
+
+    dx = 0.5 * (log_at(1) - log_at(-1))
+    dxx = 1e-9 + 0.25 * (log_at(2) - 2 * log_at(0) + log_at(-2))
+    return -dx / dxx

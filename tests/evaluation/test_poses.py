@@ -1,0 +1,150 @@
+"""The protocol of top-down 2D pose, against figures worked out by hand."""
+
+import dataclasses
+import doctest
+import types
+
+import keras
+import numpy as np
+import pytest
+
+from kerapose import evaluation, metrics, skeletons
+from kerapose.data import crops
+from kerapose.estimators import PoseEstimator
+
+LAMP = skeletons.Skeleton("lamp", ("head", "left_hand", "right_hand"), edges=((0, 1), (0, 2)), sigmas=(0.1, 0.1, 0.1))
+PLACES = np.float32([[[20, 12], [12, 30], [30, 28]], [[60, 20], [52, 40], [70, 36]]])  # [N, K, 2], of lights
+BOXES = np.float32([[10, 8, 34, 34], [50, 16, 74, 44]])
+
+
+def lights():
+    """A dark image of two people of three lights each: a red head, a green left hand and a blue right one."""
+    image = np.zeros((56, 84, 3), "uint8")
+    for person in PLACES.astype(int):
+        for channel, (x, y) in enumerate(person):
+            image[y - 1 : y + 2, x - 1 : x + 2, channel] = 255
+    return image
+
+
+def seeing(skeleton=LAMP, **options):
+    """An estimator that finds lights where they are: its heatmaps are the colours."""
+    inputs = keras.Input((64, 48, 3))
+    network = keras.Model(inputs, keras.layers.AveragePooling2D(2)(inputs))
+    normalization = {"mean": [0.0] * 3, "std": [1.0] * 3}
+    return PoseEstimator(network, skeleton, flip_test=False, normalization=normalization, **options)
+
+
+def people(truth=PLACES, visibility=None, **options):
+    """The two as a data set, with another truth: [2, 3, 2]."""
+    image = lights()
+    visible = np.full((2, 3), 2) if visibility is None else visibility
+    return crops.from_arrays([image, image], BOXES, truth, visible, LAMP, **options)
+
+
+def test_the_figures_are_those_worked_out_by_hand():
+    """Of five labelled joints one is 6 pixels off: more than a fifth of the box of 26 and than half of a head of 10."""
+    truth = PLACES + np.float32([[[0, 0], [0, 6], [0, 0]], [[0, 0], [0, 0], [0, 0]]])
+    visibility = np.array([[2, 1, 2], [2, 2, 0]])
+    found = evaluation.pose_figures(seeing(), people(truth, visibility, head_sizes=[10, 10]), LAMP, batch_size=1)
+    assert found["people"] == 2
+    assert found["pixel_error"] == pytest.approx(6 / 5, abs=0.6)  # and half a pixel each, of heatmaps half as fine
+    assert found["pck@0.2"] == found["pckh@0.5"] == pytest.approx(4 / 5)
+    assert [joint["labelled"] for joint in found["joints"].values()] == [2, 2, 1]
+    assert found["joints"]["left_hand"]["pck@0.2"] == pytest.approx(1 / 2)
+    assert found["joints"]["head"]["pixel_error"] < 0.7
+    # Similarities: 1 of the second person, and of the first the mean of 1, 1 and exp(-36 / (2 * 24 * 26 * 0.2^2)).
+    similarity = (2 + np.exp(-36 / (2 * 24 * 26 * 0.04))) / 3
+    assert 0.8 < similarity < 0.85
+    assert found["coco"]["AR75"] == 1.0 and found["coco"]["AR"] == pytest.approx((10 + 7) / 20, abs=0.01)
+    assert "mpii" not in found and "coco_detected_boxes" not in found
+
+
+def test_boxes_of_a_detector_are_tested_in_all_images():
+    """One box of two is found, and a surer one where nobody is, in an image of its own."""
+    nothing = np.zeros((56, 84, 3), "uint8")
+    detected = crops.from_arrays(
+        [lights(), nothing], BOXES, np.zeros((2, 3, 2)), np.zeros((2, 3)), LAMP, image_ids=[0, 1]
+    )
+    scores = np.float32([0.5, 0.9])
+    detected = detected.enumerate().map(lambda i, person: person | {"score": keras.ops.take(scores, i)})
+    bright = seeing()  # gives every box the same scores, since nothing is suppressed there
+    found = evaluation.pose_figures(bright, people(), LAMP, detected)
+    assert found["coco"]["AP"] == 1.0
+    assert found["coco_detected_boxes"]["boxes"] == 2
+    assert found["coco_detected_boxes"]["AR"] == pytest.approx(1 / 2)
+    assert found["coco_detected_boxes"]["AP"] == pytest.approx(51 / 101)  # up to a recall of a half it is sure
+
+
+def test_doubles_are_looked_for_by_the_area_of_the_crop(monkeypatch):
+    told = []
+    monkeypatch.setattr(metrics, "coco_ap", lambda truth, found, *args, **options: told.append(found["area"]) or {})
+    for box_padding in (1.0, 2.0):
+        evaluation.pose_figures(seeing(box_padding=box_padding), people(), LAMP)
+    height = 24 * 64 / 48  # that goes with the width of both boxes
+    np.testing.assert_allclose(told, [[24 * height] * 2, [4 * 24 * height] * 2])
+
+
+def test_what_is_not_labelled_or_has_no_sigmas_has_no_figure(caplog):
+    bare = dataclasses.replace(LAMP, sigmas=None)
+    visibility = np.array([[2, 2, 0], [2, 2, 0]])
+    data = people(visibility=visibility)
+    found = evaluation.pose_figures(seeing(bare), data, bare)
+    assert found["joints"]["right_hand"] == {"labelled": 0, "pixel_error": None, "pck@0.2": None}
+    assert not {"coco", "pckh@0.5"} & set(found)
+    assert "AP of lamp is not measured: sigmas must be one positive number" in caplog.text
+    with pytest.raises(ValueError, match="sigmas must be one positive number per keypoint"):
+        evaluation.pose_figures(seeing(bare), data, bare, detected=data)
+
+
+def test_mpii_has_a_figure_of_its_own():
+    mpii = skeletons.MPII
+    inputs = keras.Input((64, 48, 3))
+    network = keras.Model(inputs, keras.layers.Conv2D(16, 4, 4, kernel_initializer="zeros")(inputs))
+    points = np.random.default_rng(0).uniform(12, 40, (1, 16, 2))
+    data = crops.from_arrays([lights()], BOXES[:1], points, np.full((1, 16), 2), mpii, head_sizes=[5.0])
+    found = evaluation.pose_figures(PoseEstimator(network, mpii), data, mpii)
+    assert set(found["mpii"]) == set(metrics.pckh(points, points, np.ones((1, 16)), [5.0]))
+
+
+def test_everybody_is_found_as_the_estimator_was_trained(monkeypatch):
+    """Whatever it was trained with, and whoever makes up the last batch; crowds too."""
+    asked = []
+    cut = crops.evaluation
+    monkeypatch.setattr(crops, "evaluation", lambda *args, **options: asked.append(options) or cut(*args, **options))
+    for codec, padding in (("gaussian", 1.25), ("udp", 1.5)):
+        estimator = seeing(codec=codec, box_padding=padding)
+        data = people(is_crowd=[False, True])
+        found = evaluation.found_poses(estimator, data, LAMP, batch_size=1)
+        np.testing.assert_allclose(found["found"], PLACES, atol=0.7)
+        assert found["found_scores"].shape == (2, 3) and found["is_crowd"].tolist() == [False, True]
+        expected = {"image_size": (64, 48), "udp": codec == "udp", "box_padding": padding}
+        assert asked.pop() == expected | {"normalization": {"mean": [0.0] * 3, "std": [1.0] * 3}}
+
+
+def test_other_keypoints_are_refused():
+    data = crops.from_arrays([lights()], BOXES[:1], np.ones((1, 17, 2)), np.full((1, 17), 2), skeletons.COCO)
+    with pytest.raises(ValueError, match="tested on the keypoints that it finds, got one of lamp for people of coco"):
+        evaluation.pose_figures(seeing(), data, skeletons.COCO)
+
+
+@pytest.mark.parametrize("skeleton", [skeletons.H36M, skeletons.Skeleton("mouse", ("snout", "tail"), ())])
+def test_a_set_without_sigmas_is_told(skeleton, caplog):
+    assert evaluation.can_measure_ap(skeletons.COCO) and not caplog.records
+    assert not evaluation.can_measure_ap(skeleton)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"AP of {skeleton.name} is not measured: sigmas must be one positive number")
+    assert "--sigmas of datasets/build.py" in record.getMessage()
+
+
+def test_the_examples_run(tmp_path, monkeypatch):
+    """As they stand in the docstrings, in a folder with a trained estimator."""
+    seeing().save(tmp_path / "model.keras")
+    (tmp_path / "runs" / "topdown").mkdir(parents=True)
+    (tmp_path / "model.keras").rename(tmp_path / "runs" / "topdown" / "model.keras")
+    monkeypatch.chdir(tmp_path)
+    source = types.SimpleNamespace(from_tfds=lambda name, split: (people(head_sizes=[10, 10]), LAMP))
+    names = {"crops": source, "evaluation": evaluation, "keras": keras, "estimator": seeing()}
+    for function in (evaluation.pose_figures, evaluation.found_poses):
+        for example in doctest.DocTestParser().get_examples(function.__doc__):
+            exec(example.source, names | {"metrics": metrics}, names)
+    assert isinstance(names["found"], dict) and names["skeleton"] is LAMP

@@ -1,0 +1,293 @@
+"""A training from its options to a file that knows itself, of two small stages: whole, cut short, and run again."""
+
+import json
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerapose
+from kerapose.training import runs
+from kerapose.training.options import Option, common_options
+
+STEPS = 3
+
+
+class Answer:
+    """An estimator as far as a training knows one."""
+
+    def __init__(self, network):
+        self.network = network
+
+    def save(self, path):
+        pathlib.Path(path).write_text(json.dumps(self.training))
+
+
+class Doubling(runs.Training):
+    """Learns to double numbers: by one layer, and then by two, of which the first comes from the stage before."""
+
+    OPTIONS = [
+        *common_options("runs/doubling", "numbers", epochs=3),
+        Option("recipe", str, None, "What others are if not given.", choices=("published", "small")),
+        Option("units", int, None, "Of the layer.", least=1),
+        Option("factor", float, 2.0, "By which numbers are multiplied."),
+    ]
+    RECIPES = {"published": {"units": 8, "batch_size": 4}, "small": {"units": 2, "batch_size": 3}}
+    SMALL_DATASET = "numbers"
+
+    def load(self):
+        if self.config["train_split"] != "train":
+            raise ValueError("numbers has the splits train, test; use one of them.")
+        self.did = ["load"]
+
+    def prepare(self):
+        self.did.append("prepare")
+        if self.config["units"] == 7:
+            raise ValueError("units are no 7; use 6 or 8.")
+
+    def batches(self, first_step):
+        self.did.append(first_step)
+
+        def make(step):
+            x = tf.random.stateless_normal((self.config["batch_size"], 4), [self.config["seed"], step])
+            return x, self.config["factor"] * x
+
+        return tf.data.Dataset.counter(first_step).map(make)
+
+    def stage(self, name, layers=(), callbacks=()):
+        keras.utils.set_random_seed(self.config["seed"])
+        own = keras.layers.Dense(self.config["units"])
+        model = keras.Sequential([keras.Input((4,)), *layers, own, keras.layers.Dropout(0.1), keras.layers.Dense(4)])
+        model.compile("adam", "mse", run_eagerly=True)  # faster than tracing so few steps
+        validation = self.batches(1000).take(1)
+        how = {"validation": validation, "monitor": "val_loss", "least": True, "callbacks": callbacks}
+        return runs.Stage(model, self.workdir / name, self.batches, STEPS, self.config["epochs"], **how)
+
+    def stages(self):
+        yield self.stage("first")
+        first = keras.models.load_model(self.workdir / "first" / "best.keras").layers[0]
+        yield self.stage("second", [first])
+
+    def estimator(self):
+        return Answer(runs.load_network(self.workdir / "second" / "best.keras"))
+
+    def evaluate(self, estimator):
+        x = np.eye(4, dtype="float32")
+        return {"error": float(np.abs(estimator.network(x) - 2 * x).mean())}
+
+    def draw(self, estimator):
+        assert estimator.training and not (self.workdir / "metrics.json").exists()
+        (self.workdir / "drawn.txt").write_text("as a picture")
+
+    def export(self, estimator, path):
+        self.exported = path
+        if self.config["export"] and self.config["factor"] == 0:
+            raise OSError("no space left on device")
+
+
+@pytest.fixture(autouse=True)
+def set_up(monkeypatch):
+    """What is set for the whole process, without its being done: other tests go on."""
+    asked = []
+    monkeypatch.setattr(runs, "set_up", asked.append)
+    return asked
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The work folder of a whole run."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs, "set_up", lambda config: None)
+        Doubling(workdir).run()
+    return workdir
+
+
+def states(workdir):
+    found = {}
+    for name in ("first", "second"):
+        with np.load(workdir / name / "state.npz") as state:
+            found |= {f"{name}/{key}": value for key, value in state.items()}
+    return found
+
+
+def assert_same(workdir, expected):
+    ours, theirs = states(workdir), states(expected)
+    assert set(ours) == set(theirs)
+    for name, array in theirs.items():
+        np.testing.assert_array_equal(ours[name], array, err_msg=name)
+    assert (workdir / "metrics.json").read_text() == (expected / "metrics.json").read_text()
+
+
+def files(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+# ---------------------------------------- options
+def test_what_is_not_given_is_the_recipes(tmp_path):
+    def config(**given):
+        return Doubling(tmp_path / "_".join([*map(str, given.values()), "run"]), **given).config
+
+    assert [config()[name] for name in ("recipe", "units", "batch_size", "epochs")] == ["small", 2, 3, 3]
+    assert [config(dataset="other")[name] for name in ("recipe", "units", "batch_size")] == ["published", 8, 4]
+    assert config(dataset="other", recipe="small")["units"] == 2
+    assert [config(units=np.int64(5))[name] for name in ("units", "batch_size")] == [5, 3]
+    assert config(units=None)["units"] == 2
+
+
+def test_the_work_folder_is_the_one_given_or_the_options_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Doubling().workdir == Doubling(workdir=None).workdir == pathlib.Path("runs/doubling")
+    assert (tmp_path / "runs" / "doubling" / "config.json").is_file()
+    for workdir in ("a/run", tmp_path / "b"):
+        assert Doubling(workdir).workdir == pathlib.Path(workdir)
+        assert pathlib.Path(workdir).is_dir()
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"unit": 3}, "Options of a training go by their names, got 'unit'; did you mean units?"),
+        ({"units": 0}, "units must be at least 1, got 0; give more"),
+        ({"units": "3"}, "units must be a whole number, got '3'; correct it"),
+        ({"factor": float("nan")}, "factor must be a finite number, got nan; correct it"),
+        ({"recipe": "own"}, "recipe must be one of published, small, got 'own'; use one of them"),
+        ({"train_split": "training"}, "numbers has the splits train, test; use one of them"),
+        ({"units": 7}, "units are no 7; use 6 or 8"),
+    ],
+)
+def test_a_mistaken_option_takes_no_work_folder(tmp_path, given, message):
+    with pytest.raises(ValueError, match=message):
+        Doubling(tmp_path / "run", **given)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match="workdir must be text, got 3; correct it"):
+        Doubling(3)
+
+
+def test_everything_is_looked_at_and_set_before_the_folder_is_taken(tmp_path, set_up, monkeypatch):
+    monkeypatch.setattr(runs, "open_workdir", lambda workdir, config: pathlib.Path(workdir))
+    training = Doubling(tmp_path / "run", seed=5)
+    assert training.did == ["load", "prepare"] and not (tmp_path / "run").exists()
+    (config,) = set_up
+    assert config is training.config and config["seed"] == 5
+
+
+# ---------------------------------------- a whole run
+def test_a_run_leaves_figures_curves_and_a_file_that_knows_itself(finished):
+    figures = json.loads((finished / "metrics.json").read_text())
+    config = json.loads((finished / "config.json").read_text())
+    assert not {"workdir", "data_dir", "export"} & set(config)
+    assert (config["units"], config["recipe"], config["seed"], config["deterministic"]) == (2, "small", 0, True)
+    assert json.loads((finished / "model.keras").read_text()) == {
+        "kerapose": kerapose.__version__,
+        "kind": "Doubling",
+        "options": config,
+        "figures": figures,
+    }
+    left = {path.relative_to(finished).as_posix() for path in finished.rglob("*") if path.is_file()}
+    of_stages = {f"{name}/{file}" for name in ("first", "second") for file in ("best.keras", "state.npz", "curves.png")}
+    assert left == of_stages | {"metrics.json", "config.json", "model.keras", "drawn.txt"}
+
+
+def test_cells_of_a_notebook_do_what_a_script_does(finished, tmp_path):
+    training = Doubling(tmp_path)
+    for stage in training.stages():
+        assert not stage.is_done
+        stage.model.fit(**stage.arguments())
+        assert stage.is_done and stage.done == 3
+    figures = training.finish()
+    assert_same(tmp_path, finished)
+    left = files(tmp_path)
+    for stage in training.stages():  # the cell is run again
+        assert stage.is_done
+        assert stage.model.fit(**stage.arguments()).history == {}
+        stage.model.fit(**stage.arguments())
+    (tmp_path / "metrics.json").unlink()
+    assert training.finish() == figures
+    for path, content in left.items():
+        if path.name != "curves.png":
+            assert path.read_bytes() == content, path
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Somebody who stops a cell after so many steps of a stage."""
+
+    def __init__(self, after):
+        super().__init__()
+        self.left = after
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("which, after", [("first", 1), ("first", 7), ("second", 4)])
+def test_a_run_that_was_cut_short_ends_as_the_whole_one(finished, tmp_path, monkeypatch, which, after):
+    """Once with the same objects, as a cell that is run again, and once with new ones, as a new process has them."""
+    make = Doubling.stage
+
+    def interrupted(self, name, layers=()):
+        return make(self, name, layers, [Interrupt(after)] if name == which and self.interrupted else ())
+
+    monkeypatch.setattr(Doubling, "stage", interrupted)
+    monkeypatch.setattr(Doubling, "interrupted", True, raising=False)
+    training = Doubling(tmp_path / "run")
+    last = None
+    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
+        for last in training.stages():  # noqa: B007
+            last.fit()
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    assert last.done == after // STEPS and last.folder.name == which
+    last.callbacks.clear()
+    training.did.clear()
+    last.fit()  # the same object
+    assert training.did == [after // STEPS * STEPS]  # the batches of the epoch that was cut short
+    monkeypatch.setattr(Doubling, "interrupted", False)
+    Doubling(tmp_path / "run").run()
+    assert_same(tmp_path / "run", finished)
+    Doubling(tmp_path / "copy").run()  # elsewhere
+    assert_same(tmp_path / "copy", finished)
+
+
+def test_a_stage_tells_fit_all_there_is(tmp_path):
+    training = Doubling(tmp_path)
+    mine = keras.callbacks.Callback()
+    stage = training.stage("first", [], [mine])
+    arguments = stage.arguments()
+    names = ("epochs", "initial_epoch", "steps_per_epoch", "shuffle", "validation_data")
+    assert [arguments[name] for name in names] == [3, 0, STEPS, False, stage.validation]
+    assert arguments["callbacks"][:2] == [mine, stage.resume]  # pictures before the state
+    with pytest.raises(ValueError, match="after one epoch at least, got none in .*first; train first"):
+        stage.best()
+    stage.fit()
+    assert stage.best().count_params() == stage.model.count_params()
+
+
+# ---------------------------------------- run again
+def test_a_second_run_with_other_options_is_refused(finished):
+    before = files(finished)
+    with pytest.raises(ValueError, match="to one configuration, .*: factor 2.0 there and 3.0 here; give another"):
+        Doubling(finished, factor=3)
+    with pytest.raises(ValueError, match="deterministic True there and False here"):
+        Doubling(finished, deterministic=False)
+    assert files(finished) == before
+
+
+def test_a_second_run_may_have_other_free_options(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "moved")
+    (tmp_path / "moved" / "metrics.json").unlink()
+    training = Doubling(tmp_path / "moved", export=True, data_dir=tmp_path, epochs=3, deterministic=True)
+    training.run()
+    assert training.exported == tmp_path / "moved" / "saved_model" / "1"
+    assert_same(tmp_path / "moved", finished)
+
+
+def test_the_figures_come_last(tmp_path):
+    training = Doubling(tmp_path, epochs=1, factor=0, export=True)
+    with pytest.raises(OSError, match="no space left"):
+        training.run()
+    assert (tmp_path / "model.keras").exists() and not (tmp_path / "metrics.json").exists()

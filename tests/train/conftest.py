@@ -212,6 +212,17 @@ def others_than_defaults():
     return check
 
 
+@pytest.fixture(scope="session")
+def as_after_an_epoch():
+    """A function that leaves what a stage keeps after its first epoch, without one."""
+
+    def leave(stage):
+        stage.resume.set_model(stage.model)
+        stage.resume.on_epoch_end(0, {stage.resume.monitor or "loss": 0.5})
+
+    return leave
+
+
 @pytest.fixture
 def watch(monkeypatch):
     """A function that writes down with what a function is called from now on: a list of (arguments, options).

@@ -246,7 +246,7 @@ OTHER = {
 }
 
 
-def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults):
+def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults, as_after_an_epoch):
     """In a training of all three; what excludes that, in the tests below."""
     others_than_defaults(
         RGBPose, OTHER | {"workdir": "a", "data_dir": "a", "modality": "rgb", "pretrained": "a", "from_scratch": True}
@@ -306,7 +306,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
             "area_range": (0.8, 1.0),
             "short_side_px": 46 if modality != "pose" else 11,
         }
-        network.save(stage.folder / "best.keras")
+        as_after_an_epoch(stage)
     assert strategies == [(("mirrored",), {})] * 3
     assert_starts_from(network, made.workdir)
 

@@ -216,7 +216,7 @@ OTHER = {
 }
 
 
-def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults):
+def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults, as_after_an_epoch):
     """But for what training starts from, which excludes a backbone of its own: that is in the tests below."""
     others_than_defaults(StarTransformer, OTHER | {"workdir": "a", "data_dir": "a"})
     given = {name: value for name, value in OTHER.items() if not name.startswith("pretrained")}
@@ -265,7 +265,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
             "area_range": (0.8, 1.0),
             "short_side_px": 46,
         }
-        network.save(stage.folder / "best.keras")
+        as_after_an_epoch(stage)
     assert stage.model.get_layer("volume").sigma_px == 0.9
     assert network.patterns == ("full", "full") and network.dropout == 0.3
     backbone = keras.models.load_model(tmp_path / "run" / "backbone" / "best.keras")

@@ -424,7 +424,7 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, files, o
         ({"pretrained": "a", "modality": "rgb"}, "pretrained is about the joint network, got it with the modality rgb"),
         ({"conditions": ["foggy"]}, "conditions must be one of plain, dark, missed, got 'foggy'; use one of them"),
         ({"size": 50}, "size is a multiple of 4, .*, got 50; give 52, say"),
-        ({"decay_epochs": [9]}, "Each of decay_epochs is less than the 2 of epochs, got 9; leave it out"),
+        ({"decay_epochs": [9]}, "Each of decay_epochs is less than the 2 epochs, got 9; leave it out"),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),
 )

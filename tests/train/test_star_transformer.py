@@ -362,7 +362,7 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, files, o
         ({"conditions": ["foggy"]}, "conditions must be one of plain, dark, missed, got 'foggy'; use one of them"),
         ({"conditions": []}, "conditions are of plain, dark, missed, got none; use these"),
         ({"size": 50}, "size is a multiple of 4, .*, got 50; give 52, say"),
-        ({"decay_epochs": [15]}, "Each of decay_epochs is less than the 2 of epochs, got 15; leave it out"),
+        ({"decay_epochs": [15]}, "Each of decay_epochs is less than the 2 epochs, got 15; leave it out"),
         ({"pretrained_backbone": "none.pth"}, "pretrained_backbone is a file, got none.pth, which does not"),
         ({"pretrained": "none.keras"}, "A pretrained network is a .keras file, got none.keras, which does not exist"),
         ({"pretrained": "a", "pretrained_backbone": "b"}, "exclude each other, got both; leave one out"),

@@ -191,6 +191,17 @@ def others_than_defaults():
     return check
 
 
+@pytest.fixture(scope="session")
+def as_after_an_epoch():
+    """A function that leaves what a stage keeps after its first epoch, without one."""
+
+    def leave(stage):
+        stage.resume.set_model(stage.model)
+        stage.resume.on_epoch_end(0, {stage.resume.monitor or "loss": 0.5})
+
+    return leave
+
+
 @pytest.fixture
 def watch(monkeypatch):
     """A function that writes down with what a function is called from now on: a list of (arguments, options).
@@ -311,7 +322,7 @@ def same_weights():
 # ---------------------------------------------------------------------------------------------------- videos
 POSTURES = ("stand", "crouch", "spread")
 SIDE = 48  # of a video, pixels
-COUNTS = {"train": 48, "validation": 4, "test": 6}  # videos
+COUNTS = {"train": 96, "validation": 4, "test": 6}  # videos
 
 
 def draw_gesture(label, seed, length=14):
@@ -380,7 +391,7 @@ def postures():
 
 @pytest.fixture(scope="session")
 def gestures_dir(tmp_path_factory):
-    """A TFDS folder with the data set "gestures": 48 + 4 + 6 videos of three postures, with COCO keypoints."""
+    """A TFDS folder with the data set "gestures": 96 + 4 + 6 videos of three postures, with COCO keypoints."""
     folder = tmp_path_factory.mktemp("gestures")
     Gestures(data_dir=str(folder)).download_and_prepare()
     return str(folder)

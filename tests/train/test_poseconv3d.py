@@ -257,7 +257,7 @@ OTHER = {
 }
 
 
-def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults):
+def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults, as_after_an_epoch):
     options = OTHER | {"workdir": str(tmp_path / "run"), "data_dir": data_dir, "pretrained": str(tmp_path / "old")}
     others_than_defaults(PoseConv3D, options)
     read, evaluated, trained_on = (watch(clips, name) for name in ("from_tfds", "evaluation", "training"))
@@ -310,7 +310,7 @@ def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults):
     }
     assert [options for _, options in evaluated] == [reading]
 
-    network.save(stage.folder / "best.keras")
+    as_after_an_epoch(stage)
     recognizer = training.estimator()
     assert (recognizer.num_clips, recognizer.flip_test, recognizer.flip_labels) == (3, False, (1, 0, 2))
     assert (recognizer.size, recognizer.sigma_px, recognizer.use_scores) == ((31, 31), 0.9, False)

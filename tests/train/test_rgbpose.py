@@ -17,7 +17,7 @@ from kerapose.training import RGBPose, rgbpose, runs
 from kerapose.training import videos as video_training
 from train import rgbpose as script
 
-EPOCHS = {"rgb": 4, "pose": 3, "both": 2}
+EPOCHS = 2
 SHAPES = {"rgb": (4, 48, 48, 3), "pose": (16, 12, 12, 17)}
 TINY = {
     models.SlowOnly: {
@@ -34,15 +34,15 @@ OPTIONS = {
     "recipe": "small",
     "precision": "float32",
     "rgb_batch_size": 4,
-    "rgb_epochs": EPOCHS["rgb"],
+    "rgb_epochs": 4,
     "pose_batch_size": 4,
-    "pose_epochs": EPOCHS["pose"],
+    "pose_epochs": 3,
     "batch_size": 4,
-    "epochs": EPOCHS["both"],
+    "epochs": EPOCHS,
     "optimizer": "sgd",
     "rgb_learning_rate": 0.02,
     "pose_learning_rate": 0.02,
-    "learning_rate": 0.01,
+    "learning_rate": 0.02,
     "weight_decay": 1e-4,
     "color_jitter": 0.0,
     "least_area": 0.8,
@@ -70,10 +70,10 @@ def tiny_networks():
 
 @pytest.fixture(scope="module")
 def finished(gestures_dir, tmp_path_factory, computing_repeatably, cut_after):
-    """The work folder of a whole run: both single networks, then the joint one."""
+    """The work folder of a whole run of the joint network alone."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    with cut_after({"both": 1}):
-        RGBPose(workdir, data_dir=gestures_dir, export=True, **OPTIONS).run()
+    with cut_after({"both": EPOCHS - 1}):
+        RGBPose(workdir, data_dir=gestures_dir, from_scratch=True, **OPTIONS).run()
     return workdir
 
 
@@ -85,53 +85,41 @@ def options(finished, gestures_dir, options_of):
 
 # ---------------------------------------------------------------------------------------------------- a whole run
 def test_learns_what_can_be_learnt(finished, state, metrics_of):
-    for modality, epochs in EPOCHS.items():
-        _, history = state(finished / modality)
-        assert len(history) == epochs
-        assert max(epoch["val_fused_top1" if modality == "both" else "val_top1"] for epoch in history) > 0.8
+    _, history = state(finished / "both")
+    assert len(history) == EPOCHS
+    assert max(epoch["val_fused_top1"] for epoch in history) > 0.7
     assert set(history[0]) >= {"rgb_loss", "pose_loss", "rgb_top1", "pose_top1", "fused_mean_class"}
     for epoch in history:
         assert epoch["loss"] == pytest.approx(epoch["rgb_loss"] + epoch["pose_loss"], rel=1e-3)
+    for pathway in ("rgb", "pose"):
+        assert history[-1][f"{pathway}_loss"] < 0.8 * history[0][f"{pathway}_loss"]
     found = metrics_of(finished)
-    assert set(found) == {"rgb", "pose", "both", "both_rgb", "both_pose", "late_fusion"}
+    assert set(found) == {"both", "both_rgb", "both_pose"}
     for by_condition in found.values():
         assert list(by_condition) == ["plain", "dark", "missed"]
         for figures in by_condition.values():
             assert set(figures) == {"top1", "top5", "mean_class"}
             assert 0 <= figures["top1"] <= figures["top5"] == 1  # of three classes
-    assert min(found[network]["plain"]["top1"] for network in ("rgb", "both")) > 0.8
-    assert found["pose"]["dark"] == found["pose"]["plain"]  # it sees no frames
-
-
-def test_the_joint_network_begins_as_the_single_ones_end(finished, state):
-    """The mean of the first epoch is better than that of those which it starts from."""
-    joint, rgb, pose = (state(finished / modality)[1] for modality in ("both", "rgb", "pose"))
-    assert joint[0]["rgb_loss"] < 0.7 * rgb[0]["loss"] and joint[0]["pose_loss"] < 0.7 * pose[0]["loss"]
+    assert found["both"]["plain"]["top1"] > 0.8
 
 
 def test_leaves_weights_and_pictures(finished):
-    for modality, shape in SHAPES.items():
-        network = keras.models.load_model(finished / modality / "best.keras")
-        assert isinstance(network, models.SlowOnly) and network.input_shape == (None, *shape)
     network = keras.models.load_model(finished / "both" / "best.keras")
     assert isinstance(network, models.RGBPoseConv3D) and not network.compiled
     assert {name: shape[1:] for name, shape in network.input_shape.items()} == SHAPES
-    for modality in EPOCHS:
-        for name in ("curves", "confusion_matrix_plain", "confusion_matrix_dark", "confusion_matrix_missed"):
-            image = tf.io.decode_png((finished / modality / f"{name}.png").read_bytes()).numpy()
-            assert min(image.shape[:2]) > 100 and np.ptp(image) > 100
+    for name in ("curves", "confusion_matrix_plain", "confusion_matrix_dark", "confusion_matrix_missed"):
+        image = tf.io.decode_png((finished / "both" / f"{name}.png").read_bytes()).numpy()
+        assert min(image.shape[:2]) > 100 and np.ptp(image) > 100
 
 
 def test_leaves_curves_and_pictures_for_tensorboard(finished, events, postures):
-    for modality, epochs in EPOCHS.items():
-        seen, images = events(finished / modality / "logs")
-        prefix = "fused_" if modality == "both" else ""
-        for tag in ("loss", "learning_rate", f"val_{prefix}top1", f"val_{prefix}mean_class"):
-            assert seen[f"epoch/{tag}"] == list(range(epochs))
-        assert seen["confusion_matrix"] == list(range(epochs))
-        clips = {tag.partition("_")[2]: pictures for tag, pictures in images.items() if tag.startswith("clips/")}
-        assert clips and set(clips) <= set(postures)
-        assert all(np.ptp(picture) > 100 for pictures in clips.values() for picture in pictures)
+    seen, images = events(finished / "both" / "logs")
+    for tag in ("loss", "learning_rate", "val_fused_top1", "val_fused_mean_class"):
+        assert seen[f"epoch/{tag}"] == list(range(EPOCHS))
+    assert seen["confusion_matrix"] == list(range(EPOCHS))
+    clips = {tag.partition("_")[2]: pictures for tag, pictures in images.items() if tag.startswith("clips/")}
+    assert clips and set(clips) <= set(postures)
+    assert all(np.ptp(picture) > 100 for pictures in clips.values() for picture in pictures)
 
 
 def test_leaves_a_file_that_knows_itself(finished, gesture_videos, postures, metrics_of):
@@ -147,38 +135,60 @@ def test_leaves_a_file_that_knows_itself(finished, gesture_videos, postures, met
     assert recognizer.training["kind"] == "RGBPose" and recognizer.training["figures"] == metrics_of(finished)
 
 
-def test_leaves_a_model_that_answers_as_it_was_tested(finished, gesture_videos, postures, metrics_of):
-    answer = tf.saved_model.load(str(finished / "saved_model" / "1")).signatures["serving_default"]
+# ---------------------------------------------------------------------------------------------------- resuming
+def test_a_run_that_was_cut_short_goes_on_where_it_was(finished, options, tmp_path, state, watch):
+    """With the weights, the epochs and the clips that it would have had; it ends alike in the slow test below."""
+    shutil.copytree(finished / "both" / "cut", tmp_path / "both")
+    read = watch(videos, "training")
+    (stage,) = RGBPose(tmp_path, **options()).stages()
+    arguments = stage.arguments()
+    arrays, history = state(finished / "both" / "cut")
+    assert stage.done == arguments["initial_epoch"] == len(history) == EPOCHS - 1 and not stage.is_done
+    assert read[0][1]["first_step"] == (EPOCHS - 1) * arguments["steps_per_epoch"] == 24
+    for i, weight in enumerate(stage.model.weights):
+        np.testing.assert_array_equal(weight, arrays[f"variable_{i}"])
+
+
+@pytest.mark.slow  # two minutes
+def test_all_three_networks_learn_and_a_run_that_was_cut_short_ends_as_the_whole_one(
+    gestures_dir, tmp_path, state, same_weights, metrics_of, computing_repeatably, cut_after, gesture_videos, postures
+):
+    """By the loop of a notebook, from the single networks of the whole run and what it had left after some epochs."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    with cut_after({"both": 2}):
+        RGBPose(whole, data_dir=gestures_dir, export=True, **OPTIONS).run()
+    joint, rgb, pose = (state(whole / modality)[1] for modality in ("both", "rgb", "pose"))
+    assert (len(rgb), len(pose), len(joint)) == (4, 3, EPOCHS)
+    # The mean of the first epoch is better than that of those which it starts from.
+    assert joint[0]["rgb_loss"] < 0.7 * rgb[0]["loss"] and joint[0]["pose_loss"] < 0.7 * pose[0]["loss"]
+    figures = metrics_of(whole)
+    assert set(figures) == {"rgb", "pose", "both", "both_rgb", "both_pose", "late_fusion"}
+    assert min(figures[network]["plain"]["top1"] for network in ("rgb", "both")) > 0.8
+    assert figures["pose"]["dark"] == figures["pose"]["plain"]  # it sees no frames
+    assert_serves(whole, gesture_videos, postures, figures["both"]["plain"]["top1"])
+
+    shutil.copytree(whole / "both" / "cut", cut / "both")
+    training = RGBPose(cut, data_dir=gestures_dir, pretrained=str(whole), **OPTIONS)
+    for stage in training.stages():
+        assert stage.folder == cut / "both" and stage.done == 2
+        stage.model.fit(**stage.arguments())
+    (expected, expected_history), (arrays, history) = state(whole / "both"), state(cut / "both")
+    assert history == expected_history and set(arrays) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
+    assert same_weights(cut / "both" / "best.keras", whole / "both" / "best.keras")
+    assert training.finish() == {name: figures[name] for name in ("both", "both_pose", "both_rgb")}
+
+
+def assert_serves(workdir, gesture_videos, postures, top1):
+    answer = tf.saved_model.load(str(workdir / "saved_model" / "1")).signatures["serving_default"]
     hits = []
     for video, keypoints, label in gesture_videos:
         scores = np.full(keypoints.shape[:3], 0.9, "float32")
         inputs = {"frames": video, "keypoints": keypoints, "scores": scores}
         said = answer(**{name: tf.constant(value[None]) for name, value in inputs.items()})
         hits.append(said["top_class"].numpy()[0].decode() == postures[label])
-    assert np.mean(hits) == pytest.approx(metrics_of(finished)["both"]["plain"]["top1"])
-
-
-# ---------------------------------------------------------------------------------------------------- resuming
-def test_a_run_that_was_cut_short_ends_as_the_whole_one(finished, options, tmp_path, state, same_weights, capfd):
-    """By the loop of a notebook, from the single networks of the whole run and what it had left after an epoch."""
-    shutil.copytree(finished / "both" / "cut", tmp_path / "both")
-    for stage in RGBPose(tmp_path, **options(pretrained=str(finished))).stages():
-        assert stage.folder == tmp_path / "both" and stage.done == 1
-        stage.model.fit(**stage.arguments())
-    said = capfd.readouterr().out
-    assert "Epoch 2/2" in said and "Epoch 1/" not in said
-    (expected, expected_history), (arrays, history) = state(finished / "both"), state(tmp_path / "both")
-    assert history == expected_history and set(arrays) == set(expected)
-    for name, array in expected.items():
-        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-    assert same_weights(tmp_path / "both" / "best.keras", finished / "both" / "best.keras")
-
-
-def test_a_whole_run_has_nothing_left_to_train(finished, options, capfd):
-    for stage in RGBPose(finished, **options()).stages():
-        assert stage.is_done
-        stage.fit()
-    assert "Epoch" not in capfd.readouterr().out
+    assert np.mean(hits) == pytest.approx(top1)
 
 
 # ---------------------------------------------------------------------------------------------------- every option
@@ -236,44 +246,29 @@ OTHER = {
 }
 
 
-@pytest.fixture
-def spied(monkeypatch):
-    """What reaches the data, the devices, the test and the export: lists of arguments by name of the function."""
-    told = {}
-
-    def watch(owner, name, instead=None):
-        function, calls = instead or getattr(owner, name), told.setdefault(name, [])
-
-        def watched(*args, **options):
-            calls.append((args, options))
-            return function(*args, **options)
-
-        monkeypatch.setattr(owner, name, watched)
-
-    for name in ("training", "evaluation", "from_tfds", "check"):
-        watch(videos, name)
-    watch(runs, "set_up", lambda config: None)
-    watch(video_training, "make_strategy", lambda name: tf.distribute.get_strategy())
-    watch(video_training.evaluation, "video_probabilities", lambda *args: (np.zeros(6, int), {}))
-    watch(video_training.export, "video_saved_model", lambda *args, **options: None)
-    return told
-
-
-def test_every_option_counts(gestures_dir, tmp_path, spied, others_than_defaults):
+def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults, as_after_an_epoch):
     """In a training of all three; what excludes that, in the tests below."""
     others_than_defaults(
         RGBPose, OTHER | {"workdir": "a", "data_dir": "a", "modality": "rgb", "pretrained": "a", "from_scratch": True}
     )
     given = {name: value for name, value in OTHER.items() if name not in ("modality", "pretrained", "from_scratch")}
+    read, checked, evaluated, trained_on = (
+        watch(videos, name) for name in ("from_tfds", "check", "evaluation", "training")
+    )
+    set_up = watch(runs, "set_up", lambda config: None)
+    strategies = watch(video_training, "make_strategy", lambda name: tf.distribute.get_strategy())
+    nothing = {condition: {"fused": np.eye(3)} for condition in ("missed", "dark")}
+    tested = watch(video_training.evaluation, "video_probabilities", lambda *args: (np.arange(3), nothing))
+    exported = watch(video_training.export, "video_saved_model", lambda *args, **options: None)
     made = RGBPose(**given | {"workdir": str(tmp_path / "run"), "data_dir": gestures_dir})
-    config = spied["set_up"][0][0][0]
+    ((config,), _) = set_up[0]
     assert (config["seed"], config["precision"], config["deterministic"]) == (7, "float32", False)
-    assert [args for args, _ in spied["from_tfds"]] == [
+    assert [args for args, _ in read] == [
         ("gestures", split, gestures_dir) for split in ("test", "train", "validation")
     ]
-    assert spied["check"] == []
+    assert checked == []
     counts = {role: int(split.cardinality()) for role, split in made.splits.items()}
-    assert counts == {"train": 5, "validation": 48, "test": 3} and made.workdir == tmp_path / "run"
+    assert counts == {"train": 5, "validation": 96, "test": 3} and made.workdir == tmp_path / "run"
 
     expected = {  # batch size, steps, epochs, L2, rates by epoch: the single ones fall by half a cosine
         "rgb": (2, 3, 6, 1e-3, {0: 0.0, 1: 0.015, 2: 0.03, 4: 0.015}),
@@ -300,8 +295,8 @@ def test_every_option_counts(gestures_dir, tmp_path, spied, others_than_defaults
         pose_shape = (4, 5, 5, 17) if modality == "rgb" else clips["pose"]
         reading = {"batch_size": batch_size, "rgb_shape": None if modality == "pose" else clips["rgb"]}
         reading |= {"pose_shape": pose_shape, "aligned": modality == "rgb", "use_scores": False}
-        assert spied["evaluation"][-1][1] == reading
-        assert spied["training"][-1][1] == reading | {
+        assert evaluated[-1][1] == reading
+        assert trained_on[-1][1] == reading | {
             "seed": 7,
             "first_step": 0,
             "flip_probability": 0.25,
@@ -311,20 +306,33 @@ def test_every_option_counts(gestures_dir, tmp_path, spied, others_than_defaults
             "area_range": (0.8, 1.0),
             "short_side_px": 46 if modality != "pose" else 11,
         }
-        network.save(stage.folder / "best.keras")
-    assert [args for args, _ in spied["make_strategy"]] == [("mirrored",)] * 3
+        as_after_an_epoch(stage)
+    assert strategies == [(("mirrored",), {})] * 3
+    assert_starts_from(network, made.workdir)
 
-    recognizer = made.estimator()
+    results = made.finish()
+    assert list(results) == ["rgb", "pose", "both", "late_fusion"] and list(results["pose"]) == ["missed", "dark"]
+    assert [args[1:] for args, _ in tested] == [(made.splits["test"], ["missed", "dark"], 7)] * 3
+    ((recognizer, path), how) = exported[0]
+    assert path == made.workdir / "saved_model" / "1" and how == {"overwrite": True}
+    assert isinstance(recognizer.network, models.RGBPoseConv3D) and recognizer.training["figures"] == results
     assert (recognizer.num_clips, recognizer.flip_test, recognizer.flip_labels) == (3, True, (2, 1, 0))
     assert (recognizer.aligned, recognizer.use_scores, recognizer.sigma_px) == (False, False, 0.9)
-    made.test("both", recognizer)
-    assert spied["video_probabilities"][0][0][2:] == (["missed", "dark"], 7)
-    made.export(recognizer, tmp_path / "served")
-    assert spied["video_saved_model"] == [((recognizer, tmp_path / "served"), {"overwrite": True})]
+    for modality in ("rgb", "pose", "both"):
+        assert (made.workdir / modality / "confusion_matrix_dark.png").exists()
+
+
+def assert_starts_from(network, folder):
+    """Whether the first layers of a joint network are those of the single ones in a folder."""
+    for modality in ("rgb", "pose"):
+        single = keras.models.load_model(folder / modality / "best.keras").get_layer("conv1")
+        ours = network.get_layer(f"{modality}_path_conv1")
+        np.testing.assert_array_equal(ours.get_weights()[0], single.get_weights()[0])
 
 
 def test_one_modality_goes_on_in_the_work_folder_of_another(tmp_path, options):
     """The modality is no part of the configuration; all else is. There need not be a validation split."""
+    options = functools.partial(options, from_scratch=False)
     made = RGBPose(tmp_path, **options(modality="pose", validation_split=""))
     (stage,) = made.stages()
     assert stage.folder == tmp_path / "pose" and not (tmp_path / "rgb").exists() and stage.validation is None
@@ -333,9 +341,16 @@ def test_one_modality_goes_on_in_the_work_folder_of_another(tmp_path, options):
         RGBPose(tmp_path, **options(modality="rgb", validation_split="", rgb_learning_rate=0.5))
 
 
-def test_from_scratch_needs_no_single_networks(tmp_path, options):
-    made = RGBPose(tmp_path, **options(from_scratch=True))
-    assert made.modalities == ("both",) and made.singles == {}
+def test_the_joint_network_may_start_from_those_of_another_run(finished, tmp_path, options):
+    made = RGBPose(tmp_path / "alone", **options())
+    assert made.config["from_scratch"] and made.modalities == ("both",) and made.singles == {}
+    old = tmp_path / "old"
+    for modality in ("rgb", "pose"):
+        (old / modality).mkdir(parents=True)
+        made.make_network(modality).save(old / modality / "best.keras")
+    made = RGBPose(tmp_path / "run", **options(from_scratch=False, pretrained=str(old)))
+    assert made.modalities == ("both",)
+    assert_starts_from(made.make_network("both"), old)
 
 
 # ---------------------------------------------------------------------------------------------------- recipes
@@ -409,13 +424,13 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, files, o
         ({"pretrained": "a", "modality": "rgb"}, "pretrained is about the joint network, got it with the modality rgb"),
         ({"conditions": ["foggy"]}, "conditions must be one of plain, dark, missed, got 'foggy'; use one of them"),
         ({"size": 50}, "size is a multiple of 4, .*, got 50; give 52, say"),
-        ({"decay_epochs": [9]}, "Each of decay_epochs is less than the 2 of epochs, got 9; leave it out"),
+        ({"decay_epochs": [9]}, "Each of decay_epochs is less than the 2 epochs, got 9; leave it out"),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),
 )
 def test_a_mistaken_option_takes_no_work_folder(tmp_path, changes, match, options):
     with pytest.raises((ValueError, FileNotFoundError), match=match) as error:
-        RGBPose(tmp_path / "run", **options(**changes))
+        RGBPose(tmp_path / "run", **options(**{"from_scratch": False} | changes))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "run").exists()
 

@@ -17,7 +17,7 @@ from kerapose.training import StarTransformer, runs, star_transformer
 from kerapose.training import videos as video_training
 from train import star_transformer as script
 
-EPOCHS = 3
+EPOCHS = 2
 TINY = {"rgb_shape": (4, 48, 48, 3), "base_filters": 8, "width": 32, "num_heads": 2, "encoder_layers": 1}
 TINY |= {"decoder_layers": 1, "mlp_ratio": 2}
 OPTIONS = {
@@ -27,7 +27,7 @@ OPTIONS = {
     "batch_size": 4,
     "epochs": EPOCHS,
     "learning_rate": 3e-3,
-    "backbone_epochs": 1,
+    "backbone_epochs": 0,
     "backbone_learning_rate": 3e-3,
     "weight_decay": 0.0,
     "dropout": 0.0,
@@ -59,10 +59,10 @@ def tiny_network():
 
 @pytest.fixture(scope="module")
 def finished(gestures_dir, tmp_path_factory, computing_repeatably, cut_after):
-    """The work folder of a whole run."""
+    """The work folder of a whole run, without a backbone that was trained before."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
     with cut_after({"whole": EPOCHS - 1}):
-        StarTransformer(workdir, data_dir=gestures_dir, export=True, **OPTIONS).run()
+        StarTransformer(workdir, data_dir=gestures_dir, **OPTIONS).run()
     return workdir
 
 
@@ -75,10 +75,10 @@ def options(finished, gestures_dir, options_of):
 # ---------------------------------------------------------------------------------------------------- a whole run
 def test_learns_what_can_be_learnt(finished, state, metrics_of):
     _, history = state(finished)
-    assert len(history) == EPOCHS and len(state(finished / "backbone")[1]) == 1
+    assert len(history) == EPOCHS
     assert history[-1]["loss"] < 0.9 * history[0]["loss"] and max(epoch["val_top1"] for epoch in history) > 0.6
     found = metrics_of(finished)
-    assert list(found) == ["backbone", "star"] and list(found["star"]) == ["plain", "dark", "missed"]
+    assert list(found) == ["star"] and list(found["star"]) == ["plain", "dark", "missed"]
     # Six videos of three classes, and figures that differ in their last bits between processors: far above chance.
     assert found["star"]["plain"]["top1"] > 0.6
     for figures in found["star"].values():
@@ -120,32 +120,52 @@ def test_leaves_a_file_that_knows_itself(finished, gesture_videos, postures, met
     assert recognizer.training["kind"] == "StarTransformer" and recognizer.training["figures"] == metrics_of(finished)
 
 
-def test_leaves_a_model_that_answers_as_it_was_tested(finished, gesture_videos, postures, metrics_of):
-    answer = tf.saved_model.load(str(finished / "saved_model" / "1")).signatures["serving_default"]
+# ---------------------------------------------------------------------------------------------------- resuming
+def test_a_run_that_was_cut_short_goes_on_where_it_was(finished, options, tmp_path, state, watch):
+    """With the weights, the epochs and the clips that it would have had; it ends alike in the slow test below."""
+    for file in (finished / "cut").iterdir():
+        shutil.copy(file, tmp_path / file.name)
+    read = watch(videos, "training")
+    (stage,) = StarTransformer(tmp_path, **options()).stages()
+    arguments = stage.arguments()
+    arrays, history = state(finished / "cut")
+    assert stage.done == arguments["initial_epoch"] == len(history) == EPOCHS - 1 and not stage.is_done
+    assert read[0][1]["first_step"] == (EPOCHS - 1) * arguments["steps_per_epoch"] == 24
+    for i, weight in enumerate(stage.model.weights):
+        np.testing.assert_array_equal(weight, arrays[f"variable_{i}"])
+
+
+@pytest.mark.slow  # two minutes
+def test_both_networks_learn_and_a_run_that_was_cut_short_ends_as_the_whole_one(
+    gestures_dir, tmp_path, state, same_weights, metrics_of, computing_repeatably, cut_after, gesture_videos, postures
+):
+    """By the loop of a notebook, from the backbone of the whole run and what it had left after some epochs."""
+    whole, cut, options = tmp_path / "whole", tmp_path / "cut", OPTIONS | {"backbone_epochs": 2, "epochs": 3}
+    with cut_after({"whole": 2}):
+        StarTransformer(whole, data_dir=gestures_dir, export=True, **options).run()
+    figures = metrics_of(whole)
+    assert list(figures) == ["backbone", "star"] and figures["star"]["plain"]["top1"] > 0.6
+    answer = tf.saved_model.load(str(whole / "saved_model" / "1")).signatures["serving_default"]
     hits = []
     for video, keypoints, label in gesture_videos:
         scores = np.full(keypoints.shape[:3], 0.9, "float32")
         inputs = {"frames": video, "keypoints": keypoints, "scores": scores}
         said = answer(**{name: tf.constant(value[None]) for name, value in inputs.items()})
         hits.append(said["top_class"].numpy()[0].decode() == postures[label])
-    assert np.mean(hits) == pytest.approx(metrics_of(finished)["star"]["plain"]["top1"])
+    assert np.mean(hits) == pytest.approx(figures["star"]["plain"]["top1"])
 
-
-# ---------------------------------------------------------------------------------------------------- resuming
-def test_a_run_that_was_cut_short_ends_as_the_whole_one(finished, options, tmp_path, state, same_weights, capfd):
-    """By the loop of a notebook, from what the whole run had left after the last epoch but one."""
-    shutil.copytree(finished / "backbone", tmp_path / "backbone")
-    for file in (finished / "cut").iterdir():
-        shutil.copy(file, tmp_path / file.name)
-    for stage in StarTransformer(tmp_path, **options()).stages():
+    shutil.copytree(whole / "backbone", cut / "backbone")
+    for file in (whole / "cut").iterdir():
+        shutil.copy(file, cut / file.name)
+    training = StarTransformer(cut, data_dir=gestures_dir, **options)
+    for stage in training.stages():
         stage.model.fit(**stage.arguments())
-    said = capfd.readouterr().out
-    assert f"Epoch {EPOCHS}/{EPOCHS}" in said and f"Epoch {EPOCHS - 1}/" not in said and "Epoch 1/" not in said
-    (expected, expected_history), (arrays, history) = state(finished), state(tmp_path)
-    assert history == expected_history and set(arrays) == set(expected)
+    (expected, expected_history), (arrays, history) = state(whole), state(cut)
+    assert history == expected_history and len(history) == 3 and set(arrays) == set(expected)
     for name, array in expected.items():
         np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-    assert same_weights(tmp_path / "best.keras", finished / "best.keras")
+    assert same_weights(cut / "best.keras", whole / "best.keras")
+    assert training.finish() == figures
 
 
 # ---------------------------------------------------------------------------------------------------- every option
@@ -196,40 +216,23 @@ OTHER = {
 }
 
 
-@pytest.fixture
-def spied(monkeypatch):
-    """What reaches the data, the devices, the test and the export: lists of arguments by name of the function."""
-    told = {}
-
-    def watch(owner, name, instead=None):
-        function, calls = instead or getattr(owner, name), told.setdefault(name, [])
-
-        def watched(*args, **options):
-            calls.append((args, options))
-            return function(*args, **options)
-
-        monkeypatch.setattr(owner, name, watched)
-
-    for name in ("training", "evaluation", "from_tfds", "check"):
-        watch(videos, name)
-    watch(runs, "set_up", lambda config: None)
-    watch(video_training, "make_strategy", lambda name: tf.distribute.get_strategy())
-    watch(video_training.evaluation, "video_probabilities", lambda *args: (np.zeros(6, int), {}))
-    watch(video_training.export, "video_saved_model", lambda *args, **options: None)
-    return told
-
-
-def test_every_option_counts(gestures_dir, tmp_path, spied, others_than_defaults):
+def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults, as_after_an_epoch):
     """But for what training starts from, which excludes a backbone of its own: that is in the tests below."""
     others_than_defaults(StarTransformer, OTHER | {"workdir": "a", "data_dir": "a"})
     given = {name: value for name, value in OTHER.items() if not name.startswith("pretrained")}
+    read, checked, evaluated, trained_on = (
+        watch(videos, name) for name in ("from_tfds", "check", "evaluation", "training")
+    )
+    set_up = watch(runs, "set_up", lambda config: None)
+    strategies = watch(video_training, "make_strategy", lambda name: tf.distribute.get_strategy())
+    nothing = {condition: {"fused": np.eye(3)} for condition in ("missed", "dark")}
+    tested = watch(video_training.evaluation, "video_probabilities", lambda *args: (np.arange(3), nothing))
+    exported = watch(video_training.export, "video_saved_model", lambda *args, **options: None)
     made = StarTransformer(**given | {"workdir": str(tmp_path / "run"), "data_dir": gestures_dir})
-    config = spied["set_up"][0][0][0]
+    ((config,), _) = set_up[0]
     assert (config["seed"], config["precision"], config["deterministic"]) == (7, "float32", False)
-    assert [args for args, _ in spied["from_tfds"]] == [
-        ("gestures", split, gestures_dir) for split in ("test", "validation")
-    ]
-    assert spied["check"] == [] and made.workdir == tmp_path / "run"
+    assert [args for args, _ in read] == [("gestures", split, gestures_dir) for split in ("test", "validation")]
+    assert checked == [] and made.workdir == tmp_path / "run"
     counts = {role: split and int(split.cardinality()) for role, split in made.splits.items()}
     assert counts == {"train": 5, "validation": None, "test": 3}
 
@@ -251,8 +254,8 @@ def test_every_option_counts(gestures_dir, tmp_path, spied, others_than_defaults
         volume = (4, 5, 5, 17) if kind is models.MC3ResNet18 else (4, 10, 10, 17)
         reading = {"batch_size": 3, "rgb_shape": (4, 40, 40, 3), "pose_shape": volume}
         reading |= {"aligned": True, "use_scores": False}
-        assert spied["evaluation"][-1][1] == reading
-        assert spied["training"][-1][1] == reading | {
+        assert evaluated[-1][1] == reading
+        assert trained_on[-1][1] == reading | {
             "seed": 7,
             "first_step": 0,
             "flip_probability": 0.25,
@@ -262,22 +265,24 @@ def test_every_option_counts(gestures_dir, tmp_path, spied, others_than_defaults
             "area_range": (0.8, 1.0),
             "short_side_px": 46,
         }
-        network.save(stage.folder / "best.keras")
+        as_after_an_epoch(stage)
     assert stage.model.get_layer("volume").sigma_px == 0.9
     assert network.patterns == ("full", "full") and network.dropout == 0.3
     backbone = keras.models.load_model(tmp_path / "run" / "backbone" / "best.keras")
     np.testing.assert_array_equal(
         network.get_layer("layer1_0").get_weights()[0], backbone.get_layer("layer1_0").get_weights()[0]
     )
-    assert [args for args, _ in spied["make_strategy"]] == [("mirrored",)] * 2
+    assert strategies == [(("mirrored",), {})] * 2
 
-    recognizer = made.estimator()
+    results = made.finish()
+    assert list(results) == ["backbone", "star"] and list(results["backbone"]) == ["missed", "dark"]
+    assert [args[1:] for args, _ in tested] == [(made.splits["test"], ["missed", "dark"], 7)] * 2
+    ((recognizer, path), how) = exported[0]
+    assert path == made.workdir / "saved_model" / "1" and how == {"overwrite": True}
+    assert isinstance(recognizer.network, models.STARTransformer) and recognizer.training["figures"] == results
     assert (recognizer.num_clips, recognizer.flip_test, recognizer.flip_labels) == (3, True, (2, 1, 0))
     assert (recognizer.aligned, recognizer.use_scores, recognizer.sigma_px) == (True, False, 0.9)
-    made.test("star", recognizer)
-    assert spied["video_probabilities"][0][0][2:] == (["missed", "dark"], 7)
-    made.export(recognizer, tmp_path / "served")
-    assert spied["video_saved_model"] == [((recognizer, tmp_path / "served"), {"overwrite": True})]
+    assert (made.workdir / "confusion_matrix_dark.png").exists()
 
 
 def test_the_published_optimizer_has_momentum_and_a_constant_rate():
@@ -299,18 +304,19 @@ def test_the_ablation_has_full_attention_alone_and_starts_from_a_trained_network
         np.testing.assert_array_equal(weight, expected)
 
 
-def test_a_backbone_is_loaded(finished, tmp_path, options, monkeypatch):
+def test_a_backbone_is_loaded(tmp_path, options, monkeypatch):
     loaded = []
     monkeypatch.setattr(star_transformer.weights, "load_backbone", lambda network, path: loaded.append((network, path)))
     file = tmp_path / "mc3_18.pth"
     file.write_bytes(b"")
-    network = StarTransformer(tmp_path / "run", **options(pretrained_backbone=str(file))).make_network()
+    made = StarTransformer(tmp_path / "run", **options(pretrained_backbone=str(file)))
+    network = made.make_network()
     assert loaded[-1] == (network, str(file))
-    file = finished / "backbone" / "best.keras"
-    network = StarTransformer(tmp_path / "other", **options(pretrained_backbone=str(file))).make_network()
+    backbone = made.make_backbone()
+    backbone.save(tmp_path / "backbone.keras")
+    made = StarTransformer(tmp_path / "other", **options(pretrained_backbone=str(tmp_path / "backbone.keras")))
     np.testing.assert_array_equal(
-        network.get_layer("layer1_0").get_weights()[0],
-        keras.models.load_model(file).get_layer("layer1_0").get_weights()[0],
+        made.make_network().get_layer("layer1_0").get_weights()[0], backbone.get_layer("layer1_0").get_weights()[0]
     )
 
 
@@ -356,7 +362,7 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, files, o
         ({"conditions": ["foggy"]}, "conditions must be one of plain, dark, missed, got 'foggy'; use one of them"),
         ({"conditions": []}, "conditions are of plain, dark, missed, got none; use these"),
         ({"size": 50}, "size is a multiple of 4, .*, got 50; give 52, say"),
-        ({"decay_epochs": [15]}, "Each of decay_epochs is less than the 3 of epochs, got 15; leave it out"),
+        ({"decay_epochs": [15]}, "Each of decay_epochs is less than the 2 epochs, got 15; leave it out"),
         ({"pretrained_backbone": "none.pth"}, "pretrained_backbone is a file, got none.pth, which does not"),
         ({"pretrained": "none.keras"}, "A pretrained network is a .keras file, got none.keras, which does not exist"),
         ({"pretrained": "a", "pretrained_backbone": "b"}, "exclude each other, got both; leave one out"),

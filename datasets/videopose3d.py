@@ -7,7 +7,7 @@ import logging
 import numpy as np
 import track_records
 
-from kerapose.data import pyskl
+from kerapose.data import pickles
 from kerapose.skeletons import Skeleton
 
 CAMERAS = "cameras.json"
@@ -71,7 +71,7 @@ def read_positions(path, dataset):
         FileNotFoundError: when there is no such file.
         ValueError: when it is damaged, of another form, or lacks a subject.
     """
-    positions = _subjects(path, "positions_3d", pyskl.load_npz(path), dataset)
+    positions = _subjects(path, "positions_3d", pickles.load_npz(path), dataset)
     for subject, actions in positions.items():
         for action, poses in actions.items():
             _check(f"{path}, {subject}/{action}", poses, dataset.num_joints, (3,), "poses")
@@ -102,7 +102,7 @@ def read_detections(path, skeleton, dataset):
         FileNotFoundError: when there is no such file.
         ValueError: when it is damaged, of another form, lacks a subject or has other keypoints.
     """
-    arrays, num_cameras = pyskl.load_npz(path), len(dataset.cameras)
+    arrays, num_cameras = pickles.load_npz(path), len(dataset.cameras)
     detections = _subjects(path, "positions_2d", arrays, dataset)
     _check_layout(path, arrays, skeleton)
     for subject, actions in detections.items():

@@ -57,6 +57,7 @@ MAY_IMPORT = {
         "skeletons",
         "files",
         "data.pyskl",
+        "data.pickles",
         "data.coco",
         "data.gate",
         "data.images",

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from kerapose.data.pyskl import load_pickle
+from kerapose.data.pickles import load_pickle
 from kerapose.skeletons import JHMDB
 
 FILE = "jhmdb_gt.npz"

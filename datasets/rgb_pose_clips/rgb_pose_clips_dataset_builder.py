@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from pyskl_clips import pyskl_clips_dataset_builder as pyskl_clips
 
 from kerapose import skeletons
-from kerapose.data import frames, gate, pyskl
+from kerapose.data import frames, gate, pickles, pyskl
 
 CLASSES = "classes.txt"
 MOST_FRAMES_APART = 2  # that a video and its keypoints may be: some decoders count one frame more at the end
@@ -117,7 +117,7 @@ class Builder(pyskl_clips.Builder):
 
 def refuse_without_frames(path):
     """Refuses an annotation file that has only the frames with people in them, and so cannot be put to a video."""
-    content = pyskl.load_pickle(path)
+    content = pickles.load_pickle(path)
     annotations = content.get("annotations") if isinstance(content, dict) else content
     if not isinstance(annotations, list):
         return  # `read_annotations` says what is wrong

@@ -41,6 +41,7 @@ def read_records(name: str, split: str, data_dir: Path | None = None) -> tuple[t
     return records, prepared.skeleton_of(metadata["skeleton"])
 
 
+@tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
 def _in_convention(record):
     """A record whose keypoints are at (0, 0) where they are not labelled, and whose size is 0 if it is not said."""
     people = dict(record["people"])
@@ -221,7 +222,7 @@ def finisher(normalization: Mapping[str, typing.Any] | None, color_jitter: float
     """A function of crops [B, H, W, 3] and random numbers [B, 3] that gives what the network sees."""
     normalization = dict(normalization or {})
 
-    @tf.function(jit_compile=True)  # one pass over memory in place of many
+    @tf.function(jit_compile=True, autograph=False)  # one pass over memory in place of many
     def finish(crops, uniforms):
         if color_jitter:
             crops = image_ops.jitter(crops, uniforms, color_jitter)
@@ -291,6 +292,7 @@ def _looked_at(dataset, wanted):
     A size is 0 where an image cannot be decoded, -1 where it is not there.
     """
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def look(element):
         if "pixels" in element:
             return tf.shape(element["pixels"])[:2], tf.constant(1, tf.int64)

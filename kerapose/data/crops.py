@@ -181,6 +181,7 @@ def from_arrays(
     return tf.data.Dataset.zip(people, annotated.shared_images(images)).map(lambda person, image: person | image)
 
 
+@tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
 def _people_of_record(record):
     """The people of one image; the encoded image is in memory once for all of them."""
     people = record["people"]
@@ -371,7 +372,7 @@ def training(
         shift_factor,
     )
 
-    @tf.function(jit_compile=True)  # one pass over memory in place of many
+    @tf.function(jit_compile=True, autograph=False)  # one pass over memory in place of many
     def prepare(box, keypoints, visibility, uniforms, normals):
         matrices, flips = place(box, keypoints, visibility, uniforms, normals)
         points = box_ops.transform_points(keypoints, matrices)  # [B, K, 2] pixels of the crop
@@ -379,6 +380,7 @@ def training(
         weights = box_ops.swap_sides(_weights(visibility), flips, skeleton.flip_permutation)
         return matrices, *heatmap_ops.encode(points, weights, image_size, heatmap_size, sigma_px, codec)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def augment(step, people):
         uniforms = tf.random.stateless_uniform((batch_size, NUM_UNIFORMS), [2 * seed, step])
         normals = tf.random.stateless_normal((batch_size, 2), [2 * seed + 1, step])
@@ -427,11 +429,12 @@ def validation(
     """
     image_size, heatmap_size = _sizes(image_size, heatmap_size)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def targets(keypoints, visibility, matrices):
         points = box_ops.transform_points(keypoints, matrices)  # [B, K, 2] pixels of the crop
         return heatmap_ops.encode(points, _weights(visibility), image_size, heatmap_size, sigma_px, codec)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(batch):
         return batch["crop"], *targets(batch["keypoints"], batch["visibility"], batch["matrix"])
 
@@ -477,6 +480,7 @@ def evaluation(
     image_size, _ = _sizes(image_size, image_size)
     finish = annotated.finisher(normalization, 0.0)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(people):
         regions = box_ops.crop_region(people["box"], image_size[1] / image_size[0], box_padding)
         matrices = box_ops.affine(*regions, image_size, udp=udp)

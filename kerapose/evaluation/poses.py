@@ -99,7 +99,8 @@ def found_poses(
     _check(estimator, skeleton)
     size = estimator.image_size
     signature = [tf.TensorSpec((None, *size, 3)), tf.TensorSpec((None, 2, 3))]
-    answer = tf.function(estimator.from_crops, input_signature=signature)
+    # Without AutoGraph, which has nothing to convert here, but takes seconds to find that out.
+    answer = tf.function(estimator.from_crops, input_signature=signature, autograph=False)
     cut = {"image_size": size, "udp": estimator.udp, "box_padding": estimator.box_padding}
     batches = crops.evaluation(people, skeleton, batch_size, normalization=estimator.normalization, **cut)
     parts, bar = [], make_bar(None, "batch")

@@ -476,7 +476,9 @@ def test_scripts_of_training_skip_a_picture_that_cannot_be_read(scene, monkeypat
 def test_without_check_no_batch_has_a_picture_of_another_size(scene, monkeypatch, kind):
     # Heatmaps and fields are not the matter, and take most of the time.
     monkeypatch.setattr(crops.heatmap_ops, "encode", lambda points, weights, *_: (points, weights))
-    monkeypatch.setattr(people, "_fields", lambda *_: lambda batch, *_: (batch["keypoints"], batch["visibility"]))
+    monkeypatch.setattr(
+        people.batches, "_fields", lambda *_: lambda batch, *_: (batch["keypoints"], batch["visibility"])
+    )
     FILE_FAULTS[kind][0](scene)
     batches = {
         "turned": lambda: (crops.training(scene.crops(), MOUSE, 6, SIZE), people.evaluation(scene.people())),

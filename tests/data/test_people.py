@@ -259,7 +259,7 @@ class Gatherings(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self):
         for element in people.from_arrays(**arrays(), skeleton=COCO).as_numpy_iterator():
-            fields = {key: element[key] for key in people.PERSON_FIELDS if key != "person_id"}
+            fields = {key: element[key] for key in people.samples.PERSON_FIELDS if key != "person_id"}
             inside = [
                 {key: value[i] for key, value in fields.items()} | {"id": element["person_id"][i]}
                 for i in range(len(element["box"]))
@@ -275,7 +275,7 @@ def test_from_tfds_equals_from_arrays(tmp_path, dataset):
     expected = {element["image_id"]: element for element in dataset.as_numpy_iterator()}
     for element in found.as_numpy_iterator():
         wanted = expected.pop(element["image_id"])
-        for key in (*people.PERSON_FIELDS, "name"):
+        for key in (*people.samples.PERSON_FIELDS, "name"):
             np.testing.assert_array_equal(element[key], wanted[key])
         assert element["image"].startswith(b"\x89PNG")  # which is not decoded before its batch
         np.testing.assert_array_equal(annotated.decoded(element), wanted["pixels"])
@@ -578,7 +578,7 @@ def test_training_equals_a_slow_version_of_the_published_one(recipe):
     batches = read(training(dataset, seed=seed, first_step=step, **options), 3)
     pixels, targets, mask = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
     steps = range(step, step + 3)
-    uniforms = np.concatenate([tf.random.stateless_uniform((4, people.NUM_UNIFORMS), [seed, n]) for n in steps])
+    uniforms = np.concatenate([tf.random.stateless_uniform((4, people.batches.NUM_UNIFORMS), [seed, n]) for n in steps])
     points, labelled = openpose_of(one, image.shape[:2])
     assert not labelled[0, OPENPOSE.index("right_elbow")] and labelled[0].sum() == 17
     swapped = dict(OPENPOSE.flip_pairs) | {b: a for a, b in OPENPOSE.flip_pairs}
@@ -691,7 +691,7 @@ def test_color_jitter_changes_colours_alone(dataset, uninterrupted):
     ((pixels, *others),) = read(training(dataset, color_jitter=0.4), 1)
     assert_same([others], [uninterrupted[0][1:]])
     plain = 256 * uninterrupted[0][0][..., ::-1] + 128  # as published: blue first, from -1/2 to 1/2
-    uniforms = tf.random.stateless_uniform((4, people.NUM_UNIFORMS), [3, 0])[:, 5:]
+    uniforms = tf.random.stateless_uniform((4, people.batches.NUM_UNIFORMS), [3, 0])[:, 5:]
     np.testing.assert_allclose(pixels, image_ops.jitter(plain, uniforms, 0.4), atol=0.05)
     assert abs(pixels - plain).mean() > 2
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from kerapose.data import pyskl
+from kerapose.data import pickles
 from kerapose.skeletons import COCO, H36M, Skeleton
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -301,7 +301,7 @@ def test_arrays_of_all_kinds_are_read_without_trust(tmp_path):
     nested = np.empty(2, object)
     nested[:] = [np.asfortranarray(np.eye(3)), "text"]
     np.savez_compressed(tmp_path / "a.npz", content=content, nested=nested, plain=np.eye(2), text=np.array("x"))
-    read = pyskl.load_npz(tmp_path / "a.npz")
+    read = pickles.load_npz(tmp_path / "a.npz")
     np.testing.assert_array_equal(read["content"].item()["S1"]["Walking"], content["S1"]["Walking"])
     assert read["content"].item()["S1"]["sizes"] == [3, (4.5, None)]
     np.testing.assert_array_equal(read["nested"][0], np.eye(3))
@@ -324,8 +324,8 @@ def test_arrays_of_all_kinds_are_read_without_trust(tmp_path):
     ],
 )
 def test_a_hostile_array_is_refused(tmp_path, pickled, match):
-    with pytest.raises(pyskl.AnnotationError, match=match):
-        pyskl.load_npz(npz_of(tmp_path / "a.npz", pickled))
+    with pytest.raises(pickles.AnnotationError, match=match):
+        pickles.load_npz(npz_of(tmp_path / "a.npz", pickled))
 
 
 def test_a_hostile_file_is_refused_by_the_builder(folder, tmp_path):
@@ -340,15 +340,15 @@ def test_a_file_cut_short_is_refused(tmp_path):
     whole, path = (DUMMY / h36m.POSITIONS).read_bytes(), tmp_path / "cut.npz"
     for length in [*range(0, len(whole), len(whole) // 20), len(whole) - 1]:
         path.write_bytes(whole[:length])
-        with pytest.raises(pyskl.AnnotationError, match="must be a whole .npz file"):
-            pyskl.load_npz(path)
+        with pytest.raises(pickles.AnnotationError, match="must be a whole .npz file"):
+            pickles.load_npz(path)
     damaged = bytearray(whole)
     damaged[len(whole) // 2] ^= 0xFF
     path.write_bytes(damaged)
-    with pytest.raises(pyskl.AnnotationError, match="must be a whole .npz file"):
-        pyskl.load_npz(path)
+    with pytest.raises(pickles.AnnotationError, match="must be a whole .npz file"):
+        pickles.load_npz(path)
     with pytest.raises(FileNotFoundError, match="There is no file .*gone.npz"):
-        pyskl.load_npz(tmp_path / "gone.npz")
+        pickles.load_npz(tmp_path / "gone.npz")
 
 
 # ---------------------------------------------------------------------------------------------------- real cameras

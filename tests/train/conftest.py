@@ -64,20 +64,6 @@ class Killed(runs.Resume):
 runs.Resume = Killed
 """
 
-# After every epoch there is a copy of the stage's folder, "joint_after_1": what a kill in the next one would leave.
-KEEPING = """
-import shutil
-from kerapose.training import runs
-
-class Keeping(runs.Resume):
-    def on_epoch_end(self, epoch, logs=None):
-        super().on_epoch_end(epoch, logs)
-        copy = self.folder.with_name(f"{self.folder.name}_after_{epoch + 1}")
-        shutil.copytree(self.folder, copy, ignore=shutil.ignore_patterns("logs"))
-
-runs.Resume = Keeping
-"""
-
 # Where XLA would take longer to compile than the rest of a training; data sets of images ask for it.
 WITHOUT_XLA = """
 import tensorflow as tf
@@ -130,15 +116,18 @@ def killed_at():
 
 
 @pytest.fixture(scope="session")
-def keeping():
-    """The `prepare` of a run that leaves a copy of its folder after every epoch, "joint_after_1" beside "joint"."""
-    return KEEPING
-
-
-@pytest.fixture(scope="session")
-def without_xla():
+def script_without_xla():
     """The `prepare` of a run in which nothing is compiled by XLA but what was when its modules were imported."""
     return WITHOUT_XLA
+
+
+@pytest.fixture(scope="module")
+def without_xla():
+    """The same in this process, for the tests of a whole file."""
+    function = tf.function
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tf, "function", lambda *args, jit_compile=None, **options: function(*args, **options))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -151,16 +140,6 @@ def two_devices():
 def computing_as_tests_do(monkeypatch):
     """Lets a training run in this process without changing how other tests compute: it only sets the seed."""
     monkeypatch.setattr(runs, "set_up", lambda config: keras.utils.set_random_seed(config["seed"]))
-
-
-@pytest.fixture
-def computing_as_scripts_do(computing_as_tests_do, monkeypatch):
-    """Lets a training run in this process as a script with `without_xla` does, to the last bit, in this test alone."""
-    function = tf.function
-    monkeypatch.setattr(tf, "function", lambda *args, jit_compile=None, **options: function(*args, **options))
-    tf.config.experimental.enable_op_determinism()
-    yield
-    tensorflow_config.disable_op_determinism()
 
 
 @pytest.fixture(scope="module")

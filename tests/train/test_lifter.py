@@ -243,6 +243,16 @@ def test_is_tested_in_two_lines_of_a_notebook(finished, data_dir, metrics_of):
     assert evaluation.lifting_figures(keras.models.load_model(finished / "model.keras"), known) == metrics_of(finished)
 
 
+def test_is_tested_in_float32_whatever_it_was_trained_in(finished, options):
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        training = Lifter(finished, **options())
+        assert training.model.layers[-1].convolutions()[0].compute_dtype == "bfloat16"
+        assert training.estimator().network.convolutions()[0].compute_dtype == "float32"
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
 def test_the_share_of_a_batch_in_running_statistics_falls(finished, state):
     arrays, _ = state(finished)
     last = lifter.norm_momentum(json.loads((finished / "config.json").read_text()), EPOCHS - 1)
@@ -380,7 +390,7 @@ def test_a_run_of_few_labels_is_resumed_where_it_was(options, tmp_path):
 @pytest.mark.slow  # a quarter of a minute
 def test_a_causal_lifter_of_chunks_is_trained_in_its_dilated_form(options, data_dir, tmp_path, state):
     other = {"causal": True, "chunk_length": 4, "validation_split": "", "trajectory": True, "flip": False}
-    found = Lifter(tmp_path, **options(flip_test=False, **other)).run()
+    found = Lifter(tmp_path, **options(flip_test=False, epochs=8, **other)).run()
     assert found["mpjpe_mm"] < 0.6 * mean_pose_error(data_dir)
     network = keras.models.load_model(tmp_path / "best.keras")
     assert network.causal and network.causal_shift == 4
@@ -708,4 +718,6 @@ def test_mirrored_over_two_devices(data_dir, tmp_path, changes, start, state, tw
     assert done.returncode == 0, done.stderr[-4000:]
     assert "Mirrored over 2 devices" in done.stderr
     _, history = state(tmp_path)
-    assert len(history) == EPOCHS and history[-1]["val_mpjpe_mm"] < 0.7 * history[0]["val_mpjpe_mm"]
+    assert (
+        len(history) == changes.get("epochs", EPOCHS) and history[-1]["val_mpjpe_mm"] < 0.7 * history[0]["val_mpjpe_mm"]
+    )

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import evaluation, export, models, skeletons, training
+from kerapose import evaluation, export, models, predictors, skeletons, training
 from kerapose.data import people
 from kerapose.training import OpenPose, openpose, optimizers, pictures, runs
+from kerapose.training.openpose import RECIPES
 from kerapose.training.options import choose
 
 EPOCHS = 4  # of each phase
@@ -101,22 +102,14 @@ openpose.OpenPose.draw = lambda self, estimator: None
 
 # ---------------------------------------------------------------------------------------------------- running
 @pytest.fixture(scope="module")
-def start(run_script, without_xla):
+def start(run_script, script_without_xla):
     """Runs the script with the network above; what else is prepared comes after it."""
 
     def run(workdir, data_dir, prepare="", **flags):
-        return run_script("openpose", OPTIONS, workdir, data_dir, without_xla + PREPARATION + prepare, **flags)
+        prepare = script_without_xla + PREPARATION + prepare
+        return run_script("openpose", OPTIONS, workdir, data_dir, prepare, **flags)
 
     return run
-
-
-@pytest.fixture(scope="module")
-def finished(groups_dir, tmp_path_factory, start, keeping):
-    """The work folder of a whole run."""
-    workdir = tmp_path_factory.mktemp("runs") / "whole"
-    done = start(workdir, groups_dir, prepare=keeping)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return workdir
 
 
 @pytest.fixture
@@ -125,13 +118,25 @@ def few_fields(monkeypatch):
     monkeypatch.setattr(models, "LightweightOpenPose", FewFields)
 
 
+@pytest.fixture(scope="module")
+def finished(groups_dir, tmp_path_factory, computing_repeatably, without_xla, cut_after):
+    """The work folder of a whole run, with what kills in the phases would have left."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    with pytest.MonkeyPatch.context() as patch, cut_after({"phase1": 1, "phase2": EPOCHS - 1}):
+        patch.setattr(models, "LightweightOpenPose", FewFields)
+        patch.setitem(RECIPES["small"], "phases", PHASES)
+        patch.setattr(pictures, "NUM_IMAGES", 2)
+        OpenPose(workdir, data_dir=groups_dir, **OPTIONS).run()
+    return workdir
+
+
 @pytest.fixture
-def again(few_fields, load_once, computing_as_scripts_do, monkeypatch, options_of, finished, groups_dir):
-    """A function that makes a training here as the script did, but in another folder, and with other options.
+def again(few_fields, load_once, monkeypatch, options_of, finished, groups_dir):
+    """A function that makes the training anew, in another folder, or with other options.
 
     It draws nothing, which changes nothing.
     """
-    monkeypatch.setitem(openpose.RECIPES["small"], "phases", PHASES)
+    monkeypatch.setitem(RECIPES["small"], "phases", PHASES)
     monkeypatch.setattr(openpose, "load_images", load_once)
     monkeypatch.setattr(openpose.boards, "FieldBoard", lambda *args: keras.callbacks.Callback())
     monkeypatch.setattr(pictures, "some_fields", lambda *args, **options: None)
@@ -144,13 +149,18 @@ def again(few_fields, load_once, computing_as_scripts_do, monkeypatch, options_o
     return make
 
 
-def left_after(finished, epochs, workdir):
-    """Puts in a work folder what a run would have left that was killed in the second phase, after so many epochs."""
-    workdir.mkdir()
+def copy_run(finished, workdir, **phases):
+    """Puts in a work folder what a run would have left: of each phase, named with the folder it is copied from."""
+    workdir.mkdir(exist_ok=True)
     shutil.copyfile(finished / "config.json", workdir / "config.json")
-    shutil.copytree(finished / "phase1", workdir / "phase1", ignore=shutil.ignore_patterns("logs"))
-    if epochs:
-        shutil.copytree(finished / f"phase2_after_{epochs}", workdir / "phase2")
+    for phase, folder in phases.items():
+        shutil.copytree(finished / folder, workdir / phase, ignore=shutil.ignore_patterns("logs", "cut"))
+
+
+def pretend_trained(stage):
+    """Keeps a stage as it is, as if an epoch had been done."""
+    stage.resume.set_model(stage.model)
+    stage.resume.on_epoch_end(0, {"val_loss": 1.0})
 
 
 # ---------------------------------------------------------------------------------------------------- a whole run
@@ -179,28 +189,13 @@ def test_leaves_weights_and_pictures(finished, doll, same_weights):
 
 
 def test_leaves_a_file_that_knows_itself(finished, doll, same_weights, metrics_of, tmp_path):
-    estimator = keras.models.load_model(finished / "model.keras")
+    estimator = predictors.load(finished / "model.keras").estimator
     assert estimator.skeleton == doll and (estimator.height, estimator.max_people) == (64, 20)
     assert estimator.training["kind"] == "OpenPose" and estimator.training["figures"] == metrics_of(finished)
     said = estimator.training["options"]
     assert [phase["refinements"] for phase in said["phases"]] == [0, 1] and "test_height" not in said
     estimator.network.save(tmp_path / "network.keras")
     assert same_weights(tmp_path / "network.keras", finished / "best.keras")
-
-
-def test_a_phase_starts_from_the_best_weights_of_the_one_before(finished):
-    """The first step of a phase is as small as its learning rate: layers that are not new are still close by."""
-    first, second = (
-        keras.models.load_model(finished / name) for name in ("phase1/best.keras", "phase2_after_1/best.keras")
-    )
-    rates = [
-        np.corrcoef(layer.kernel.numpy().ravel(), second.get_layer(layer.name).kernel.numpy().ravel())[0, 1]
-        for layer in first.layers
-        if isinstance(layer, keras.layers.Conv2D)
-    ]
-    assert min(rates) > 0.8
-    new = {layer.name for layer in second.layers} - {layer.name for layer in first.layers}
-    assert new and all(name.startswith("refinement_stages_0_") for name in new if "stage" in name)
 
 
 def test_leaves_curves_and_pictures_for_tensorboard(finished, events):
@@ -219,7 +214,7 @@ def test_leaves_a_model_that_answers_as_it_was_tested(
     finished, groups_dir, groups_tested, doll, tmp_path, start, metrics_of
 ):
     """The served model, on the test images: it finds as many people, and the dolls' joints where they are."""
-    left_after(finished, EPOCHS, tmp_path / "run")
+    copy_run(finished, tmp_path / "run", phase1="phase1", phase2="phase2")
     done = start(tmp_path / "run", groups_dir, prepare=DRAWING_NOTHING, export=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     answer = tf.saved_model.load(str(tmp_path / "run" / "saved_model" / "1")).signatures["serving_default"]
@@ -246,26 +241,29 @@ def check_same(workdir, finished, state, same_weights):
         assert same_weights(workdir / phase / "best.keras", finished / phase / "best.keras")
 
 
-def test_a_run_that_was_cut_short_in_a_later_phase_ends_as_the_whole_one(
-    finished, tmp_path, again, state, same_weights, monkeypatch
-):
-    """As a notebook goes on with it; the batches are those that come after both phases' epochs."""
-    left_after(finished, EPOCHS - 1, tmp_path / "run")
-    begun, training_batches = [], people.training
-    monkeypatch.setattr(
-        people, "training", lambda *args, **options: begun.append(options) or training_batches(*args, **options)
-    )
-    epochs = []
+@pytest.mark.slow  # a quarter of a minute; the next two show the parts of it
+@pytest.mark.parametrize("phases", [{"phase1": "phase1/cut"}, {"phase1": "phase1", "phase2": "phase2/cut"}])
+def test_a_run_that_was_cut_short_ends_as_the_whole_one(finished, tmp_path, again, state, same_weights, phases):
+    """By the loop of a notebook, from what a kill in either phase would have left."""
+    copy_run(finished, tmp_path / "run", **phases)
     for stage in again(tmp_path / "run").stages():
-        counting = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))
-        stage.callbacks.append(counting)
-        if not stage.is_done:
-            stage.model.fit(**stage.arguments())
-    assert epochs == [EPOCHS - 1]
-    steps = begun[0]["first_step"] / (2 * EPOCHS - 1)
-    assert len(begun) == 1 and steps == stage.steps
+        stage.model.fit(**stage.arguments())
     check_same(tmp_path / "run", finished, state, same_weights)
     assert same_weights(tmp_path / "run" / "best.keras", finished / "best.keras")
+
+
+def test_a_run_that_was_cut_short_in_a_later_phase_goes_on_there(finished, tmp_path, again, state, calls):
+    """With the weights and in the order of the whole one."""
+    copy_run(finished, tmp_path / "run", phase1="phase1", phase2="phase2/cut")
+    calls.watch(people, "training")
+    first, second = again(tmp_path / "run").stages()
+    assert first.is_done and not second.is_done
+    assert second.arguments()["initial_epoch"] == EPOCHS - 1
+    ((_, asked),) = calls.noted["training"]
+    assert asked["first_step"] == (2 * EPOCHS - 1) * second.steps
+    arrays, _ = state(finished / "phase2" / "cut")
+    for i, weight in enumerate(second.model.get_weights()):
+        np.testing.assert_array_equal(weight, arrays[f"variable_{i}"])
 
 
 def test_phases_go_through_one_stream_of_batches(tmp_path, again, monkeypatch):
@@ -275,23 +273,8 @@ def test_phases_go_through_one_stream_of_batches(tmp_path, again, monkeypatch):
     made = again(tmp_path / "run", refinements=[0, 0, 1], epochs=3)
     for stage in made.stages():
         stage.arguments()
-        stage.model.network.save(stage.folder / "best.keras")
+        pretend_trained(stage)
     assert begun == [0, 3 * stage.steps, 6 * stage.steps]
-
-
-@pytest.mark.slow  # half a minute
-def test_a_run_cut_short_in_the_first_phase_ends_as_the_whole_one(
-    finished, groups_dir, tmp_path, start, state, same_weights, metrics_of
-):
-    """It goes on in the first phase after its first epoch, and with the second one, of which there is nothing."""
-    shutil.copytree(finished / "phase1_after_1", tmp_path / "phase1")
-    shutil.copyfile(finished / "config.json", tmp_path / "config.json")
-    done = start(tmp_path, groups_dir, prepare=DRAWING_NOTHING, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert "Resuming after epoch 1" in done.stderr and "Phase 2 of 2" in done.stderr
-    assert done.stdout.count("Epoch 1/") == 1  # of the second
-    check_same(tmp_path, finished, state, same_weights)
-    assert metrics_of(tmp_path) == metrics_of(finished)
 
 
 @pytest.mark.slow  # over a minute: four processes
@@ -485,13 +468,13 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, few_fie
     given = every_option(groups_dir, tmp_path / "run")
     assert set(given) == {option.name for option in OpenPose.OPTIONS}
     for option in OpenPose.OPTIONS:
-        others = [option.default, *(recipe.get(option.name, option.default) for recipe in openpose.RECIPES.values())]
+        others = [option.default, *(recipe.get(option.name, option.default) for recipe in RECIPES.values())]
         assert given[option.name] not in others or option.name in ("recipe", "schedule")  # of two values
     trained = watch_everything(calls, doll)
     made, stages = OpenPose(**given), []
     for stage in made.stages():
         stage.arguments()
-        stage.model.network.save(stage.folder / "best.keras")
+        pretend_trained(stage)
         stages.append(stage)
     assert made.finish() == {"people": 1}
 
@@ -590,10 +573,10 @@ def test_the_learning_rate_of_a_phase_falls_as_published():
 
 
 def test_every_recipe_says_all_there_is_to_say():
-    first, *others = openpose.RECIPES.values()
+    first, *others = RECIPES.values()
     for recipe in others:
         assert set(recipe) == set(first)
-    for recipe in openpose.RECIPES.values():
+    for recipe in RECIPES.values():
         for phase in recipe["phases"]:
             assert set(phase) == {"refinements", "epochs", "learning_rate", "decay_epochs"}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import evaluation, export, losses, models, training
+from kerapose import evaluation, export, losses, models, predictors, training
 from kerapose.data import crops
 from kerapose.models import stacked_hourglass
 from kerapose.training import TopDown, pictures, runs, topdown
@@ -67,27 +67,39 @@ topdown.MODELS["simple_baseline"] = runpy.run_path({__file__!r})["FewLayers"]
 
 # ---------------------------------------------------------------------------------------------------- running
 @pytest.fixture(scope="module")
-def start(run_script, without_xla):
+def start(run_script, script_without_xla):
     """Runs the script with the network above; what else is prepared comes after it."""
 
     def run(workdir, data_dir, prepare="", **flags):
-        return run_script("topdown", OPTIONS, workdir, data_dir, without_xla + WITH_FEW_LAYERS + prepare, **flags)
+        return run_script(
+            "topdown", OPTIONS, workdir, data_dir, script_without_xla + WITH_FEW_LAYERS + prepare, **flags
+        )
 
     return run
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_layers():
+    """Puts the network above in the place of SimpleBaseline, and draws few people."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(topdown.MODELS, "simple_baseline", FewLayers)
+        patch.setattr(pictures, "NUM_PEOPLE", 2)
+        yield
+
+
 @pytest.fixture(scope="module")
-def finished(groups_dir, tmp_path_factory, start, keeping):
-    """The work folder of a whole run."""
+def finished(groups_dir, tmp_path_factory, computing_repeatably, without_xla, cut_after):
+    """The work folder of a whole run, with what a kill in its last epoch would have left."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    done = start(workdir, groups_dir, prepare=keeping)
-    assert done.returncode == 0, done.stderr[-4000:]
+    with cut_after({"whole": EPOCHS - 1}):
+        TopDown(workdir, data_dir=groups_dir, **OPTIONS).run()
     return workdir
 
 
 @pytest.fixture
 def real_networks(monkeypatch):
     """Adds a small variant to each network, and a tall one."""
+    monkeypatch.setitem(topdown.MODELS, "simple_baseline", models.SimpleBaseline)
     for model, cls in topdown.MODELS.items():
         monkeypatch.setitem(cls.VARIANTS, "tests", TINY[model])
     monkeypatch.setitem(topdown.MODELS["hrnet"].VARIANTS, "tall", {"image_shape": (384, 288, 3)})
@@ -95,8 +107,8 @@ def real_networks(monkeypatch):
 
 
 @pytest.fixture
-def again(real_networks, load_once, computing_as_scripts_do, monkeypatch, options_of, finished, groups_dir):
-    """A function that makes a training here as the script did, but in another folder, and with other options.
+def again(real_networks, load_once, monkeypatch, options_of, finished, groups_dir):
+    """A function that makes the training anew, in another folder, or with other options.
 
     It draws nothing, which changes nothing.
     """
@@ -147,7 +159,7 @@ def test_leaves_curves_and_pictures_for_tensorboard(finished, events):
 
 
 def test_leaves_a_file_that_knows_itself(finished, doll, same_weights, metrics_of, tmp_path):
-    estimator = keras.models.load_model(finished / "model.keras")
+    estimator = predictors.load(finished / "model.keras").estimator
     assert estimator.skeleton == doll and estimator.codec == "dark" and estimator.image_size == (48, 48)
     assert estimator.training["kind"] == "TopDown" and estimator.training["figures"] == metrics_of(finished)
     said = estimator.training["options"]
@@ -185,8 +197,8 @@ def check_same(workdir, finished, state, same_weights):
 
 
 def test_a_run_that_was_cut_short_ends_as_the_whole_one(finished, tmp_path, again, state, same_weights):
-    """As a notebook goes on with it, from what a kill in the last epoch would have left."""
-    shutil.copytree(finished.with_name(f"{finished.name}_after_{EPOCHS - 1}"), tmp_path / "run")
+    """By the loop of a notebook, from what a kill in the last epoch would have left."""
+    shutil.copytree(finished / "cut", tmp_path / "run")
     epochs = []
     for stage in again(tmp_path / "run").stages():
         counting = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))

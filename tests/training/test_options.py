@@ -124,10 +124,10 @@ def every_training():
     return [each for each in classes if isinstance(each, type) and issubclass(each, training.Training) and each.OPTIONS]
 
 
-def recipes(table, names):
+def recipes(table):
     """The recipes in a table of them, which may stand in tables by another choice."""
     for value in table.values():
-        yield from [value] if names & set(value) else recipes(value, names)
+        yield from recipes(value) if all(isinstance(each, dict) for each in value.values()) else [value]
 
 
 @pytest.mark.parametrize("kind", every_training(), ids=lambda kind: kind.__name__)
@@ -138,8 +138,9 @@ def test_defaults_and_recipes_are_what_users_may_give(kind):
     assert set(free_names(kind.OPTIONS)) >= {"workdir", "data_dir", "export"}
     given = {option.name: option.default for option in kind.OPTIONS}
     assert choose(kind.OPTIONS, given) == choose(kind.OPTIONS, {})
-    for recipe in recipes(kind.RECIPES, set(names)):
-        assert choose(kind.OPTIONS, recipe) | recipe == choose(kind.OPTIONS, recipe)
+    for recipe in recipes(kind.RECIPES):
+        options = {name: value for name, value in recipe.items() if name in names}  # others say what options lead to
+        assert options and choose(kind.OPTIONS, options) | options == choose(kind.OPTIONS, options)
     for option in kind.OPTIONS:
         assert option.help.endswith((".", "?")) and "--" not in option.help and "flag" not in option.help, option.name
 

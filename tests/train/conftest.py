@@ -280,6 +280,24 @@ def options_of():
 
 
 @pytest.fixture(scope="session")
+def assert_serves_as_tested():
+    """A function that asserts that the SavedModel of a finished training of videos says what its test has found."""
+
+    def check(training):
+        labels, found = training.tested[list(training.tested)[-1]]
+        answer = tf.saved_model.load(str(training.workdir / "saved_model" / "1")).signatures["serving_default"]
+        for i, element in enumerate(training.splits["test"].as_numpy_iterator()):
+            count = element["keypoints"].shape[1]
+            inputs = {"frames": video_frames.read(element["video"], range(count))}
+            inputs |= {name: element[name] for name in ("keypoints", "scores")}
+            said = answer(**{name: tf.constant(value[None]) for name, value in inputs.items()})
+            np.testing.assert_allclose(said["probabilities"][0], found["plain"]["fused"][i], atol=1e-3)
+            assert element["label"] == labels[i]
+
+    return check
+
+
+@pytest.fixture(scope="session")
 def metrics_of():
     """A function that reads the figures of a run, `metrics.json` of its work folder."""
     return lambda workdir: json.loads((workdir / "metrics.json").read_text())
@@ -395,12 +413,6 @@ def gestures_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gestures")
     Gestures(data_dir=str(folder)).download_and_prepare()
     return str(folder)
-
-
-@pytest.fixture(scope="session")
-def gesture_videos():
-    """The videos of the test split of `gestures_dir`, as they were drawn: frames, keypoints and label of each."""
-    return [(*draw_gesture(number % 3, number), number % 3) for number in range(200, 200 + COUNTS["test"])]
 
 
 # ---------------------------------------------------------------------------------------------------- groups

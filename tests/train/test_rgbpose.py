@@ -122,9 +122,13 @@ def test_leaves_curves_and_pictures_for_tensorboard(finished, events, postures):
     assert all(np.ptp(picture) > 100 for pictures in clips.values() for picture in pictures)
 
 
-def test_leaves_a_file_that_knows_itself(finished, gesture_videos, postures, metrics_of):
+def test_leaves_a_file_that_knows_itself(finished, gestures_dir, postures, metrics_of):
     recognize = predictors.load(finished / "model.keras")
-    hits = [recognize(video, keypoints)[0].name == postures[label] for video, keypoints, label in gesture_videos]
+    tested, _ = videos.from_tfds("gestures", "test", gestures_dir)
+    hits = [
+        recognize(clip["video"], clip["keypoints"], clip["scores"])[0].name == postures[clip["label"]]
+        for clip in tested.as_numpy_iterator()
+    ]
     assert np.mean(hits) == pytest.approx(metrics_of(finished)["both"]["plain"]["top1"])
     recognizer = keras.models.load_model(finished / "model.keras")
     assert recognizer.skeleton == COCO and recognizer.class_names == postures and recognizer.num_clips == 2
@@ -151,12 +155,14 @@ def test_a_run_that_was_cut_short_goes_on_where_it_was(finished, options, tmp_pa
 
 @pytest.mark.slow  # two minutes
 def test_all_three_networks_learn_and_a_run_that_was_cut_short_ends_as_the_whole_one(
-    gestures_dir, tmp_path, state, same_weights, metrics_of, computing_repeatably, cut_after, gesture_videos, postures
+    gestures_dir, tmp_path, state, same_weights, metrics_of, computing_repeatably, cut_after, assert_serves_as_tested
 ):
     """By the loop of a notebook, from the single networks of the whole run and what it had left after some epochs."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     with cut_after({"both": 2}):
-        RGBPose(whole, data_dir=gestures_dir, export=True, **OPTIONS).run()
+        training = RGBPose(whole, data_dir=gestures_dir, export=True, **OPTIONS)
+        training.run()
+    assert_serves_as_tested(training)
     joint, rgb, pose = (state(whole / modality)[1] for modality in ("both", "rgb", "pose"))
     assert (len(rgb), len(pose), len(joint)) == (4, 3, EPOCHS)
     # The mean of the first epoch is better than that of those which it starts from.
@@ -165,7 +171,6 @@ def test_all_three_networks_learn_and_a_run_that_was_cut_short_ends_as_the_whole
     assert set(figures) == {"rgb", "pose", "both", "both_rgb", "both_pose", "late_fusion"}
     assert min(figures[network]["plain"]["top1"] for network in ("rgb", "both")) > 0.8
     assert figures["pose"]["dark"] == figures["pose"]["plain"]  # it sees no frames
-    assert_serves(whole, gesture_videos, postures, figures["both"]["plain"]["top1"])
 
     shutil.copytree(whole / "both" / "cut", cut / "both")
     training = RGBPose(cut, data_dir=gestures_dir, pretrained=str(whole), **OPTIONS)
@@ -178,17 +183,6 @@ def test_all_three_networks_learn_and_a_run_that_was_cut_short_ends_as_the_whole
         np.testing.assert_array_equal(arrays[name], array, err_msg=name)
     assert same_weights(cut / "both" / "best.keras", whole / "both" / "best.keras")
     assert training.finish() == {name: figures[name] for name in ("both", "both_pose", "both_rgb")}
-
-
-def assert_serves(workdir, gesture_videos, postures, top1):
-    answer = tf.saved_model.load(str(workdir / "saved_model" / "1")).signatures["serving_default"]
-    hits = []
-    for video, keypoints, label in gesture_videos:
-        scores = np.full(keypoints.shape[:3], 0.9, "float32")
-        inputs = {"frames": video, "keypoints": keypoints, "scores": scores}
-        said = answer(**{name: tf.constant(value[None]) for name, value in inputs.items()})
-        hits.append(said["top_class"].numpy()[0].decode() == postures[label])
-    assert np.mean(hits) == pytest.approx(top1)
 
 
 # ---------------------------------------------------------------------------------------------------- every option

@@ -108,9 +108,13 @@ def test_leaves_curves_and_pictures_for_tensorboard(finished, events, postures):
             assert len(pictures) == count and min(np.ptp(picture) for picture in pictures) > 100
 
 
-def test_leaves_a_file_that_knows_itself(finished, gesture_videos, postures, metrics_of):
+def test_leaves_a_file_that_knows_itself(finished, gestures_dir, postures, metrics_of):
     recognize = predictors.load(finished / "model.keras")
-    hits = [recognize(video, keypoints)[0].name == postures[label] for video, keypoints, label in gesture_videos]
+    tested, _ = videos.from_tfds("gestures", "test", gestures_dir)
+    hits = [
+        recognize(clip["video"], clip["keypoints"], clip["scores"])[0].name == postures[clip["label"]]
+        for clip in tested.as_numpy_iterator()
+    ]
     assert np.mean(hits) == pytest.approx(metrics_of(finished)["star"]["plain"]["top1"])
     recognizer = keras.models.load_model(finished / "model.keras")
     assert recognizer.skeleton == COCO and recognizer.class_names == postures and recognizer.num_clips == 2
@@ -137,22 +141,16 @@ def test_a_run_that_was_cut_short_goes_on_where_it_was(finished, options, tmp_pa
 
 @pytest.mark.slow  # two minutes
 def test_both_networks_learn_and_a_run_that_was_cut_short_ends_as_the_whole_one(
-    gestures_dir, tmp_path, state, same_weights, metrics_of, computing_repeatably, cut_after, gesture_videos, postures
+    gestures_dir, tmp_path, state, same_weights, metrics_of, computing_repeatably, cut_after, assert_serves_as_tested
 ):
     """By the loop of a notebook, from the backbone of the whole run and what it had left after some epochs."""
     whole, cut, options = tmp_path / "whole", tmp_path / "cut", OPTIONS | {"backbone_epochs": 2, "epochs": 3}
     with cut_after({"whole": 2}):
-        StarTransformer(whole, data_dir=gestures_dir, export=True, **options).run()
+        training = StarTransformer(whole, data_dir=gestures_dir, export=True, **options)
+        training.run()
+    assert_serves_as_tested(training)
     figures = metrics_of(whole)
     assert list(figures) == ["backbone", "star"] and figures["star"]["plain"]["top1"] > 0.6
-    answer = tf.saved_model.load(str(whole / "saved_model" / "1")).signatures["serving_default"]
-    hits = []
-    for video, keypoints, label in gesture_videos:
-        scores = np.full(keypoints.shape[:3], 0.9, "float32")
-        inputs = {"frames": video, "keypoints": keypoints, "scores": scores}
-        said = answer(**{name: tf.constant(value[None]) for name, value in inputs.items()})
-        hits.append(said["top_class"].numpy()[0].decode() == postures[label])
-    assert np.mean(hits) == pytest.approx(figures["star"]["plain"]["top1"])
 
     shutil.copytree(whole / "backbone", cut / "backbone")
     for file in (whole / "cut").iterdir():
@@ -296,11 +294,11 @@ def test_the_published_optimizer_has_momentum_and_a_constant_rate():
 
 def test_the_ablation_has_full_attention_alone_and_starts_from_a_trained_network(finished, tmp_path, options):
     """Of a layer, the pattern has no weights: what was trained with the one goes on with the other."""
-    made = StarTransformer(tmp_path, **options(attention="full", pretrained=str(finished / "best.keras")))
-    (stage,) = made.stages()  # no backbone is trained for it
-    trained = keras.models.load_model(finished / "best.keras")
-    assert stage.folder == tmp_path and stage.model.network.patterns == ("full", "full") != trained.patterns
-    for weight, expected in zip(stage.model.network.get_weights(), trained.get_weights(), strict=True):
+    file = str(finished / "best.keras")
+    made = StarTransformer(tmp_path, **options(attention="full", pretrained=file, backbone_epochs=3))
+    network, trained = made.make_network(), keras.models.load_model(file)
+    assert network.patterns == ("full", "full") != trained.patterns and made.config["backbone_epochs"] == 0
+    for weight, expected in zip(network.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
 
 

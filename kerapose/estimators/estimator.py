@@ -40,7 +40,7 @@ class Estimator(keras.Model):
         return self._training
 
     @training.setter
-    def training(self, record: dict | None) -> dict | None:
+    def training(self, record: dict | None) -> None:
         if isinstance(record, bool):
             return  # PyTorch's modules say by this name whether they train, which an estimator never does
         try:

@@ -1,7 +1,5 @@
 """What exports of images share: encoded images in a request, checked with one sentence each, and their pixels."""
 
-import typing
-
 import tensorflow as tf
 
 from kerapose.data import images
@@ -11,7 +9,7 @@ from kerapose.types import Tensor
 JPEG_END, PNG_END = b"\xff\xd9", b"IEND"  # there may be more behind them
 
 
-def check_images(inputs: dict[str, Tensor], **axes: typing.Any) -> dict[str, Tensor]:
+def check_images(inputs: dict[str, Tensor], **axes: tuple) -> dict[str, Tensor]:
     """The inputs of a request, without their static shapes, behind assertions: there are images, all have their axes.
 
     `inputs` has `image_bytes`, encoded images [B], and others whose axes are given by their names, as for `check_axes`.

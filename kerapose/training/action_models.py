@@ -163,7 +163,7 @@ class KeypointTeacher(keras.layers.Layer):
         self.choose = keras.layers.Dense(keypoints_shape[-2], dtype="float32", name="choose")
         self.choose.build(features_shape)
 
-    def call(self, outputs: Tensor, features: Tensor, keypoints: Tensor, scores: Tensor) -> Tensor:
+    def call(self, outputs: typing.Any, features: Tensor, keypoints: Tensor, scores: Tensor) -> typing.Any:
         _, frames, height, width, _ = features.shape
         places = (-1, frames, height * width, scores.shape[-1])  # [B, L, h*w, K]
         moved = {"keypoints": keypoints * (height / self.height), "scores": scores}

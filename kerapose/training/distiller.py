@@ -98,10 +98,10 @@ class Distiller(keras.Model):
 
     def compute_loss(
         self,
-        x: Tensor = None,
-        y: Tensor = None,
-        y_pred: Tensor = None,
-        sample_weight: Tensor = None,
+        x: Tensor | None = None,
+        y: Tensor | None = None,
+        y_pred: Tensor | None = None,
+        sample_weight: Tensor | None = None,
         training: bool | None = True,
     ) -> Tensor:
         if self.teacher is None:
@@ -137,7 +137,7 @@ class Distiller(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, typing.Any]) -> typing.Any:
+    def from_config(cls, config: dict[str, typing.Any]) -> typing.Self:
         student = keras.saving.deserialize_keras_object(config.pop("student"))
         return cls(student, teacher=None, **config)
 

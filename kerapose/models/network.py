@@ -39,10 +39,31 @@ class Network(keras.Model):
         Example:
             >>> SlowOnly.from_variant("slowonly_wd", num_classes=60, dropout=0.2)
         """
+        return cls(*outputs, **(cls._variant(variant) | changes))
+
+    @classmethod
+    def argument_of(cls, variant: str, name: str) -> typing.Any:
+        """The value of an argument in a published variant, without building it.
+
+        Args:
+            variant: a key of `VARIANTS`.
+            name: of the argument.
+
+        Raises:
+            ValueError: if there is no such variant.
+
+        Example:
+            >>> SlowOnly.argument_of("slowonly", "input_shape")
+            (48, 56, 56, 17)
+        """
+        return cls._variant(variant).get(name, inspect.signature(cls).parameters[name].default)
+
+    @classmethod
+    def _variant(cls, variant):
         if variant not in cls.VARIANTS:
             known = ", ".join(cls.VARIANTS)
             raise ValueError(f"{cls.__name__} has the variants {known}, got {variant!r}; use one of them.")
-        return cls(*outputs, **(cls.VARIANTS[variant] | changes))
+        return cls.VARIANTS[variant]
 
     @classmethod
     def argument_names(cls) -> list[str]:

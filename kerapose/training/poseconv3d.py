@@ -1,6 +1,5 @@
 """PoseConv3D: skeleton sequences in, actions out."""
 
-import inspect
 import pathlib
 from collections.abc import Iterator
 
@@ -83,7 +82,7 @@ class PoseConv3D(Training):
     OPTIONS = OPTIONS
 
     def resolve(self, config: dict) -> dict:
-        frames, size = volume_shape(config["variant"])
+        frames, size, *_ = NETWORKS[config["variant"]].argument_of(config["variant"], "input_shape")
         return config | {"num_frames": config["num_frames"] or frames, "size": config["size"] or size}
 
     def load(self) -> None:
@@ -170,13 +169,6 @@ class PoseConv3D(Training):
 
     def export(self, estimator: estimators.ActionRecognizer, path: pathlib.Path) -> None:
         export.saved_model(estimator, path, overwrite=True)
-
-
-def volume_shape(variant: str) -> tuple[int, int]:
-    """Frames and side of the volumes that a variant takes if not told otherwise."""
-    cls = NETWORKS[variant]
-    default = inspect.signature(cls).parameters["input_shape"].default
-    return cls.VARIANTS[variant].get("input_shape", default)[:2]
 
 
 def make_network(config: dict, num_classes: int, channels: int) -> keras.Model:

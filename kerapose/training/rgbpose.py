@@ -1,6 +1,5 @@
 """RGBPose-Conv3D: a video with its skeleton sequences in, an action out."""
 
-import inspect
 import pathlib
 from collections.abc import Iterator
 
@@ -220,9 +219,8 @@ def stage_config(config: dict, modality: str) -> dict:
 
 def clip_shapes_of(variant: str) -> dict[str, tuple[int, ...]]:
     """The shapes of the clips that the pathways of a variant take if not told otherwise, {"rgb", "pose"}."""
-    given = models.RGBPoseConv3D.VARIANTS[NETWORKS[variant]["both"]]
-    parameters = inspect.signature(models.RGBPoseConv3D).parameters
-    return {name: given.get(f"{name}_shape", parameters[f"{name}_shape"].default) for name in SINGLE}
+    joint = NETWORKS[variant]["both"]
+    return {name: models.RGBPoseConv3D.argument_of(joint, f"{name}_shape") for name in SINGLE}
 
 
 def figures(labels: Array, answers: dict[str, dict[str, dict[str, Array]]]) -> dict[str, dict[str, dict[str, float]]]:

@@ -1,6 +1,5 @@
 """STAR-Transformer: a video with its skeleton sequences in, an action out."""
 
-import inspect
 import pathlib
 from collections.abc import Iterator
 
@@ -108,7 +107,7 @@ class StarTransformer(VideoTraining):
 
     def resolve(self, config: dict) -> dict:
         config = super().resolve(config) | {"aligned": True}  # a frame's joints are tokens of that frame
-        config["size"] = config["size"] or rgb_shape(config["variant"])[1]
+        config["size"] = config["size"] or models.STARTransformer.argument_of(config["variant"], "rgb_shape")[1]
         if config["pretrained"] and config["pretrained_backbone"]:
             raise ValueError("pretrained and pretrained_backbone exclude each other, got both; leave one out.")
         backbone = config["pretrained_backbone"]
@@ -138,10 +137,11 @@ class StarTransformer(VideoTraining):
     def make_network(self, backbone: keras.Model | None = None) -> keras.Model:
         """The network that the options ask for, with the weights that it starts from."""
         config = self.config
+        frames, *_ = models.STARTransformer.argument_of(config["variant"], "rgb_shape")
         network = models.STARTransformer.from_variant(
             config["variant"],
             len(self.class_names),
-            rgb_shape=(rgb_shape(config["variant"])[0], config["size"], config["size"], 3),
+            rgb_shape=(frames, config["size"], config["size"], 3),
             num_joints=self.skeleton.num_keypoints,
             patterns=ATTENTION[config["attention"]],
             dropout=config["dropout"],
@@ -173,9 +173,3 @@ class StarTransformer(VideoTraining):
 
     def draw(self, estimator: estimators.VideoRecognizer) -> None:
         self.save_confusions("star", self.workdir)
-
-
-def rgb_shape(variant: str) -> tuple[int, ...]:
-    """The shape of the clips that a variant takes if not told otherwise."""
-    default = inspect.signature(models.STARTransformer).parameters["rgb_shape"].default
-    return models.STARTransformer.VARIANTS[variant].get("rgb_shape", default)

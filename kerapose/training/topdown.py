@@ -1,7 +1,6 @@
 """Training of top-down 2D pose: the image of a person in, keypoints out."""
 
 import functools
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -326,8 +325,7 @@ def image_shape(model: str, variant: str) -> tuple[int, int, int]:
     cls = MODELS[model]
     if variant not in cls.VARIANTS:
         raise ValueError(f"{model} has the variants {', '.join(cls.VARIANTS)}, got {variant!r}; use one of them.")
-    default = inspect.signature(cls).parameters["image_shape"].default
-    return cls.VARIANTS[variant].get("image_shape", default)
+    return cls.argument_of(variant, "image_shape")
 
 
 def make_network(config: dict[str, Any], num_joints: int) -> keras.Model:

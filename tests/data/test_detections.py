@@ -1,6 +1,9 @@
 """Boxes that a detector found: read from a file, and as the people of a data set."""
 
+import importlib
 import json
+import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +13,10 @@ import tensorflow_datasets as tfds
 from kerapose.data import coco, crops, detections, gate
 from kerapose.data.detections import read_boxes
 from kerapose.skeletons import Skeleton
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "datasets"))  # as build.py finds the builders
+image_records = importlib.import_module("image_records")
 
 BIRD = Skeleton("bird", ("beak", "left_wing", "right_wing"), ((0, 1), (0, 2)))
 SIZES = dict.fromkeys(range(4), (90, 120))
@@ -119,23 +126,8 @@ class Birds(tfds.core.GeneratorBasedBuilder):
     pkg_dir_path = "."
 
     def _info(self):
-        person = {
-            "keypoints": tfds.features.Tensor(shape=(3, 2), dtype=np.float32),
-            "visibility": tfds.features.Tensor(shape=(3,), dtype=np.int32),
-            "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-            "area": np.float32,
-            "head_size": np.float32,
-            "is_crowd": np.bool_,
-            "id": np.int64,
-        }
-        features = {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "image_id": np.int64,
-            "name": tfds.features.Text(),
-            "people": tfds.features.Sequence(person),
-        }
         metadata = tfds.core.MetadataDict({"skeleton": BIRD.to_dict()})
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), metadata=metadata)
+        return tfds.core.DatasetInfo(builder=self, features=image_records.features(BIRD), metadata=metadata)
 
     def _split_generators(self, dl_manager):
         return {"test": self._generate_examples()}

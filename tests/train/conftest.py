@@ -8,6 +8,7 @@ Each file of tests says once which script it runs and with which flags:
 """
 
 import contextlib
+import importlib
 import json
 import os
 import pathlib
@@ -30,6 +31,8 @@ from kerapose.training import runs
 from kerapose.training.data import load_images
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "datasets"))  # as build.py finds the builders
+clip_records, image_records = map(importlib.import_module, ("clip_records", "image_records"))
 
 # Runs a script after {prepare}, which finds it as `script`, and its training as `script.TRAINING`.
 PROGRAM = """
@@ -369,17 +372,9 @@ class Gestures(tfds.core.GeneratorBasedBuilder):
     pkg_dir_path = ROOT  # that of a builder in a package of its own
 
     def _info(self):
-        figure = (None, None, COCO.num_keypoints)
-        features = {
-            "video": tfds.features.Scalar(np.object_),
-            "keypoints": tfds.features.Tensor(shape=(*figure, 2), dtype=np.float32, encoding="zlib"),
-            "scores": tfds.features.Tensor(shape=figure, dtype=np.float32, encoding="zlib"),
-            "frame_size": tfds.features.Tensor(shape=(2,), dtype=np.int32),
-            "label": tfds.features.ClassLabel(names=POSTURES),
-            "name": tfds.features.Text(),
-        }
+        features = clip_records.features(COCO, POSTURES, with_video=True)
         metadata = tfds.core.MetadataDict({"skeleton": COCO.name})
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), metadata=metadata)
+        return tfds.core.DatasetInfo(builder=self, features=features, metadata=metadata)
 
     def _split_generators(self, dl_manager):
         starts = {"train": 0, "validation": 100, "test": 200}
@@ -470,23 +465,8 @@ class Groups(tfds.core.GeneratorBasedBuilder):
     pkg_dir_path = ROOT  # that of a builder in a package of its own
 
     def _info(self):
-        person = {
-            "keypoints": tfds.features.Tensor(shape=(5, 2), dtype=np.float32),
-            "visibility": tfds.features.Tensor(shape=(5,), dtype=np.int32),
-            "box": tfds.features.Tensor(shape=(4,), dtype=np.float32),
-            "area": np.float32,
-            "head_size": np.float32,
-            "is_crowd": np.bool_,
-            "id": np.int64,
-        }
-        features = {
-            "image": tfds.features.Image(shape=(None, None, 3)),
-            "image_id": np.int64,
-            "name": tfds.features.Text(),
-            "people": tfds.features.Sequence(person),
-        }
         metadata = tfds.core.MetadataDict({"skeleton": DOLL.to_dict()})
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features), metadata=metadata)
+        return tfds.core.DatasetInfo(builder=self, features=image_records.features(DOLL), metadata=metadata)
 
     def _split_generators(self, dl_manager):
         starts = {"train": 0, "validation": 100, "test": 200}

@@ -1,24 +1,11 @@
-"""Encoded videos to frames and back, through FFmpeg (PyAV).
-
-Frames are numbered from 0 in the order in which they are shown, however they are stored and whatever their times are:
-frame t is the one that keypoints [:, t] belong to. Decoded are those that are asked for and those that they refer to.
-They are as the file says that they are to be looked at: turned and mirrored, and with square pixels.
-
-A damaged packet costs its frame, not the video: another one stands in its place, all others keep their numbers, and one
-warning says so. What a file has lost as a whole (its end, packets that were cut out) is told by `probe`, and by `read`
-and `iterate` where they give all frames.
-"""
+"""The frames of a video file: how many there are, some of them, or one after another."""
 
 import bisect
-import collections
-import contextlib
 import dataclasses
 import fractions
-import io
 import itertools
-import pathlib
 import typing
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from absl import logging
@@ -26,40 +13,14 @@ from absl import logging
 from kerapose.data.packets import listed, opened
 from kerapose.types import Array, ArrayLike, Path, Size
 
-CONTAINERS = (
-    *(
-        ".3g2",
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".divx",
-        ".f4v",
-        ".flv",
-        ".m2ts",
-        ".m2v",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-    ),
-    *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
-RGB_ENDING = "_rgb"  # that NTU RGB+D has behind the names of its clips
 ROUNDING_PX = 2  # that compression may add to a side or take from it: most codecs want even ones
-# With AVX-512 x264 gives other bytes about once in seventy times (350 encodings on a loaded machine, PyAV 18); with all
-# that comes before it, it never did, and gave those that are usual with it.
-WITHOUT_AVX512 = "asm=MMX2,SSE2Fast,SSSE3,SSE4.2,AVX,AVX2"
-KEY_FRAME_EVERY = 12  # a random frame of a video then costs six on average, and the file is a little larger
 MOST_LOST = 0.5  # of the frames of a video may be beyond decoding; one that has lost more is refused
 NEAR = 12  # frames to either side of a lost one among which a whole one is looked for before all others
 MOST_HELD = 16  # frames that wait for an earlier one: as many as a decoder may hold back itself
-SLOWEST_FPS = fractions.Fraction(1, 1001)  # of a written file; slower ones would be rounded to none
 WIDEST_PIXEL = 8  # or highest, by its other side; a file that says more than that of its pixels says nothing
 UNNAMED = 16  # kinds of side data that FFmpeg may have behind the last that PyAV has a name for
 # Decoders that leave out what no other frame refers to if told so packet by packet; others, as dav1d, stay with it.
 SKIPPING = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"}
-_JPEG_FRAMES, _JPEG_SCAN, _JPEG_END = {0xC0, 0xC1, 0xC2}, 0xDA, b"\xff\xd9"  # markers: size, pixels, end
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,128 +188,6 @@ def iterate(source: Path | bytes, num_frames: int | None = None, with_times: boo
             _tell_losses(packets, lost)
 
 
-def encode(frames: Iterable[Array], fps: float, crf: int = 20, key_frame_every: int = KEY_FRAME_EVERY) -> bytes:
-    """Encodes frames as H.264 in an MP4 file, which browsers play.
-
-    The same frames give the same bytes, on however many cores.
-
-    Args:
-        frames: [T, H, W, 3] uint8 RGB, or anything that gives T pictures one after another; sides are even.
-        fps: frames a second.
-        crf: the constant rate factor of the encoder, 0 .. 51: the lower, the better and the larger.
-        key_frame_every: greatest distance between frames that are decoded without others.
-
-    Returns:
-        bytes of the file.
-
-    Raises:
-        ValueError: if there is no frame, one has another type or size, a side is odd, or `fps` is not positive.
-
-    Example:
-        >>> pathlib.Path("walk.mp4").write_bytes(encode(frames, fps=25))
-    """
-    import av
-
-    frames = iter(frames)
-    first = next(frames, None)
-    if first is None:
-        raise ValueError("A video has at least one frame, got none; give some.")
-    size = np.shape(first)[:2]
-    if any(side % 2 for side in size):
-        raise ValueError(f"Frames of an MP4 file have even sides, got {size[0]} x {size[1]}; crop or pad them.")
-    options = {"crf": str(crf), "preset": "veryfast", "g": str(int(key_frame_every)), "threads": "1"}
-    options |= steady_x264()
-    file = io.BytesIO()
-    with _written(file, "mp4", "libx264", "yuv420p", fps, size, options) as (container, stream):
-        for number, picture in enumerate(itertools.chain([first], frames)):
-            picture = np.ascontiguousarray(picture)
-            if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
-                raise ValueError(
-                    f"Frames are [H, W, 3] uint8 RGB, got {picture.shape} {picture.dtype} in frame {number}; convert "
-                    "them."
-                )
-            if picture.shape[:2] != size:
-                _refuse_sizes(size, picture.shape[:2], number)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
-        container.mux(stream.encode())
-    return file.getvalue()
-
-
-def steady_x264() -> dict[str, str]:
-    """Options of FFmpeg's libx264 with which the same pictures give the same bytes, on every machine at hand.
-
-    Returns:
-        dict, to be merged into an encoder's options; empty where the processor (Linux) has nothing to leave out.
-
-    Example:
-        ```python
-        container.add_stream("libx264", rate=25, options={"crf": "18", **steady_x264()})
-        ```
-    """
-    try:
-        has_avx512 = "avx512" in pathlib.Path("/proc/cpuinfo").read_text()
-    except OSError:
-        has_avx512 = False
-    return {"x264-params": WITHOUT_AVX512} if has_avx512 else {}
-
-
-def wrap_jpegs(jpegs: Sequence[bytes], fps: float) -> bytes:
-    """Puts JPEG files, unchanged, one after another into a video file (Motion JPEG in AVI).
-
-    So a folder of pictures becomes one file, and `read` decodes any frame of it without the others.
-
-    Args:
-        jpegs: list of bytes, the content of the files, in order.
-        fps: frames a second.
-
-    Returns:
-        bytes of the file.
-
-    Raises:
-        ValueError: if there is none, one is not a whole JPEG file, their sizes differ, or `fps` is not positive.
-
-    Example:
-        >>> video = wrap_jpegs([path.read_bytes() for path in sorted(folder.glob("*.jpg"))], fps=25)
-    """
-    import av
-
-    if not jpegs:
-        raise ValueError("A video has at least one frame, got none; give some.")
-    size = _jpeg_size(jpegs[0], 0)
-    file = io.BytesIO()
-    with _written(file, "avi", "mjpeg", "yuvj420p", fps, size) as (container, stream):
-        container.start_encoding()  # settles the time base
-        for number, jpeg in enumerate(jpegs):
-            other = _jpeg_size(jpeg, number)
-            if other != size:
-                _refuse_sizes(size, other, number)
-            packet = av.Packet(jpeg)
-            packet.stream, packet.time_base, packet.is_keyframe = stream, 1 / stream.average_rate, True
-            packet.pts = packet.dts = number
-            container.mux(packet)
-    return file.getvalue()
-
-
-def find(
-    folder: Path, names: Iterable[str], endings: Collection[str] | None = CONTAINERS
-) -> dict[str, list[pathlib.Path]]:
-    """Finds the video files of clips by the names of the clips.
-
-    Args:
-        folder: where the videos are, or folders with them; links are followed.
-        names: of the clips; a folder in a name is one that the video's folder must end in.
-        endings: of videos, in small letters; files may have them in capitals. None: any.
-
-    Returns:
-        dict: each name to a list of paths, of none, one or more files.
-    """
-    by_stem, found = _files_by_stem(pathlib.Path(folder), endings), {}
-    for name in names:
-        *parents, stem = pathlib.PurePosixPath(name).parts
-        found[name] = [path for path in by_stem[stem] if list(path.parts[-1 - len(parents) : -1]) == parents]
-    return found
-
-
 def same_shape(video_size: Size, frame_size: Size) -> bool:
     """Whether frames of a size (height, width) may have become a video of another size, but for rounding."""
     video, frame = np.asarray(video_size, "float64"), np.asarray(frame_size, "float64")
@@ -356,24 +195,6 @@ def same_shape(video_size: Size, frame_size: Size) -> bool:
     return bool(least.max() <= most.min())
 
 
-def _files_by_stem(folder, endings):
-    """All files of some endings in a folder, below it and where links lead to, by their names without endings."""
-    there, seen, waiting = collections.defaultdict(list), set(), collections.deque([folder])
-    while waiting:
-        here = waiting.popleft()
-        if here.resolve() in seen:  # a link that leads back
-            continue
-        seen.add(here.resolve())
-        for path in sorted(here.iterdir()):
-            if path.is_dir():
-                waiting.append(path)
-            elif endings is None or path.suffix.lower() in endings:
-                for stem in {path.stem, path.stem.removesuffix(RGB_ENDING)}:
-                    there[stem].append(path)
-    return there
-
-
-# ---------------------------------------- reading
 class _Decoder:
     """Frames from the packets of a video. What cannot be decoded is left out; everything else keeps its number."""
 
@@ -593,7 +414,7 @@ def _gathered(decoder, indices, wanted):
         if frames is None:
             frames = np.empty((len(indices), *picture.shape), "uint8")
         if picture.shape != frames.shape[1:]:
-            _refuse_sizes(frames.shape[1:3], picture.shape[:2], number)
+            refuse_sizes(frames.shape[1:3], picture.shape[:2], number)
         frames[indices == number] = picture
         lost.discard(number)
     return frames, lost
@@ -606,7 +427,7 @@ def _without_holes(packets, count):
     for number, picture in decoder.by_number():
         picture = np.ascontiguousarray(picture)
         if last is not None and picture.shape != last.shape:
-            _refuse_sizes(last.shape[:2], picture.shape[:2], number)
+            refuse_sizes(last.shape[:2], picture.shape[:2], number)
         for lost in range(due, min(number, count)):
             yield lost, (picture if last is None else last).copy(), True
         if number >= count:
@@ -651,44 +472,8 @@ def _refuse_losses(packets, lost):
         )
 
 
-# ---------------------------------------- writing
-@contextlib.contextmanager
-def _written(file, container_format, codec, pixel_format, fps, size, options=None):
-    """Opens a file for one stream of video."""
-    import av
-
-    if not 0 < fps < np.inf:
-        raise ValueError(f"fps must be a positive number of frames a second, got {fps}; 25 is usual.")
-    with av.open(file, "w", format=container_format) as container:
-        rate = max(fractions.Fraction(float(fps)).limit_denominator(1001), SLOWEST_FPS)
-        stream = container.add_stream(codec, rate=rate, options=options or {})
-        stream.height, stream.width = size
-        stream.pix_fmt = pixel_format
-        yield container, stream
-
-
-def _jpeg_size(jpeg, number):
-    """(height, width) of a JPEG file, from the segments in front of its pixels; raises unless it is a whole one."""
-    place, size = 2, None
-    while jpeg[:2] == b"\xff\xd8" and place + 9 <= len(jpeg) and jpeg[place] == 0xFF:
-        marker = jpeg[place + 1]
-        if marker in _JPEG_FRAMES:  # length, precision, height, width
-            size = tuple(int.from_bytes(jpeg[i : i + 2], "big") for i in (place + 5, place + 7))
-        if marker == _JPEG_SCAN:
-            break
-        place += 1 if marker == 0xFF else 2 + int.from_bytes(jpeg[place + 2 : place + 4], "big")
-    if size is None:
-        raise ValueError(
-            f"Pictures must be JPEG files, got {len(jpeg):,} bytes of something else in frame {number}; convert it."
-        )
-    if jpeg.find(_JPEG_END, place) < 0:  # FFmpeg would show what there is
-        raise ValueError(
-            f"Pictures must be whole, got {len(jpeg):,} bytes in frame {number} without an end; get it again."
-        )
-    return size
-
-
-def _refuse_sizes(expected, size, number):
+def refuse_sizes(expected: Size, size: Size, number: int) -> typing.NoReturn:
+    """Says that a frame has another size than those before it."""
     raise ValueError(
         f"Frames of a video have one size, got {expected[0]} x {expected[1]} and then {size[0]} x {size[1]} in frame "
         f"{number}; bring them to one."

@@ -1,0 +1,59 @@
+"""Keypoint sets: names, limbs, left and right, OKS sigmas and colours, and the maps from one set to another.
+
+The same joint has the same name in every set, which is all the maps go by: `left_` and `right_` are the person's own,
+`hip` lies between the hips, `thorax` and `neck` at the height of the shoulders, `upper_neck` where neck and skull meet.
+
+Example:
+    >>> from kerapose.skeletons import COCO, H36M, convert
+    >>> keypoints_h36m, scores_h36m = convert(keypoints, scores, COCO, H36M)  # [M, T, 17, 2], [M, T, 17]
+"""
+
+from kerapose.skeletons.maps import DERIVED, convert, mapping
+from kerapose.skeletons.sets import (
+    ALL,
+    COCO,
+    H36M,
+    HUMANEVA,
+    JHMDB,
+    MPII,
+    NTU,
+    OPENPOSE,
+    PENN_ACTION,
+    from_coco_category,
+    get,
+)
+from kerapose.skeletons.skeleton import (
+    CENTER_COLOR,
+    LARGEST_SIGMA,
+    LEFT_COLORS,
+    LOWER_BODY,
+    RIGHT_COLORS,
+    Skeleton,
+    UnknownPairs,
+    is_sigma,
+)
+
+__all__ = [
+    "ALL",
+    "CENTER_COLOR",
+    "COCO",
+    "DERIVED",
+    "H36M",
+    "HUMANEVA",
+    "JHMDB",
+    "LARGEST_SIGMA",
+    "LEFT_COLORS",
+    "LOWER_BODY",
+    "MPII",
+    "NTU",
+    "OPENPOSE",
+    "PENN_ACTION",
+    "RIGHT_COLORS",
+    "Skeleton",
+    "UnknownPairs",
+    "convert",
+    "from_coco_category",
+    "get",
+    "is_sigma",
+    "mapping",
+]

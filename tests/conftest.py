@@ -1,17 +1,36 @@
 """Fixtures of all tests: measured cases of the published references (goldens), real data, TensorBoard's files."""
 
 import dataclasses
+import gc
 import json
 import os
 import pathlib
+import sys
 import zlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported, so before any test
+# Read when TensorFlow is first imported, so before any test; processes that tests start have them, too.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# What is compiled here runs a few times on little: code made fast for it costs more than it saves.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def pytest_collection_finish():
+    """Spares the tests what pays only in long runs.
+
+    Graphs run as they are written: Grappler would take longer over each than it saves. Processes that tests start
+    optimize theirs, as a user's does: scripts, and what loads a SavedModel without kerapose. And what was imported is
+    not looked through for garbage again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    if "tensorflow" in sys.modules:  # else another backend computes
+        sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @dataclasses.dataclass(frozen=True)

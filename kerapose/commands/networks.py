@@ -7,8 +7,8 @@ import pathlib
 import keras
 
 from kerapose import estimators, models, predictors, skeletons, weights
+from kerapose.estimators.reading import CHECKPOINTS, read
 from kerapose.predictors.loading import kind_of, predictor_of
-from kerapose.predictors.networks import CHECKPOINTS, read
 
 SURE_SCORE = 0.3  # of top-down keypoints: a heatmap has a maximum also where there is nothing
 PLAIN_PIXELS = {"mean": [0.0] * 3, "std": [1.0] * 3}  # what hourglasses are trained with

@@ -5,10 +5,10 @@ import typing
 import keras
 
 from kerapose import estimators, models
+from kerapose.estimators.reading import read
 from kerapose.predictors.actions import SkeletonAction
 from kerapose.predictors.bottom_up import BottomUpPose
 from kerapose.predictors.lifting import Lifter
-from kerapose.predictors.networks import read
 from kerapose.predictors.people import TopDownPose
 from kerapose.predictors.videos import Action
 from kerapose.types import Path

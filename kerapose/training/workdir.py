@@ -6,6 +6,7 @@ import typing
 
 import keras
 
+from kerapose.estimators.reading import read
 from kerapose.files import read_json, write_whole
 from kerapose.training.devices import is_deterministic
 from kerapose.types import Path
@@ -60,18 +61,13 @@ def load_network(path: Path, role: str = "pretrained") -> keras.Model:
         role: what an error calls the network.
 
     Raises:
-        ValueError: if there is no such file, or it is something else.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is something else.
 
     Example:
         >>> network = load_network("runs/topdown/best.keras")
     """
-    if not pathlib.Path(path).is_file():
-        raise ValueError(f"A {role} network is a .keras file, got {path}, which does not exist; check the path.")
-    try:
-        found = keras.models.load_model(path, compile=False)
-    except Exception as error:  # whatever unzipping, parsing and rebuilding may raise
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"A {role} network is a .keras file, {path} cannot be read: {reason}") from error
+    found = read(path, f"A {role} network")
     inner = getattr(found, "network", None)
     return inner if isinstance(inner, keras.Model) else found
 
@@ -88,7 +84,8 @@ def start_from(network: keras.Model, path: Path, options_to_match: str) -> list[
         The names of the layers that are new.
 
     Raises:
-        ValueError: if there is no such file, or a layer has another name or shape there.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is something else, or a layer has another name or shape there.
 
     Example:
         >>> start_from(network, "runs/topdown/best.keras", "depth and size")

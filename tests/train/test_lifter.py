@@ -679,7 +679,7 @@ SEMI = {"semi_supervised": True, "labelled_share": 0.5, "epochs": 5}
         ({"semi_supervised": True}, "^semi_supervised learns from tracks whose poses are not known, got none; give"),
         (SEMI | {"labelled_subjects": list("ABCDEF")}, "but labelled_subjects names all; leave some out"),
         (SEMI | {"warmup_epochs": 5}, "warmup_epochs is less than the 5 of epochs, got 5; give fewer"),
-        ({"pretrained": "none.keras"}, "A pretrained network is a .keras file, got none.keras, which does not exist"),
+        ({"pretrained": "none.keras"}, "A pretrained network must be a .keras file, got none.keras, where there is no"),
         ({"pretrained_trajectory": "none.keras"}, "starts a trajectory network, got none; give trajectory, too"),
     ],
     ids=lambda value: None if isinstance(value, str) else "-".join(value),

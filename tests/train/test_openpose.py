@@ -603,7 +603,7 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, again, f
         ({"skip": ["nobody.png"]}, "skip names samples of groups, 'nobody.png' is in none of its splits; correct"),
         ({"skeleton": "nobody"}, "A skeleton must be one of coco, .* got 'nobody'"),
         ({"skeleton": "humaneva"}, "follow from those of the data set, hip, .* of humaneva cannot be had from doll"),
-        ({"pretrained": "none.keras"}, "A pretrained network is a .keras file, got none.keras, which does not exist"),
+        ({"pretrained": "none.keras"}, "A pretrained network must be a .keras file, got none.keras, where there is no"),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),
 )

@@ -412,7 +412,7 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, files, o
         ({"dataset": "nobodys"}, "nobodys is not prepared in .*; run: python datasets/build.py nobodys"),
         (
             {"pretrained": "nowhere"},
-            "A pretrained network is a .keras file, got nowhere/rgb/best.keras, which",
+            "A pretrained network must be a .keras file, got nowhere/rgb/best.keras, where",
         ),
         ({"pretrained": "a", "from_scratch": True}, "exclude each other, got both; leave one out"),
         ({"pretrained": "a", "modality": "rgb"}, "pretrained is about the joint network, got it with the modality rgb"),

@@ -362,7 +362,7 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, files, o
         ({"size": 50}, "size is a multiple of 4, .*, got 50; give 52, say"),
         ({"decay_epochs": [15]}, "Each of decay_epochs is less than the 2 epochs, got 15; leave it out"),
         ({"pretrained_backbone": "none.pth"}, "pretrained_backbone is a file, got none.pth, which does not"),
-        ({"pretrained": "none.keras"}, "A pretrained network is a .keras file, got none.keras, which does not exist"),
+        ({"pretrained": "none.keras"}, "A pretrained network must be a .keras file, got none.keras, where there is no"),
         ({"pretrained": "a", "pretrained_backbone": "b"}, "exclude each other, got both; leave one out"),
     ],
     ids=lambda value: None if isinstance(value, str) else next(iter(value)),

@@ -485,8 +485,8 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, again, f
         ({"skip": ["nobody.png"]}, "skip names samples of groups, 'nobody.png' is in none of its splits; correct"),
         ({"detections": "nothing.json"}, "nothing.json must be a JSON list of detections, there is no such file"),
         ({"ohkm": 9}, "ohkm is at most the number of joints, 5, got 9; give fewer"),
-        ({"teacher": "none.keras"}, "A teaching network is a .keras file, got none.keras, which does not exist"),
-        ({"pretrained": "none.keras"}, "A pretrained network is a .keras file, got none.keras, which does not exist"),
+        ({"teacher": "none.keras"}, "A teaching network must be a .keras file, got none.keras, where there is no"),
+        ({"pretrained": "none.keras"}, "A pretrained network must be a .keras file, got none.keras, where there is no"),
         (
             {
                 "model": "hrnet",

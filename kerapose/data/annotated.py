@@ -3,6 +3,7 @@
 What is here goes for elements of either: one a person there, one an image with all its people here and there.
 """
 
+import functools
 import pathlib
 import typing
 import weakref
@@ -188,6 +189,12 @@ def cut(batch: Mapping[str, Tensor], matrices: Tensor, image_size: Size) -> tupl
     Returns:
         crops [B, H, W, 3] float32, 0 .. 255, black outside of the image, and sizes [B, 2] int32 of the images.
     """
+    images = {key: batch[key] for key in (*IMAGE_FIELDS, "size", "name") if key in batch}
+    return _cut(images, matrices, tuple(image_size))
+
+
+@tf.function(autograph=False)  # a graph larger than the rest of a pipeline, made once for all pipelines
+def _cut(batch, matrices, image_size):
     count = tf.shape(matrices)[0]
     if "pixels" in batch:
         shared = tf.zeros(count, tf.bool)
@@ -210,7 +217,7 @@ def cut(batch: Mapping[str, Tensor], matrices: Tensor, image_size: Size) -> tupl
 
 def _image_of(batch, i):
     """The image of the i-th of a batch of elements."""
-    element = {key: batch[key][i] for key in ("image", "path", "size", "name") if key in batch}
+    element = {key: value[i] for key, value in batch.items() if key != "pixels"}
     if "pixels" in batch:
         element["pixels"] = tf.raw_ops.TensorListGetItem(
             input_handle=batch["pixels"][i], index=0, element_shape=PIXEL_SHAPE, element_dtype=tf.uint8
@@ -220,13 +227,17 @@ def _image_of(batch, i):
 
 def finisher(normalization: Mapping[str, typing.Any] | None, color_jitter: float) -> Callable[[Tensor, Tensor], Tensor]:
     """A function of crops [B, H, W, 3] and random numbers [B, 3] that gives what the network sees."""
-    normalization = dict(normalization or {})
+    options = {key: value if np.ndim(value) == 0 else tuple(value) for key, value in (normalization or {}).items()}
+    return _finisher(tuple(sorted(options.items())), color_jitter)
 
+
+@functools.lru_cache(maxsize=8)  # pipelines of the same options share what is compiled
+def _finisher(normalization, color_jitter):
     @tf.function(jit_compile=True, autograph=False)  # one pass over memory in place of many
     def finish(crops, uniforms):
         if color_jitter:
             crops = image_ops.jitter(crops, uniforms, color_jitter)
-        return image_ops.normalize(crops, **normalization)
+        return image_ops.normalize(crops, **dict(normalization))
 
     return finish
 

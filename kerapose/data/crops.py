@@ -18,6 +18,7 @@ person is warped once, from the image to the crop. Shuffling keeps the encoded i
 memory, once for all people of an image, and nothing of images that are read by their paths.
 """
 
+import functools
 import typing
 import weakref
 from collections.abc import Mapping, Sequence
@@ -359,11 +360,13 @@ def training(
     people = trainable(dataset, skeleton)
     image_size, heatmap_size = _sizes(image_size, heatmap_size)
     finish = annotated.finisher(normalization, color_jitter)
-    place = _random_placement(
+    prepare = _preparer(
         skeleton,
         image_size,
+        heatmap_size,
+        codec,
+        sigma_px,
         box_padding,
-        codec == "udp",
         mirrors.allowed(flip_probability, skeleton),
         scale_factor,
         np.float32(np.radians(rotation_degrees)),
@@ -371,14 +374,6 @@ def training(
         half_body_probability,
         shift_factor,
     )
-
-    @tf.function(jit_compile=True, autograph=False)  # one pass over memory in place of many
-    def prepare(box, keypoints, visibility, uniforms, normals):
-        matrices, flips = place(box, keypoints, visibility, uniforms, normals)
-        points = box_ops.transform_points(keypoints, matrices)  # [B, K, 2] pixels of the crop
-        points = box_ops.swap_sides(points, flips, skeleton.flip_permutation, axis=-2)
-        weights = box_ops.swap_sides(_weights(visibility), flips, skeleton.flip_permutation)
-        return matrices, *heatmap_ops.encode(points, weights, image_size, heatmap_size, sigma_px, codec)
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def augment(step, people):
@@ -429,10 +424,7 @@ def validation(
     """
     image_size, heatmap_size = _sizes(image_size, heatmap_size)
 
-    @tf.function(jit_compile=True, autograph=False)
-    def targets(keypoints, visibility, matrices):
-        points = box_ops.transform_points(keypoints, matrices)  # [B, K, 2] pixels of the crop
-        return heatmap_ops.encode(points, _weights(visibility), image_size, heatmap_size, sigma_px, codec)
+    targets = _encoder(image_size, heatmap_size, codec, sigma_px)
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(batch):
@@ -491,11 +483,14 @@ def evaluation(
     return annotated.with_handles(dataset).batch(batch_size).map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def _random_placement(
+@functools.lru_cache(maxsize=8)  # pipelines of the same options share what is compiled
+def _preparer(
     skeleton,
     image_size,
+    heatmap_size,
+    codec,
+    sigma_px,
     box_padding,
-    udp,
     flip_probability,
     scale_factor,
     rotation_radians,
@@ -503,7 +498,7 @@ def _random_placement(
     half_body_probability,
     shift_factor,
 ):
-    """A function of people and random numbers that gives where their crops lie."""
+    """A function of people and random numbers that gives where their crops lie, and heatmaps and weights of these."""
     aspect_ratio = image_size[1] / image_size[0]
 
     def place(box, keypoints, visibility, uniforms, normals):
@@ -521,9 +516,29 @@ def _random_placement(
         angles = tf.clip_by_value(normals[:, 1] * rotation_radians, -2 * rotation_radians, 2 * rotation_radians)
         angles = tf.where(uniforms[:, 0] < rotation_probability, angles, 0.0)
         flips = uniforms[:, 1] < flip_probability
-        return box_ops.affine(centers, sizes, image_size, angles, flips, udp), flips
+        return box_ops.affine(centers, sizes, image_size, angles, flips, codec == "udp"), flips
 
-    return place
+    @tf.function(jit_compile=True, autograph=False)  # one pass over memory in place of many
+    def prepare(box, keypoints, visibility, uniforms, normals):
+        matrices, flips = place(box, keypoints, visibility, uniforms, normals)
+        points = box_ops.transform_points(keypoints, matrices)  # [B, K, 2] pixels of the crop
+        points = box_ops.swap_sides(points, flips, skeleton.flip_permutation, axis=-2)
+        weights = box_ops.swap_sides(_weights(visibility), flips, skeleton.flip_permutation)
+        return matrices, *heatmap_ops.encode(points, weights, image_size, heatmap_size, sigma_px, codec)
+
+    return prepare
+
+
+@functools.lru_cache(maxsize=8)
+def _encoder(image_size, heatmap_size, codec, sigma_px):
+    """A function of people and where their crops lie that gives heatmaps and weights."""
+
+    @tf.function(jit_compile=True, autograph=False)
+    def targets(keypoints, visibility, matrices):
+        points = box_ops.transform_points(keypoints, matrices)  # [B, K, 2] pixels of the crop
+        return heatmap_ops.encode(points, _weights(visibility), image_size, heatmap_size, sigma_px, codec)
+
+    return targets
 
 
 # ---------------------------------------- pixels

@@ -310,6 +310,11 @@ def missed(
 
 
 # ---------------------------------------- batches
+# Graphs that are larger than the rest of a pipeline, made once for all pipelines of the same options.
+_training_clip = tf.function(clip_ops.training_video_clip, autograph=False)
+_evaluation_clip = tf.function(clip_ops.evaluation_video_clip, autograph=False)
+
+
 def training(
     dataset: tf.data.Dataset,
     skeleton: Skeleton,
@@ -384,7 +389,7 @@ def training(
             keypoints, scores = missed(element["keypoints"], element["scores"], draws[:2], missed_share)
             element = element | {"keypoints": keypoints, "scores": scores}
         pictures, keypoints, scores = _taken(_clip(element, rgb if rgb_frames else None), pose, use_scores)
-        pictures, keypoints, scores = clip_ops.training_video_clip(
+        pictures, keypoints, scores = _training_clip(
             pictures,
             keypoints,
             scores,
@@ -453,7 +458,7 @@ def evaluation(
         if degrade is not None:
             clip = clip | degrade(clip, [0, tf.strings.to_hash_bucket_fast(element["name"], 2**31 - 1)])
         pictures, keypoints, scores = _taken(clip, pose, use_scores)
-        pictures, keypoints, scores = clip_ops.evaluation_video_clip(
+        pictures, keypoints, scores = _evaluation_clip(
             pictures, keypoints, scores, element["frame_size"], padding=padding, **sizes
         )
         return _network_inputs(pictures, keypoints, scores, pose_frames, normalization), element["label"]
@@ -478,7 +483,8 @@ def _shapes(dataset, rgb_shape, pose_shape):
         )
     rgb_frames, *rgb_size = (rgb_shape or (None, *pose_shape[1:]))[:3]
     pose_frames, *pose_size = (pose_shape or (None, *rgb_shape[1:]))[:3]
-    return rgb_frames, pose_frames, {"rgb_size": tuple(rgb_size), "pose_size": tuple(pose_size)}
+    sizes = {"rgb_size": rgb_size, "pose_size": pose_size}
+    return rgb_frames, pose_frames, {key: tuple(int(side) for side in size) for key, size in sizes.items()}
 
 
 def _sample(length, rgb_frames, pose_frames, num_clips, aligned, words=None, random_start=False):

@@ -126,6 +126,12 @@ def shared_images(images: Sequence[Path | bytes | Array] | Array) -> tf.data.Dat
     return tf.data.experimental.from_list([made[id(image)] for image in images])
 
 
+@tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
+def with_image(element: dict[str, Tensor], image: dict[str, Tensor]) -> dict[str, Tensor]:
+    """An element with what its image is read from."""
+    return element | image
+
+
 def is_path(image: typing.Any) -> bool:
     return isinstance(image, str | pathlib.Path)
 
@@ -171,6 +177,7 @@ def _decode(encoded):
 def with_handles(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Elements that can be batched: handles stand for images that are in memory as pixels, which are not copied."""
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def wrap(element):
         empty = tf.raw_ops.EmptyTensorList(element_shape=PIXEL_SHAPE, max_num_elements=1, element_dtype=tf.uint8)
         return element | {"pixels": tf.raw_ops.TensorListPushBack(input_handle=empty, tensor=element["pixels"])}
@@ -243,6 +250,7 @@ def _finisher(normalization, color_jitter):
 
 
 # ---------------------------------------- checks
+@tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
 def without_image(element: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in element.items() if key not in IMAGE_FIELDS}
 

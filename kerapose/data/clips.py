@@ -435,14 +435,9 @@ def evaluation(
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(element):
-        keypoints, scores = _evaluation_clips(
-            element["keypoints"],
-            element["scores"] if use_scores else clip_ops.full_scores(element["scores"]),
-            element["frame_size"],
-            num_frames,
-            size=size,
-            padding=padding,
-        )
+        scores = element["scores"] if use_scores else clip_ops.full_scores(element["scores"])
+        given = element["keypoints"], scores, element["frame_size"], num_frames
+        keypoints, scores = _evaluation_clips(*given, size=size, padding=padding)
         return {"keypoints": keypoints[0], "scores": scores[0]}, element["label"]
 
     # Not cached: whoever looks at one batch and stops may leave a cache that ends there, without a word.
@@ -468,8 +463,7 @@ def volumes(batches: tf.data.Dataset, size: Size, edges: Edges | None = None, si
             return heatmaps.joint_volume(clip["keypoints"], clip["scores"], *size, sigma_px)
         return heatmaps.limb_volume(clip["keypoints"], clip["scores"], edges, *size, sigma_px)
 
-    drawn = batches.map(lambda clips, labels: (draw(clips), labels), tf.data.AUTOTUNE)
-    return drawn.prefetch(2)
+    return batches.map(lambda clips, labels: (draw(clips), labels), tf.data.AUTOTUNE).prefetch(2)
 
 
 def dataset_of(

@@ -179,7 +179,7 @@ def from_arrays(
         "size": annotated.sizes_of(images, sizes),
     }
     people = tf.data.Dataset.from_tensor_slices(annotated.as_tensors(fields, skeleton, count))
-    return tf.data.Dataset.zip(people, annotated.shared_images(images)).map(lambda person, image: person | image)
+    return tf.data.Dataset.zip(people, annotated.shared_images(images)).map(annotated.with_image)
 
 
 @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
@@ -360,20 +360,9 @@ def training(
     people = trainable(dataset, skeleton)
     image_size, heatmap_size = _sizes(image_size, heatmap_size)
     finish = annotated.finisher(normalization, color_jitter)
-    prepare = _preparer(
-        skeleton,
-        image_size,
-        heatmap_size,
-        codec,
-        sigma_px,
-        box_padding,
-        mirrors.allowed(flip_probability, skeleton),
-        scale_factor,
-        np.float32(np.radians(rotation_degrees)),
-        rotation_probability,
-        half_body_probability,
-        shift_factor,
-    )
+    flips, turns = mirrors.allowed(flip_probability, skeleton), np.float32(np.radians(rotation_degrees))
+    changes = flips, scale_factor, turns, rotation_probability, half_body_probability, shift_factor
+    prepare = _preparer(skeleton, image_size, heatmap_size, codec, sigma_px, box_padding, changes)
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def augment(step, people):
@@ -484,21 +473,9 @@ def evaluation(
 
 
 @functools.lru_cache(maxsize=8)  # pipelines of the same options share what is compiled
-def _preparer(
-    skeleton,
-    image_size,
-    heatmap_size,
-    codec,
-    sigma_px,
-    box_padding,
-    flip_probability,
-    scale_factor,
-    rotation_radians,
-    rotation_probability,
-    half_body_probability,
-    shift_factor,
-):
+def _preparer(skeleton, image_size, heatmap_size, codec, sigma_px, box_padding, changes):
     """A function of people and random numbers that gives where their crops lie, and heatmaps and weights of these."""
+    flip_probability, scale_factor, turns, rotation_probability, half_body_probability, shift_factor = changes
     aspect_ratio = image_size[1] / image_size[0]
 
     def place(box, keypoints, visibility, uniforms, normals):
@@ -513,7 +490,7 @@ def _preparer(
         sizes = tf.where(halved[:, None], half_sizes, sizes)
         centers += (2 * uniforms[:, 4:6] - 1) * shift_factor * tf.reverse(sizes, [-1])
         sizes *= tf.clip_by_value(normals[:, :1] * scale_factor + 1, 1 - scale_factor, 1 + scale_factor)
-        angles = tf.clip_by_value(normals[:, 1] * rotation_radians, -2 * rotation_radians, 2 * rotation_radians)
+        angles = tf.clip_by_value(normals[:, 1] * turns, -2 * turns, 2 * turns)
         angles = tf.where(uniforms[:, 0] < rotation_probability, angles, 0.0)
         flips = uniforms[:, 1] < flip_probability
         return box_ops.affine(centers, sizes, image_size, angles, flips, codec == "udp"), flips

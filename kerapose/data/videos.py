@@ -388,18 +388,9 @@ def training(
         if missed_share:
             keypoints, scores = missed(element["keypoints"], element["scores"], draws[:2], missed_share)
             element = element | {"keypoints": keypoints, "scores": scores}
-        pictures, keypoints, scores = _taken(_clip(element, rgb if rgb_frames else None), pose, use_scores)
-        pictures, keypoints, scores = _training_clip(
-            pictures,
-            keypoints,
-            scores,
-            element["frame_size"],
-            crop_uniforms,
-            flip,
-            skeleton.flip_permutation,
-            **sizes,
-            **augmentation,
-        )
+        taken = _taken(_clip(element, rgb if rgb_frames else None), pose, use_scores)
+        given = *taken, element["frame_size"], crop_uniforms, flip, skeleton.flip_permutation
+        pictures, keypoints, scores = _training_clip(*given, **sizes, **augmentation)
         if rgb_frames and color_jitter:
             pictures = image_ops.jitter(pictures, colors, color_jitter)
         label = element["label"]
@@ -457,10 +448,8 @@ def evaluation(
         clip = _clip(element, rgb if rgb_frames else None)
         if degrade is not None:
             clip = clip | degrade(clip, [0, tf.strings.to_hash_bucket_fast(element["name"], 2**31 - 1)])
-        pictures, keypoints, scores = _taken(clip, pose, use_scores)
-        pictures, keypoints, scores = _evaluation_clip(
-            pictures, keypoints, scores, element["frame_size"], padding=padding, **sizes
-        )
+        given = *_taken(clip, pose, use_scores), element["frame_size"]
+        pictures, keypoints, scores = _evaluation_clip(*given, padding=padding, **sizes)
         return _network_inputs(pictures, keypoints, scores, pose_frames, normalization), element["label"]
 
     return _batched(dataset.map(prepare, tf.data.AUTOTUNE), batch_size)
@@ -483,8 +472,7 @@ def _shapes(dataset, rgb_shape, pose_shape):
         )
     rgb_frames, *rgb_size = (rgb_shape or (None, *pose_shape[1:]))[:3]
     pose_frames, *pose_size = (pose_shape or (None, *rgb_shape[1:]))[:3]
-    sizes = {"rgb_size": rgb_size, "pose_size": pose_size}
-    return rgb_frames, pose_frames, {key: tuple(int(side) for side in size) for key, size in sizes.items()}
+    return rgb_frames, pose_frames, {"rgb_size": tuple(map(int, rgb_size)), "pose_size": tuple(map(int, pose_size))}
 
 
 def _sample(length, rgb_frames, pose_frames, num_clips, aligned, words=None, random_start=False):

@@ -341,10 +341,11 @@ def test_somebody_must_be_left(dataset):
     for use in (people.trainable, people.check, people.training, people.validation):
         with pytest.raises(ValueError, match="one main person to learn from, got 0 people in 2 images; check the spl"):
             use(nobody, COCO)
-        with pytest.raises(ValueError, match="got 1 people in 1 images, 1 with less than 5 labelled keypoints, 1 with"):
-            use(strangers, COCO)
-        with pytest.raises(ValueError, match="A dataset has at least one image, got none; check the split"):
-            use(empty, COCO)
+        if use in (people.trainable, people.check):  # the others ask `trainable`
+            with pytest.raises(ValueError, match="got 1 people in 1 images, 1 with less than 5 labelled keypoints, 1"):
+                use(strangers, COCO)
+            with pytest.raises(ValueError, match="A dataset has at least one image, got none; check the split"):
+                use(empty, COCO)
         with pytest.raises(ValueError, match=r"mpii has 16 keypoints, got \[17, 2\] in the dataset; give the skeleton"):
             use(dataset, MPII)
 
@@ -378,7 +379,8 @@ def test_unsound_annotations_are_refused_by_name(case):
     given = arrays()
     given["people"][1][key][place] = value
     dataset = people.from_arrays(**given, skeleton=COCO)
-    for use in (people.check, people.trainable, people.training, people.validation):
+    pipelines = (people.training, people.validation) if case == "NaN" else ()  # which ask `trainable`
+    for use in (people.check, people.trainable, *pipelines):
         with pytest.raises(people.BadDataError, match=message + ".*, or leave them out with `skip") as error:
             use(dataset, COCO)
     left = people.skip(dataset, error.value.names)
@@ -737,8 +739,8 @@ def test_files_of_all_kinds_are_their_pixels(tmp_path):
     dataset = people.from_arrays(paths, groups, COCO, names=FILES)
     elements = list(people.evaluation(dataset))
     assert [int(element["image_id"]) for element in elements] == list(range(len(FILES)))
-    batches = people.validation(dataset, COCO, OPENPOSE, 1, SIZE, normalization=PLAIN)
-    pixels = [warped for (warped,), *_ in read(batches)]
+    batches = people.validation(dataset, COCO, OPENPOSE, 4, SIZE, normalization=PLAIN)
+    pixels = np.concatenate([warped for warped, *_ in read(batches)])[: len(FILES)]
     matrix = published_matrix((10, 10, 60, 80), (90, 120), np.full(8, 0.5), STILL | {"target_size": 0.6}, False)
     for element, wanted, name, warped in zip(elements, shown, FILES, pixels, strict=True):
         assert element["image"].dtype == tf.uint8 and element["name"] == name

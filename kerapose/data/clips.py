@@ -378,7 +378,8 @@ def training(
         >>> batches = training(dataset, skeletons.COCO, batch_size=32)
         >>> model.fit(batches, steps_per_epoch=100)
     """
-    words, size = sequences.num_words(num_frames), tuple(int(side) for side in size)
+    num_frames, *size = map(int, (num_frames, *size))
+    words = sequences.num_words(num_frames)
     flip_probability = mirrors.allowed(flip_probability, skeleton)
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
@@ -431,7 +432,7 @@ def evaluation(
     Returns:
         A `tf.data.Dataset` of batches.
     """
-    size = tuple(int(side) for side in size)
+    num_frames, *size = map(int, (num_frames, *size))
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(element):

@@ -383,7 +383,7 @@ def training(
         uniforms = tf.random.stateless_uniform((NUM_UNIFORMS,), [2 * seed + 1, index])
         flip, colors, crop_uniforms = uniforms[0] < flip_probability, uniforms[1:4], uniforms[4:]
         length = tf.shape(element["keypoints"])[1]
-        sampled_frames = _sample(length, rgb_frames, pose_frames, 1, aligned, draws[2:], random_start=True)
+        sampled_frames = _sample_in_graph(length, rgb_frames, pose_frames, 1, aligned, draws[2:], random_start=True)
         rgb, pose = (indices[0] for indices in sampled_frames)
         if missed_share:
             keypoints, scores = missed(element["keypoints"], element["scores"], draws[:2], missed_share)
@@ -444,7 +444,7 @@ def evaluation(
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(element):
         length = tf.shape(element["keypoints"])[1]
-        rgb, pose = (indices[0] for indices in _sample(length, rgb_frames, pose_frames, 1, aligned))
+        rgb, pose = (indices[0] for indices in _sample_in_graph(length, rgb_frames, pose_frames, 1, aligned))
         clip = _clip(element, rgb if rgb_frames else None)
         if degrade is not None:
             clip = clip | degrade(clip, [0, tf.strings.to_hash_bucket_fast(element["name"], 2**31 - 1)])
@@ -470,9 +470,10 @@ def _shapes(dataset, rgb_shape, pose_shape):
             f"pose_shape must be (frames, height, width, keypoints), got {tuple(pose_shape)} and {num_keypoints} "
             "keypoints in the dataset; correct it."
         )
+    rgb_shape, pose_shape = (shape if shape is None else tuple(map(int, shape)) for shape in (rgb_shape, pose_shape))
     rgb_frames, *rgb_size = (rgb_shape or (None, *pose_shape[1:]))[:3]
     pose_frames, *pose_size = (pose_shape or (None, *rgb_shape[1:]))[:3]
-    return rgb_frames, pose_frames, {"rgb_size": tuple(map(int, rgb_size)), "pose_size": tuple(map(int, pose_size))}
+    return rgb_frames, pose_frames, {"rgb_size": tuple(rgb_size), "pose_size": tuple(pose_size)}
 
 
 def _sample(length, rgb_frames, pose_frames, num_clips, aligned, words=None, random_start=False):
@@ -486,6 +487,9 @@ def _sample(length, rgb_frames, pose_frames, num_clips, aligned, words=None, ran
         )
     indices = sequences.sample_frames(length, rgb_frames or pose_frames, num_clips, words, random_start)
     return indices, indices
+
+
+_sample_in_graph = tf.function(_sample, autograph=False)  # made once, as those of clips
 
 
 def _clip(element, rgb):

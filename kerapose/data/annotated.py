@@ -234,8 +234,12 @@ def _image_of(batch, i):
 
 def finisher(normalization: Mapping[str, typing.Any] | None, color_jitter: float) -> Callable[[Tensor, Tensor], Tensor]:
     """A function of crops [B, H, W, 3] and random numbers [B, 3] that gives what the network sees."""
-    options = {key: value if np.ndim(value) == 0 else tuple(value) for key, value in (normalization or {}).items()}
-    return _finisher(tuple(sorted(options.items())), color_jitter)
+
+    def fixed(value):  # so that it can be looked up
+        return value if np.ndim(value) == 0 else tuple(value)
+
+    options = {key: fixed(value) for key, value in (normalization or {}).items()}
+    return _finisher(tuple(sorted(options.items())), fixed(color_jitter))
 
 
 @functools.lru_cache(maxsize=8)  # pipelines of the same options share what is compiled

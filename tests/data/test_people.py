@@ -112,6 +112,13 @@ def training(dataset, skeleton=COCO, target=OPENPOSE, **changes):
     )
 
 
+@pytest.fixture
+def uncompiled():
+    tf.config.run_functions_eagerly(True)  # XLA takes longer for shapes of a single test than it saves there
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="module")
 def dataset():
     return people.from_arrays(**arrays(), skeleton=COCO)
@@ -435,11 +442,8 @@ def uninterrupted(pipeline):
 
 def test_batches_have_the_promised_shapes(pipeline, uninterrupted):
     channels = OPENPOSE.num_keypoints + 1 + 2 * OPENPOSE.num_edges
-    assert [spec.shape.as_list() for spec in pipeline.element_spec] == [
-        [4, *SIZE, 3],
-        [4, *CELLS, channels],
-        [4, *CELLS, 1],
-    ]
+    shapes = [[4, *SIZE, 3], [4, *CELLS, channels], [4, *CELLS, 1]]
+    assert [spec.shape.as_list() for spec in pipeline.element_spec] == shapes
     for pixels, targets, mask in uninterrupted:
         assert all(array.dtype == np.float32 for array in (pixels, targets, mask))
         assert -0.5 <= pixels.min() < -0.3 and 0.3 < pixels.max() < 0.5
@@ -634,7 +638,7 @@ def test_what_is_in_the_image_lies_where_the_heatmap_says():
     assert set(colours) == {"nose in place of nose", *(f"{a} in place of {b}" for a in SIDES for b in SIDES)}
 
 
-def test_keypoints_and_targets_are_as_published(golden):
+def test_keypoints_and_targets_are_as_published(golden, uncompiled):
     """The box of the main person is the whole image of the golden, so that nothing moves."""
     case = golden("openpose_target_a")
     given, wanted = case["input_coco_keypoints"], case["output_converted"]
@@ -699,7 +703,7 @@ def test_color_jitter_changes_colours_alone(dataset, uninterrupted):
 
 
 # ---------------------------------------------------------------------------------------------------- evaluation
-def test_validation_is_every_sample_once_unmoved(dataset):
+def test_validation_is_every_sample_once_unmoved(dataset, uncompiled):
     options = {"batch_size": 4, "image_size": SIZE, "normalization": PLAIN, "target_size": 0.45}
     found = read(people.validation(dataset, COCO, OPENPOSE, **options))
     assert [len(pixels) for pixels, *_ in found] == [4, 4]
@@ -729,7 +733,7 @@ FILES = {
 }
 
 
-def test_files_of_all_kinds_are_their_pixels(tmp_path):
+def test_files_of_all_kinds_are_their_pixels(tmp_path, uncompiled):
     image = picture(5)
     shown = [np.ascontiguousarray(pixels(image)) for _, pixels in FILES.values()]
     paths = [tmp_path / str(i) for i in range(len(FILES))]

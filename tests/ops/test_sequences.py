@@ -1,5 +1,7 @@
 """Frame sampling against the published indices and NumPy's legacy generator, one call at a time; gaps of tracks."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -34,11 +36,12 @@ def slow_sample(length, num_frames, num_clips, seed, random_start=False):
     return np.stack(clips)
 
 
+@functools.cache
 def sampler(num_frames, num_clips=1, random_start=False):
     """The op as one graph for any length and any words; None stands for the published words."""
     count = sequences.num_words(num_frames, num_clips)
 
-    @tf.function(input_signature=[tf.TensorSpec((), tf.int32), tf.TensorSpec((count,), tf.int32)])
+    @tf.function(input_signature=[tf.TensorSpec((), tf.int32), tf.TensorSpec((count,), tf.int32)], autograph=False)
     def sample(length, words):
         return sequences.sample_frames(length, num_frames, num_clips, words, random_start)
 
@@ -50,7 +53,7 @@ def sampler(num_frames, num_clips=1, random_start=False):
 @pytest.mark.parametrize("length", GOLDEN_LENGTHS)
 @pytest.mark.parametrize("num_clips, output", [(10, "output_test_n"), (1, "output_test1_n")])
 def test_golden_of_the_test_mode(golden, num_clips, output, length):
-    indices = sequences.sample_frames(length, 48, num_clips)
+    indices = sampler(48, num_clips)(length)
     assert indices.shape == (num_clips, 48)
     golden("uniform_sample_48").check(f"{output}{length}", np.ravel(indices))
 
@@ -61,7 +64,7 @@ def test_golden_of_the_test_mode(golden, num_clips, output, length):
 )
 def test_golden_of_the_training_mode(golden, num_clips, seed, output, length):
     words = sequences.published_words(48, num_clips, seed)
-    indices = sequences.sample_frames(length, 48, num_clips, words, random_start=True)
+    indices = sampler(48, num_clips, random_start=True)(length, words)
     golden("uniform_sample_48").check("output_" + output.format(length), np.ravel(indices))
 
 
@@ -76,10 +79,10 @@ def test_golden_frames_of_a_whole_pipeline(golden, name):
 
 
 # ---------------------------------------- against the slow version
-@pytest.mark.parametrize("num_frames, num_clips", [(48, 10), (24, 10), (33, 3), (1, 2)])
+@pytest.mark.parametrize("num_frames, num_clips", [(48, 10), (33, 3), (1, 2)])
 def test_every_length_equals_the_legacy_generator(num_frames, num_clips):
     sample = sampler(num_frames, num_clips)
-    for length in range(1, 401):
+    for length in range(1, max(100, 4 * num_frames)):  # longer ones are cut into segments as those of two or more are
         expected = slow_sample(length, num_frames, num_clips, sequences.PUBLISHED_SEED)
         np.testing.assert_array_equal(sample(length), expected, err_msg=f"{length} frames")
 
@@ -213,10 +216,11 @@ def test_golden_of_pictures_and_poses(golden, length):
         case.check(f"output_pose_{mode}_n{length}", np.ravel(pose))
 
 
+@functools.cache
 def pair_sampler(rgb_frames, pose_frames, num_clips=1, random_start=False, aligned=True):
     count = sequences.num_words(rgb_frames + pose_frames, num_clips)
 
-    @tf.function(input_signature=[tf.TensorSpec((), tf.int32), tf.TensorSpec((count,), tf.int32)])
+    @tf.function(input_signature=[tf.TensorSpec((), tf.int32), tf.TensorSpec((count,), tf.int32)], autograph=False)
     def sample(length, words):
         return sequences.sample_rgb_and_pose(length, rgb_frames, pose_frames, num_clips, words, random_start, aligned)
 
@@ -297,10 +301,12 @@ def test_gaps_are_filled_along_straight_lines(lost, lead):
     found = random.random((*lead, 30, 5)) >= lost
     given = np.where(found[..., None], keypoints, np.nan)
     expected = slow_fill(keypoints, found)
-    dataset = tf.data.Dataset.from_tensors((given, found)).map(sequences.fill_gaps)
-    unknown = [tf.TensorSpec([None] * (len(lead) + rank), dtype) for rank, dtype in ((3, "float32"), (2, "bool"))]
-    compiled = tf.function(sequences.fill_gaps, input_signature=unknown)
-    for filled in (sequences.fill_gaps(given, found), next(iter(dataset)), compiled(given, found)):
+    results = [sequences.fill_gaps(given, found)]
+    if lost == 0.3:
+        results += tf.data.Dataset.from_tensors((given, found)).map(sequences.fill_gaps)
+        unknown = [tf.TensorSpec([None] * (len(lead) + rank), dtype) for rank, dtype in ((3, "float32"), (2, "bool"))]
+        results.append(tf.function(sequences.fill_gaps, input_signature=unknown)(given, found))
+    for filled in results:
         np.testing.assert_allclose(filled, expected, atol=1e-3)
         np.testing.assert_array_equal(np.asarray(filled)[found], keypoints[found])
 

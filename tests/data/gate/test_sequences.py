@@ -301,14 +301,17 @@ def test_a_clip_with_nobody_is_kept_in_tests_and_left_out_of_training(with_empty
         assert all(np.isfinite(value).all() for inputs, _ in tested for value in inputs.values())
         learnt = pipeline.trainable(dataset)
         assert int(learnt.cardinality()) == 3 and pipeline.trainable(learnt) is learnt
-        seen = [labels for _, labels in pipeline.training(dataset, COCO, 3, **options).take(4)]
-        assert np.sort(np.concatenate(seen)).tolist() == [0] * 8 + [1] * 4
+        if pipeline is clips:  # both trainings ask the same `trainable`
+            seen = [labels for _, labels in pipeline.training(dataset, COCO, 3, **options).take(4)]
+            assert np.sort(np.concatenate(seen)).tolist() == [0] * 8 + [1] * 4
 
 
 def test_an_exact_resume_counts_only_what_is_learnt(with_empty):
     dataset = clips.from_arrays(**with_empty)
-    whole = [labels.numpy() for _, labels in clips.training(dataset, COCO, 2, 4, seed=1).take(9)]
-    later = [labels.numpy() for _, labels in clips.training(dataset, COCO, 2, 4, seed=1, first_step=4).take(5)]
+    whole, later = (
+        [labels.numpy() for _, labels in clips.training(dataset, COCO, 2, 4, (16, 16), 1, first).take(9 - first)]
+        for first in (0, 4)
+    )
     np.testing.assert_array_equal(whole[4:], later)
 
 

@@ -362,7 +362,8 @@ def training(
     finish = annotated.finisher(normalization, color_jitter)
     flips, turns = mirrors.allowed(flip_probability, skeleton), np.float32(np.radians(rotation_degrees))
     changes = flips, scale_factor, turns, rotation_probability, half_body_probability, shift_factor
-    prepare = _preparer(skeleton, image_size, heatmap_size, codec, sigma_px, box_padding, changes)
+    joints = skeleton.flip_permutation, skeleton.upper_body
+    prepare = _preparer(*joints, image_size, heatmap_size, codec, sigma_px, box_padding, changes)
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def augment(step, people):
@@ -473,7 +474,7 @@ def evaluation(
 
 
 @functools.lru_cache(maxsize=8)  # pipelines of the same options share what is compiled
-def _preparer(skeleton, image_size, heatmap_size, codec, sigma_px, box_padding, changes):
+def _preparer(permutation, upper_body, image_size, heatmap_size, codec, sigma_px, box_padding, changes):
     """A function of people and random numbers that gives where their crops lie, and heatmaps and weights of these."""
     flip_probability, scale_factor, turns, rotation_probability, half_body_probability, shift_factor = changes
     aspect_ratio = image_size[1] / image_size[0]
@@ -482,7 +483,7 @@ def _preparer(skeleton, image_size, heatmap_size, codec, sigma_px, box_padding, 
         """[B, 4], [B, K, 2], [B, K], [B, 6 or more], [B, 2] -> matrices [B, 2, 3], flips [B] bool."""
         centers, sizes = box_ops.crop_region(box, aspect_ratio, box_padding)
         half_centers, half_sizes, found = box_ops.half_body_region(
-            keypoints, visibility, skeleton.upper_body, aspect_ratio, uniforms[:, 3]
+            keypoints, visibility, upper_body, aspect_ratio, uniforms[:, 3]
         )
         labelled = tf.reduce_sum(tf.cast(visibility > 0, tf.int32), axis=-1)
         halved = (uniforms[:, 2] < half_body_probability) & (labelled > HALF_BODY_JOINTS) & found
@@ -499,8 +500,8 @@ def _preparer(skeleton, image_size, heatmap_size, codec, sigma_px, box_padding, 
     def prepare(box, keypoints, visibility, uniforms, normals):
         matrices, flips = place(box, keypoints, visibility, uniforms, normals)
         points = box_ops.transform_points(keypoints, matrices)  # [B, K, 2] pixels of the crop
-        points = box_ops.swap_sides(points, flips, skeleton.flip_permutation, axis=-2)
-        weights = box_ops.swap_sides(_weights(visibility), flips, skeleton.flip_permutation)
+        points = box_ops.swap_sides(points, flips, permutation, axis=-2)
+        weights = box_ops.swap_sides(_weights(visibility), flips, permutation)
         return matrices, *heatmap_ops.encode(points, weights, image_size, heatmap_size, sigma_px, codec)
 
     return prepare

@@ -148,7 +148,7 @@ def as_float32(maps):
 @pytest.mark.parametrize("name", SKELETONS)
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_both_forms_give_the_same_people(scene, name):
-    for seed in range(2):
+    for seed in range(2 if name in ("openpose", "ring") else 1):
         maps = as_float32(scene(SKELETONS[name], seed))
         people = grouping.group_numpy(*maps, SKELETONS[name].edges)
         check_same(graph(name)(*maps), people)

@@ -3,6 +3,7 @@
 What is here goes for elements of either: one a person there, one an image with all its people here and there.
 """
 
+import functools
 import pathlib
 import typing
 import weakref
@@ -125,6 +126,12 @@ def shared_images(images: Sequence[Path | bytes | Array] | Array) -> tf.data.Dat
     return tf.data.experimental.from_list([made[id(image)] for image in images])
 
 
+@tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
+def with_image(element: dict[str, Tensor], image: dict[str, Tensor]) -> dict[str, Tensor]:
+    """An element with what its image is read from."""
+    return element | image
+
+
 def is_path(image: typing.Any) -> bool:
     return isinstance(image, str | pathlib.Path)
 
@@ -170,6 +177,7 @@ def _decode(encoded):
 def with_handles(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Elements that can be batched: handles stand for images that are in memory as pixels, which are not copied."""
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def wrap(element):
         empty = tf.raw_ops.EmptyTensorList(element_shape=PIXEL_SHAPE, max_num_elements=1, element_dtype=tf.uint8)
         return element | {"pixels": tf.raw_ops.TensorListPushBack(input_handle=empty, tensor=element["pixels"])}
@@ -188,6 +196,12 @@ def cut(batch: Mapping[str, Tensor], matrices: Tensor, image_size: Size) -> tupl
     Returns:
         crops [B, H, W, 3] float32, 0 .. 255, black outside of the image, and sizes [B, 2] int32 of the images.
     """
+    images = {key: batch[key] for key in (*IMAGE_FIELDS, "size", "name") if key in batch}
+    return _cut(images, matrices, tuple(image_size))
+
+
+@tf.function(autograph=False)  # a graph larger than the rest of a pipeline, made once for all pipelines
+def _cut(batch, matrices, image_size):
     count = tf.shape(matrices)[0]
     if "pixels" in batch:
         shared = tf.zeros(count, tf.bool)
@@ -210,7 +224,7 @@ def cut(batch: Mapping[str, Tensor], matrices: Tensor, image_size: Size) -> tupl
 
 def _image_of(batch, i):
     """The image of the i-th of a batch of elements."""
-    element = {key: batch[key][i] for key in ("image", "path", "size", "name") if key in batch}
+    element = {key: value[i] for key, value in batch.items() if key != "pixels"}
     if "pixels" in batch:
         element["pixels"] = tf.raw_ops.TensorListGetItem(
             input_handle=batch["pixels"][i], index=0, element_shape=PIXEL_SHAPE, element_dtype=tf.uint8
@@ -220,18 +234,27 @@ def _image_of(batch, i):
 
 def finisher(normalization: Mapping[str, typing.Any] | None, color_jitter: float) -> Callable[[Tensor, Tensor], Tensor]:
     """A function of crops [B, H, W, 3] and random numbers [B, 3] that gives what the network sees."""
-    normalization = dict(normalization or {})
 
+    def fixed(value):  # so that it can be looked up
+        return value if np.ndim(value) == 0 else tuple(value)
+
+    options = {key: fixed(value) for key, value in (normalization or {}).items()}
+    return _finisher(tuple(sorted(options.items())), fixed(color_jitter))
+
+
+@functools.lru_cache(maxsize=8)  # pipelines of the same options share what is compiled
+def _finisher(normalization, color_jitter):
     @tf.function(jit_compile=True, autograph=False)  # one pass over memory in place of many
     def finish(crops, uniforms):
         if color_jitter:
             crops = image_ops.jitter(crops, uniforms, color_jitter)
-        return image_ops.normalize(crops, **normalization)
+        return image_ops.normalize(crops, **dict(normalization))
 
     return finish
 
 
 # ---------------------------------------- checks
+@tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
 def without_image(element: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in element.items() if key not in IMAGE_FIELDS}
 

@@ -31,6 +31,10 @@ NotPreparedError = prepared.NotPreparedError
 SHUFFLE_BUFFER = 10_000  # clips, where nobody knows how many there are
 BadDataError = gate.BadDataError
 
+# Graphs that are larger than the rest of a pipeline, made once for all pipelines of the same options.
+_training_clip = tf.function(clip_ops.training_clip, autograph=False)
+_evaluation_clips = tf.function(clip_ops.evaluation_clips, autograph=False)
+
 _told = weakref.WeakKeyDictionary()  # by dataset: the warnings that the gate gave when it was read
 _shown = weakref.WeakKeyDictionary()  # by dataset: which of its clips show somebody, [N] bool
 
@@ -374,6 +378,7 @@ def training(
         >>> batches = training(dataset, skeletons.COCO, batch_size=32)
         >>> model.fit(batches, steps_per_epoch=100)
     """
+    num_frames, *size = map(int, (num_frames, *size))
     words = sequences.num_words(num_frames)
     flip_probability = mirrors.allowed(flip_probability, skeleton)
 
@@ -383,7 +388,7 @@ def training(
         uniforms = tf.random.stateless_uniform((24,), [2 * seed + 1, index])
         flip = uniforms[0] < flip_probability
         angle = (uniforms[1] * 2 - 1) * np.float32(np.radians(rotation_degrees))
-        keypoints, scores = clip_ops.training_clip(
+        keypoints, scores = _training_clip(
             element["keypoints"],
             element["scores"] if use_scores else clip_ops.full_scores(element["scores"]),
             element["frame_size"],
@@ -427,17 +432,13 @@ def evaluation(
     Returns:
         A `tf.data.Dataset` of batches.
     """
+    num_frames, *size = map(int, (num_frames, *size))
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(element):
-        keypoints, scores = clip_ops.evaluation_clips(
-            element["keypoints"],
-            element["scores"] if use_scores else clip_ops.full_scores(element["scores"]),
-            element["frame_size"],
-            num_frames,
-            size=size,
-            padding=padding,
-        )
+        scores = element["scores"] if use_scores else clip_ops.full_scores(element["scores"])
+        given = element["keypoints"], scores, element["frame_size"], num_frames
+        keypoints, scores = _evaluation_clips(*given, size=size, padding=padding)
         return {"keypoints": keypoints[0], "scores": scores[0]}, element["label"]
 
     # Not cached: whoever looks at one batch and stops may leave a cache that ends there, without a word.
@@ -457,14 +458,13 @@ def volumes(batches: tf.data.Dataset, size: Size, edges: Edges | None = None, si
         A `tf.data.Dataset` of (volumes [B, L, H, W, K or E], labels [B]).
     """
 
-    @tf.function(jit_compile=True)  # one pass over memory in place of a dozen
+    @tf.function(jit_compile=True, autograph=False)  # one pass over memory in place of a dozen
     def draw(clip):
         if edges is None:
             return heatmaps.joint_volume(clip["keypoints"], clip["scores"], *size, sigma_px)
         return heatmaps.limb_volume(clip["keypoints"], clip["scores"], edges, *size, sigma_px)
 
-    drawn = batches.map(lambda clips, labels: (draw(clips), labels), tf.data.AUTOTUNE)
-    return drawn.prefetch(2)
+    return batches.map(lambda clips, labels: (draw(clips), labels), tf.data.AUTOTUNE).prefetch(2)
 
 
 def dataset_of(

@@ -18,6 +18,7 @@ person is warped once, from the image to the crop. Shuffling keeps the encoded i
 memory, once for all people of an image, and nothing of images that are read by their paths.
 """
 
+import functools
 import typing
 import weakref
 from collections.abc import Mapping, Sequence
@@ -178,7 +179,7 @@ def from_arrays(
         "size": annotated.sizes_of(images, sizes),
     }
     people = tf.data.Dataset.from_tensor_slices(annotated.as_tensors(fields, skeleton, count))
-    return tf.data.Dataset.zip(people, annotated.shared_images(images)).map(lambda person, image: person | image)
+    return tf.data.Dataset.zip(people, annotated.shared_images(images)).map(annotated.with_image)
 
 
 @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
@@ -359,26 +360,10 @@ def training(
     people = trainable(dataset, skeleton)
     image_size, heatmap_size = _sizes(image_size, heatmap_size)
     finish = annotated.finisher(normalization, color_jitter)
-    place = _random_placement(
-        skeleton,
-        image_size,
-        box_padding,
-        codec == "udp",
-        mirrors.allowed(flip_probability, skeleton),
-        scale_factor,
-        np.float32(np.radians(rotation_degrees)),
-        rotation_probability,
-        half_body_probability,
-        shift_factor,
-    )
-
-    @tf.function(jit_compile=True, autograph=False)  # one pass over memory in place of many
-    def prepare(box, keypoints, visibility, uniforms, normals):
-        matrices, flips = place(box, keypoints, visibility, uniforms, normals)
-        points = box_ops.transform_points(keypoints, matrices)  # [B, K, 2] pixels of the crop
-        points = box_ops.swap_sides(points, flips, skeleton.flip_permutation, axis=-2)
-        weights = box_ops.swap_sides(_weights(visibility), flips, skeleton.flip_permutation)
-        return matrices, *heatmap_ops.encode(points, weights, image_size, heatmap_size, sigma_px, codec)
+    flips, turns = mirrors.allowed(flip_probability, skeleton), np.float32(np.radians(rotation_degrees))
+    changes = flips, scale_factor, turns, rotation_probability, half_body_probability, shift_factor
+    joints = skeleton.flip_permutation, skeleton.upper_body
+    prepare = _preparer(*joints, image_size, heatmap_size, codec, sigma_px, box_padding, changes)
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def augment(step, people):
@@ -429,10 +414,7 @@ def validation(
     """
     image_size, heatmap_size = _sizes(image_size, heatmap_size)
 
-    @tf.function(jit_compile=True, autograph=False)
-    def targets(keypoints, visibility, matrices):
-        points = box_ops.transform_points(keypoints, matrices)  # [B, K, 2] pixels of the crop
-        return heatmap_ops.encode(points, _weights(visibility), image_size, heatmap_size, sigma_px, codec)
+    targets = _encoder(image_size, heatmap_size, codec, sigma_px)
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(batch):
@@ -491,26 +473,17 @@ def evaluation(
     return annotated.with_handles(dataset).batch(batch_size).map(prepare, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
-def _random_placement(
-    skeleton,
-    image_size,
-    box_padding,
-    udp,
-    flip_probability,
-    scale_factor,
-    rotation_radians,
-    rotation_probability,
-    half_body_probability,
-    shift_factor,
-):
-    """A function of people and random numbers that gives where their crops lie."""
+@functools.lru_cache(maxsize=8)  # pipelines of the same options share what is compiled
+def _preparer(permutation, upper_body, image_size, heatmap_size, codec, sigma_px, box_padding, changes):
+    """A function of people and random numbers that gives where their crops lie, and heatmaps and weights of these."""
+    flip_probability, scale_factor, turns, rotation_probability, half_body_probability, shift_factor = changes
     aspect_ratio = image_size[1] / image_size[0]
 
     def place(box, keypoints, visibility, uniforms, normals):
         """[B, 4], [B, K, 2], [B, K], [B, 6 or more], [B, 2] -> matrices [B, 2, 3], flips [B] bool."""
         centers, sizes = box_ops.crop_region(box, aspect_ratio, box_padding)
         half_centers, half_sizes, found = box_ops.half_body_region(
-            keypoints, visibility, skeleton.upper_body, aspect_ratio, uniforms[:, 3]
+            keypoints, visibility, upper_body, aspect_ratio, uniforms[:, 3]
         )
         labelled = tf.reduce_sum(tf.cast(visibility > 0, tf.int32), axis=-1)
         halved = (uniforms[:, 2] < half_body_probability) & (labelled > HALF_BODY_JOINTS) & found
@@ -518,12 +491,32 @@ def _random_placement(
         sizes = tf.where(halved[:, None], half_sizes, sizes)
         centers += (2 * uniforms[:, 4:6] - 1) * shift_factor * tf.reverse(sizes, [-1])
         sizes *= tf.clip_by_value(normals[:, :1] * scale_factor + 1, 1 - scale_factor, 1 + scale_factor)
-        angles = tf.clip_by_value(normals[:, 1] * rotation_radians, -2 * rotation_radians, 2 * rotation_radians)
+        angles = tf.clip_by_value(normals[:, 1] * turns, -2 * turns, 2 * turns)
         angles = tf.where(uniforms[:, 0] < rotation_probability, angles, 0.0)
         flips = uniforms[:, 1] < flip_probability
-        return box_ops.affine(centers, sizes, image_size, angles, flips, udp), flips
+        return box_ops.affine(centers, sizes, image_size, angles, flips, codec == "udp"), flips
 
-    return place
+    @tf.function(jit_compile=True, autograph=False)  # one pass over memory in place of many
+    def prepare(box, keypoints, visibility, uniforms, normals):
+        matrices, flips = place(box, keypoints, visibility, uniforms, normals)
+        points = box_ops.transform_points(keypoints, matrices)  # [B, K, 2] pixels of the crop
+        points = box_ops.swap_sides(points, flips, permutation, axis=-2)
+        weights = box_ops.swap_sides(_weights(visibility), flips, permutation)
+        return matrices, *heatmap_ops.encode(points, weights, image_size, heatmap_size, sigma_px, codec)
+
+    return prepare
+
+
+@functools.lru_cache(maxsize=8)
+def _encoder(image_size, heatmap_size, codec, sigma_px):
+    """A function of people and where their crops lie that gives heatmaps and weights."""
+
+    @tf.function(jit_compile=True, autograph=False)
+    def targets(keypoints, visibility, matrices):
+        points = box_ops.transform_points(keypoints, matrices)  # [B, K, 2] pixels of the crop
+        return heatmap_ops.encode(points, _weights(visibility), image_size, heatmap_size, sigma_px, codec)
+
+    return targets
 
 
 # ---------------------------------------- pixels

@@ -79,5 +79,15 @@ def kept(dataset: tf.data.Dataset, keep: Array) -> tf.data.Dataset:
     """The samples of a dataset for which an array [N] is true, and how many these are."""
     if not keep.all():
         dataset = tf.data.Dataset.zip(dataset, tf.data.Dataset.from_tensor_slices(keep))
-        dataset = dataset.filter(lambda _, is_kept: is_kept).map(lambda element, _: element)
+        dataset = dataset.filter(_is_kept).map(_element)
     return dataset.apply(tf.data.experimental.assert_cardinality(int(keep.sum())))
+
+
+@tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
+def _is_kept(_, is_kept):
+    return is_kept
+
+
+@tf.autograph.experimental.do_not_convert
+def _element(element, _):
+    return element

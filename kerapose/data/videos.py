@@ -310,6 +310,11 @@ def missed(
 
 
 # ---------------------------------------- batches
+# Graphs that are larger than the rest of a pipeline, made once for all pipelines of the same options.
+_training_clip = tf.function(clip_ops.training_video_clip, autograph=False)
+_evaluation_clip = tf.function(clip_ops.evaluation_video_clip, autograph=False)
+
+
 def training(
     dataset: tf.data.Dataset,
     skeleton: Skeleton,
@@ -378,23 +383,14 @@ def training(
         uniforms = tf.random.stateless_uniform((NUM_UNIFORMS,), [2 * seed + 1, index])
         flip, colors, crop_uniforms = uniforms[0] < flip_probability, uniforms[1:4], uniforms[4:]
         length = tf.shape(element["keypoints"])[1]
-        sampled_frames = _sample(length, rgb_frames, pose_frames, 1, aligned, draws[2:], random_start=True)
+        sampled_frames = _sample_in_graph(length, rgb_frames, pose_frames, 1, aligned, draws[2:], random_start=True)
         rgb, pose = (indices[0] for indices in sampled_frames)
         if missed_share:
             keypoints, scores = missed(element["keypoints"], element["scores"], draws[:2], missed_share)
             element = element | {"keypoints": keypoints, "scores": scores}
-        pictures, keypoints, scores = _taken(_clip(element, rgb if rgb_frames else None), pose, use_scores)
-        pictures, keypoints, scores = clip_ops.training_video_clip(
-            pictures,
-            keypoints,
-            scores,
-            element["frame_size"],
-            crop_uniforms,
-            flip,
-            skeleton.flip_permutation,
-            **sizes,
-            **augmentation,
-        )
+        taken = _taken(_clip(element, rgb if rgb_frames else None), pose, use_scores)
+        given = *taken, element["frame_size"], crop_uniforms, flip, skeleton.flip_permutation
+        pictures, keypoints, scores = _training_clip(*given, **sizes, **augmentation)
         if rgb_frames and color_jitter:
             pictures = image_ops.jitter(pictures, colors, color_jitter)
         label = element["label"]
@@ -448,14 +444,12 @@ def evaluation(
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(element):
         length = tf.shape(element["keypoints"])[1]
-        rgb, pose = (indices[0] for indices in _sample(length, rgb_frames, pose_frames, 1, aligned))
+        rgb, pose = (indices[0] for indices in _sample_in_graph(length, rgb_frames, pose_frames, 1, aligned))
         clip = _clip(element, rgb if rgb_frames else None)
         if degrade is not None:
             clip = clip | degrade(clip, [0, tf.strings.to_hash_bucket_fast(element["name"], 2**31 - 1)])
-        pictures, keypoints, scores = _taken(clip, pose, use_scores)
-        pictures, keypoints, scores = clip_ops.evaluation_video_clip(
-            pictures, keypoints, scores, element["frame_size"], padding=padding, **sizes
-        )
+        given = *_taken(clip, pose, use_scores), element["frame_size"]
+        pictures, keypoints, scores = _evaluation_clip(*given, padding=padding, **sizes)
         return _network_inputs(pictures, keypoints, scores, pose_frames, normalization), element["label"]
 
     return _batched(dataset.map(prepare, tf.data.AUTOTUNE), batch_size)
@@ -476,6 +470,7 @@ def _shapes(dataset, rgb_shape, pose_shape):
             f"pose_shape must be (frames, height, width, keypoints), got {tuple(pose_shape)} and {num_keypoints} "
             "keypoints in the dataset; correct it."
         )
+    rgb_shape, pose_shape = (shape if shape is None else tuple(map(int, shape)) for shape in (rgb_shape, pose_shape))
     rgb_frames, *rgb_size = (rgb_shape or (None, *pose_shape[1:]))[:3]
     pose_frames, *pose_size = (pose_shape or (None, *rgb_shape[1:]))[:3]
     return rgb_frames, pose_frames, {"rgb_size": tuple(rgb_size), "pose_size": tuple(pose_size)}
@@ -492,6 +487,9 @@ def _sample(length, rgb_frames, pose_frames, num_clips, aligned, words=None, ran
         )
     indices = sequences.sample_frames(length, rgb_frames or pose_frames, num_clips, words, random_start)
     return indices, indices
+
+
+_sample_in_graph = tf.function(_sample, autograph=False)  # made once, as those of clips
 
 
 def _clip(element, rgb):

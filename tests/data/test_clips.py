@@ -312,20 +312,18 @@ def test_the_seed_draws_frames_and_all_else():
     """Of one frame all clips show the same, so that the rest differs; of a whole box, not mirrored, the frames do."""
     for length, options in ((1, {}), (120, WHOLE_CROP | {"flip_probability": 0.0})):
         alone = clips.from_arrays([walk(frames=length)], [0], COCO)
-        first, again, other = (read(training(alone, batch_size=2, seed=seed, **options), 1) for seed in (3, 3, 4))
-        assert_same(again, first)
+        first, other = (read(training(alone, batch_size=2, seed=seed, **options), 1) for seed in (3, 4))
         assert differ(other, first)
 
 
-@pytest.mark.parametrize("padding", [0.0, 0.25, 1.0])
-def test_padding_is_that_of_the_box(padding):
+def test_padding_is_that_of_the_box():
     """The people are 100 pixels wide and in a square box that is larger by the padding."""
-    dataset, options = clips.from_arrays(list(square_clips(1)), [0], COCO, frame_sizes=(240, 320)), {"padding": padding}
+    dataset, options = clips.from_arrays(list(square_clips(1)), [0], COCO, frame_sizes=(240, 320)), {"padding": 1.0}
     for ((keypoints, scores, _),) in (
         read(training(dataset, batch_size=1, flip_probability=0.0, **WHOLE_CROP, **options), 1),
         read(clips.evaluation(dataset, 1, FRAMES, size=(56, 56), **options)),
     ):
-        assert np.ptp(keypoints[scores > 0][:, 0]) == pytest.approx(56 / (1 + padding), rel=1e-4)
+        assert np.ptp(keypoints[scores > 0][:, 0]) == pytest.approx(56 / 2, rel=1e-4)
 
 
 def test_every_iterator_gives_the_same_batches(pipeline, uninterrupted):
@@ -352,9 +350,8 @@ def test_a_clip_looks_different_at_every_pass(uninterrupted):
     assert all((a != b).any() for a, b in itertools.combinations(seen, 2))
 
 
-@pytest.mark.parametrize("first_step", [1, 9])
-def test_a_run_that_was_cut_short_goes_on_with_its_batches(dataset, uninterrupted, first_step):
-    assert_same(read(training(dataset, first_step=first_step), 4), uninterrupted[first_step : first_step + 4])
+def test_a_run_that_was_cut_short_goes_on_with_its_batches(dataset, uninterrupted):
+    assert_same(read(training(dataset, first_step=9), 4), uninterrupted[9:13])  # in the sixth pass
 
 
 def test_a_fresh_process_goes_on_with_the_batches(uninterrupted, tmp_path):
@@ -407,8 +404,7 @@ def test_scores_can_be_left_out():
     ):
         np.testing.assert_array_equal(full, plain > 0)
         assert full[0, 0].all(axis=1).sum() >= FRAMES - 2 and not full[0, 1].any()
-    drawn = read(training(dataset, batch_size=1), 1)[0][1]
-    assert len(np.unique(drawn)) > FRAMES
+        assert len(np.unique(plain)) > FRAMES
 
 
 def slow_clip(keypoints, scores, mirrored, size=56):
@@ -456,23 +452,13 @@ def test_a_rotation_turns_each_clip_as_a_whole():
 
 # ---------------------------------------------------------------------------------------------------- evaluation
 def test_evaluation_keeps_the_order_and_the_last_batch(dataset):
-    batches = read(clips.evaluation(dataset, 3, FRAMES))
+    pipeline = clips.evaluation(dataset, 3, FRAMES)
+    batches = read(pipeline)
     assert [labels.tolist() for *_, labels in batches] == [[0, 1, 2], [3, 4, 5], [6]]
     assert [keypoints.shape[:2] for keypoints, *_ in batches] == [(3, 2), (3, 2), (1, 1)]
-    pipeline = clips.evaluation(dataset, 3, FRAMES)
-    assert_same(read(pipeline), batches)
-    for _ in range(5):
+    for _ in range(2):
         next(iter(pipeline))  # a look at the first
     assert_same(read(pipeline), batches)
-
-
-def test_padding_widens_the_box():
-    keypoints = square_clips(1)
-    dataset = clips.from_arrays(list(keypoints), [0], COCO, frame_sizes=(240, 320))
-    for padding in (0.0, 0.25, 0.75):
-        ((moved, scores, _),) = read(clips.evaluation(dataset, 1, FRAMES, padding=padding))
-        seen = moved[scores > 0]  # in a volume of 64 pixels; the box has whole pixels of the frame
-        np.testing.assert_allclose(np.ptp(seen[:, 0]), 64 / (1 + padding), atol=1.0)
 
 
 def test_evaluation_equals_the_published_pipeline(golden):
@@ -489,21 +475,21 @@ def test_evaluation_equals_the_published_pipeline(golden):
 
 
 # ---------------------------------------------------------------------------------------------------- volumes
-@pytest.mark.parametrize("edges", [None, COCO.edges], ids=["joint", "limb"])
-def test_volumes_equal_the_op(dataset, edges):
+def test_volumes_equal_the_op(dataset):
     size = (20, 28)
     batches = training(dataset, size=size)
-    for (volumes, labels), (keypoints, scores, expected) in zip(
-        clips.volumes(batches, size, edges, sigma_px=0.8).take(2), read(batches, 2), strict=True
-    ):
-        if edges is None:
-            drawn = heatmaps.joint_volume(keypoints, scores, *size, sigma_px=0.8)
-        else:
-            drawn = heatmaps.limb_volume(keypoints, scores, edges, *size, sigma_px=0.8)
-        assert volumes.shape == (4, FRAMES, *size, 17)
-        np.testing.assert_allclose(volumes, drawn, atol=1e-5)
-        assert volumes.numpy().max() > 0.3
-        np.testing.assert_array_equal(labels, expected)
+    given = read(batches, 2)
+    for edges in (None, COCO.edges):
+        drawn = clips.volumes(batches, size, edges, sigma_px=0.8).take(2)
+        for (volumes, labels), (keypoints, scores, expected) in zip(drawn, given, strict=True):
+            if edges is None:
+                wanted = heatmaps.joint_volume(keypoints, scores, *size, sigma_px=0.8)
+            else:
+                wanted = heatmaps.limb_volume(keypoints, scores, edges, *size, sigma_px=0.8)
+            assert volumes.shape == (4, FRAMES, *size, 17)
+            np.testing.assert_allclose(volumes, wanted, atol=1e-5)
+            assert volumes.numpy().max() > 0.3
+            np.testing.assert_array_equal(labels, expected)
 
 
 # ---------------------------------------------------------------------------------------------------- conversion

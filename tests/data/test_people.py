@@ -112,6 +112,13 @@ def training(dataset, skeleton=COCO, target=OPENPOSE, **changes):
     )
 
 
+@pytest.fixture
+def uncompiled():
+    tf.config.run_functions_eagerly(True)  # XLA takes longer for shapes of a single test than it saves there
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="module")
 def dataset():
     return people.from_arrays(**arrays(), skeleton=COCO)
@@ -341,10 +348,11 @@ def test_somebody_must_be_left(dataset):
     for use in (people.trainable, people.check, people.training, people.validation):
         with pytest.raises(ValueError, match="one main person to learn from, got 0 people in 2 images; check the spl"):
             use(nobody, COCO)
-        with pytest.raises(ValueError, match="got 1 people in 1 images, 1 with less than 5 labelled keypoints, 1 with"):
-            use(strangers, COCO)
-        with pytest.raises(ValueError, match="A dataset has at least one image, got none; check the split"):
-            use(empty, COCO)
+        if use in (people.trainable, people.check):  # the others ask `trainable`
+            with pytest.raises(ValueError, match="got 1 people in 1 images, 1 with less than 5 labelled keypoints, 1"):
+                use(strangers, COCO)
+            with pytest.raises(ValueError, match="A dataset has at least one image, got none; check the split"):
+                use(empty, COCO)
         with pytest.raises(ValueError, match=r"mpii has 16 keypoints, got \[17, 2\] in the dataset; give the skeleton"):
             use(dataset, MPII)
 
@@ -378,7 +386,8 @@ def test_unsound_annotations_are_refused_by_name(case):
     given = arrays()
     given["people"][1][key][place] = value
     dataset = people.from_arrays(**given, skeleton=COCO)
-    for use in (people.check, people.trainable, people.training, people.validation):
+    pipelines = (people.training, people.validation) if case == "NaN" else ()  # which ask `trainable`
+    for use in (people.check, people.trainable, *pipelines):
         with pytest.raises(people.BadDataError, match=message + ".*, or leave them out with `skip") as error:
             use(dataset, COCO)
     left = people.skip(dataset, error.value.names)
@@ -433,11 +442,8 @@ def uninterrupted(pipeline):
 
 def test_batches_have_the_promised_shapes(pipeline, uninterrupted):
     channels = OPENPOSE.num_keypoints + 1 + 2 * OPENPOSE.num_edges
-    assert [spec.shape.as_list() for spec in pipeline.element_spec] == [
-        [4, *SIZE, 3],
-        [4, *CELLS, channels],
-        [4, *CELLS, 1],
-    ]
+    shapes = [[4, *SIZE, 3], [4, *CELLS, channels], [4, *CELLS, 1]]
+    assert [spec.shape.as_list() for spec in pipeline.element_spec] == shapes
     for pixels, targets, mask in uninterrupted:
         assert all(array.dtype == np.float32 for array in (pixels, targets, mask))
         assert -0.5 <= pixels.min() < -0.3 and 0.3 < pixels.max() < 0.5
@@ -632,7 +638,7 @@ def test_what_is_in_the_image_lies_where_the_heatmap_says():
     assert set(colours) == {"nose in place of nose", *(f"{a} in place of {b}" for a in SIDES for b in SIDES)}
 
 
-def test_keypoints_and_targets_are_as_published(golden):
+def test_keypoints_and_targets_are_as_published(golden, uncompiled):
     """The box of the main person is the whole image of the golden, so that nothing moves."""
     case = golden("openpose_target_a")
     given, wanted = case["input_coco_keypoints"], case["output_converted"]
@@ -697,7 +703,7 @@ def test_color_jitter_changes_colours_alone(dataset, uninterrupted):
 
 
 # ---------------------------------------------------------------------------------------------------- evaluation
-def test_validation_is_every_sample_once_unmoved(dataset):
+def test_validation_is_every_sample_once_unmoved(dataset, uncompiled):
     options = {"batch_size": 4, "image_size": SIZE, "normalization": PLAIN, "target_size": 0.45}
     found = read(people.validation(dataset, COCO, OPENPOSE, **options))
     assert [len(pixels) for pixels, *_ in found] == [4, 4]
@@ -727,7 +733,7 @@ FILES = {
 }
 
 
-def test_files_of_all_kinds_are_their_pixels(tmp_path):
+def test_files_of_all_kinds_are_their_pixels(tmp_path, uncompiled):
     image = picture(5)
     shown = [np.ascontiguousarray(pixels(image)) for _, pixels in FILES.values()]
     paths = [tmp_path / str(i) for i in range(len(FILES))]
@@ -737,8 +743,8 @@ def test_files_of_all_kinds_are_their_pixels(tmp_path):
     dataset = people.from_arrays(paths, groups, COCO, names=FILES)
     elements = list(people.evaluation(dataset))
     assert [int(element["image_id"]) for element in elements] == list(range(len(FILES)))
-    batches = people.validation(dataset, COCO, OPENPOSE, 1, SIZE, normalization=PLAIN)
-    pixels = [warped for (warped,), *_ in read(batches)]
+    batches = people.validation(dataset, COCO, OPENPOSE, 4, SIZE, normalization=PLAIN)
+    pixels = np.concatenate([warped for warped, *_ in read(batches)])[: len(FILES)]
     matrix = published_matrix((10, 10, 60, 80), (90, 120), np.full(8, 0.5), STILL | {"target_size": 0.6}, False)
     for element, wanted, name, warped in zip(elements, shown, FILES, pixels, strict=True):
         assert element["image"].dtype == tf.uint8 and element["name"] == name

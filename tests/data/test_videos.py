@@ -381,16 +381,16 @@ def test_damaged_frames_cost_no_training_and_are_told_of_once(arrays, lost, capl
     for video, name in ((content, "the video of clip walk"), (tmp_path / "clip.avi", str(tmp_path / "clip.avi"))):
         dataset = videos.from_arrays([video], **given, skeleton=COCO, names=["walk"])
         assert videos.check(dataset, COCO, 7) == 1 and not caplog.records
-        batches = read(
-            training(dataset, batch_size=1, rgb_shape=(20, 48, 48, 3), pose_shape=None, normalization=RAW), 3
-        )
-        assert all(len(labels) == 1 for _, labels in batches)
-        (record,) = caplog.records  # of three batches
-        assert f"got {len(lost)} of 20 of {name} that cannot be decoded" in record.getMessage()
-        caplog.clear()
+        if len(lost) == 6 and video is content:  # the worst case; all others are decoded alike
+            shapes = {"rgb_shape": (20, 48, 48, 3), "pose_shape": None}
+            batches = read(training(dataset, batch_size=1, normalization=RAW, **shapes), 3)
+            assert all(len(labels) == 1 for _, labels in batches)
         decoded = videos.decode(
             element_of(dataset), range(20), "walk", is_path=isinstance(video, type(tmp_path))
         ).numpy()
+        (record,) = caplog.records  # of this and of three batches before
+        assert f"got {len(lost)} of 20 of {name} that cannot be decoded" in record.getMessage()
+        caplog.clear()
         shown = ((decoded[:, 0, 0, 0].astype(int) - 40) / 4).round().astype(int).tolist()  # the grey of a frame
         good = [i for i in range(20) if i not in lost]
         assert shown == [min(good, key=lambda other: (abs(other - i), other > i)) for i in range(20)]

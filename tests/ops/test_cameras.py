@@ -15,7 +15,7 @@ def in_tf_data(function, *arrays):
     """What a function of arrays gives inside `tf.data`, where the length of the first axis is not known."""
     signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in arrays)
     elements = tf.data.Dataset.from_generator(lambda: [arrays], output_signature=signature)
-    (result,) = elements.map(function)
+    (result,) = elements.map(tf.autograph.experimental.do_not_convert(function))
     return result
 
 

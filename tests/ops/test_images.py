@@ -203,7 +203,7 @@ def test_crop_resize_where_sizes_are_known_only_when_it_runs():
     one = [tf.TensorSpec((None, None, None, 3), tf.uint8), tf.TensorSpec((4,))]
     batch = [tf.TensorSpec((None, None, None, None, 3), tf.uint8), tf.TensorSpec((None, 4))]
     crop_one, crop_batch = (
-        tf.function(lambda clip, box: images.crop_resize(clip, box, (10, 14)), input_signature=signature)
+        tf.function(lambda clip, box: images.crop_resize(clip, box, (10, 14)), signature, autograph=False)
         for signature in (one, batch)
     )
     box = np.float32([-3.0, 2.5, 17.0, 21.5])
@@ -285,8 +285,13 @@ def test_resize_cubic_of_other_types_and_many_maps():
 
 def test_resize_cubic_where_sizes_are_known_only_when_it_runs():
     signature = [tf.TensorSpec((None, None, None, 2)), tf.TensorSpec((2,), tf.int32)]
-    any_size = tf.function(lambda maps, size: images.resize_cubic(maps, (size[0], size[1])), input_signature=signature)
-    four_times = tf.function(lambda maps: images.resize_cubic(maps, (4 * tf.shape(maps)[1], 20)), signature[:1])
+    any_size, four_times = (
+        tf.function(function, signature[:count], autograph=False)
+        for count, function in (
+            (2, lambda maps, size: images.resize_cubic(maps, (size[0], size[1]))),
+            (1, lambda maps: images.resize_cubic(maps, (4 * tf.shape(maps)[1], 20))),
+        )
+    )
     for (height, width), new in CUBIC_SIZES[:4]:
         maps = np.random.default_rng(1).normal(size=(2, height, width, 2)).astype("float32")
         expected = [slow_resize_cubic(each, new) for each in maps]

@@ -127,7 +127,7 @@ def from_arrays(
         "count": np.array([len(one["box"]) for one in arrays[:count]], "int64"),
     }
     dataset = _with_people(fields, {key: np.concatenate([one[key] for one in arrays]) for key in PERSON_FIELDS})
-    return tf.data.Dataset.zip(dataset, annotated.shared_images(images)).map(lambda people, image: people | image)
+    return tf.data.Dataset.zip(dataset, annotated.shared_images(images)).map(annotated.with_image)
 
 
 @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
@@ -144,6 +144,7 @@ def _with_people(images, people):
     rows |= {key: tf.constant(images[key].tolist(), tf.string) for key in ("name", "path") if key in images}
     people = {key: tf.constant(value) for key, value in people.items()}
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def element(row, start, stop):
         own = {key: tf.ensure_shape(value[start:stop], (None, *value.shape[1:])) for key, value in people.items()}
         return row | own
@@ -231,6 +232,7 @@ def trainable(
     stops = np.cumsum(counts)
     mains = tf.constant(mains, tf.int64)
 
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def samples(element, start, stop):  # which have the encoded image in memory once
         return tf.data.Dataset.from_tensor_slices(mains[start:stop]).map(lambda main: element | {"main": main})
 

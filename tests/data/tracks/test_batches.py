@@ -181,11 +181,9 @@ def test_a_run_that_was_cut_short_goes_on_with_the_same_batches(tracks):
         return track_data.training(tracks, 3, batch_size=12, first_step=first_step, **more)
 
     whole = take(make(0), 17)
-    for first_step in (5, 13):  # the beginning of an epoch and the midst of one
-        tf.random.set_seed(first_step)  # which must not matter
-        resumed = take(make(first_step), 17 - first_step)
-        for first, second in zip(whole[first_step:], resumed, strict=True):
-            assert_same(first, second)
+    tf.random.set_seed(13)  # which must not matter
+    for first, second in zip(whole[13:], take(make(13), 4), strict=True):  # from the midst of an epoch on
+        assert_same(first, second)
     assert not np.array_equal(whole[0][0]["keypoints"][:12], whole[5][0]["keypoints"][:12])  # of two epochs
 
 

@@ -14,12 +14,7 @@ import tensorflow as tf
 from kerapose import estimators, export, predictors, skeletons
 
 BIRD = skeletons.Skeleton("bird", ("beak", "left_wing", "right_wing"), ((0, 1), (0, 2)))
-OPTIONS = {
-    "codec": "hourglass",
-    "box_padding": 1.1,
-    "normalization": {"bgr": True},
-    "max_batch": 3,
-}  # none is the usual one
+OPTIONS = {"codec": "hourglass", "box_padding": 1.1, "normalization": {"bgr": True}, "max_batch": 3}  # all unusual
 
 FRESH = """
 signatures = tf.saved_model.load("1").signatures

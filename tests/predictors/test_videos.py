@@ -198,14 +198,13 @@ def test_people_who_leave_the_picture_are_no_error(recognize, video):
 
 def test_networks_recognizers_and_their_files(network, video, tmp_path):
     keypoints, scores = people()
-    recognizer = estimators.VideoRecognizer(network, COCO, NAMES, sigma_px=1.5)
+    recognizer = estimators.VideoRecognizer(network, COCO, NAMES, sigma_px=1.5, num_clips=1)
     network.save(tmp_path / "network.keras")
     recognizer.save(tmp_path / "recognizer.keras")
-    by_network = Action(network, NAMES, COCO)
+    by_network = Action(network, NAMES, COCO, num_clips=1)
     assert by_network.recognizer.rgb_shape == (2, 32, 32, 3) and network.rgb_shape == (2, 28, 28, 3)
-    assert Action(tmp_path / "network.keras", NAMES, COCO)(video, keypoints, scores) == by_network(
-        video, keypoints, scores
-    )
+    by_file = Action(tmp_path / "network.keras", NAMES, COCO, num_clips=1)
+    assert by_file(video, keypoints, scores) == by_network(video, keypoints, scores)
     taken = Action(recognizer)
     assert taken.recognizer is recognizer and (taken.skeleton, taken.class_names) == (COCO, tuple(NAMES))
     assert Action(str(tmp_path / "recognizer.keras"))(video, keypoints) == taken(video, keypoints)

@@ -20,11 +20,10 @@ padded, because clips are sampled from all of them.
 
 import pathlib
 
-import keras
 import tensorflow as tf
 
 from kerapose import estimators
-from kerapose.export.archives import check_axes, first_false, require, unshaped, whole
+from kerapose.export.archives import check_axes, first_false, require, unshaped, whole, write_signatures
 from kerapose.export.places import check_places
 from kerapose.ops import heatmaps
 from kerapose.ops.clips import is_seen
@@ -52,17 +51,13 @@ def saved_model(recognizer: estimators.ActionRecognizer, path: Path, overwrite: 
         [b'wave']
     """
     num_keypoints = recognizer.skeleton.num_keypoints
-    archive = keras.export.ExportArchive()
-    for network in recognizer.network.values():
-        archive.track(network)
     signature = [
         tf.TensorSpec((None, None, None, num_keypoints, 2), tf.float32, "keypoints"),
         tf.TensorSpec((None, None, None, num_keypoints), tf.float32, "scores"),
         tf.TensorSpec((None, 2), tf.int32, "frame_size"),
     ]
     with whole(path, overwrite) as part:
-        archive.add_endpoint("serving_default", _serving_function(recognizer), signature)
-        archive.write_out(part, verbose=False)
+        write_signatures(part, {"serving_default": (_serving_function(recognizer), signature)})
     return pathlib.Path(path)
 
 

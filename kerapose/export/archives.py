@@ -5,7 +5,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
@@ -31,6 +31,19 @@ def whole(path: Path, overwrite: bool) -> Iterator[pathlib.Path]:
             shutil.rmtree(old)
         else:
             os.replace(part, path)
+
+
+def write_signatures(folder: pathlib.Path, signatures: dict[str, tuple[Callable, list]]) -> None:
+    """Writes {signature: (function, specs of what it takes)} as a SavedModel, with the variables that they use."""
+    # Each is given as it was once traced: saving would trace a tf.function again, which would take as long anew.
+    traced = {
+        name: tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
+        for name, (function, specs) in signatures.items()
+    }
+    traced.setdefault("serving_default", next(iter(traced.values())))  # what a call that names none is answered by
+    module = tf.Module()
+    module.used = [function.variables for function in traced.values()]
+    tf.saved_model.save(module, folder, signatures=traced)
 
 
 def check_ending(path: Path, ending: str) -> None:

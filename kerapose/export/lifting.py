@@ -47,6 +47,7 @@ from kerapose.export.archives import (
     require,
     unshaped,
     whole,
+    write_signatures,
 )
 from kerapose.export.places import check_places, refuse_unscaled_frame
 from kerapose.ops import cameras, sequences
@@ -83,18 +84,13 @@ def lifter_saved_model(
         [1, 300, 17, 3]
     """
     num_keypoints = _num_keypoints(lifter, conversion)
-    archive = keras.export.ExportArchive()
-    archive.track(lifter.network)
-    if lifter.trajectory is not None:
-        archive.track(lifter.trajectory)
     signature = [
         tf.TensorSpec((None, None, num_keypoints, 2), tf.float32, "keypoints"),
         tf.TensorSpec((None, None, num_keypoints), tf.float32, "scores"),
         tf.TensorSpec((None, 2), tf.int32, "frame_size"),
     ]
     with whole(path, overwrite) as part:
-        archive.add_endpoint("serving_default", _lifting_function(lifter, conversion), signature)
-        archive.write_out(part, verbose=False)
+        write_signatures(part, {"serving_default": (_lifting_function(lifter, conversion), signature)})
     return pathlib.Path(path)
 
 
@@ -124,7 +120,7 @@ def streaming_saved_model(stream: estimators.StreamingLifter, path: Path, overwr
         >>> poses_m = answer.pop("poses_m")  # [1, 17, 3]; what is left is the next state
     """
     with whole(path, overwrite) as part:
-        _streaming_archive(stream, None, checked=True).write_out(part, verbose=False)
+        write_signatures(part, _streaming_signatures(stream, None, checked=True))
     return pathlib.Path(path)
 
 
@@ -161,8 +157,7 @@ def streaming_litert(
     if num_tracks < 1:
         raise ValueError(f"num_tracks must be at least 1, got {num_tracks}; use 1 for one person.")
     with whole(path, overwrite) as part, tempfile.TemporaryDirectory() as folder:
-        archive = _streaming_archive(stream, num_tracks, checked=False)
-        archive.write_out(folder, verbose=False)
+        write_signatures(pathlib.Path(folder), _streaming_signatures(stream, num_tracks, checked=False))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["initial_state", "step"])
         part.write_bytes(converter.convert())
     return pathlib.Path(path)
@@ -254,8 +249,8 @@ def _check_found(inputs, needed):
     )
 
 
-def _streaming_archive(stream, num_tracks, checked):
-    """The endpoints `step` and `initial_state`; `num_tracks` None leaves M free."""
+def _streaming_signatures(stream, num_tracks, checked):
+    """The functions `step` and `initial_state` with what they take; `num_tracks` None leaves M free."""
     _, _, num_keypoints, features = stream.network.input_shape
     if features != 2:
         raise ValueError(f"A served stream takes points (x, y), got a network of in_features={features}; use one of 2.")
@@ -285,11 +280,8 @@ def _streaming_archive(stream, num_tracks, checked):
     def initial_state(count=num_tracks):
         return dict(stream.initial_state(count))
 
-    archive = keras.export.ExportArchive()  # it finds the variables by itself
-    archive.add_endpoint("step", step, [specs])
     counts = [tf.TensorSpec((), tf.int32, "num_tracks")] if num_tracks is None else []
-    archive.add_endpoint("initial_state", initial_state, counts)
-    return archive
+    return {"step": (step, [specs]), "initial_state": (initial_state, counts)}
 
 
 def _checked_frame(inputs, tracks):

@@ -22,11 +22,10 @@ size of its own. In REST an image is {"b64": "..."}: {"instances": [{"image_byte
 
 import pathlib
 
-import keras
 import tensorflow as tf
 
 from kerapose import estimators
-from kerapose.export.archives import whole
+from kerapose.export.archives import whole, write_signatures
 from kerapose.export.encoded import check_images, decoded
 from kerapose.types import Path
 
@@ -56,11 +55,8 @@ def people_saved_model(estimator: estimators.BottomUpEstimator, path: Path, over
         ([1, 20, 18, 2], [3])
     """
     encoded = tf.TensorSpec((None,), tf.string, "image_bytes")
-    archive = keras.export.ExportArchive()
-    archive.track(estimator.network)
     with whole(path, overwrite) as part:
-        archive.add_endpoint("serving_default", _people_function(estimator), [encoded])
-        archive.write_out(part, verbose=False)
+        write_signatures(part, {"serving_default": (_people_function(estimator), [encoded])})
     return pathlib.Path(path)
 
 

@@ -21,12 +21,11 @@ In REST an image is {"b64": "..."}, and one image with two boxes is
 
 import pathlib
 
-import keras
 import tensorflow as tf
 
 from kerapose import estimators
 from kerapose.data.gate.images import TINY_PX, UNIT
-from kerapose.export.archives import first_false_or_zero, require, whole
+from kerapose.export.archives import first_false_or_zero, require, whole, write_signatures
 from kerapose.export.encoded import check_images, decoded
 from kerapose.types import Path
 
@@ -57,12 +56,9 @@ def pose_saved_model(estimator: estimators.PoseEstimator, path: Path, overwrite:
     encoded = tf.TensorSpec((None,), tf.string, "image_bytes")
     boxes = tf.TensorSpec((None, None, 4), tf.float32, "boxes")
     serve, serve_whole = _pose_functions(estimator)
-    archive = keras.export.ExportArchive()
-    archive.track(estimator.network)
     with whole(path, overwrite) as part:
-        archive.add_endpoint("serving_default", serve, [encoded, boxes])
-        archive.add_endpoint("whole_image", serve_whole, [encoded])
-        archive.write_out(part, verbose=False)
+        signatures = {"serving_default": (serve, [encoded, boxes]), "whole_image": (serve_whole, [encoded])}
+        write_signatures(part, signatures)
     return pathlib.Path(path)
 
 

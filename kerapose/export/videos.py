@@ -22,12 +22,11 @@ number of frames, and are never padded. A network of volumes alone takes no fram
 
 import pathlib
 
-import keras
 import tensorflow as tf
 
 from kerapose import estimators
 from kerapose.export.actions import check_sequences
-from kerapose.export.archives import check_axes, require, unshaped, whole
+from kerapose.export.archives import check_axes, require, unshaped, whole, write_signatures
 from kerapose.types import Path
 
 
@@ -58,12 +57,9 @@ def video_saved_model(recognizer: estimators.VideoRecognizer, path: Path, overwr
         "scores": tf.TensorSpec((None, None, None, num_keypoints), tf.float32, "scores"),
         "frame_size": tf.TensorSpec((None, 2), tf.int32, "frame_size"),
     }
-    archive = keras.export.ExportArchive()
-    archive.track(recognizer.network)
     with whole(path, overwrite) as part:
-        for name, (serve, taken) in _signatures(recognizer, inputs).items():
-            archive.add_endpoint(name, serve, [inputs[name] for name in taken])
-        archive.write_out(part, verbose=False)
+        functions = _signatures(recognizer, inputs).items()
+        write_signatures(part, {name: (serve, [inputs[key] for key in taken]) for name, (serve, taken) in functions})
     return pathlib.Path(path)
 
 

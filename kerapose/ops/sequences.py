@@ -6,6 +6,8 @@ its exact indices are a function of that generator's raw words. Here the words a
 tests and for serving, random ones for training; the sampler is the same.
 """
 
+import functools
+
 import numpy as np
 from keras import ops
 
@@ -63,8 +65,7 @@ def sample_frames(
         >>> sample_frames(300, num_frames=48, num_clips=10).shape
         (10, 48)
     """
-    words = published_words(num_frames, num_clips) if words is None else words
-    return _sample(length, num_frames, num_clips, ops.cast(words, "int32"), random_start)[0]
+    return _sample(length, num_frames, num_clips, words, random_start)[0]
 
 
 def sample_rgb_and_pose(
@@ -155,7 +156,8 @@ def fill_gaps(keypoints: Tensor, found: Tensor) -> Tensor:
 
 def _sample(length, num_frames, num_clips, words, random_start):
     """What `sample_frames` gives, and how many of the words it took to get there."""
-    length = ops.cast(length, "int32")
+    length, is_published = ops.cast(length, "int32"), words is None
+    words = ops.cast(published_words(num_frames, num_clips) if is_published else words, "int32")
 
     def looped():
         if random_start:
@@ -167,9 +169,14 @@ def _sample(length, num_frames, num_clips, words, random_start):
         return (start + ops.arange(num_frames, dtype="int32")) % length, used
 
     def skipping():
-        last = np.arange(num_frames, 0, -1, dtype="int32")
-        swaps, used = _draws(words, last, num_clips)  # [N, L]
-        rank = ops.argsort(_shuffled(swaps), axis=-1)  # where each place went: the first length - L of them are skipped
+        if is_published:
+            order, used = _published_orders(num_frames, num_clips), 0  # nobody asks for the words that are left
+        else:
+            last = np.arange(num_frames, 0, -1, dtype="int32")
+            swaps, used = _draws(words, last, num_clips)  # [N, L]
+            order = _shuffled(swaps)
+        used = ops.convert_to_tensor(used, "int32")
+        rank = ops.argsort(order, axis=-1)  # where each place went: the first length - L of them are skipped
         skipped = ops.cast(rank < length - num_frames, "int32")
         return ops.arange(num_frames, dtype="int32") + ops.cumsum(skipped, axis=-1)[:, :-1], used
 
@@ -182,6 +189,16 @@ def _sample(length, num_frames, num_clips, words, random_start):
         length < num_frames, looped, lambda: ops.cond(length < 2 * num_frames, skipping, segmented)
     )
     return ops.cast(indices, "int32"), used
+
+
+@functools.cache
+def _published_orders(num_frames, num_clips):
+    """What `_shuffled` makes of `published_words`, by NumPy's generator itself: one for all lengths, [N, L + 1]."""
+    random, orders = np.random.RandomState(PUBLISHED_SEED), []
+    for _ in range(num_clips):
+        random.rand()  # takes the words that are discarded
+        orders.append(random.permutation(num_frames + 1))
+    return np.array(orders, "int32")
 
 
 def _draws(words, highest, num_clips):

@@ -104,6 +104,14 @@ def left_in(folder):
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
+@pytest.fixture(scope="module", autouse=True)
+def read_once():
+    """Each file of a network is read once for all tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.models, "load_model", functools.cache(keras.models.load_model))
+        yield
+
+
 @pytest.fixture(scope="module")
 def lifter(tmp_path_factory):
     network = models.TemporalLifter(filter_widths=(3,), channels=8, dropout=0.0)
@@ -121,7 +129,7 @@ def top_down(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bottom_up(tmp_path_factory):
     keras.utils.set_random_seed(0)
-    network = models.LightweightOpenPose.from_variant("openpose_tiny")
+    network = models.LightweightOpenPose(19, 38, num_refinements=0, filters=8, trunk_width=0.125, head_filters=8)
     for weight in network.trainable_weights:  # a fresh network gives maps without peaks
         if weight.path.endswith("kernel"):
             weight.assign(1.5 * weight)
@@ -648,7 +656,9 @@ def test_a_lifter_alone_goes_by_the_options(tmp_path):
 def fox(tmp_path_factory):
     """The file of an estimator of foxes, whose heatmaps are not what the default codec expects."""
     keras.utils.set_random_seed(0)
-    network = models.SimpleBaseline(4, image_shape=(64, 64, 3), depth=18, deconv_filters=(8, 8, 8))
+    crops = keras.Input((64, 64, 3))
+    x = keras.layers.Conv2D(8, 7, strides=4, padding="same", activation="relu")(crops)
+    network = keras.Model(crops, keras.layers.Conv2D(4, 5, padding="same")(x))
     estimator = estimators.PoseEstimator(network, FOX, codec="udp", box_padding=1.0, normalization={"mean": [0.0] * 3})
     return saved(estimator, tmp_path_factory.mktemp("fox") / "model.keras")
 
@@ -726,9 +736,8 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(capsys, tmp_path, video,
 
 
 def test_networks_that_do_not_fit_are_refused_in_one_sentence(
-    capsys, tmp_path, monkeypatch, video, top_down, lifter, bottom_up, fox
+    capsys, tmp_path, video, top_down, lifter, bottom_up, fox
 ):
-    monkeypatch.setattr(keras.models, "load_model", functools.cache(keras.models.load_model))
     (tmp_path / "text.keras").write_text("not a network")
     (tmp_path / "set.json").write_text('{"name": "own"}')
     own, alone = tmp_path / "set.json", ("--model", top_down, *ALONE)

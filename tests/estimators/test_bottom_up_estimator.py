@@ -1,11 +1,6 @@
 """A network that sees people of three colours shows where they come out; one that echoes its input, what it gets."""
 
-import importlib.util
 import inspect
-import os
-import pathlib
-import subprocess
-import sys
 
 import cv2
 import keras
@@ -17,7 +12,6 @@ from kerapose import estimators
 from kerapose.ops import boxes, grouping
 from kerapose.skeletons import COCO, Skeleton
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 TRIANGLE = Skeleton("triangle", ("top", "left", "right"), ((0, 1), (0, 2)))
 DIRECTIONS = np.array([(-0.8, 0.6), (0.8, 0.6)], "float32")  # of both limbs of everybody
 LIMB_PX = 60.0  # of the network's input
@@ -440,46 +434,3 @@ def test_networks_that_do_not_fit_are_refused():
     network = keras.Model(fixed, [keras.layers.Conv2D(4, 1)(fixed)] * 2)
     with pytest.raises(ValueError, match=r"images of any size, .* got \(None, 64, 64, 3\); build it with image_shape"):
         estimators.BottomUpEstimator(network, TRIANGLE)
-
-
-# ---------------------------------------- another backend
-PROGRAM = """
-import sys
-
-sys.modules["tensorflow"] = None
-import keras
-import numpy as np
-
-from kerapose import estimators, skeletons
-
-assert keras.backend.backend() == "jax"
-given = dict(np.load(sys.argv[1]))
-images = keras.Input((None, None, 3))
-layers = [keras.layers.Conv2D(4, 8, strides=8) for _ in range(2)]
-network = keras.Model(images, [layer(images) for layer in layers])
-network.set_weights([given[f"weight_{i}"] for i in range(4)])
-plain = {"mean": (0, 0, 0), "std": (1, 1, 1)}
-skeleton = skeletons.Skeleton("triangle", ("top", "left", "right"), ((0, 1), (0, 2)))
-estimator = estimators.BottomUpEstimator(network, skeleton, height=128, normalization=plain)
-found = estimator.predict_on_batch(given["image"])
-np.savez(sys.argv[2], **found)
-"""
-# Compiling takes nearly all the time, the less the less it optimizes.
-XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-
-
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax; pip install 'kerapose[jax]'")
-def test_jax_without_tensorflow_gives_the_same(tmp_path):
-    network, size = seeing_network(), (150, 281)
-    image = picture(crowd(size, 128 / 150, 3), size, 128 / 150)
-    weights = {f"weight_{i}": weight for i, weight in enumerate(network.get_weights())}
-    np.savez(tmp_path / "given.npz", image=image, **weights)
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": XLA_FLAGS}
-    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "given.npz"), str(tmp_path / "found.npz")]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = np.load(tmp_path / "found.npz")
-    expected = estimators.BottomUpEstimator(network, TRIANGLE, height=128, normalization=PLAIN)(image)
-    assert expected["count"] == 3
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=0.01)

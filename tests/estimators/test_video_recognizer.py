@@ -261,7 +261,13 @@ def test_a_graph_has_one_network_and_takes_any_length_and_size():
 
 def test_the_frames_of_samples_do_in_a_graph_too():
     recognizer = recognizer_of(network(), num_clips=2)
-    recognize = tf.function(recognizer.recognize, reduce_retracing=True)
+    shapes = {
+        "frames": (None, None, None, None, 3),
+        "keypoints": (None, None, None, 17, 2),
+        "scores": (None,) * 3 + (17,),
+    }
+    specs = [tf.TensorSpec(shape, "uint8" if name == "frames" else "float32") for name, shape in shapes.items()]
+    recognize = tf.function(recognizer.recognize, input_signature=specs)
     for length in (30, 12):
         inputs = videos(batch=1, frames=length, seed=length)
         sampled = inputs | {"frames": inputs["frames"][:, recognizer.samples(length)[0].ravel()]}
@@ -307,11 +313,11 @@ def test_our_networks_do(make):
 
 def test_a_saved_recognizer_answers_alike(tmp_path):
     options = {"flip_test": True, "flip_labels": (1, 0, 2, 3, 4), "sigma_px": 0.9, "padding": 0.1, "aligned": False}
-    recognizer = recognizer_of(small_rgbpose(), num_clips=2, **options)
-    expected = answer(recognizer, videos())
+    recognizer = recognizer_of(network(), num_clips=2, **options)
+    expected, config = answer(recognizer, videos()), recognizer.get_config()
     recognizer.save(tmp_path / "recognizer.keras")
     again = keras.models.load_model(tmp_path / "recognizer.keras")
-    assert again.get_config() == recognizer.get_config()
+    assert again.get_config() | {"network": None} == config | {"network": None}
     np.testing.assert_allclose(answer(again, videos()), expected, atol=1e-6)
 
 
@@ -354,7 +360,7 @@ def of_inputs(**shapes):
     [
         lambda: of_inputs(rgb=RGB_SHAPE, depth=RGB_SHAPE),
         lambda: of_inputs(rgb=(*RGB_SHAPE[:3], 1), pose=POSE_SHAPE),
-        lambda: models.StackedHourglass(17, (64, 64, 3), num_stacks=1, filters=4),
+        lambda: keras.Model(image := keras.Input((64, 64, 3)), keras.layers.Conv2D(17, 1)(image)),
         lambda: estimators.ActionRecognizer(network(rgb_shape=None), COCO, "abcde", POSE_SHAPE[1:3]),
     ],
 )

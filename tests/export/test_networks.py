@@ -20,37 +20,25 @@ def run_onnx(path, volumes):
 
 
 FORMATS = {"litert": (export.litert, "actions.tflite", run_litert), "onnx": (export.onnx, "actions.onnx", run_onnx)}
-NETWORKS = {  # short ones: a converter takes seconds for each block
-    "c3d": (models.C3D, {"base_filters": 4}),
-    "c3d_t": (models.C3D, {"base_filters": 4, "num_stages": 3, "temporal_downsample": True}),
+NETWORKS = {  # short ones, with all that a variant may have: a converter takes seconds for each block
+    "c3d": (models.C3D, {"base_filters": 4, "num_stages": 3, "temporal_downsample": True}),
     "slowonly": (
         models.SlowOnly,
         {
             "base_filters": 4,
             "stage_blocks": (1, 1),
             "inflate": (False, True),
-            "spatial_strides": (2, 2),
+            "spatial_strides": (1, 2),
             "temporal_strides": (1, 2),
-        },
-    ),
-    "slowonly_strided_stem": (
-        models.SlowOnly,
-        {
-            "base_filters": 4,
-            "stage_blocks": (1,),
-            "inflate": (True,),
-            "spatial_strides": (1,),
-            "temporal_strides": (1,),
             "stem_stride": 2,
             "stem_pool_stride": 2,
         },
     ),
-    "x3d": (models.X3D, {"base_filters": 8, "stage_blocks": (1, 1), "spatial_strides": (2, 2), "gamma_d": 1.0}),
-    "x3d_se_swish": (
+    "x3d": (
         models.X3D,
         {
             "base_filters": 8,
-            "stage_blocks": (1,),
+            "stage_blocks": (2,),  # one with squeeze and excitation and one without
             "spatial_strides": (2,),
             "gamma_d": 1.0,
             "se_ratio": 1 / 16,
@@ -62,6 +50,12 @@ NETWORKS = {  # short ones: a converter takes seconds for each block
 
 def tiny_network():
     return models.C3D(5, input_shape=(8, 24, 24, 17), base_filters=4, num_stages=3)
+
+
+def smallest_network():
+    """Not one of ours: to be written where it does not matter what."""
+    volumes = keras.Input((8, 24, 24, 17))
+    return keras.Model(volumes, keras.layers.Dense(5)(keras.layers.GlobalAveragePooling3D()(volumes)))
 
 
 def volumes_like(network, batch):
@@ -99,17 +93,17 @@ def test_a_network_of_another_precision_is_written_in_float32(tmp_path, randomiz
 def test_files_are_refused_by_ending_and_kept(tmp_path, file_format):
     write, file, _ = FORMATS[file_format]
     with pytest.raises(ValueError, match=f"must end in {(tmp_path / file).suffix}, got .*; rename it"):
-        write(tiny_network(), tmp_path / "actions.bin")
+        write(smallest_network(), tmp_path / "actions.bin")
     (tmp_path / file).write_bytes(b"mine")
     with pytest.raises(FileExistsError, match="overwrite=True"):
-        write(tiny_network(), tmp_path / file)
+        write(smallest_network(), tmp_path / file)
     assert (tmp_path / file).read_bytes() == b"mine"
-    write(tiny_network(), tmp_path / file, overwrite=True)
-    assert len((tmp_path / file).read_bytes()) > 1000
+    write(smallest_network(), tmp_path / file, overwrite=True)
+    assert len((tmp_path / file).read_bytes()) > 500
 
 
 def test_onnx_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(ImportError, match=r"pip install 'kerapose\[export\]'"):
-        export.onnx(tiny_network(), tmp_path / "actions.onnx")
+        export.onnx(smallest_network(), tmp_path / "actions.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -24,7 +24,7 @@ FRESH = """
 run = tf.saved_model.load("1").signatures["serving_default"]
 encoded = tf.constant([requests[f"file_{i}"].tobytes() for i in range(4)])
 keep("batch", run(image_bytes=encoded))
-for i in range(4):
+for i in (2, 3):
     keep(f"one_{i}", run(image_bytes=encoded[i : i + 1]))
 """
 
@@ -110,7 +110,7 @@ def test_a_process_without_kerapose_finds_the_same_people(estimator, files, fres
     find = predictors.BottomUpPose(estimator, BIRD)
     for i, data in enumerate(files):
         poses = find(data)
-        for call, row in (("batch", i), (f"one_{i}", 0)):
+        for call, row in [("batch", i), (f"one_{i}", 0)] if i > 1 else [("batch", i)]:
             answer = {key: fresh_answers[f"{call}/{key}"][row] for key in OUTPUTS}
             count = answer["count"]
             assert answer["num_found"] == len(PEOPLE.get(i, []))

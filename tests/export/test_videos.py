@@ -19,7 +19,8 @@ for name in sys.argv[1:]:
             del inputs["frames"]
             keep(f"{name}/{key}", signatures["serving_default"](**inputs))
         else:
-            keep(f"{name}/{key}/other_size", signatures["other_size"](**inputs))
+            if key == "padded":
+                keep(f"{name}/{key}/other_size", signatures["other_size"](**inputs))
             del inputs["frame_size"]
             keep(f"{name}/{key}", signatures["serving_default"](**inputs))
 """
@@ -52,7 +53,7 @@ def recognizers(rgbpose, randomized):
     pose = randomized(models.C3D(len(NAMES), (8, 24, 24, 17), 4, num_stages=3), shift=0.0, classifier=30.0)
     mirror = {"flip_test": True, "flip_labels": (0, 2, 1, 3, 4)}
     return {
-        "both": estimators.VideoRecognizer(rgbpose, COCO, NAMES, num_clips=3),
+        "both": estimators.VideoRecognizer(rgbpose, COCO, NAMES, num_clips=2),
         "pose": estimators.VideoRecognizer(pose, COCO, NAMES, num_clips=2, **mirror),
     }
 
@@ -93,7 +94,7 @@ def test_a_process_without_kerapose_answers_alike(recognizers, requests, fresh_a
     answers = []
     for key, request in requests.items():
         expected = np.asarray(recognizers[name](request))
-        for signature in ("", "/other_size") if name == "both" else ("",):
+        for signature in ("", "/other_size") if (name, key) == ("both", "padded") else ("",):
             actual = fresh_answers[f"{name}/{key}{signature}/probabilities"]
             np.testing.assert_allclose(actual, expected, rtol=1e-3, atol=1e-5, err_msg=key)
             classes = np.char.decode(fresh_answers[f"{name}/{key}{signature}/classes"])

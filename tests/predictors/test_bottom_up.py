@@ -261,7 +261,7 @@ def test_what_does_not_fit_together_is_refused():
     with pytest.raises(ValueError, match="A network alone does not know its skeleton, got Functional; give skeleton="):
         BottomUpPose(random_network())
     with pytest.raises(ValueError, match="must give heatmaps .* use LightweightOpenPose"):
-        BottomUpPose(models.SimpleBaseline(3, image_shape=(64, 64, 3), depth=18, deconv_filters=(8, 8, 8)), BIRD)
+        BottomUpPose(keras.Model(image := keras.Input((64, 64, 3)), keras.layers.Conv2D(3, 4, 4)(image)), BIRD)
 
 
 def test_lightweight_openpose_goes_with_its_skeleton():

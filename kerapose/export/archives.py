@@ -43,6 +43,8 @@ def write_signatures(folder: pathlib.Path, signatures: dict[str, tuple[Callable,
     traced.setdefault("serving_default", next(iter(traced.values())))  # what a call that names none is answered by
     module = tf.Module()
     module.used = [function.variables for function in traced.values()]
+    for name, function in traced.items():  # so that who loads it in Python may call loaded.serving_default(...), too
+        setattr(module, name, function)
     tf.saved_model.save(module, folder, signatures=traced)
 
 

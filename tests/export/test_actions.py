@@ -240,7 +240,7 @@ def test_what_is_there_is_kept_unless_overwritten(served, recognizers, joint_rec
         export.saved_model(second, path)
     assert (path / "saved_model.pb").read_bytes() == content
     export.saved_model(second, path, overwrite=True)
-    probabilities = tf.saved_model.load(path).signatures["serving_default"](**inputs)["probabilities"]
+    probabilities = tf.saved_model.load(path).serving_default(**inputs)["probabilities"]  # the same by attribute
     np.testing.assert_allclose(probabilities, second(inputs), rtol=1e-4, atol=1e-6)
     assert np.abs(first(inputs) - second(inputs)).max() > 1e-2
     assert [entry.name for entry in tmp_path.iterdir()] == ["1"]

@@ -92,7 +92,7 @@ def test_every_argument_is_an_attribute_and_in_the_config(model):
     given, parameters = arguments_of(model), parameters_of(model)
     assert set(given) == set(parameters) - LEFT_OUT.get(model, set()), "the table above names every argument"
     assert all(value != parameters[name].default for name, value in given.items()), "and leaves none at its default"
-    network = model(**given)
+    network = built(model) if model in NETWORKS else model(**given)
     config, left_out = network.get_config(), NOT_SAVED.get(model, set())
     assert set(parameters) - left_out <= set(config)
     for name, value in given.items():
@@ -112,6 +112,12 @@ def in_config(value):
     if isinstance(value, Skeleton):
         return value.to_dict()
     return keras.saving.serialize_keras_object(value) if isinstance(value, Network) else value
+
+
+@pytest.mark.parametrize("model", ALL_MODELS, ids=names)
+def test_names_have_no_dots(model):
+    parts = [*built(model)._flatten_layers(), *built(model).variables]
+    assert [part.name for part in parts if "." in part.name] == []
 
 
 @pytest.mark.parametrize("model", ALL_MODELS, ids=names)

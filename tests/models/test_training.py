@@ -161,13 +161,6 @@ def test_every_model_is_trained_or_known_not_to_be():
     assert {one for one in models_that_train if isinstance(one, type) and issubclass(one, keras.Model)} <= set(TRAINED)
 
 
-@pytest.mark.parametrize("model", ALL_MODELS, ids=names)
-def test_names_have_no_dots(model):
-    built = model(**tiny_models.arguments_of(model))
-    parts = [*built._flatten_layers(), *built.variables]
-    assert [part.name for part in parts if "." in part.name] == []
-
-
 # ---------------------------------------- XLA
 @pytest.mark.parametrize("model", [model for model in ALL_MODELS if model not in UNTRAINED], ids=names)
 def test_forward_and_backward_compile(model):

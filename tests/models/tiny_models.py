@@ -3,6 +3,8 @@
 A model that is new has to be entered here: the tests go through `models.__all__`.
 """
 
+import functools
+
 import keras
 import numpy as np
 
@@ -272,6 +274,12 @@ def arguments_of(model):
     return BUILT_AROUND[model]() if model in BUILT_AROUND else NETWORK_ARGUMENTS[model]
 
 
+@functools.cache
+def input_shape_of(network):
+    """Of a network's class, which is built once to be asked."""
+    return network(**arguments_of(network)).input_shape
+
+
 def input_of(model):
     random = np.random.default_rng(1)
     if model is models.TemporalLifter:
@@ -284,7 +292,7 @@ def input_of(model):
         keypoints = random.uniform(1, 90, (2, 7, 5, 2)).astype("float32")
         return {"keypoints": keypoints, "frame_size": np.array([[90, 120], [100, 100]], "int32")}
     if issubclass(model, Network):
-        shapes = model(**arguments_of(model)).input_shape
+        shapes = input_shape_of(model)
         if isinstance(shapes, dict):
             return {name: random.random((2, *shape[1:]), "float32") for name, shape in shapes.items()}
         return random.random((2, *shapes[1:]), "float32")

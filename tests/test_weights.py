@@ -415,7 +415,16 @@ def test_a_mobilenet_that_does_not_fit_is_refused_as_a_whole():
 
 # ---------------------------------------- ResNets of keras.applications
 @pytest.fixture(scope="module")
-def applications_resnet():
+def undrawn():
+    """First weights of zero: those of a network at full width take long to draw, and none of them is looked at."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("GlorotUniform", "RandomNormal", "VarianceScaling"):
+            patch.setattr(getattr(keras.initializers, name), "__call__", keras.initializers.Zeros.__call__)
+        yield
+
+
+@pytest.fixture(scope="module")
+def applications_resnet(undrawn):
     """With weights that no initializer gives: here convolutions have biases."""
     resnet = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(64, 64, 3))
     random = np.random.default_rng(0)

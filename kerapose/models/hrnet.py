@@ -22,6 +22,7 @@ from kerapose.types import Shape, Tensor
 # The function of a block, and how many times its filters it gives.
 BLOCKS = {"basic": (basic_block, 1), "bottleneck": (bottleneck, 4)}
 STRIDE = 32  # of the coarsest branch
+STEM_BLOCKS = 4
 
 
 @keras.saving.register_keras_serializable("kerapose")
@@ -99,7 +100,7 @@ def stem(x: Tensor) -> Tensor:
     """Two 3 x 3 convolutions of stride 2 and four bottlenecks: [B, H, W, 3] -> [B, H/4, W/4, 256]."""
     for number in (1, 2):
         x = numbered_conv(x, 64, 3, 2, "", number, small_normal)
-    for index in range(4):
+    for index in range(STEM_BLOCKS):
         x = bottleneck(x, 64, 1, f"layer1.{index}.", small_normal)
     return x
 

@@ -151,7 +151,7 @@ def test_fields_of_images_of_any_size_equal_pytorch(num_refinements):
     state = state_of(network)
     ref = Torch(state)
     weights.load_torch(with_random_weights(network, seed=1), state)
-    for size in ((40, 56), (37, 75), (9, 17), (5, 3), (1, 1)):
+    for size in ((37, 75), (5, 3)) if num_refinements == 0 else ((40, 56), (9, 17), (1, 1)):
         image = images(2, *size, 3)
         expected = ref(ref.torch.from_numpy(np.moveaxis(image, -1, 1).copy()), num_refinements)
         assert len(expected) == 2 * network.num_stages == 2 * (1 + num_refinements)

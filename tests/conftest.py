@@ -10,8 +10,11 @@ import zlib
 
 # Read when TensorFlow is first imported, so before any test; processes that tests start have them, too.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# What is compiled here runs a few times on little: code made fast for it costs more than it saves.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+# What XLA compiles here, of TensorFlow or JAX, runs a few times on little: making fast code costs more than it saves.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false",
+)
 
 import numpy as np
 import pytest

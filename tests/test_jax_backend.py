@@ -60,11 +60,6 @@ STAR = {"rgb_shape": (4, 32, 32, 3), "num_joints": 5, "width": 12, "num_heads": 
 STAR |= {"encoder_layers": 1, "decoder_layers": 1}  # its other patterns of attention too are in it
 LENGTHS = (20, 60, 96)
 
-# Compiling takes nearly all the time, the less the less it optimizes.
-XLA_FLAGS = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
-)
-
 # Reads inputs.npz, writes outputs.npz, in the folder that it is given.
 PROGRAM = """
 import json, pathlib, sys
@@ -228,7 +223,6 @@ def outputs(inputs, tmp_path_factory):
     backend = {
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": XLA_FLAGS,
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT, HERE / "models"))),
     }
     process = subprocess.run(

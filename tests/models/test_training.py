@@ -78,10 +78,6 @@ for name in sys.argv[1:]:
 raised["volumes"] = tiny_models.volumes()
 print(json.dumps(raised))
 """
-# Compiling takes nearly all the time, the less the less it optimizes.
-XLA_FLAGS = (
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
-)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -271,7 +267,7 @@ def test_what_is_repeatable_is_not(function, repeatable):
 @functools.cache
 def raised_under(backend):
     """What one step of each model raised in a process of another backend."""
-    options = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": XLA_FLAGS}
+    options = {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
     options["OMP_NUM_THREADS"] = "1"  # PyTorch's others would spend their time on waiting
     options["PYTHONPATH"] = os.pathsep.join(map(str, (HERE.parent.parent, HERE)))
     process = subprocess.run(

@@ -676,7 +676,6 @@ def test_jax_without_tensorflow_gives_the_same(tmp_path):
     maps = np.stack([some_maps(seed, MAP, 45) for seed in range(2)])
     np.savez(tmp_path / "given.npz", keypoints=keypoints, weights=weights, maps=maps)
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    environment |= {"XLA_FLAGS": "--xla_backend_optimization_level=0"}  # compiles for less time than that saves
     files = [str(tmp_path / name) for name in ("given.npz", "results.npz")]
     command = [sys.executable, "-W", "error::UserWarning:kerapose", "-c", ON_JAX, *files]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)

@@ -15,8 +15,6 @@ from kerapose.training.distiller import Distiller
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 NUM_JOINTS = 4
-# Compiling takes nearly all the time, the less the less it optimizes.
-XLA_FLAGS = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 
 def network(seed, stacks=None, filters=4, num_joints=NUM_JOINTS, stride=2, size=16, penalty=None):
@@ -288,9 +286,7 @@ def test_mirrored_over_two_devices():
 
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax; pip install 'kerapose[jax]'")
 def test_it_trains_under_jax():
-    backend, before, expected, history, kept, mined, mse = output_of(
-        ON_JAX, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu", XLA_FLAGS=XLA_FLAGS
-    )
+    backend, before, expected, history, kept, mined, mse = output_of(ON_JAX, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
     assert backend == "jax" and kept
     names = "distillation_loss", "ground_truth_loss", "heatmap_pck"
     assert [before[name] for name in names] == pytest.approx(expected, rel=1e-4)

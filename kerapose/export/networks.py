@@ -2,11 +2,12 @@
 
 import importlib.util
 import pathlib
+import tempfile
 
 import keras
 import tensorflow as tf
 
-from kerapose.export.archives import check_ending, whole
+from kerapose.export.archives import check_ending, whole, write_signatures
 from kerapose.types import Path
 
 
@@ -35,8 +36,12 @@ def litert(network: keras.Model, path: Path, overwrite: bool = False) -> pathlib
         (4, 60)
     """
     check_ending(path, ".tflite")
-    with whole(path, overwrite) as part:
-        _float32_copy(network).export(part, format="litert", verbose=False)
+    model = _float32_copy(network)
+    signature = [tf.TensorSpec(model.input_shape, tf.float32, model.input.name)]
+    with whole(path, overwrite) as part, tempfile.TemporaryDirectory() as folder:
+        # Not model.export, which writes and reads such a folder twice.
+        write_signatures(folder, {"serving_default": (lambda x: model(x, training=False), signature)})
+        part.write_bytes(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
     return pathlib.Path(path)
 
 

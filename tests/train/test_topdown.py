@@ -188,14 +188,6 @@ def test_leaves_a_model_that_answers_as_it_was_tested(
 
 
 # ---------------------------------------------------------------------------------------------------- going on
-def check_same(workdir, finished, state, same_weights):
-    (expected, expected_history), (arrays, history) = state(finished), state(workdir)
-    assert history == expected_history and set(arrays) == set(expected)
-    for name, array in expected.items():
-        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-    assert same_weights(workdir / "best.keras", finished / "best.keras")
-
-
 def test_a_run_that_was_cut_short_goes_on_where_it_was(finished, tmp_path, again, state, calls):
     """With the weights, the epochs and the crops that it would have had; it ends alike in the slow test below."""
     shutil.copytree(finished / "cut", tmp_path / "run")
@@ -223,7 +215,11 @@ def test_a_killed_run_ends_as_the_whole_one(
     assert done.returncode == 0, done.stderr[-4000:]
     assert "Resuming after epoch 2" in done.stderr and f"Epoch 3/{EPOCHS}" in done.stdout
     assert "Epoch 2/" not in done.stdout
-    check_same(tmp_path, finished, state, same_weights)
+    (expected, expected_history), (arrays, history) = state(finished), state(tmp_path)
+    assert history == expected_history and set(arrays) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
+    assert same_weights(tmp_path / "best.keras", finished / "best.keras")
     assert metrics_of(tmp_path) == metrics_of(finished)
 
 

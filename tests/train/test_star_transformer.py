@@ -67,6 +67,12 @@ def finished(gestures_dir, tmp_path_factory, computing_repeatably, cut_after):
 
 
 @pytest.fixture(scope="module")
+def best(finished):
+    """The network that the whole run has left, which tests only look at."""
+    return keras.models.load_model(finished / "best.keras")
+
+
+@pytest.fixture(scope="module")
 def options(finished, gestures_dir, options_of):
     """The options of the whole run, to make its training anew: a function of changes."""
     return functools.partial(options_of, StarTransformer, finished, gestures_dir, check=False)
@@ -86,10 +92,9 @@ def test_learns_what_can_be_learnt(finished, state, metrics_of):
         assert 0 <= figures["top1"] <= figures["top5"] == 1  # of three classes
 
 
-def test_leaves_weights_and_pictures(finished):
-    network = keras.models.load_model(finished / "best.keras")
-    assert isinstance(network, models.STARTransformer) and network.patterns == ("zigzag", "binary")
-    assert network.rgb_shape == (4, 48, 48, 3) and network.num_classes == 3 and not network.compiled
+def test_leaves_weights_and_pictures(finished, best):
+    assert isinstance(best, models.STARTransformer) and best.patterns == ("zigzag", "binary")
+    assert best.rgb_shape == (4, 48, 48, 3) and best.num_classes == 3 and not best.compiled
     for name in ("curves", "confusion_matrix_plain", "confusion_matrix_dark", "confusion_matrix_missed"):
         image = tf.io.decode_png((finished / f"{name}.png").read_bytes()).numpy()
         assert min(image.shape[:2]) > 100 and np.ptp(image) > 100
@@ -108,7 +113,7 @@ def test_leaves_curves_and_pictures_for_tensorboard(finished, events, postures):
             assert len(pictures) == count and min(np.ptp(picture) for picture in pictures) > 100
 
 
-def test_leaves_a_file_that_knows_itself(finished, gestures_dir, postures, metrics_of):
+def test_leaves_a_file_that_knows_itself(finished, best, gestures_dir, postures, metrics_of):
     recognize = predictors.load(finished / "model.keras")
     tested, _ = videos.from_tfds("gestures", "test", gestures_dir)
     hits = [
@@ -116,9 +121,8 @@ def test_leaves_a_file_that_knows_itself(finished, gestures_dir, postures, metri
         for clip in tested.as_numpy_iterator()
     ]
     assert np.mean(hits) == pytest.approx(metrics_of(finished)["star"]["plain"]["top1"])
-    recognizer = keras.models.load_model(finished / "model.keras")
+    recognizer = recognize.recognizer
     assert recognizer.skeleton == COCO and recognizer.class_names == postures and recognizer.num_clips == 2
-    best = keras.models.load_model(finished / "best.keras")
     for weight, expected in zip(recognizer.network.get_weights(), best.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
     assert recognizer.training["kind"] == "StarTransformer" and recognizer.training["figures"] == metrics_of(finished)
@@ -129,7 +133,8 @@ def test_a_run_that_was_cut_short_goes_on_where_it_was(finished, options, tmp_pa
     """With the weights, the epochs and the clips that it would have had; it ends alike in the slow test below."""
     for file in (finished / "cut").iterdir():
         shutil.copy(file, tmp_path / file.name)
-    read = watch(videos, "training")
+    read = watch(videos, "training", lambda *args, **how: None)
+    watch(video_training, "for_outputs", lambda batches, model: batches)
     (stage,) = StarTransformer(tmp_path, **options()).stages()
     arguments = stage.arguments()
     arrays, history = state(finished / "cut")
@@ -218,9 +223,9 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
     """But for what training starts from, which excludes a backbone of its own: that is in the tests below."""
     others_than_defaults(StarTransformer, OTHER | {"workdir": "a", "data_dir": "a"})
     given = {name: value for name, value in OTHER.items() if not name.startswith("pretrained")}
-    read, checked, evaluated, trained_on = (
-        watch(videos, name) for name in ("from_tfds", "check", "evaluation", "training")
-    )
+    read, checked = (watch(videos, name) for name in ("from_tfds", "check"))
+    evaluated, trained_on = (watch(videos, name, lambda *args, **how: None) for name in ("evaluation", "training"))
+    watch(video_training, "for_outputs", lambda batches, model: batches)
     set_up = watch(runs, "set_up", lambda config: None)
     strategies = watch(video_training, "make_strategy", lambda name: tf.distribute.get_strategy())
     nothing = {condition: {"fused": np.eye(3)} for condition in ("missed", "dark")}
@@ -292,13 +297,13 @@ def test_the_published_optimizer_has_momentum_and_a_constant_rate():
         np.testing.assert_allclose(optimizer._learning_rate(step), 2e-4, rtol=1e-6)
 
 
-def test_the_ablation_has_full_attention_alone_and_starts_from_a_trained_network(finished, tmp_path, options):
+def test_the_ablation_has_full_attention_alone_and_starts_from_a_trained_network(finished, best, tmp_path, options):
     """Of a layer, the pattern has no weights: what was trained with the one goes on with the other."""
     file = str(finished / "best.keras")
     made = StarTransformer(tmp_path, **options(attention="full", pretrained=file, backbone_epochs=3))
-    network, trained = made.make_network(), keras.models.load_model(file)
-    assert network.patterns == ("full", "full") != trained.patterns and made.config["backbone_epochs"] == 0
-    for weight, expected in zip(network.get_weights(), trained.get_weights(), strict=True):
+    network = made.outline  # built as every network of the training
+    assert network.patterns == ("full", "full") != best.patterns and made.config["backbone_epochs"] == 0
+    for weight, expected in zip(network.get_weights(), best.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
 
 
@@ -308,13 +313,12 @@ def test_a_backbone_is_loaded(tmp_path, options, monkeypatch):
     file = tmp_path / "mc3_18.pth"
     file.write_bytes(b"")
     made = StarTransformer(tmp_path / "run", **options(pretrained_backbone=str(file)))
-    network = made.make_network()
-    assert loaded[-1] == (network, str(file))
+    assert loaded == [(made.outline, str(file))]
     backbone = made.make_backbone()
     backbone.save(tmp_path / "backbone.keras")
     made = StarTransformer(tmp_path / "other", **options(pretrained_backbone=str(tmp_path / "backbone.keras")))
     np.testing.assert_array_equal(
-        made.make_network().get_layer("layer1_0").get_weights()[0], backbone.get_layer("layer1_0").get_weights()[0]
+        made.outline.get_layer("layer1_0").get_weights()[0], backbone.get_layer("layer1_0").get_weights()[0]
     )
 
 

@@ -92,7 +92,7 @@ def finished(groups_dir, tmp_path_factory, computing_repeatably, without_xla, cu
     """The work folder of a whole run, with what a kill in its last epoch would have left."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
     with cut_after({"whole": EPOCHS - 1}):
-        TopDown(workdir, data_dir=groups_dir, **OPTIONS).run()
+        TopDown(workdir, data_dir=groups_dir, check=False, **OPTIONS).run()  # OpenPose's looks at the same data
     return workdir
 
 
@@ -188,24 +188,18 @@ def test_leaves_a_model_that_answers_as_it_was_tested(
 
 
 # ---------------------------------------------------------------------------------------------------- going on
-def check_same(workdir, finished, state, same_weights):
-    (expected, expected_history), (arrays, history) = state(finished), state(workdir)
-    assert history == expected_history and set(arrays) == set(expected)
-    for name, array in expected.items():
-        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
-    assert same_weights(workdir / "best.keras", finished / "best.keras")
-
-
-def test_a_run_that_was_cut_short_ends_as_the_whole_one(finished, tmp_path, again, state, same_weights):
-    """By the loop of a notebook, from what a kill in the last epoch would have left."""
+def test_a_run_that_was_cut_short_goes_on_where_it_was(finished, tmp_path, again, state, calls):
+    """With the weights, the epochs and the crops that it would have had; it ends alike in the slow test below."""
     shutil.copytree(finished / "cut", tmp_path / "run")
-    epochs = []
-    for stage in again(tmp_path / "run").stages():
-        counting = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epochs.append(epoch))
-        stage.callbacks.append(counting)
-        stage.model.fit(**stage.arguments())
-    assert epochs == [EPOCHS - 1]
-    check_same(tmp_path / "run", finished, state, same_weights)
+    calls.watch(crops, "training")
+    (stage,) = again(tmp_path / "run").stages()
+    arguments = stage.arguments()
+    arrays, history = state(finished / "cut")
+    assert stage.done == arguments["initial_epoch"] == len(history) == EPOCHS - 1 and not stage.is_done
+    assert calls.last("training")[1]["first_step"] == (EPOCHS - 1) * arguments["steps_per_epoch"] > 0
+    for i, weight in enumerate(stage.model.get_weights()):
+        np.testing.assert_array_equal(weight, arrays[f"variable_{i}"])
+    assert int(stage.model.optimizer.iterations) == (EPOCHS - 1) * stage.steps
 
 
 @pytest.mark.slow  # two more processes
@@ -221,7 +215,11 @@ def test_a_killed_run_ends_as_the_whole_one(
     assert done.returncode == 0, done.stderr[-4000:]
     assert "Resuming after epoch 2" in done.stderr and f"Epoch 3/{EPOCHS}" in done.stdout
     assert "Epoch 2/" not in done.stdout
-    check_same(tmp_path, finished, state, same_weights)
+    (expected, expected_history), (arrays, history) = state(finished), state(tmp_path)
+    assert history == expected_history and set(arrays) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(arrays[name], array, err_msg=name)
+    assert same_weights(tmp_path / "best.keras", finished / "best.keras")
     assert metrics_of(tmp_path) == metrics_of(finished)
 
 
@@ -271,9 +269,11 @@ def test_a_teacher_is_learnt_from(finished, tmp_path, again, state):
     assert sum(sizes) < 3.2 * network.count_params()  # the teacher is not kept
 
 
-@pytest.mark.parametrize("model", sorted(topdown.MODELS))
-def test_pretrained_leaves_only_new_joints_new(model, tmp_path, real_networks):
-    config = resolved(model, variant="tests", recipe="small")
+@pytest.mark.parametrize("model, variant", [("hourglass", "tests"), ("simple_baseline", "resnet18_tiny")])
+def test_pretrained_leaves_only_new_joints_new(model, variant, tmp_path, real_networks, monkeypatch):
+    """In several stacks, whose heads are seen by the next, and in one network with one head."""
+    monkeypatch.setitem(topdown.MODELS, "simple_baseline", FewLayers)
+    config = resolved(model, variant=variant, recipe="small")
     trained = topdown.make_network(config, 7)
     trained.save(tmp_path / "trained.keras")
     keras.utils.set_random_seed(1)

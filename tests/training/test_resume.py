@@ -151,11 +151,17 @@ def fit_any(model, folder, epochs, interrupted_at=-1):
     ).history
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What a run of four epochs says of them, and its state, as arrays by name."""
+    folder = tmp_path_factory.mktemp("whole")
+    return fit_any(any_model(), folder, 4), arrays_of(folder / "state.npz")
+
+
 @pytest.mark.parametrize("interrupted_at", [2, 8])  # in the first epoch, in the third
-def test_a_cell_that_was_interrupted_is_run_again(tmp_path, interrupted_at):
+def test_a_cell_that_was_interrupted_is_run_again(tmp_path, whole, interrupted_at):
     """With the model as it was then, and with a new one of other weights: both end as the whole run."""
-    history = fit_any(any_model(), tmp_path / "whole", 4)
-    expected = arrays_of(tmp_path / "whole" / "state.npz")
+    history, expected = whole
     for name, again in (("same", None), ("new", any_model(seed=1))):
         model = any_model()
         with pytest.raises(KeyboardInterrupt):

@@ -80,6 +80,20 @@ def test_frames_are_taught_by_the_keypoints_of_the_same_frames(weight):
         assert model.get_layer("teacher").weight == weight
 
 
+@pytest.mark.parametrize(
+    ("network", "following"),
+    [
+        (lambda: models.MC3ResNet18(3, (4, 32, 48, 3), base_filters=4), "layer4"),
+        (lambda: models.SlowOnly(3, (4, 32, 48, 3), 4, (2, 2, 1), (False,) * 3, (1, 2, 2), (1, 1, 1)), "layer3"),
+    ],
+    ids=["mc3", "slowonly"],
+)
+def test_what_is_taught_is_what_the_next_stage_sees(network, following):
+    network = network()
+    first = next(layer for layer in network.layers if layer.name.startswith(following))
+    assert action_models.taught_features(network) is first.input
+
+
 @pytest.mark.parametrize("faint", [0.5, 0.1, 0.01])
 def test_a_faint_joint_teaches_as_much_as_a_sure_one(faint):
     """What is taught is a mean over what is seen: it does not grow with the scores."""

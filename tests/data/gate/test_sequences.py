@@ -269,6 +269,19 @@ def test_a_few_odd_clips_are_counted_in_one_warning(caplog, change, message):
     assert len(caplog.records) == 2 and re.search(message, caplog.records[1].getMessage())
 
 
+def test_what_was_told_of_a_file_is_not_told_again(caplog, tmp_path):
+    given = many(6, 2, lambda k: k + 400)
+    annotations = [
+        {"frame_dir": str(i), "label": 0, "img_shape": SIZE, "total_frames": keypoints.shape[1], "keypoint": keypoints}
+        | {"keypoint_score": np.ones(keypoints.shape[:3])}
+        for i, keypoints in enumerate(given["keypoints"])
+    ]
+    names = [annotation["frame_dir"] for annotation in annotations]
+    (tmp_path / "own.pkl").write_bytes(pickle.dumps({"split": {"train": names}, "annotations": annotations}))
+    clips.check(clips.from_pyskl(tmp_path / "own.pkl", "train", COCO, 1), COCO, 1)
+    assert len(caplog.records) == 1 and "got 2 of 6 clips" in caplog.text
+
+
 def test_names_that_come_twice_are_told_of(caplog):
     clips.from_arrays(**many(3, 0, None), names=["a", "b", "a"])
     assert "Names of clips differ, got 1 of 3 clips with the name of another (a)" in caplog.text

@@ -257,6 +257,14 @@ def test_augmentation_of_plain_batches_and_of_half_a_batch(tracks):
     plain = take(track_data.training(tracks, 3, 12, seed=4), 1)[0]
     same = take(track_data.training(tracks, 3, 12, seed=4, augment=lambda batch, seeds: batch), 1)[0]
     assert_same(plain, same)
+
+    def seen_anew(batch, seeds):
+        """The same frames of the world's poses, where the camera sees them."""
+        placed = batch["orientation"], batch["translation_m"]
+        return batch | {"poses_m": camera_ops.world_to_camera(batch["poses_world_m"], *placed)}
+
+    seen = take(track_data.training(tracks, 3, 12, seed=4, augment=seen_anew), 1)[0]
+    np.testing.assert_allclose(seen[1], plain[1], atol=1e-5)
     moved = take(track_data.training(tracks, 3, 12, seed=4, augment=jitter), 1)[0]
     np.testing.assert_allclose(moved[1], plain[1], atol=1e-6)  # all joints by the same, as is the root
     assert np.abs(moved[0] - plain[0]).max() > 0.1

@@ -7,6 +7,7 @@ import types
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kerapose import evaluation, metrics, skeletons
 from kerapose.data import crops
@@ -73,6 +74,14 @@ def test_boxes_of_a_detector_are_tested_in_all_images():
     assert found["coco_detected_boxes"]["boxes"] == 2
     assert found["coco_detected_boxes"]["AR"] == pytest.approx(1 / 2)
     assert found["coco_detected_boxes"]["AP"] == pytest.approx(51 / 101)  # up to a recall of a half it is sure
+
+
+def test_poses_are_as_sure_as_the_detector_of_their_boxes(monkeypatch):
+    told = []
+    monkeypatch.setattr(metrics, "coco_ap", lambda truth, found, *args, **options: told.append(found["score"]) or {})
+    detected = people().enumerate().map(lambda i, person: person | {"score": tf.gather([0.5, 0.9], i)})
+    evaluation.pose_figures(seeing(), people(), LAMP, detected)
+    np.testing.assert_allclose(told[1], told[0] * [0.5, 0.9], rtol=1e-6)
 
 
 def test_doubles_are_looked_for_by_the_area_of_the_crop(monkeypatch):

@@ -148,8 +148,9 @@ def test_tracks(tmp_path):
 
 
 def test_a_stream_lifts_whole_tracks_alike(tmp_path):
-    stream = estimators.StreamingLifter(lifting_network(causal=True), COCO, H36M)
+    stream = estimators.StreamingLifter(lifting_network(causal=True), COCO, H36M, training={"epochs": 3})
     lift, keypoints = predictors.load(saved(stream, tmp_path)), people(1)[0][0]
+    assert lift.lifter.training == {"epochs": 3}
     assert isinstance(lift, predictors.Lifter) and (lift.skeleton, lift.pose_skeleton) == (COCO, H36M)
     screen = keypoints / SIZE[1] * 2 - np.float32([1, SIZE[0] / SIZE[1]])
     poses = np.concatenate([stream(frame[None]) for frame in screen])

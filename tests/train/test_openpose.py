@@ -15,7 +15,7 @@ from kerapose.training import OpenPose, openpose, optimizers, pictures, runs
 from kerapose.training.openpose import RECIPES
 from kerapose.training.options import choose
 
-EPOCHS = 3  # of each phase
+EPOCHS = 4  # of each phase
 PHASES = [{"refinements": count, "epochs": 1, "learning_rate": 1e-3, "decay_epochs": []} for count in (0, 1)]
 OPTIONS = {
     "dataset": "groups",

@@ -32,7 +32,8 @@ def read(path: Path, what: str = "A model") -> keras.Model:
     """
     path = pathlib.Path(path)
     content = _configuration(path, what)
-    strangers = sorted(set(_strangers(content)))
+    # Not compiled, it needs no loss and no optimizer: those of its training may be strangers.
+    strangers = sorted(set(_strangers({key: value for key, value in content.items() if key != "compile_config"})))
     if strangers:
         raise ValueError(
             f"{what} must have only what is known here, got {path} with {', '.join(strangers)}; import the package "

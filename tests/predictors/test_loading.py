@@ -9,6 +9,7 @@ import pytest
 
 from kerapose import estimators, models, predictors, skeletons
 from kerapose.data import frames
+from kerapose.estimators import reading
 
 COCO, H36M = skeletons.COCO, skeletons.H36M
 NAMES = ("clap", "wave left", "wave right", "kick")
@@ -243,6 +244,18 @@ def test_files_of_something_else(tmp_path, good):
         archive.writestr("thesis.tex", "words")
     assert "an archive of something else" in refusal(tmp_path / "other.keras")
     assert "whose configuration is no model's" in refusal(with_config(tmp_path / "list.keras", good, lambda _: [1]))
+
+
+def test_a_loss_that_is_not_known_here_does_not_matter(tmp_path):
+    class Strange(keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            return keras.ops.abs(y_true - y_pred)
+
+    network = heatmap_network()
+    network.compile("adam", Strange())
+    found = reading.read(saved(network, tmp_path))
+    assert not found.compiled
+    np.testing.assert_array_equal(found.get_weights()[0], network.get_weights()[0])
 
 
 def test_a_file_that_was_cut_short_or_damaged(tmp_path, good):

@@ -10,6 +10,8 @@ import tensorflow as tf
 from kerapose.export.archives import check_ending, whole, write_signatures
 from kerapose.types import Path
 
+RGB_CHANNELS = 3
+
 
 def litert(network: keras.Model, path: Path, overwrite: bool = False) -> pathlib.Path:
     """Writes a network as a LiteRT file, in float32, for any batch size.
@@ -26,7 +28,7 @@ def litert(network: keras.Model, path: Path, overwrite: bool = False) -> pathlib
         The path.
 
     Raises:
-        ValueError: if the path does not end in `.tflite`.
+        ValueError: if the path does not end in `.tflite`, or it is no such network.
         FileExistsError: if there is a file already.
 
     Example:
@@ -61,7 +63,7 @@ def onnx(network: keras.Model, path: Path, overwrite: bool = False) -> pathlib.P
 
     Raises:
         ImportError: if tf2onnx is not installed.
-        ValueError: if the path does not end in `.onnx`.
+        ValueError: if the path does not end in `.onnx`, or it is no such network.
         FileExistsError: if there is a file already.
 
     Example:
@@ -80,6 +82,13 @@ def onnx(network: keras.Model, path: Path, overwrite: bool = False) -> pathlib.P
 
 def _float32_copy(network):
     """The same network computing in float32, its input and output named; converters know no other precision."""
+    given, found = (getattr(network, name, None) for name in ("input_shape", "output_shape"))
+    is_one = isinstance(given, tuple) and isinstance(found, tuple)
+    if not (is_one and (len(given) == 5 or (len(given) == 4 and given[-1] == RGB_CHANNELS))):
+        raise ValueError(
+            "A network is one from an image to heatmaps or from a volume to logits, got "
+            f"{type(network).__name__} of inputs {given}; give one of these, of one modality if there are several."
+        )
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:

@@ -89,6 +89,15 @@ def test_a_network_of_another_precision_is_written_in_float32(tmp_path, randomiz
     assert np.abs(network(volumes, training=False) - expected).max() > 1e-3
 
 
+@pytest.mark.parametrize("write", [export.litert, export.onnx])
+def test_networks_of_other_kinds_are_refused(tmp_path, write):
+    lifter = models.TemporalLifter(5, filter_widths=(3,), channels=4)
+    for network, name in ((lifter, "TemporalLifter"), ({"joint": lifter}, "dict")):
+        with pytest.raises(ValueError, match=f"from a volume to logits, got {name} of inputs .*; give one of these"):
+            write(network, tmp_path / ("a.tflite" if write is export.litert else "a.onnx"))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_files_are_refused_by_ending_and_kept(tmp_path, file_format):
     write, file, _ = FORMATS[file_format]

@@ -263,7 +263,7 @@ json.dump([keras.backend.backend(), before, expected, history["loss"], kept, min
 
 
 def output_of(program, **environment):
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "models")])
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "models", ROOT / "tests" / "training")))
     process = subprocess.run(
         [sys.executable, "-c", program],
         env=os.environ | {"PYTHONPATH": path} | environment,

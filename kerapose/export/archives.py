@@ -33,7 +33,7 @@ def whole(path: Path, overwrite: bool) -> Iterator[pathlib.Path]:
             os.replace(part, path)
 
 
-def write_signatures(folder: pathlib.Path, signatures: dict[str, tuple[Callable, list]]) -> None:
+def write_signatures(folder: Path, signatures: dict[str, tuple[Callable, list]]) -> None:
     """Writes {signature: (function, specs of what it takes)} as a SavedModel, with the variables that they use."""
     # Each is given as it was once traced: saving would trace a tf.function again, which would take as long anew.
     traced = {
@@ -45,7 +45,7 @@ def write_signatures(folder: pathlib.Path, signatures: dict[str, tuple[Callable,
     module.used = [function.variables for function in traced.values()]
     for name, function in traced.items():  # so that who loads it in Python may call loaded.serving_default(...), too
         setattr(module, name, function)
-    tf.saved_model.save(module, folder, signatures=traced)
+    tf.saved_model.save(module, str(folder), signatures=traced)
 
 
 def check_ending(path: Path, ending: str) -> None:

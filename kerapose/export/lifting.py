@@ -157,7 +157,7 @@ def streaming_litert(
     if num_tracks < 1:
         raise ValueError(f"num_tracks must be at least 1, got {num_tracks}; use 1 for one person.")
     with whole(path, overwrite) as part, tempfile.TemporaryDirectory() as folder:
-        write_signatures(pathlib.Path(folder), _streaming_signatures(stream, num_tracks, checked=False))
+        write_signatures(folder, _streaming_signatures(stream, num_tracks, checked=False))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["initial_state", "step"])
         part.write_bytes(converter.convert())
     return pathlib.Path(path)

@@ -7,10 +7,9 @@ import tempfile
 import keras
 import tensorflow as tf
 
+from kerapose.estimators.video_recognizer import RGB_CHANNELS
 from kerapose.export.archives import check_ending, whole, write_signatures
 from kerapose.types import Path
-
-RGB_CHANNELS = 3
 
 
 def litert(network: keras.Model, path: Path, overwrite: bool = False) -> pathlib.Path:

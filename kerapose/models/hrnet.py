@@ -97,7 +97,7 @@ class HRNet(Network):
 
 
 def stem(x: Tensor) -> Tensor:
-    """Two 3 x 3 convolutions of stride 2 and four bottlenecks: [B, H, W, 3] -> [B, H/4, W/4, 256]."""
+    """Two 3 x 3 convolutions of stride 2 and `STEM_BLOCKS` bottlenecks: [B, H, W, 3] -> [B, H/4, W/4, 256]."""
     for number in (1, 2):
         x = numbered_conv(x, 64, 3, 2, "", number, small_normal)
     for index in range(STEM_BLOCKS):

@@ -6,6 +6,7 @@ import keras
 
 from kerapose import estimators, models
 from kerapose.estimators.reading import read
+from kerapose.estimators.video_recognizer import RGB_CHANNELS
 from kerapose.predictors.actions import SkeletonAction
 from kerapose.predictors.bottom_up import BottomUpPose
 from kerapose.predictors.lifting import Lifter
@@ -23,7 +24,6 @@ BY_HAND = {
     "volumes": 'predictors.SkeletonAction({"joint": network}, skeleton, class_names), or "limb"',
     "clips": "predictors.Action(network, class_names, skeleton)",
 }
-RGB_CHANNELS = 3
 
 
 def load(path: Path, **options: typing.Any) -> Predictor:

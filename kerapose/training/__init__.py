@@ -11,7 +11,7 @@ import importlib
 # there may be no TensorFlow, which pipelines, pictures and strategies are made of.
 _MODULES = {
     "action_models": ("KeypointTeacher", "action_model", "compile_for_actions", "for_outputs", "video_model"),
-    "devices": ("make_strategy", "set_up"),
+    "devices": ("filled_up", "make_strategy", "set_up"),
     "distiller": ("Distiller",),
     "lift_trainer": ("LiftTrainer",),
     "lifter": ("Lifter",),

@@ -202,7 +202,7 @@ def compile_for_actions(model: keras.Model, num_classes: int, optimizer: str | k
         loss = dict.fromkeys(pathways, loss)
         top1 = {name: [keras.metrics.SparseCategoricalAccuracy(name="top1")] for name in pathways}
         figures = {"fused": figures} | top1
-    model.compile(optimizer, loss, metrics=figures)
+    model.compile(optimizer, loss, weighted_metrics=figures)
     model.optimizer.build(model.trainable_variables)
     return "val_fused_top1" if fused else "val_top1"
 

@@ -35,17 +35,18 @@ def is_deterministic(config: dict[str, typing.Any]) -> bool:
     return not _gpus() if config["deterministic"] is None else config["deterministic"]
 
 
-def make_strategy(name: str) -> tf.distribute.Strategy:
+def make_strategy(name: str, batch_size: int | None = None) -> tf.distribute.Strategy:
     """The `tf.distribute` strategy of a name.
 
     Args:
         name: "none", one device; or "mirrored", a copy of the model on each.
+        batch_size: samples a step, which the devices share. None: that is not looked at.
 
     Raises:
-        ValueError: if it is another name.
+        ValueError: if it is another name; if there are fewer samples than devices.
 
     Example:
-        >>> with make_strategy("mirrored").scope():
+        >>> with make_strategy("mirrored", batch_size=32).scope():
         ...     model = make_model()
     """
     if name not in ("none", "mirrored"):
@@ -55,7 +56,49 @@ def make_strategy(name: str) -> tf.distribute.Strategy:
     devices = _gpus() or tf.config.list_logical_devices("CPU")
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
     logging.info("Mirrored over %d devices.", strategy.num_replicas_in_sync)
+    if batch_size is not None and batch_size < strategy.num_replicas_in_sync:
+        raise ValueError(
+            f"Each of {strategy.num_replicas_in_sync} devices needs a sample a step, got batch_size {batch_size}; "
+            "raise it, or let fewer devices be seen."
+        )
     return strategy
+
+
+def filled_up(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """Batches all of which have the full size, so that no device of a strategy is left without a sample.
+
+    A last batch of few samples would be shared out to the first devices alone, and a convolution of nothing fails on
+    some. It is filled up with its own samples again, whose weights are 0: metrics that are compiled as
+    `weighted_metrics` do not count them. Keras's mean of a loss does, as zeros.
+
+    Args:
+        batches: of (inputs, targets), or of (inputs, targets, weights): each an array or a dict of them.
+        batch_size: samples a batch.
+
+    Returns:
+        A `tf.data.Dataset` of (inputs, targets, weights); the weights are [batch_size], 1 or 0, where none were given.
+
+    Example:
+        >>> model.evaluate(filled_up(clips.evaluation(dataset, batch_size=16), batch_size=16))
+    """
+
+    @tf.autograph.experimental.do_not_convert
+    def fill(inputs, targets, weights=None):
+        count = tf.shape(tf.nest.flatten(inputs)[0])[0]
+        places = tf.range(batch_size)
+
+        def again(array):  # [b, ...] -> [batch_size, ...]
+            return tf.ensure_shape(tf.gather(array, places % count), (batch_size, *array.shape[1:]))
+
+        counts = tf.cast(places < count, tf.float32)
+        if weights is None:
+            weights = counts
+        else:
+            weights = again(weights)
+            weights *= tf.reshape(tf.cast(counts, weights.dtype), (-1, *[1] * (weights.shape.rank - 1)))
+        return tf.nest.map_structure(again, inputs), tf.nest.map_structure(again, targets), weights
+
+    return batches.map(fill, tf.data.AUTOTUNE)
 
 
 def _gpus():

@@ -343,7 +343,7 @@ def make_model(config: dict[str, typing.Any], known: tracks.Tracks, steps: int) 
         The model; and by the name of the file that is left of it, each network as it is trained and in its dilated
         form, for whole tracks. Where single frames are predicted, the strided form is trained.
     """
-    with make_strategy(config["strategy"]).scope():
+    with make_strategy(config["strategy"], config["batch_size"]).scope():
         dilated = {"best.keras": make_network(config, known, known.pose_skeleton.num_keypoints, "pretrained")}
         if has_trajectory(config):
             dilated["trajectory.keras"] = make_network(config, known, 1, "pretrained_trajectory")

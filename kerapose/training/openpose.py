@@ -178,7 +178,8 @@ class OpenPose(Training):
     def stages(self) -> Iterator[Stage]:
         config, start = self.config, None
         batches, steps, validation, shown = self.data()
-        strategy = make_strategy(config["strategy"])  # one: two would mix up what their devices exchange
+        # One for all phases: two would mix up what their devices exchange.
+        strategy = make_strategy(config["strategy"], config["batch_size"])
         for number, phase in enumerate(config["phases"]):
             keras.utils.set_random_seed(config["seed"] + number)  # new weights do not depend on what was done before
             with strategy.scope():
@@ -194,6 +195,7 @@ class OpenPose(Training):
                 "val_loss" if validation else None,
                 least=True,
                 callbacks=[boards.FieldBoard(folder / "logs", shown, self.target)],
+                batch_size=config["batch_size"],
             )
             if not stage.is_done:
                 logging.info("Phase %d of %d: %s.", number + 1, len(config["phases"]), phase)

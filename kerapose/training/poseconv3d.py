@@ -102,7 +102,7 @@ class PoseConv3D(Training):
         keras.utils.set_random_seed(config["seed"])
         steps = -(-int(self.splits["train"].cardinality()) // config["batch_size"])
         channels = self.skeleton.num_keypoints if modality == "joint" else self.skeleton.num_edges
-        with make_strategy(config["strategy"]).scope():
+        with make_strategy(config["strategy"], config["batch_size"]).scope():
             network = make_network(config, len(self.class_names), channels)
             if config["pretrained"]:
                 file = pathlib.Path(config["pretrained"]) / modality / "best.keras"
@@ -134,6 +134,7 @@ class PoseConv3D(Training):
             steps,
             config["epochs"],
             validation=shown if validation else None,
+            batch_size=config["batch_size"],
             monitor=monitor if validation else None,
             callbacks=[boards.ClipBoard(folder / "logs", shown, volume, self.skeleton, self.class_names)],
         )

@@ -13,7 +13,7 @@ import kerapose
 from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole, write_whole
 from kerapose.training import pictures
-from kerapose.training.devices import is_deterministic, set_up
+from kerapose.training.devices import filled_up, is_deterministic, set_up
 from kerapose.training.options import Option, choose, free_names
 from kerapose.training.resume import Resume
 from kerapose.training.workdir import load_network, open_workdir
@@ -34,9 +34,11 @@ class Stage:
         least: whether the least figure wins instead of the greatest.
         networks: {file name: network} to be kept in place of the model's.
         callbacks: of this training; their pictures are drawn before its state is kept.
+        batch_size: samples of a batch of validation: where several devices share them, the last one is `filled_up`.
 
     Raises:
-        ValueError: if the folder holds the state of another model.
+        ValueError: if the folder holds the state of another model; if several devices are to share the validation, and
+            no batch size is given.
 
     Example:
         >>> stage.model.fit(**stage.arguments())
@@ -55,12 +57,18 @@ class Stage:
         least: bool = False,
         networks: dict[str, keras.Model] | None = None,
         callbacks: Iterable[keras.callbacks.Callback] = (),
+        batch_size: int | None = None,
     ):
         self.model = model
         self.folder = pathlib.Path(folder)
         self.batches = batches
         self.steps = steps
         self.epochs = epochs
+        strategy = getattr(model, "distribute_strategy", None)  # of TensorFlow alone
+        if validation is not None and strategy and strategy.num_replicas_in_sync > 1:
+            if batch_size is None:
+                raise ValueError("Devices share batches of a known size, got batch_size None; give the validation's.")
+            validation = filled_up(validation, batch_size)
         self.validation = validation
         self.callbacks = list(callbacks)
         self.resume = Resume(folder, monitor, least, networks)

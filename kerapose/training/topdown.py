@@ -199,7 +199,7 @@ class TopDown(Training):
     def prepare(self) -> None:
         config = self.config
         self.steps = -(-int(self.splits["train"].cardinality()) // config["batch_size"])
-        with make_strategy(config["strategy"]).scope():
+        with make_strategy(config["strategy"], config["batch_size"]).scope():
             network = make_network(config, self.skeleton.num_keypoints)
             schedule = make_schedule(config, self.steps, config["decay_factor"])
             self.model = heatmap_model(
@@ -225,6 +225,7 @@ class TopDown(Training):
             crops.validation(validation, self.skeleton, **shared) if validation else None,
             "val_pck" if validation else None,
             callbacks=[self.board(validation or self.splits["test"])],
+            batch_size=config["batch_size"],
         )
 
     def board(self, people: tf.data.Dataset) -> boards.PoseBoard:

@@ -139,7 +139,7 @@ class VideoTraining(Training):
         """
         keras.utils.set_random_seed(config["seed"])
         steps = -(-int(self.splits["train"].cardinality()) // config["batch_size"])
-        with make_strategy(config["strategy"]).scope():
+        with make_strategy(config["strategy"], config["batch_size"]).scope():
             drawing = {name: config[name] for name in ("sigma_px", "keypoint_weight")}
             model = video_model(make_network(), self.skeleton.num_keypoints, **drawing)
             monitor = compile_for_actions(model, len(self.class_names), make_optimizer(config, steps))
@@ -168,6 +168,7 @@ class VideoTraining(Training):
             steps,
             config["epochs"],
             validation=for_outputs(shown, model) if validation else None,
+            batch_size=config["batch_size"],
             monitor=monitor if validation else None,
             callbacks=[board(folder / "logs", shown, self.skeleton, self.class_names)],
         )

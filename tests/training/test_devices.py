@@ -1,6 +1,7 @@
 """What a training runs on, and what it shows of its progress."""
 
 import re
+import types
 
 import keras
 import numpy as np
@@ -65,6 +66,59 @@ def test_a_strategy_goes_by_its_name():
     assert isinstance(training.make_strategy("mirrored"), tf.distribute.MirroredStrategy)
     with pytest.raises(ValueError, match="strategy must be none or mirrored, got 'mirrors'; use one of them"):
         training.make_strategy("mirrors")
+
+
+def test_every_device_gets_a_sample_a_step(monkeypatch):
+    cpu = tf.config.list_logical_devices("CPU")[0]
+    monkeypatch.setattr(devices, "_gpus", lambda: [cpu])
+    assert training.make_strategy("mirrored", 1).num_replicas_in_sync == 1
+    two = types.SimpleNamespace(num_replicas_in_sync=2)
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda names: two)
+    assert training.make_strategy("mirrored", 2) is two
+    with pytest.raises(ValueError, match="Each of 2 devices needs a sample a step, got batch_size 1; raise it"):
+        training.make_strategy("mirrored", 1)
+
+
+def test_a_last_batch_is_filled_up_with_samples_that_do_not_count():
+    x = {"a": np.arange(10.0).reshape(5, 2), "b": np.arange(5)}
+    given = tf.data.Dataset.from_tensor_slices((x, np.arange(5) % 2)).batch(4)
+    first, last = training.filled_up(given, 4).as_numpy_iterator()
+    np.testing.assert_array_equal(first[0]["a"], x["a"][:4])
+    np.testing.assert_array_equal(first[1], [0, 1, 0, 1])
+    np.testing.assert_array_equal(first[2], [1, 1, 1, 1])
+    np.testing.assert_array_equal(last[0]["a"], [[8, 9]] * 4)
+    np.testing.assert_array_equal(last[0]["b"], [4] * 4)
+    np.testing.assert_array_equal(last[1], [0] * 4)
+    np.testing.assert_array_equal(last[2], [1, 0, 0, 0])
+    assert training.filled_up(given, 4).element_spec[0]["a"].shape == (4, 2)  # no step is traced for the last
+
+
+def test_weights_that_were_given_are_kept():
+    weights = np.float32([[0.5, 1], [2, 3], [4, 0]])
+    given = tf.data.Dataset.from_tensor_slices((np.ones((3, 1)), np.ones((3, 1)), weights)).batch(2)
+    first, last = training.filled_up(given, 2).as_numpy_iterator()
+    np.testing.assert_array_equal(first[2], weights[:2])
+    np.testing.assert_array_equal(last[2], [[4, 0], [0, 0]])
+
+
+@pytest.mark.parametrize("pathways", [False, True])
+def test_figures_of_actions_do_not_count_what_was_filled_up(pathways):
+    inputs = keras.Input((6,))
+    scores = keras.layers.Dense(4)(inputs)
+    outputs = {"rgb": scores, "pose": -scores, "fused": 2 * scores} if pathways else scores
+    model = keras.Model(inputs, outputs)
+    training.compile_for_actions(model, 4, "sgd")
+    x = np.random.default_rng(0).normal(size=(7, 6))
+    labels = np.argmax(model.predict_on_batch(x)["fused"] if pathways else model.predict_on_batch(x), axis=1)
+    labels[[0, 6]] += 1  # two that are wrong, one of them in the last batch
+    batches = training.for_outputs(tf.data.Dataset.from_tensor_slices((x, labels % 4)).batch(4), model)
+    expected = model.evaluate(batches, return_dict=True, verbose=0)
+    found = model.evaluate(training.filled_up(batches, 4), return_dict=True, verbose=0)
+    assert set(found) == set(expected)
+    figures = {name for name in expected if not name.endswith("loss")}
+    assert {name: found[name] for name in figures} == pytest.approx({name: expected[name] for name in figures})
+    assert found["fused_top1" if pathways else "top1"] == pytest.approx(5 / 7)
+    assert found["loss"] == pytest.approx(7 / 8 * expected["loss"])  # which counts them as zeros
 
 
 # ---------------------------------------- progress

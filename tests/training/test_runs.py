@@ -1,8 +1,10 @@
 """A training from its options to a file that knows itself, of two small stages: whole, cut short, and run again."""
 
+import contextlib
 import json
 import pathlib
 import shutil
+import types
 
 import keras
 import numpy as np
@@ -270,6 +272,21 @@ def test_a_stage_tells_fit_all_there_is(tmp_path, undrawn):
         stage.best()
     stage.fit()
     assert stage.best().count_params() == stage.model.count_params()
+
+
+def test_devices_share_validation_in_batches_of_one_size(tmp_path):
+    """On a fake of two devices: the real ones are in the slow tests of the scripts."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    batches = tf.data.Dataset.from_tensor_slices((np.ones((5, 1)), np.ones((5, 1)))).batch(4)
+    two = types.SimpleNamespace(num_replicas_in_sync=2, scope=contextlib.nullcontext)
+    shared = [model, tmp_path, None, STEPS, 1, batches]
+    assert runs.Stage(*shared, batch_size=4).validation is batches
+    model._distribute_strategy = two
+    filled = runs.Stage(*shared, batch_size=4).validation
+    assert [len(weights) for _, _, weights in filled.as_numpy_iterator()] == [4, 4]
+    with pytest.raises(ValueError, match="batches of a known size, got batch_size None; give the validation's"):
+        runs.Stage(*shared)
 
 
 # ---------------------------------------- run again

@@ -22,6 +22,8 @@ def main(training):
         training: a subclass of `kerapose.training.Training`.
     """
     define_flags(training.OPTIONS)
+    for option in training.OPTIONS:  # they are the script's own, which --help shows
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[option.name])
     app.run(lambda _: run(training))
 
 

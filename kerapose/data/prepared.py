@@ -33,8 +33,9 @@ def find(name: str, split: str, data_dir: Path | None = None) -> "tfds.core.Data
             raise FileNotFoundError(builder.data_dir)
     except (tfds.core.DatasetNotFoundError, FileNotFoundError) as error:
         raise NotPreparedError(
-            f"The dataset {name} is not prepared in {data_dir or 'the default folder of TFDS'}; "
-            f"run: python datasets/build.py {name}" + (f" --data_dir={data_dir}" if data_dir else "")
+            f"The dataset {name} is not prepared in {data_dir or 'the default folder of TFDS'}; give the data_dir that "
+            f"it is in, or prepare it in a checkout of kerapose; run: python datasets/build.py {name}"
+            + (f" --data_dir={data_dir}" if data_dir else "")
         ) from error
     if split not in builder.info.splits:
         raise ValueError(f"{name} has the splits {', '.join(builder.info.splits)}, got {split!r}; use one of them.")

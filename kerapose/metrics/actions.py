@@ -57,11 +57,20 @@ def action_metrics(labels: ArrayLike, probabilities: ArrayLike) -> dict[str, flo
     Returns:
         {"top1": float, "top5": float, "mean_class": float}, each in [0, 1].
 
+    Raises:
+        ValueError: if a label is none of the C classes.
+
     Example:
         >>> action_metrics([0, 1], [[0.9, 0.1], [0.8, 0.2]])
         {'top1': 0.5, 'top5': 1.0, 'mean_class': 0.5}
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    strange = labels[(labels < 0) | (labels >= probabilities.shape[-1])]
+    if len(strange):
+        raise ValueError(
+            f"Labels must be 0 to {probabilities.shape[-1] - 1}, as there are {probabilities.shape[-1]} classes, got "
+            f"{strange[0]}; use data with the classes that the network was trained on."
+        )
     ranked = np.argsort(-probabilities, axis=-1, kind="stable")
     hit = ranked[:, 0] == labels
     per_class = [hit[labels == label].mean() for label in np.unique(labels)]

@@ -196,9 +196,14 @@ def _input_skeleton(network, skeleton, pose_skeleton, given):
 
 
 def _refuse_unlike_sets(source, target):
-    """Raises the sentence of `skeletons.convert` if some keypoint of one set cannot be worked out from the other."""
-    count = source.num_keypoints
-    skeletons.convert(np.zeros((count, 2)), np.zeros(count), source, target)
+    """Refuses keypoints from which those that the network sees cannot be worked out: it cannot do without one."""
+    can = skeletons.mapping(source, target).any(axis=1)
+    lacking = [name for name, there in zip(target.keypoints, can, strict=True) if not there]
+    if lacking:
+        raise ValueError(
+            f"The lifter sees keypoints of {target.name}, which must follow from those given, of {source.name}: "
+            f"{', '.join(lacking)} cannot; use a lifter that was trained on keypoints like yours."
+        )
 
 
 def _short(value):

@@ -222,12 +222,15 @@ def test_from_tfds_tells_how_to_prepare(prepared, name):
     with pytest.raises(clips.NotPreparedError) as error:
         clips.from_tfds(name, "train", prepared)
     assert str(error.value) == (
-        f"The dataset {name} is not prepared in {prepared}; run: python datasets/build.py {name} --data_dir={prepared}"
+        f"The dataset {name} is not prepared in {prepared}; give the data_dir that it is in, or prepare it in a "
+        f"checkout of kerapose; run: python datasets/build.py {name} --data_dir={prepared}"
     )
 
 
 def test_from_tfds_tells_how_to_prepare_in_the_default_folder():
-    with pytest.raises(clips.NotPreparedError, match="default folder of TFDS; run: python datasets/build.py nobodys$"):
+    with pytest.raises(
+        clips.NotPreparedError, match="default folder of TFDS; .*; run: python datasets/build.py nobodys$"
+    ):
         clips.from_tfds("nobodys", "train")
 
 

@@ -113,6 +113,14 @@ def test_action_metrics_by_hand():
     )
 
 
+@pytest.mark.parametrize("strange", [-1, 7])
+def test_labels_of_other_classes_are_refused(strange):
+    labels, logits = clips(seed=5)
+    labels[3] = strange
+    with pytest.raises(ValueError, match=f"Labels must be 0 to 6, as there are 7 classes, got {strange}; use data"):
+        metrics.action_metrics(labels, logits)
+
+
 def test_confusion_matrix_counts_true_classes_by_row():
     matrix = metrics.confusion_matrix([0, 0, 0, 2, 1], [0, 1, 1, 2, 0], 4)
     np.testing.assert_array_equal(matrix, [[1, 2, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]])

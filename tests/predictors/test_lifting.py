@@ -267,10 +267,14 @@ def test_what_does_not_fit_together_is_refused(network, trajectory):
         Lifter(network, BIRD, input_skeleton=BIRD)
     with pytest.raises(ValueError, match="A network for mpii gives 16 joints, got one of 17; give the pose_skeleton"):
         Lifter(network, H36M, pose_skeleton=skeletons.MPII)
-    with pytest.raises(ValueError, match="h36m keypoints must follow from those of bird"):
+    with pytest.raises(
+        ValueError, match="sees keypoints of h36m, which must follow from those given, of bird: .*; use a lif"
+    ):
         Lifter(network, BIRD)
     whole = estimators.TrackLifter(network, COCO, H36M)
-    with pytest.raises(ValueError, match="coco keypoints must follow from those of h36m, left_eye"):
+    with pytest.raises(
+        ValueError, match="of coco, which must follow from those given, of h36m: left_eye, right_eye, .* cannot"
+    ):
         Lifter(whole, H36M)
     with pytest.raises(ValueError, match="This TrackLifter has its own trajectory, pose_skeleton, by which it was tr"):
         Lifter(whole, COCO, trajectory, pose_skeleton=COCO)

@@ -86,6 +86,16 @@ def every_training():
     return [each for each in classes if isinstance(each, type) and issubclass(each, training.Training) and each.OPTIONS]
 
 
+def test_help_shows_the_options(parse, monkeypatch):
+    values = parse()
+    monkeypatch.setattr(common, "define_flags", lambda options: None)  # they are
+    monkeypatch.setattr(common.app, "run", lambda main: None)
+    assert OPTIONS[0].help not in values.main_module_help()
+    common.main(Noting)
+    shown = " ".join(values.main_module_help().split())
+    assert all(f"--{option.name}:" in shown or f"--[no]{option.name}:" in shown for option in OPTIONS)
+
+
 @pytest.mark.parametrize("kind", every_training(), ids=lambda kind: kind.__name__)
 def test_the_flags_of_every_training_are_its_options(parse, kind):
     values = parse(options=kind.OPTIONS)

@@ -402,10 +402,11 @@ def test_the_script_is_of_this_training():
 # ---------------------------------------------------------------------------------------------------- distribution
 @pytest.mark.slow  # a minute: every pass of two devices over so few clips mostly waits
 def test_mirrored_over_two_devices(data_dir, tmp_path, start, state, metrics_of, two_devices):
-    done = start(tmp_path, data_dir, prepare=two_devices, strategy="mirrored")
+    # Batch norms see two clips each, and learn slower.
+    done = start(tmp_path, data_dir, prepare=two_devices, strategy="mirrored", epochs=EPOCHS + 3)
     assert done.returncode == 0, done.stderr[-4000:]
     assert "Mirrored over 2 devices" in done.stderr
     _, history = state(tmp_path / "joint")
-    assert len(history) == EPOCHS and history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert len(history) == EPOCHS + 3 and history[-1]["loss"] < 0.5 * history[0]["loss"]
     assert metrics_of(tmp_path)["joint"]["top1"] > 0.9
     assert keras.models.load_model(tmp_path / "joint" / "best.keras").output_shape == (None, 3)

@@ -157,6 +157,11 @@ def sizes_of_all(frame_sizes: Sequence[Size] | Size, count: int) -> Sequence[Siz
     return sizes
 
 
+def plain(value: typing.Any) -> str:
+    """A value as one writes it: 99 rather than np.int64(99)."""
+    return repr(value.tolist() if isinstance(value, np.generic | np.ndarray) else value)
+
+
 # ---------------------------------------- what is missing
 def is_seen(keypoints: Array, scores: Array) -> Array:
     """Which keypoints [..., 2] were seen: finite, not (0, 0), of a finite score [...] above 0."""
@@ -243,9 +248,9 @@ def note_description(
     report.seen()
     size, index = frame_size_of(frame_size), class_index(label, num_classes)
     if size is None:
-        report.note(FRAME_SIZE, name, repr(frame_size))
+        report.note(FRAME_SIZE, name, plain(frame_size))
     if index is None:
-        report.note(_labels(num_classes), name, repr(label))
+        report.note(_labels(num_classes), name, plain(label))
     return size, index
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from kerapose.data.gate.report import Report, Rule
-from kerapose.data.gate.sequences import FRAME_SIZE, ONE_SCORE, frame_size_of, note_places, numbers
+from kerapose.data.gate.sequences import FRAME_SIZE, ONE_SCORE, frame_size_of, note_places, numbers, plain
 from kerapose.ops import cameras
 from kerapose.skeletons import Skeleton
 from kerapose.types import Array
@@ -110,10 +110,10 @@ def note_track_form(
                 good = False
             sound = sound and good and _note_finite(report, field, poses, name)
     if frame_size_of(track["frame_size"]) is None:
-        report.note(FRAME_SIZE, name, repr(track["frame_size"]))
+        report.note(FRAME_SIZE, name, plain(track["frame_size"]))
         sound = False
     if frame_rate(track["fps"]) is None:
-        report.note(FPS, name, repr(track["fps"]))
+        report.note(FPS, name, plain(track["fps"]))
         sound = False
     return sound
 
@@ -130,10 +130,10 @@ def note_track(report: Report, track: Mapping[str, typing.Any], same_joints: boo
     report.seen()
     name, scores, frame_size = track["name"], track["scores"], track["frame_size"]
     if frame_size_of(frame_size) is None:
-        report.note(FRAME_SIZE, name, repr(frame_size))
+        report.note(FRAME_SIZE, name, plain(frame_size))
         return
     if frame_rate(track["fps"]) is None:
-        report.note(FPS, name, repr(track["fps"]))
+        report.note(FPS, name, plain(track["fps"]))
     fields = ("keypoints_screen", "scores", "poses_world_m", "poses_camera_m")
     finite = [_note_finite(report, field, track[field], name) for field in fields if track[field] is not None]
     if not all(finite):

@@ -2,10 +2,11 @@
 
 import re
 
+import numpy as np
 import pytest
 from absl import logging
 
-from kerapose.data.gate import BadDataError, Report, Rule, some
+from kerapose.data.gate import BadDataError, Report, Rule, sequences, some
 
 WRONG = Rule("Labels are whole numbers", "with another label", "correct them")
 UNITS = Rule("Keypoints are in pixels", "with keypoints in 0 .. 1", "multiply them", impossible_above=0.5)
@@ -95,3 +96,17 @@ def test_one_sample_alone_is_not_counted():
 def test_some_names_the_first_and_counts_the_others():
     assert some([1, 2]) == "1, 2"
     assert some("abcdefg") == "a, b, c, d, e and 2 more"
+
+
+@pytest.mark.parametrize(
+    "value, text",
+    [
+        (np.int64(99), "99"),
+        (np.float32(0.5), "0.5"),
+        (np.array([0, 80]), "[0, 80]"),
+        ((0, 80), "(0, 80)"),
+        ("x", "'x'"),
+    ],
+)
+def test_a_value_is_shown_as_one_writes_it(value, text):
+    assert sequences.plain(value) == text

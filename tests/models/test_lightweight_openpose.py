@@ -136,7 +136,7 @@ class Torch:
 def state_of(network, seed=0):
     """A state dict for a network, with weights of its own."""
     state = {}
-    for name, (variable, _) in weights._slots(with_random_weights(network, seed)).items():
+    for name, (variable, _) in weights.matching.slots_of(with_random_weights(network, seed)).items():
         array = np.asarray(variable)
         if array.ndim == 4:  # [h, w, I, O] -> [O, I, h, w]; depthwise, [h, w, C, 1] -> [C, 1, h, w]
             array = np.transpose(array, (2, 3, 0, 1) if "depthwise" in variable.path else (3, 2, 0, 1))

@@ -1,0 +1,93 @@
+"""Published checkpoints into our models.
+
+Each weight of a layer has a name in PyTorch, which the layer keeps in `torch_names` ("layer1.0.conv2.conv", in a layer
+"layer1_0_conv2"): nothing is matched by order or by shape.
+"""
+
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+
+import keras
+
+from kerapose.models.network import Network
+from kerapose.weights import applications, files, matching
+
+__all__ = ["load_backbone", "load_torch"]
+
+
+def load_torch(model: Network, source: str | Path | Mapping[str, typing.Any]) -> Network:
+    """Loads the weights of a published PyTorch checkpoint into a model of ours.
+
+    All or nothing: if any name is missing, left over, repeated or misshapen, the model is left as it was. Two kinds of
+    names may be in the file without a place in ours: PyTorch's counters of batches, and what `unused_torch_weights` of
+    the model names, weights that the reference holds and never uses. Those too must have the shape that they should.
+
+    Args:
+        model: a network of `kerapose.models`.
+        source: a mapping of PyTorch state-dict names to arrays or tensors, or the path of a `.pth`, `.pt`, `.bin` or
+            `.safetensors` file (".pth.tar" is a `.pth` too). The first three are read with `weights_only=True`, so they
+            can run no code; that needs the extra `kerapose[torch]`. Wrappings ("module.", "backbone.", "cls_head.",
+            "keypoint_head.", "head.", a "state_dict" entry; for a lifter "model_pos" or, with one output joint,
+            "model_traj") are stripped.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: naming every weight that is missing, left over, repeated or misshapen; or if the file is of no known
+            kind or broken.
+        FileNotFoundError: if there is no such file.
+        ImportError: if reading the file needs a package that is not installed.
+
+    Example:
+        >>> network = models.SlowOnly.from_variant("slowonly", num_classes=60)
+        >>> weights.load_torch(network, "slowonly_r50_ntu60_xsub_joint.pth")
+    """
+    outputs = next((name for name in ("joints", "heatmaps") if hasattr(model, f"num_{name}")), "classes")
+    remedy = f"build the model with the variant, input channels and number of {outputs} that the file was trained with"
+    state = files.read(source, getattr(model, "torch_nestings", ()))
+    return matching.load(model, matching.slots_of(model), state, remedy)
+
+
+def load_backbone(model: Network, source: str | Path | Mapping[str, typing.Any] | keras.Model) -> Network:
+    """Loads what a network for ImageNet or Kinetics has learnt into one of ours, whose last layers stay as they are.
+
+    All or nothing, as `load_torch`. What only the classifier has may be in the file and is left out: `fc` of a ResNet;
+    of an HRNet `incre_modules`, `downsamp_modules`, `final_layer`, `classifier`, and the rows of the last fusion that
+    lead to coarser branches; `fc` of an MC3; `model.12`, `model.13` and `fc` of a MobileNet.
+
+    Args:
+        model: SimpleBaseline, HRNet, LightweightOpenPose or STARTransformer.
+        source: as for `load_torch`, with the names of torchvision's ResNets and MC3, of the published HRNets or of the
+            MobileNet v1 that Lightweight OpenPose is trained from (marvis/pytorch-mobilenet). Or, for a SimpleBaseline
+            of depth 50, 101 or 152, a ResNet of keras.applications, the model itself or an `.h5` file of its weights.
+            That one needs `stride_on_1x1=True`, and images normalized as it was trained:
+            `ops.images.normalize(images, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)`.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: naming every weight that is missing, left over, repeated or misshapen; if the model has no such
+            backbone or strides elsewhere; or if the file is of no known kind or broken.
+        FileNotFoundError: if there is no such file.
+        ImportError: if reading the file needs a package that is not installed.
+
+    Example:
+        >>> network = models.SimpleBaseline(17)
+        >>> weights.load_backbone(network, "resnet50-0676ba61.pth")
+        >>> network = models.SimpleBaseline(17, stride_on_1x1=True)
+        >>> weights.load_backbone(network, keras.applications.ResNet50(include_top=False))
+    """
+    head = getattr(model, "HEAD", ())
+    if not head:
+        raise ValueError(
+            "load_backbone is for SimpleBaseline, HRNet, LightweightOpenPose and STARTransformer, got "
+            f"{type(model).__name__}, whose networks are published as a whole; use load_torch."
+        )
+    layers = applications.read(source)
+    state = files.read(source) if layers is None else applications.as_resnet(model, layers)
+    slots = matching.slots_of(model, head)
+    remedy = "build the model with the depth or width of the file; a whole pose network is for load_torch"
+    return matching.load(model, slots, state, remedy, model.NOT_IN_POSE)

@@ -14,6 +14,7 @@ EXPORT = [
     "tf2onnx>=1.17,<2",  # what Keras writes ONNX with on the TensorFlow backend
 ]
 JAX = ["jax>=0.7,<1"]
+OPENVINO = ["openvino>=2025,<2027"]  # reads Open Model Zoo's networks
 TORCH = ["safetensors>=0.5,<1", "torch>=2.6,<3"]  # read published checkpoints; nothing runs in PyTorch
 TEST = [
     "dill>=0.4,<1",  # tfds.testing imports it without declaring it
@@ -86,7 +87,8 @@ setup(
         "detector": DETECTOR,
         "export": EXPORT,
         "jax": JAX,
-        "test": TEST + DETECTOR + EXPORT + JAX + TORCH,
+        "openvino": OPENVINO,
+        "test": TEST + DETECTOR + EXPORT + JAX + OPENVINO + TORCH,
         "torch": TORCH,
     },
 )

@@ -110,7 +110,7 @@ def file_violations(root, path):
 
 
 def room_of_file(relative):
-    """kerapose/models/c3d.py -> models, kerapose/weights.py -> weights, train/common.py -> train."""
+    """kerapose/models/c3d.py -> models, kerapose/tracking.py -> tracking, train/common.py -> train."""
     parts = relative.with_suffix("").parts
     if parts[0] != "kerapose":
         return parts[0]
@@ -211,8 +211,8 @@ GUARDED = 'import keras\nif keras.backend.backend() == "tensorflow":\n    import
         ("kerapose/data/clips.py", "from absl import flags"),
         ("kerapose/visualize/images.py", "from kerapose import ops"),
         ("kerapose/export/actions.py", "from kerapose.data import clips"),
-        ("kerapose/weights.py", "import train.common"),
-        ("kerapose/weights.py", "from absl.flags import FLAGS"),
+        ("kerapose/weights/x.py", "import train.common"),
+        ("kerapose/weights/x.py", "from absl.flags import FLAGS"),
         ("kerapose/metrics/people.py", "from datasets.puppets import body"),
         ("kerapose/metrics/people.py", "import puppets.body"),
         ("kerapose/__init__.py", "from kerapose import models"),

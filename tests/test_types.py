@@ -12,7 +12,7 @@ NOT_YET = set()
 
 
 def room_of(path):
-    """kerapose/ops/boxes.py -> ops.boxes, kerapose/weights.py -> weights."""
+    """kerapose/ops/boxes.py -> ops.boxes, kerapose/tracking.py -> tracking."""
     return ".".join(path.relative_to(ROOT / "kerapose").with_suffix("").parts)
 
 

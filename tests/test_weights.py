@@ -486,6 +486,38 @@ def test_a_resnet_of_keras_applications_that_does_not_fit(applications_resnet, t
     assert "absent.h5, which does not exist; check the path" in message
 
 
+@pytest.mark.parametrize("kind", ["model", "mobilenet.weights.h5", "mobilenet_notop.h5"])
+def test_a_mobilenet_of_keras_applications(tmp_path, kind):
+    """The same features as far as neither dilates nor halves any more, but for where the cells lie."""
+    mobilenet = source = keras.applications.MobileNet((96, 96, 3), alpha=0.25, weights=None, include_top=False)
+    random = np.random.default_rng(0)
+    for weight in mobilenet.weights:
+        if "kernel" in weight.name:
+            weight.assign(random.normal(0, 2 / np.sqrt(np.prod(weight.shape[:-1])), weight.shape))
+        elif weight.name == "moving_variance":
+            weight.assign(random.uniform(1e-4, 0.5, weight.shape))
+        else:
+            weight.assign(random.normal(weight.name == "gamma", 0.5, weight.shape))
+    if kind == "mobilenet.weights.h5":
+        source = tmp_path / kind
+        mobilenet.save_weights(source)
+    elif kind == "mobilenet_notop.h5":
+        source = tmp_path / kind
+        write_older_h5(mobilenet, source)
+    model = models.LightweightOpenPose(3, 4, filters=8, trunk_width=0.25, head_filters=8, relu6=True)
+    assert weights.load_backbone(model, source) is model
+    pixels = random.integers(0, 256, (1, 96, 96, 3))
+    theirs = keras.Model(mobilenet.input, mobilenet.get_layer("conv_pw_5_relu").output)
+    expected = np.asarray(theirs(keras.applications.mobilenet.preprocess_input(pixels.astype("float32"))))
+    ours = keras.Model(model.input, model.get_layer("model_5_pointwise").output)
+    found = np.asarray(ours(images.normalize(pixels, mean=(0.5,) * 3, std=(0.5,) * 3)[:, 7:, 7:]))
+    inside = np.s_[:, 3:8, 3:8]  # what lies outside is padded otherwise
+    assert expected[inside].max() == 6.0
+    np.testing.assert_allclose(found[inside], expected[inside], atol=1e-4)
+    message = backbone_refusal(models.LightweightOpenPose(3, 4, filters=8, trunk_width=0.25, head_filters=8), source)
+    assert "ReLUs that end at 6; build a LightweightOpenPose with relu6=True" in message
+
+
 # ---------------------------------------- what does not fit
 def test_everything_wrong_is_in_one_error_and_the_model_unchanged():
     state = as_published(c3d_state())

@@ -35,6 +35,9 @@ class LightweightOpenPose(Network):
         filters: channels of what the stages share and of the refinement stages.
         trunk_width: factor on the channels of the MobileNet, which are rounded to multiples of 8.
         head_filters: channels of the hidden layer before the first heatmaps and fields.
+        elu_alignment: whether the trunk's features are aligned as in Open Model Zoo's network, by ELUs all through and
+            one more 1 x 1 convolution.
+        relu6: whether the MobileNet's ReLUs end at 6, as in TensorFlow's and keras.applications' MobileNet v1.
 
     Input: [B, H, W, 3], normalized as `(pixel - 128) / 256`, BGR, in published checkpoints. Output: a list
     [heatmaps_0, pafs_0, heatmaps_1, pafs_1, ...], stage by stage, the last two count: heatmaps
@@ -57,6 +60,7 @@ class LightweightOpenPose(Network):
     VARIANTS = {
         "openpose": {},
         "openpose3": {"num_refinements": 3},
+        "openpose_omz": {"elu_alignment": True},
         "openpose_tiny": {"trunk_width": 0.5, "filters": 64, "head_filters": 128},
     }
 
@@ -74,11 +78,14 @@ class LightweightOpenPose(Network):
         filters: int = 128,
         trunk_width: float = 1.0,
         head_filters: int = 512,
+        elu_alignment: bool = False,
+        relu6: bool = False,
         **kwargs: typing.Any,
     ):
         check_arguments(num_heatmaps, num_pafs, num_refinements, filters, trunk_width, head_filters)
         inputs = keras.Input(image_shape)
-        features = align(mobilenet(inputs, trunk_width), filters)  # [B, H/8, W/8, filters]
+        features = mobilenet(inputs, trunk_width, "relu6" if relu6 else "relu")
+        features = align(features, filters, elu_alignment)  # [B, H/8, W/8, filters]
         fields = initial_stage(features, num_heatmaps, num_pafs, filters, head_filters)
         for index in range(num_refinements):
             name = f"refinement_stages.{index}"
@@ -92,6 +99,8 @@ class LightweightOpenPose(Network):
         self.filters = filters
         self.trunk_width = trunk_width
         self.head_filters = head_filters
+        self.elu_alignment = elu_alignment
+        self.relu6 = relu6
 
     @property
     def num_stages(self) -> int:
@@ -99,15 +108,16 @@ class LightweightOpenPose(Network):
         return 1 + self.num_refinements
 
 
-def mobilenet(x: Tensor, width: float) -> Tensor:
+def mobilenet(x: Tensor, width: float, activation: str) -> Tensor:
     """The convolutional part of a MobileNet without its last two blocks: [B, H, W, 3] -> [B, H/8, W/8, 512 * width]."""
-    x = conv(x, scaled(STEM_FILTERS, width), 3, "model.0", norm=True, strides=2, use_bias=False)  # [B, H/2, W/2, C]
+    stem = {"norm": True, "strides": 2, "use_bias": False, "activation": activation}
+    x = conv(x, scaled(STEM_FILTERS, width), 3, "model.0", **stem)  # [B, H/2, W/2, C]
     for index, (filters, stride, dilation) in enumerate(TRUNK, start=1):
         name = f"model.{index}"
         options = {"depthwise": True, "dilation": dilation, "torch_names": (f"{name}.0", f"{name}.1")}
-        x = ConvNorm(x.shape[-1], (3, 3), stride, name=layer_name(f"{name}.depthwise"), **options)(x)
-        names = (f"{name}.3", f"{name}.4")
-        x = ConvNorm(scaled(filters, width), (1, 1), name=layer_name(f"{name}.pointwise"), torch_names=names)(x)
+        x = ConvNorm(x.shape[-1], (3, 3), stride, activation, name=layer_name(f"{name}.depthwise"), **options)(x)
+        options = {"activation": activation, "torch_names": (f"{name}.3", f"{name}.4")}
+        x = ConvNorm(scaled(filters, width), (1, 1), name=layer_name(f"{name}.pointwise"), **options)(x)
     return x
 
 
@@ -115,10 +125,13 @@ def scaled(filters: int, width: float) -> int:
     return max(8, 8 * int(filters * width / 8 + 0.5))
 
 
-def align(x: Tensor, filters: int) -> Tensor:
+def align(x: Tensor, filters: int, elu: bool) -> Tensor:
     """The trunk's features in fewer channels, and with a wider view: [B, h, w, C] -> [B, h, w, filters]."""
-    shortcut = x = conv(x, filters, 1, "cpm.align")
-    options = {"activation": "elu", "norm": False}
+    activation = "elu" if elu else "relu"
+    shortcut = x = conv(x, filters, 1, "cpm.align", activation=activation)
+    if elu:
+        x = conv(x, filters, 1, "cpm.reduce", activation=activation)
+    options = {"activation": "elu", "norm": False, "use_bias": elu}
     for index in range(3):
         name = f"cpm.trunk.{index}"
         depthwise = options | {"depthwise": True, "torch_names": (f"{name}.0", None)}

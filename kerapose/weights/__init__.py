@@ -11,9 +11,9 @@ from pathlib import Path
 import keras
 
 from kerapose.models.network import Network
-from kerapose.weights import applications, files, matching
+from kerapose.weights import applications, files, matching, openvino
 
-__all__ = ["load_backbone", "load_torch"]
+__all__ = ["load_backbone", "load_openvino", "load_torch"]
 
 
 def load_torch(model: Network, source: str | Path | Mapping[str, typing.Any]) -> Network:
@@ -60,10 +60,12 @@ def load_backbone(model: Network, source: str | Path | Mapping[str, typing.Any] 
     Args:
         model: SimpleBaseline, HRNet, LightweightOpenPose or STARTransformer.
         source: as for `load_torch`, with the names of torchvision's ResNets and MC3, of the published HRNets or of the
-            MobileNet v1 that Lightweight OpenPose is trained from (marvis/pytorch-mobilenet). Or, for a SimpleBaseline
-            of depth 50, 101 or 152, a ResNet of keras.applications, the model itself or an `.h5` file of its weights.
-            That one needs `stride_on_1x1=True`, and images normalized as it was trained:
-            `ops.images.normalize(images, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)`.
+            MobileNet v1 that Lightweight OpenPose is trained from (marvis/pytorch-mobilenet). Or a network of
+            keras.applications, itself or an `.h5` file of its weights: for a SimpleBaseline of depth 50, 101 or 152
+            with `stride_on_1x1=True` a ResNet, which wants images normalized by
+            `ops.images.normalize(images, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)`; for a
+            LightweightOpenPose with `relu6=True` a MobileNet (v1), which wants `mean=(0.5,) * 3, std=(0.5,) * 3`. That
+            one pads the far sides alone where it halves a picture, ours both: cells lie 7 pixels further up and left.
 
     Returns:
         The model.
@@ -79,6 +81,8 @@ def load_backbone(model: Network, source: str | Path | Mapping[str, typing.Any] 
         >>> weights.load_backbone(network, "resnet50-0676ba61.pth")
         >>> network = models.SimpleBaseline(17, stride_on_1x1=True)
         >>> weights.load_backbone(network, keras.applications.ResNet50(include_top=False))
+        >>> network = models.LightweightOpenPose(relu6=True)
+        >>> weights.load_backbone(network, keras.applications.MobileNet(include_top=False))
     """
     head = getattr(model, "HEAD", ())
     if not head:
@@ -87,7 +91,43 @@ def load_backbone(model: Network, source: str | Path | Mapping[str, typing.Any] 
             f"{type(model).__name__}, whose networks are published as a whole; use load_torch."
         )
     layers = applications.read(source)
-    state = files.read(source) if layers is None else applications.as_resnet(model, layers)
+    if layers is None:
+        state = files.read(source)
+    else:
+        convert = applications.as_mobilenet if hasattr(model, "relu6") else applications.as_resnet
+        state = convert(model, layers)
     slots = matching.slots_of(model, head)
     remedy = "build the model with the depth or width of the file; a whole pose network is for load_torch"
     return matching.load(model, slots, state, remedy, model.NOT_IN_POSE)
+
+
+def load_openvino(model: Network, source: str | Path) -> Network:
+    """Loads Open Model Zoo's `human-pose-estimation-0001`, or a network like it, from OpenVINO's own form.
+
+    All or nothing, as `load_torch`. Batch norms are folded into convolutions there, so ours become such as change
+    nothing: to be trained further, a network wants other data than a few.
+
+    Args:
+        model: a `LightweightOpenPose` of the variant "openpose_omz".
+        source: path of the `.xml` file, with its `.bin` beside it: weights in 32 bits, in 16, or in 8 with their
+            scales. What is rounded between the layers of such a file is not rounded here. That needs the extra
+            `kerapose[openvino]`.
+
+    Returns:
+        The model. It wants what the file's network wants: `ops.images.normalize(images, mean=(0.502,) * 3,
+        std=(1.0,) * 3, bgr=True)`.
+
+    Raises:
+        ValueError: naming every weight that is missing, left over or misshapen; or if the file is broken, or of
+            operations that are not known here.
+        FileNotFoundError: if one of the two files is not there.
+        ImportError: if OpenVINO is not installed.
+
+    Example:
+        >>> network = models.LightweightOpenPose.from_variant("openpose_omz")
+        >>> weights.load_openvino(network, "human-pose-estimation-0001.xml")
+    """
+    if not hasattr(model, "num_pafs"):
+        raise ValueError(f"load_openvino is for LightweightOpenPose, got {type(model).__name__}; use load_torch.")
+    state = openvino.read(Path(source), model)
+    return matching.load(model, matching.slots_of(model), state, 'build the model with the variant "openpose_omz"')

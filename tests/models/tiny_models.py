@@ -97,6 +97,8 @@ NETWORK_ARGUMENTS = {
         "filters": 6,
         "trunk_width": 0.125,
         "head_filters": 4,
+        "elu_alignment": True,
+        "relu6": True,
     },
     models.RGBPoseConv3D: {
         "num_classes": 7,

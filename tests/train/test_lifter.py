@@ -472,7 +472,7 @@ def told(monkeypatch):
     figures = {"mpjpe_mm": 1.0, "actions": {"walk": {"mpjpe_mm": 1.0}}}
     watch(evaluation, "lifting_figures", lambda *args: figures)
     watch(runs, "set_up", lambda config: None)
-    watch(lifter, "make_strategy", lambda name: tf.distribute.get_strategy())
+    watch(lifter, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
     watch(lifter, "start_from", lambda *args: [])
     watch(lifter.export, "lifter_saved_model", lambda *args, **options: None)
     monkeypatch.setattr(pictures, "save_png", lambda *args: None)

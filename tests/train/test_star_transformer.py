@@ -113,15 +113,9 @@ def test_leaves_curves_and_pictures_for_tensorboard(finished, events, postures):
             assert len(pictures) == count and min(np.ptp(picture) for picture in pictures) > 100
 
 
-def test_leaves_a_file_that_knows_itself(finished, best, gestures_dir, postures, metrics_of):
-    recognize = predictors.load(finished / "model.keras")
-    tested, _ = videos.from_tfds("gestures", "test", gestures_dir)
-    hits = [
-        recognize(clip["video"], clip["keypoints"], clip["scores"])[0].name == postures[clip["label"]]
-        for clip in tested.as_numpy_iterator()
-    ]
-    assert np.mean(hits) == pytest.approx(metrics_of(finished)["star"]["plain"]["top1"])
-    recognizer = recognize.recognizer
+def test_leaves_a_file_that_knows_itself(finished, best, postures, metrics_of):
+    """What a file of such a recognizer says of videos, as it was tested, is in the tests of RGBPose."""
+    recognizer = predictors.load(finished / "model.keras").recognizer
     assert recognizer.skeleton == COCO and recognizer.class_names == postures and recognizer.num_clips == 2
     for weight, expected in zip(recognizer.network.get_weights(), best.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
@@ -227,7 +221,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
     evaluated, trained_on = (watch(videos, name, lambda *args, **how: None) for name in ("evaluation", "training"))
     watch(video_training, "for_outputs", lambda batches, model: batches)
     set_up = watch(runs, "set_up", lambda config: None)
-    strategies = watch(video_training, "make_strategy", lambda name: tf.distribute.get_strategy())
+    strategies = watch(video_training, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
     nothing = {condition: {"fused": np.eye(3)} for condition in ("missed", "dark")}
     tested = watch(video_training.evaluation, "video_probabilities", lambda *args: (np.arange(3), nothing))
     exported = watch(video_training.export, "video_saved_model", lambda *args, **options: None)
@@ -275,7 +269,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
     np.testing.assert_array_equal(
         network.get_layer("layer1_0").get_weights()[0], backbone.get_layer("layer1_0").get_weights()[0]
     )
-    assert strategies == [(("mirrored",), {})] * 2
+    assert strategies == [(("mirrored", 3), {})] * 2
 
     results = made.finish()
     assert list(results) == ["backbone", "star"] and list(results["backbone"]) == ["missed", "dark"]

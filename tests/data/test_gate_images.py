@@ -143,8 +143,8 @@ REST = {
         *people.from_coco(s.file(spoilt(change)), s.folder)
     ),
 }
-# All doors show the kinds of EVERYWHERE; the others are of the same rules, and shown by a door of each source.
-FEW = {door: DOORS[door] for door in ("crops.from_arrays, check", "builder", "crops.from_coco, trainable")}
+# All doors show the kinds of EVERYWHERE; the others are of the same rules, and shown by arrays and by a file.
+FEW = {door: DOORS[door] for door in ("crops.from_arrays, check", "crops.from_coco, trainable")}
 EVERYWHERE = {"keypoints 0..1", "boxes 0..1", "a negative area", "infinity", "visibility 3", "a box beside"}
 EVERYWHERE |= {"keypoints of another box", "as it is", "a crowd", "NaN without a label", "a keypoint far beside"}
 COCO_DOORS = [door for door in DOORS if "coco" in door or door == "builder"]

@@ -15,7 +15,7 @@ from kerapose.models import stacked_hourglass
 from kerapose.training import TopDown, pictures, runs, topdown
 from kerapose.training.options import choose
 
-EPOCHS = 4
+EPOCHS = 3
 OPTIONS = {
     "dataset": "groups",
     "recipe": "small",
@@ -43,8 +43,8 @@ class FewLayers(models.SimpleBaseline.__base__):
     def __init__(self, num_joints, image_shape=(48, 48, 3), filters=12, num_stacks=None, **kwargs):
         inputs = keras.Input(image_shape)
         x = keras.layers.Conv2D(filters, 5, 2, "same", activation="relu", name="stem")(inputs)
-        for i, strides in enumerate((2, 1, 1)):  # the last pixel sees most of the doll
-            x = keras.layers.Conv2D(filters, 5, strides, "same", use_bias=False, name=f"conv{i}")(x)
+        for i, strides in enumerate((2, 1)):  # the last pixel sees most of the doll
+            x = keras.layers.Conv2D(filters, 7, strides, "same", use_bias=False, name=f"conv{i}")(x)
             x = keras.layers.BatchNormalization(momentum=0.8, name=f"norm{i}")(x)
             x = keras.layers.ReLU(name=f"relu{i}")(x)
         heads = [
@@ -299,6 +299,7 @@ def test_networks_of_ones_own_are_trained():
     assert model.network is network
     random = np.random.default_rng(0)
     batch = [random.random(shape, "float32") for shape in ((2, 48, 48, 3), (2, 12, 12, 5), (2, 5))]
+    model.run_eagerly = True  # one step is not worth a trace
     figures = model.train_on_batch(*batch, return_dict=True)
     assert set(figures) == {"loss", "pck"} and figures["loss"] > 0
     for name in ("head0", "head1"):
@@ -401,7 +402,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     assert stage.epochs == 6 and stage.steps == 2 and stage.resume.monitor == "val_pck"
     ((config,), _) = calls.last("set_up")
     assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
-    assert calls.last("make_strategy") == (("mirrored",), {})
+    assert calls.last("make_strategy")[0] == ("mirrored", 3)
     network = made.model.student
     assert isinstance(network, models.StackedHourglass) and network.num_stacks == 2 and network.filters == 8
     assert calls.last("load_backbone")[0] == (network, "backbone.pth")

@@ -15,7 +15,7 @@ from kerapose.models import stacked_hourglass
 from kerapose.training import TopDown, pictures, runs, topdown
 from kerapose.training.options import choose
 
-EPOCHS = 3
+EPOCHS = 4
 OPTIONS = {
     "dataset": "groups",
     "recipe": "small",

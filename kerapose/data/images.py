@@ -110,7 +110,7 @@ def _needed_part(shape, inverse, output_size):
     return tf.cast(tf.concat([low, high], axis=0), tf.int32)
 
 
-@tf.function(jit_compile=True, reduce_retracing=True)  # one pass over memory in place of fifty
+@tf.function(jit_compile=True, reduce_retracing=True, autograph=False)  # one pass over memory in place of fifty
 def _sample(pixels, size, inverse, output_size):
     return boxes.sample(pixels, (size[0], size[1]), inverse[None], output_size)[0]
 

@@ -314,6 +314,9 @@ class StarLayer(layers.Layer):
         added = self.hidden_out(self.hidden(x))
         return self.hidden_norm(x + self.drop(added, training=training))
 
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        return shape
+
     def class_weights(self, x: Tensor) -> Tensor:
         """How much the class tokens look at the tokens of the frames in the full attention, [B, T, S] float32."""
         queries, keys, _ = self._heads(self.full(ops.cast(x, self.compute_dtype)))

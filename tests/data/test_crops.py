@@ -23,6 +23,7 @@ from kerapose.ops import images as image_ops
 from kerapose.skeletons import COCO, MPII
 
 SIZE = (64, 48)  # of crops, in most tests
+IMAGENET = {"mean": np.array([0.485, 0.456, 0.406]), "std": np.array([0.229, 0.224, 0.225])}  # the usual normalization
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}  # leaves pixels as they are
 STILL = {"flip_probability": 0.0, "scale_factor": 0.0, "rotation_probability": 0.0, "half_body_probability": 0.0}
 
@@ -493,19 +494,10 @@ def test_another_skeleton_is_refused(dataset):
             use(dataset, MPII)
 
 
+# Of what cannot be right, test_gate_images.py has all kinds.
 UNSOUND = {
     "NaN": ({"keypoints": (2, 3, 0, np.nan)}, r"1 of 3 people with a labelled keypoint that is not finite \(2\)"),
-    "infinite box": (
-        {"boxes": (1, 2, np.inf)},
-        r"1 of 3 people with a box, an area or a head that is not finite \(",
-    ),
-    "visibility": ({"visibility": (0, 5, 3)}, r"1 of 3 people with visibility other than 0, 1, 2 \(0\)"),
     "NaN visibility": ({"visibility": (1, 5, np.nan)}, r"1 of 3 people with visibility other than 0, 1, 2 \(1\)"),
-    "half visible": ({"visibility": (1, 5, 0.5)}, r"1 of 3 people with visibility other than 0, 1, 2 \(1\)"),
-    "width and height": (
-        {"boxes": (1, 2, 1.0)},
-        r"1 of 3 people with a box whose right or bottom comes before its",
-    ),
 }
 
 
@@ -610,14 +602,11 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("source", ["bytes", "path"])
-def test_files_of_all_kinds_give_the_crop_of_their_pixels(tmp_path, source):
+def test_files_of_all_kinds_give_the_crop_of_their_pixels(tmp_path):
     image = picture(5)
-    given = [encode(image) for encode, *_ in FILES.values()]
-    if source == "path":
-        for i, content in enumerate(given):
-            (tmp_path / str(i)).write_bytes(content)
-        given = [tmp_path / str(i) for i in range(len(given))]
+    given = [tmp_path / str(i) for i in range(len(FILES))]
+    for path, (encode, *_) in zip(given, FILES.values(), strict=True):
+        path.write_bytes(encode(image))
     shown = [np.ascontiguousarray(pixels(image)) for _, pixels, _ in FILES.values()]
     same = people(1)
     same = {key: np.repeat(same[key], len(FILES), axis=0) for key in ("boxes", "keypoints", "visibility")}
@@ -644,15 +633,13 @@ def uninterrupted(pipeline):
     return read(pipeline, 10)  # 4 passes over 10 people
 
 
-def test_a_seed_makes_the_batches(dataset, uninterrupted):
-    tf.random.set_seed(99)  # somebody else's seed
-    assert_same(read(training(dataset), 3), uninterrupted[:3])
+def test_another_seed_makes_other_batches(dataset, uninterrupted):
     other = read(training(dataset, seed=4), 1)[0]
     assert all((array != wanted).any() for array, wanted in zip(other, uninterrupted[0], strict=True))
 
 
 def test_every_iterator_gives_the_same_batches(pipeline, uninterrupted):
-    assert_same(read(pipeline, 5), uninterrupted[:5])
+    assert_same(read(pipeline, 3), uninterrupted[:3])  # into the second pass
 
 
 def test_batches_have_the_promised_shapes(uninterrupted):
@@ -681,6 +668,7 @@ def test_a_fresh_process_goes_on_with_the_batches(uninterrupted, tmp_path):
 
 
 def test_another_source_gives_the_same_batches(uninterrupted):
+    tf.random.set_seed(99)  # somebody else's seed
     given = people()
     encoded = {id(image): png(image) for image in given["images"]}
     given["images"] = [encoded[id(image)] for image in given["images"]]
@@ -772,15 +760,12 @@ PUBLISHED = {
     "shift_factor": 0.0,
     "box_padding": 1.25,
 }
-RECIPES = {
-    "published": PUBLISHED,
-    "halves, shifted": PUBLISHED | {"half_body_probability": 1.0, "shift_factor": 0.2, "box_padding": 1.1},
-}
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_training_equals_a_slow_version_of_the_published_one(recipe):
-    options, count, seed, step = RECIPES[recipe], 12, 7, 2
+def test_training_equals_a_slow_version_of_the_published_one():
+    """With more half bodies than published, and shifts, which that has none of."""
+    options = PUBLISHED | {"half_body_probability": 0.5, "shift_factor": 0.2, "box_padding": 1.1}
+    count, seed, step = 16, 7, 2
     given = people(1, images_of=1)
     image, box, points, visibility = (given[key][0] for key in ("images", "boxes", "keypoints", "visibility"))
     dataset = crops.from_arrays(**given, skeleton=COCO)
@@ -790,6 +775,8 @@ def test_training_equals_a_slow_version_of_the_published_one(recipe):
     uniforms = tf.random.stateless_uniform((count, crops.NUM_UNIFORMS), [2 * seed, step]).numpy()
     normals = tf.random.stateless_normal((count, 2), [2 * seed + 1, step]).numpy()
     swapped = dict(COCO.flip_pairs) | {b: a for a, b in COCO.flip_pairs}
+    halves = uniforms[:, 2] < options["half_body_probability"]
+    assert 3 < halves.sum() < count - 3 and (visibility > 0).sum() > 8
     flips, angles, widths = [], [], []
     for i in range(count):
         center, width, angle, flip = published_region(box, points, visibility, uniforms[i], normals[i], options)
@@ -826,16 +813,17 @@ def dots(points, size=(96, 128)):
     return [np.stack([blob] * 3, axis=-1).round().astype("uint8") for blob in blobs]
 
 
-@pytest.mark.parametrize("codec", ["dark", "udp"])
-def test_what_is_in_the_image_lies_where_the_heatmap_says(codec):
-    """One keypoint a picture, marked in it: crop and heatmap must have their maxima in the same place."""
+def test_what_is_in_the_image_lies_where_the_heatmap_says():
+    """For UDP; the rounded heatmaps are compared above.
+
+    One keypoint a picture, marked in it: crop and heatmap must have their maxima in the same place."""
     random = np.random.default_rng(0)
     points = random.uniform((34, 22), (94, 74), (17, 2))
     keypoints, visibility = np.zeros((17, 17, 2)), np.zeros((17, 17), int)
     keypoints[range(17), range(17)], visibility[range(17), range(17)] = points, 2
     box = np.tile([24.0, 14.0, 104.0, 82.0], (17, 1))
     dataset = crops.from_arrays(dots(points), box, keypoints, visibility, COCO)
-    options = {"batch_size": 34, "image_size": (128, 96), "codec": codec, "normalization": PLAIN, "scale_factor": 0.2}
+    options = {"batch_size": 34, "image_size": (128, 96), "codec": "udp", "normalization": PLAIN, "scale_factor": 0.2}
     ((pixels, maps, weights),) = read(training(dataset, rotation_degrees=30.0, **options), 1)
     places, sides = [], set()
     for crop, drawn, weight in zip(pixels, maps, weights, strict=True):
@@ -848,7 +836,7 @@ def test_what_is_in_the_image_lies_where_the_heatmap_says(codec):
         rows, columns = np.mgrid[:32, :24]
         mass = drawn[..., k] / drawn[..., k].sum()
         in_map = np.array([(mass * columns).sum(), (mass * rows).sum()])
-        stride = np.array([95 / 23, 127 / 31]) if codec == "udp" else 4.0
+        stride = np.array([95 / 23, 127 / 31])
         if 7 < in_map[0] < 17 and 7 < in_map[1] < 25:  # where neither is cut off
             places.append(np.abs(in_map * stride - in_crop).max())
     assert len(places) > 12 and max(places) < 0.1 and len(sides) > 12
@@ -872,8 +860,9 @@ def test_crops_for_udp_lie_by_the_centres_of_their_pixels_as_they_are_tested():
     assert (maps[..., order] != maps).any()
 
 
-def test_color_jitter_changes_colours_alone(dataset):
-    (plain,) = read(training(dataset, normalization=PLAIN), 1)
+def test_color_jitter_changes_colours_alone(dataset, uninterrupted):
+    pixels, *others = uninterrupted[0]
+    plain = 255 * (pixels * IMAGENET["std"] + IMAGENET["mean"]), *others
     (jittered,) = read(training(dataset, color_jitter=0.4, normalization=PLAIN), 1)
     np.testing.assert_array_equal(plain[1], jittered[1])
     uniforms = tf.random.stateless_uniform((4, crops.NUM_UNIFORMS), [6, 0]).numpy()[:, -3:]

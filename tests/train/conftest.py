@@ -136,6 +136,19 @@ def without_xla():
 
 
 @pytest.fixture(scope="session")
+def step_by_step():
+    """A context in which Keras runs steps op by op: a few of them take less long than to trace one."""
+
+    @contextlib.contextmanager
+    def running():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("keras.src.trainers.trainer.Trainer.run_eagerly", property(lambda *_: True, lambda *_: None))
+            yield
+
+    return running
+
+
+@pytest.fixture(scope="session")
 def two_devices():
     """The `prepare` of a run that sees the one processor as two devices, for `strategy="mirrored"`."""
     return TWO_DEVICES

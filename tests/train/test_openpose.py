@@ -15,7 +15,7 @@ from kerapose.training import OpenPose, openpose, optimizers, pictures, runs
 from kerapose.training.openpose import RECIPES
 from kerapose.training.options import choose
 
-EPOCHS = 4  # of each phase
+EPOCHS = 2  # of each phase
 PHASES = [{"refinements": count, "epochs": 1, "learning_rate": 1e-3, "decay_epochs": []} for count in (0, 1)]
 OPTIONS = {
     "dataset": "groups",
@@ -61,8 +61,8 @@ class FewFields(models.LightweightOpenPose.__base__):
     ):
         outputs = {"heatmaps": num_heatmaps, "pafs": num_pafs}
         x = inputs = keras.Input(image_shape)
-        for i, (kernel, strides) in enumerate(((5, 2), (5, 2), (5, 2), (7, 1), (7, 1))):  # a cell sees a whole doll
-            x = keras.layers.Conv2D(filters, kernel, strides, "same", use_bias=False, name=f"model_{i}")(x)
+        for i, kernel in enumerate((5, 7, 9)):  # a cell sees a whole doll
+            x = keras.layers.Conv2D(filters, kernel, 2, "same", use_bias=False, name=f"model_{i}")(x)
             x = keras.layers.BatchNormalization(momentum=0.8, name=f"model_{i}_norm")(x)
             x = keras.layers.ReLU(name=f"model_{i}_relu")(x)
         fields = []
@@ -87,7 +87,7 @@ import runpy
 from kerapose.training import openpose, pictures
 openpose.models.LightweightOpenPose = runpy.run_path({__file__!r})["FewFields"]
 openpose.RECIPES["small"]["phases"] = {PHASES}
-pictures.NUM_IMAGES = 2
+pictures.NUM_IMAGES = 1
 """
 
 # What is drawn changes nothing, so only a whole run does it.
@@ -125,7 +125,7 @@ def finished(groups_dir, tmp_path_factory, computing_repeatably, without_xla, cu
     with pytest.MonkeyPatch.context() as patch, cut_after({"phase1": 1, "phase2": EPOCHS - 1}):
         patch.setattr(models, "LightweightOpenPose", FewFields)
         patch.setitem(RECIPES["small"], "phases", PHASES)
-        patch.setattr(pictures, "NUM_IMAGES", 2)
+        patch.setattr(pictures, "NUM_IMAGES", 1)
         OpenPose(workdir, data_dir=groups_dir, **OPTIONS).run()
     return workdir
 
@@ -169,7 +169,7 @@ def test_learns_what_can_be_learnt(finished, groups_tested, state, metrics_of):
     (_, first), (_, second) = (state(finished / phase) for phase in ("phase1", "phase2"))
     assert len(first) == len(second) == EPOCHS
     assert first[-1]["loss"] < 0.6 * first[0]["loss"]
-    assert second[-1]["val_loss"] < 0.8 * second[0]["val_loss"]  # of two stages, one of them new
+    assert second[-1]["val_loss"] < 0.9 * second[0]["val_loss"]  # of two stages, one of them new
     labelled = sum((record["people"]["visibility"] > 0).any(axis=1).sum() for record in groups_tested)
     assert set(found) == {"images", "people", "people_found", "images_beyond_bounds", "coco"}
     assert (found["images"], found["people"], found["images_beyond_bounds"]) == (len(groups_tested), labelled, 0)
@@ -185,7 +185,7 @@ def test_leaves_weights_and_pictures(finished, doll, same_weights):
     assert same_weights(finished / "best.keras", finished / "phase2" / "best.keras")
     for name in ("phase1/curves.png", "phase2/curves.png", "predictions.png"):
         image = tf.io.decode_png((finished / name).read_bytes()).numpy()
-        assert min(image.shape[:2]) > 100 and np.ptp(image) > 100
+        assert min(image.shape[:2]) >= 80 and np.ptp(image) > 100
 
 
 def test_leaves_a_file_that_knows_itself(finished, doll, same_weights, metrics_of, tmp_path):
@@ -266,17 +266,6 @@ def test_a_run_that_was_cut_short_in_a_later_phase_goes_on_there(finished, tmp_p
         np.testing.assert_array_equal(weight, arrays[f"variable_{i}"])
 
 
-def test_phases_go_through_one_stream_of_batches(tmp_path, again, monkeypatch):
-    """Each from the place where the one before ended, done or not."""
-    begun = []
-    monkeypatch.setattr(people, "training", lambda *args, first_step, **options: begun.append(first_step))
-    made = again(tmp_path / "run", refinements=[0, 0, 1], epochs=3)
-    for stage in made.stages():
-        stage.arguments()
-        pretend_trained(stage)
-    assert begun == [0, 3 * stage.steps, 6 * stage.steps]
-
-
 @pytest.mark.slow  # over a minute: four processes
 def test_a_killed_run_ends_as_the_whole_one(
     finished, groups_dir, tmp_path, start, state, same_weights, metrics_of, killed_at
@@ -294,10 +283,15 @@ def test_a_killed_run_ends_as_the_whole_one(
     assert metrics_of(tmp_path) == metrics_of(finished)
 
 
-def test_a_finished_run_is_only_tested_again(finished, again, monkeypatch, files, metrics_of):
+def test_a_finished_run_is_only_tested_again(finished, again, monkeypatch, files, metrics_of, watch):
     before, expected = files(finished), metrics_of(finished)
     monkeypatch.setattr(keras.Model, "fit", None)
-    assert again(finished).run() == expected
+    tested = watch(evaluation, "people_figures", lambda *args: expected)
+    made = again(finished)
+    assert made.run() == expected
+    (((estimator, *_), _),) = tested
+    ours, theirs = (net.get_weights() for net in (estimator.network, keras.models.load_model(finished / "best.keras")))
+    assert all(map(np.array_equal, ours, theirs))
     for name in ("phase1/state.npz", "phase2/state.npz", "phase2/best.keras", "config.json"):
         assert files(finished)[finished / name] == before[finished / name]
 
@@ -332,6 +326,7 @@ def test_the_stages_of_a_network_of_ones_own_are_trained_together():
     network = FewFields(6, 8, num_refinements=2)
     groups = training.weight_groups(network.trainable_weights, bias_rate=2.0, refinement_rate=3.0)
     model = training.fields_model(network, (64, 48), training.AdamL2(1e-3, **groups))
+    model.run_eagerly = True  # one step is not worth a trace
     assert model.network is network and model.optimizer.rates["refinement_stages_1_pafs/bias"] == 6.0
     random = np.random.default_rng(0)
     pixels = random.normal(0, 0.3, (2, 64, 48, 3)).astype("float32")
@@ -447,7 +442,7 @@ def watch_everything(calls, doll):
     load_network, trained = openpose.load_network, FewFields(6, 8, filters=8, num_refinements=1)
     calls.watch(runs, "set_up")
     calls.watch(openpose, "choose_skeleton", doll)
-    calls.watch(openpose, "make_strategy", lambda name: tf.distribute.get_strategy())
+    calls.watch(openpose, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
     calls.watch(keras.utils, "set_random_seed")
     calls.watch(openpose.weights, "load_backbone")
     calls.watch(
@@ -500,7 +495,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, few_fie
     # what is trained, and how
     (config,), _ = calls.last("set_up")
     assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
-    assert calls.noted["make_strategy"] == [(("mirrored",), {})]
+    assert calls.noted["make_strategy"] == [(("mirrored", 3), {})]
     assert [args for args, _ in calls.noted["set_random_seed"]] == [(5,), (6,), (7,)]
     assert [stage.folder.name for stage in stages] == ["phase1", "phase2", "phase3"]
     assert [stage.model.network.num_refinements for stage in stages] == [1, 0, 2]

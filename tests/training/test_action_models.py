@@ -125,8 +125,8 @@ def few_layers(monkeypatch):
 @pytest.mark.parametrize("function", ["action_model", "video_model"])
 def test_the_examples_train(function, tmp_path, monkeypatch, few_layers):
     monkeypatch.chdir(tmp_path)
-    # That the networks' steps are compiled by XLA, tests/models/test_training.py shows.
-    monkeypatch.setattr("keras.src.trainers.trainer.model_supports_jit", lambda model: False)
+    # That the networks' steps are traced and compiled by XLA, tests/models/test_training.py shows.
+    monkeypatch.setattr("keras.src.trainers.trainer.Trainer.run_eagerly", property(lambda model: True, lambda *_: None))
     random, people = np.random.default_rng(0), ([0, 1, 2, 0], skeletons.COCO)
     keypoints = [random.uniform(20, 60, (1, 12, 17, 2)).astype("float32") for _ in people[0]]
     names = {"models": models, "skeletons": skeletons, "clips": clips, "videos": videos} | vars(action_models)

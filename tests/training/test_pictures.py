@@ -183,9 +183,9 @@ def test_fields_are_shown_of_images_from_all_over_the_set_beside_what_was_found(
     stage = layers.Conv2D(8, 8, 8, kernel_initializer="zeros")
     model = keras.Model(inputs, keras.ops.stack([stage(inputs), 0 * stage(inputs) + 0.5], axis=1))
     model.compile("sgd")
-    run_board(boards.FieldBoard(tmp_path, batch, STICK), model)
+    run_board(boards.FieldBoard(tmp_path, batch, STICK), model, epochs=1)  # large pictures take long to encode
     steps, noted = events(tmp_path)
-    assert steps["true_fields_found_fields"] == [0, 1]
+    assert steps["true_fields_found_fields"] == [0]
     picture = noted["true_fields_found_fields"][0]
     found = np.full_like(truth, 0.5)  # of the last stage
     np.testing.assert_array_equal(picture, pictures.fields(pixels, truth, found, STICK))

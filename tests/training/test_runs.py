@@ -53,6 +53,7 @@ class Doubling(runs.Training):
     def batches(self, first_step):
         self.did.append(first_step)
 
+        @tf.autograph.experimental.do_not_convert  # nothing to convert, which takes long to find out
         def make(step):
             x = tf.random.stateless_normal((self.config["batch_size"], 4), [self.config["seed"], step])
             return x, self.config["factor"] * x
@@ -232,7 +233,7 @@ class Interrupt(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("which, after", [("first", 1), ("first", 7), ("second", 4)])
+@pytest.mark.parametrize("which, after", [("first", 1), ("second", 7)])
 def test_a_run_that_was_cut_short_ends_as_the_whole_one(finished, tmp_path, monkeypatch, undrawn, which, after):
     """Once with the same objects, as a cell that is run again, and once with new ones, as a new process has them."""
     make = Doubling.stage

@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import os
 import pathlib
@@ -230,37 +229,6 @@ def figures(teacher=None):
 json.dump([figures(), figures(t.network(2))], sys.stdout)
 """
 
-# Trains under JAX, where TensorFlow cannot be imported, and prints the figures before and after, and what they are of.
-ON_JAX = """
-import json, sys
-sys.modules["tensorflow"] = None
-import keras
-import numpy as np
-from kerapose import losses, metrics
-from kerapose.training.distiller import Distiller
-
-def network(filters, stacks):
-    inputs = keras.Input((16, 16, 3))
-    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(filters, 3, 2, "same")(inputs))
-    return keras.Model(inputs, keras.ops.stack([keras.layers.Conv2D(4, 1)(x) for _ in range(stacks)], axis=1))
-
-random = np.random.default_rng(0)
-crops, heatmaps = random.random((8, 16, 16, 3), "float32"), random.random((8, 8, 8, 4), "float32")
-student, teacher = network(4, 2), network(8, 3)
-model = Distiller(student, teacher, alpha=0.3)
-model.compile(optimizer="adam", loss=losses.JointsMSE(), metrics=[metrics.HeatmapPCK()])
-before = model.evaluate(crops, heatmaps, batch_size=4, verbose=0, return_dict=True)
-answer, taught = student.predict(crops, verbose=0), teacher.predict(crops, verbose=0)[:, -1]
-expected = [0.5 * float(np.mean((answer - maps[:, None]) ** 2)) for maps in (taught, heatmaps)]
-expected.append(metrics.heatmap_accuracy(heatmaps, answer)["mean"])
-weights = random.choice([0.0, 1.0], (8, 4)).astype("float32")
-history = model.fit(crops, heatmaps, sample_weight=weights, epochs=5, verbose=0).history
-kept = bool(np.array_equal(teacher.predict(crops, verbose=0)[:, -1], taught))
-mined = [float(losses.JointsOHKM(k)(heatmaps, answer, weights)) for k in (2, 4)]
-mse = float(losses.JointsMSE()(heatmaps, answer, weights))
-json.dump([keras.backend.backend(), before, expected, history["loss"], kept, mined, mse], sys.stdout)
-"""
-
 
 def output_of(program, **environment):
     path = os.pathsep.join(map(str, (ROOT, ROOT / "tests" / "models", ROOT / "tests" / "training")))
@@ -282,14 +250,3 @@ def test_mirrored_over_two_devices():
         assert before == pytest.approx(expected, rel=1e-5)  # whole losses, not the shares of one device
         parts = history["distillation_loss"][0], history["ground_truth_loss"][0]
         assert history["loss"][0] == pytest.approx(0.3 * parts[0] + 0.7 * parts[1], rel=1e-4)
-
-
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax; pip install 'kerapose[jax]'")
-def test_it_trains_under_jax():
-    backend, before, expected, history, kept, mined, mse = output_of(ON_JAX, KERAS_BACKEND="jax", JAX_PLATFORMS="cpu")
-    assert backend == "jax" and kept
-    names = "distillation_loss", "ground_truth_loss", "heatmap_pck"
-    assert [before[name] for name in names] == pytest.approx(expected, rel=1e-4)
-    assert before["loss"] == pytest.approx(0.3 * expected[0] + 0.7 * expected[1], rel=1e-4)
-    assert history[-1] < history[0]
-    assert mined[0] > mined[1] == pytest.approx(mse, rel=1e-5)  # all of the joints: no mining

@@ -7,7 +7,7 @@ import inspect
 import keras
 import numpy as np
 import pytest
-from tiny_models import ALL_MODELS, LEFT_OUT, NETWORKS, NOT_SAVED, arguments_of, input_of, shrink
+from tiny_models import ALL_MODELS, LEFT_OUT, NETWORKS, NOT_SAVED, arguments_of, input_of, shrink, without_weights
 
 from kerapose import estimators, models, training
 from kerapose.models.network import Network
@@ -50,14 +50,6 @@ def shallow(request, monkeypatch):
     """Fewer blocks here and there and one level in an hourglass, since each block takes its time in each test."""
     if "variant" not in request.fixturenames:
         shrink(monkeypatch.setattr)
-
-
-@contextlib.contextmanager
-def without_weights():
-    """Models that are built here have variables of shapes alone, for what looks at no more."""
-    with keras.StatelessScope(initialize_variables=False):
-        yield
-    keras.utils.clear_session(free_memory=False)  # or Keras would make up later for the variables that it left out
 
 
 def parameters_of(model):

@@ -3,6 +3,7 @@
 A model that is new has to be entered here: the tests go through `models.__all__`.
 """
 
+import contextlib
 import functools
 
 import keras
@@ -268,6 +269,14 @@ def shrink(setattr=setattr):
     setattr(lightweight_openpose, "TRUNK", lightweight_openpose.TRUNK[3:8])
     setattr(lightweight_openpose, "REFINEMENT_BLOCKS", 1)
     setattr(simple_baseline, "RESNETS", simple_baseline.RESNETS | {101: ((1, 2), True)})
+
+
+@contextlib.contextmanager
+def without_weights():
+    """Models that are built here have variables of shapes alone, for what looks at no more."""
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    keras.utils.clear_session(free_memory=False)  # or Keras would make up later for the variables that it left out
 
 
 def arguments_of(model):

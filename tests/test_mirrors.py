@@ -1,5 +1,7 @@
 """Every door of mirroring asks whether left and right are known, and says once if they are not."""
 
+import functools
+
 import cv2
 import keras
 import numpy as np
@@ -105,30 +107,37 @@ def first(batches):
 
 @pytest.fixture
 def uncompiled():
-    tf.config.run_functions_eagerly(True)  # XLA takes seconds for fields of this skeleton and size
+    tf.config.run_functions_eagerly(True)  # XLA takes seconds for crops of this size and fields of this skeleton
     yield
     tf.config.run_functions_eagerly(False)
 
 
+@functools.cache
+def plain(door):
+    """The first batch where nothing is to be mirrored."""
+    return first(door(CENTRED, 0.0))
+
+
+@pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("door", [of_crops, of_people, of_clips, of_videos, of_tracks])
-def test_a_training_of_unknown_sides_is_that_without_mirrors(door, caplog, request):
-    if door is of_people:
-        request.getfixturevalue("uncompiled")
-    plain = first(door(CENTRED, 0.0))
+def test_a_training_of_unknown_sides_is_that_without_mirrors(door, caplog):
+    wanted = plain(door)
     assert not warnings(caplog)
     unknown = first(door(UNKNOWN, 1.0))
     assert len(warnings(caplog)) == 1 and warnings(caplog)[0].startswith(SENTENCE)
-    for ours, wanted in zip(unknown, plain, strict=True):
-        np.testing.assert_array_equal(ours, wanted)
+    for ours, other in zip(unknown, wanted, strict=True):
+        np.testing.assert_array_equal(ours, other)
 
 
+@pytest.mark.usefixtures("uncompiled")
 @pytest.mark.parametrize("door", [of_clips, of_tracks])
 def test_sides_that_are_known_by_hand_are_mirrored(door, caplog):
-    plain, mirrored = (first(door(CENTRED, flip)) for flip in (0.0, 1.0))
-    assert any(ours.shape != other.shape or (ours != other).any() for ours, other in zip(plain, mirrored, strict=True))
+    pairs = zip(plain(door), first(door(CENTRED, 1.0)), strict=True)
+    assert any(ours.shape != other.shape or (ours != other).any() for ours, other in pairs)
     assert not warnings(caplog)
 
 
+@pytest.mark.usefixtures("uncompiled")
 def test_pictures_alone_have_no_sides(caplog):
     film = frames.wrap_jpegs([cv2.imencode(".jpg", image(t))[1].tobytes() for t in range(6)], 25)
     dataset = videos.from_arrays([film], list(points(1, 1, 6)), [0], UNKNOWN)
@@ -152,24 +161,33 @@ def test_an_epoch_of_tracks_has_as_many_steps_as_batches_show_chunks(sets, caplo
 
 
 # ---------------------------------------- tests with mirrors
+@functools.cache
+def network_of(make):
+    if make is estimator:
+        heads = keras.Input((32, 32, 3)), keras.layers.Conv2D(K, 3, strides=4, padding="same")
+        return keras.Model(heads[0], heads[1](heads[0]))
+    if make is recognizer:
+        return models.C3D(2, input_shape=(4, 16, 16, K), base_filters=2, num_stages=3)
+    if make is video_recognizer:
+        return models.SlowOnly(2, input_shape=(4, 16, 16, K), base_filters=2, stage_blocks=(1, 1, 1))
+    return models.TemporalLifter(K, filter_widths=(3,), channels=4)
+
+
 def estimator(skeleton, **options):
-    heads = keras.Input((32, 32, 3)), keras.layers.Conv2D(K, 3, strides=4, padding="same")
-    return estimators.PoseEstimator(keras.Model(heads[0], heads[1](heads[0])), skeleton, **options)
+    return estimators.PoseEstimator(network_of(estimator), skeleton, **options)
 
 
 def recognizer(skeleton, **options):
-    network = models.C3D(2, input_shape=(4, 16, 16, K), base_filters=2, num_stages=3)
-    return predictors.SkeletonAction(network, skeleton, ["wave left", "wave right"], **options).recognizer
+    names = ["wave left", "wave right"]
+    return predictors.SkeletonAction(network_of(recognizer), skeleton, names, **options).recognizer
 
 
 def video_recognizer(skeleton, **options):
-    network = models.SlowOnly(2, input_shape=(4, 16, 16, K), base_filters=2, stage_blocks=(1, 1, 1))
-    return predictors.Action(network, ["wave left", "wave right"], skeleton, **options).recognizer
+    return predictors.Action(network_of(video_recognizer), ["wave left", "wave right"], skeleton, **options).recognizer
 
 
 def lifter(skeleton, **options):
-    network = models.TemporalLifter(K, filter_widths=(3,), channels=4)
-    return predictors.Lifter(network, skeleton, pose_skeleton=skeleton, **options).lifter
+    return predictors.Lifter(network_of(lifter), skeleton, pose_skeleton=skeleton, **options).lifter
 
 
 @pytest.mark.parametrize("make", [estimator, recognizer, video_recognizer, lifter])

@@ -7,8 +7,10 @@ import re
 import keras
 import numpy as np
 import pytest
+from keras.src.applications import resnet as resnet_file  # its parts are not public
 
 from kerapose import models, weights
+from kerapose.models import simple_baseline
 from kerapose.ops import images
 
 INPUT_SHAPE = (2, 8, 8, 3)
@@ -97,13 +99,14 @@ def test_a_mapping_however_it_is_wrapped(wrap):
     assert_loaded(model, state)
 
 
-@pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS)
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".pth.tar"])
-def test_a_torch_file(tmp_path, suffix, wrap):
+@pytest.mark.parametrize(
+    "suffix, wrapping", [(".pth", "bare"), (".pt", "as published"), (".pth.tar", "in a state_dict")]
+)
+def test_a_torch_file(tmp_path, suffix, wrapping):
     torch = pytest.importorskip("torch")
     model, state = small_c3d(), c3d_state()
     path = tmp_path / f"checkpoint{suffix}"
-    torch.save(to_torch(wrap(state), torch), path)
+    torch.save(to_torch(WRAPPINGS[wrapping](state), torch), path)
     weights.load_torch(model, path)
     assert_loaded(model, state)
 
@@ -184,16 +187,17 @@ def conv_shapes(module, inputs, outputs, kernel, norm=None, bias=False):
 
 
 def resnet18_shapes():
-    shapes = conv_shapes("conv1", 3, 64, 7, "bn1")
-    width = 64
+    """Of one of an eighth of its filters."""
+    shapes = conv_shapes("conv1", 3, 8, 7, "bn1")
+    width = 8
     for stage in range(4):
-        for block, (inputs, outputs) in enumerate(((width, 64 * 2**stage), (64 * 2**stage, 64 * 2**stage))):
+        for block, (inputs, outputs) in enumerate(((width, 8 * 2**stage), (8 * 2**stage, 8 * 2**stage))):
             name = f"layer{stage + 1}.{block}"
             shapes |= conv_shapes(f"{name}.conv1", inputs, outputs, 3, f"{name}.bn1")
             shapes |= conv_shapes(f"{name}.conv2", outputs, outputs, 3, f"{name}.bn2")
             if inputs != outputs:
                 shapes |= conv_shapes(f"{name}.downsample.0", inputs, outputs, 1, f"{name}.downsample.1")
-        width = 64 * 2**stage
+        width = 8 * 2**stage
     return shapes
 
 
@@ -203,14 +207,14 @@ def random_state(shapes, seed=0):
 
 
 def small_baseline(**options):
-    options = {"depth": 18, "deconv_filters": (6, 4), "deconv_kernels": (4, 3), "deconv_bias": True} | options
-    return models.SimpleBaseline(5, (64, 32, 3), **options)
+    head = {"deconv_filters": (6, 4), "deconv_kernels": (4, 3), "deconv_bias": True}
+    return models.SimpleBaseline(5, (64, 32, 3), **({"depth": 18, "base_filters": 8} | head | options))
 
 
 def head_shapes():
-    shapes = conv_shapes("deconv_layers.0", 6, 512, 4, "deconv_layers.1") | {"deconv_layers.0.bias": (6,)}
+    shapes = conv_shapes("deconv_layers.0", 6, 64, 4, "deconv_layers.1") | {"deconv_layers.0.bias": (6,)}
     shapes |= {f"deconv_layers.1.{name}": (6,) for name in ("weight", "bias", "running_mean", "running_var")}
-    shapes["deconv_layers.0.weight"] = (512, 6, 4, 4)  # inputs first
+    shapes["deconv_layers.0.weight"] = (64, 6, 4, 4)  # inputs first
     shapes |= conv_shapes("deconv_layers.3", 4, 4, 3, "deconv_layers.4", bias=True)
     shapes["deconv_layers.3.weight"] = (6, 4, 3, 3)
     return shapes | conv_shapes("final_layer", 4, 5, 1, bias=True)
@@ -230,18 +234,18 @@ def assert_conv_loaded(layer, state, module, norm=None):
             np.testing.assert_array_equal(getattr(layer, ours), state[f"{norm}.{theirs}"])
 
 
-@pytest.mark.parametrize("prefixes", [("", ""), ("backbone.", "keypoint_head."), ("module.backbone.", "module.head.")])
-def test_a_pose_network_by_its_layers_given_names(prefixes):
-    state = random_state(resnet18_shapes() | head_shapes())
-    head = ("deconv_layers", "final_layer")
-    published = {prefixes[name.startswith(head)] + name: array for name, array in state.items()}
-    model = weights.load_torch(small_baseline(), published)
-    assert_conv_loaded(model.get_layer("conv1"), state, "conv1", "bn1")
-    assert_conv_loaded(model.get_layer("layer2_0_conv2"), state, "layer2.0.conv2", "layer2.0.bn2")
-    names = ("layer2.0.downsample.0", "layer2.0.downsample.1")
-    assert_conv_loaded(model.get_layer("layer2_0_downsample"), state, *names)
-    assert_conv_loaded(model.get_layer("deconv_layers_3"), state, "deconv_layers.3", "deconv_layers.4")
-    assert_conv_loaded(model.get_layer("final_layer"), state, "final_layer")
+def test_a_pose_network_by_its_layers_given_names():
+    state, model = random_state(resnet18_shapes() | head_shapes()), small_baseline()
+    start, head = model.get_weights(), ("deconv_layers", "final_layer")
+    for prefixes in (("", ""), ("backbone.", "keypoint_head."), ("module.backbone.", "module.head.")):
+        model.set_weights(start)
+        weights.load_torch(model, {prefixes[name.startswith(head)] + name: array for name, array in state.items()})
+        assert_conv_loaded(model.get_layer("conv1"), state, "conv1", "bn1")
+        assert_conv_loaded(model.get_layer("layer2_0_conv2"), state, "layer2.0.conv2", "layer2.0.bn2")
+        names = ("layer2.0.downsample.0", "layer2.0.downsample.1")
+        assert_conv_loaded(model.get_layer("layer2_0_downsample"), state, *names)
+        assert_conv_loaded(model.get_layer("deconv_layers_3"), state, "deconv_layers.3", "deconv_layers.4")
+        assert_conv_loaded(model.get_layer("final_layer"), state, "final_layer")
 
 
 def test_wrappings_in_any_order():
@@ -288,7 +292,7 @@ def backbone_refusal(model, source, error=ValueError):
 
 
 def imagenet_resnet18(seed=0):
-    shapes = resnet18_shapes() | {"fc.weight": (1000, 512), "fc.bias": (1000,)}
+    shapes = resnet18_shapes() | {"fc.weight": (1000, 64), "fc.bias": (1000,)}
     return random_state(shapes, seed) | {"bn1.num_batches_tracked": np.array(3)}
 
 
@@ -402,15 +406,16 @@ def test_a_mobilenet_of_imagenet(tmp_path, kind):
 
 
 def test_a_mobilenet_that_does_not_fit_is_refused_as_a_whole():
-    message = backbone_refusal(small_openpose(), published_mobilenet(width=2))
+    model = small_openpose()
+    message = backbone_refusal(model, published_mobilenet(width=2))
     assert "misshapen: model.0.0.weight (16, 3, 3, 3)" in message and "missing" not in message
     assert "the depth or width of the file" in message
     source = published_mobilenet(width=4)["state_dict"]
     del source["module.model.11.3.weight"]
     source["module.model.14.0.weight"] = np.zeros(3)
-    message = backbone_refusal(small_openpose(), source)
+    message = backbone_refusal(model, source)
     assert "1 missing from the file: model.11.3.weight;" in message and "1 left over: 14.0.weight;" in message
-    message = backbone_refusal(small_openpose(), own_state(small_openpose()))
+    message = backbone_refusal(model, own_state(model))
     assert "left over: cpm.align.0.bias, cpm.align.0.weight, " in message and "is for load_torch" in message
 
 
@@ -424,10 +429,26 @@ def undrawn():
         yield
 
 
+@pytest.fixture
+def few_blocks(monkeypatch):
+    """As many blocks as `applications_resnet` in place of 50 layers, and one more in place of 101."""
+    monkeypatch.setitem(simple_baseline.RESNETS, 50, ((1, 2, 1, 1), True))
+    monkeypatch.setitem(simple_baseline.RESNETS, 101, ((1, 2, 2, 1), True))
+
+
 @pytest.fixture(scope="module")
 def applications_resnet(undrawn):
-    """With weights that no initializer gives: here convolutions have biases."""
-    resnet = keras.applications.ResNet50(weights=None, include_top=False, input_shape=(64, 64, 3))
+    """A ResNet of theirs of few blocks, with weights that no initializer gives: here convolutions have biases."""
+
+    def stages(x):
+        for stage, (filters, blocks) in enumerate(((64, 1), (128, 2), (256, 1), (512, 1))):
+            stride = 1 if stage == 0 else 2
+            x = resnet_file.stack_residual_blocks_v1(x, filters, blocks, stride1=stride, name=f"conv{stage + 2}")
+        return x
+
+    resnet = resnet_file.ResNet(
+        stages, preact=False, use_bias=True, include_top=False, weights=None, input_shape=(64, 64, 3), name="resnet"
+    )
     random = np.random.default_rng(0)
     for weight in resnet.weights:
         if weight.name == "kernel":
@@ -449,40 +470,43 @@ def write_older_h5(resnet, path):
                 file[f"{layer.name}/{layer.name}/{weight.name}:0"] = np.asarray(weight)
 
 
-@pytest.mark.parametrize("kind", ["model", "resnet.weights.h5", "resnet_notop.h5"])
-def test_a_resnet_of_keras_applications(applications_resnet, tmp_path, kind):
-    source = applications_resnet
-    if kind == "resnet.weights.h5":
-        source = tmp_path / kind
-        applications_resnet.save_weights(source)
-    elif kind == "resnet_notop.h5":
-        source = str(tmp_path / kind)
-        write_older_h5(applications_resnet, source)
+@pytest.mark.usefixtures("few_blocks")
+def test_a_resnet_of_keras_applications(applications_resnet, tmp_path):
     model = models.SimpleBaseline(5, (64, 64, 3), deconv_filters=(4,), deconv_kernels=(4,), stride_on_1x1=True)
-    weights.load_backbone(model, source)
+    start = model.get_weights()
+    weights.load_backbone(model, applications_resnet)
     pixels = np.random.default_rng(1).integers(0, 256, (2, 64, 64, 3))
-    expected = applications_resnet(keras.applications.resnet.preprocess_input(pixels.astype("float32")))
+    exact = keras.applications.resnet.preprocess_input(pixels.astype("float32"))
+    expected = np.asarray(applications_resnet(exact))
     features = keras.Model(model.input, model.get_layer("deconv_layers_0").input)
+    np.testing.assert_allclose(features(exact), expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
     caffe = images.normalize(pixels, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)  # as documented
     np.testing.assert_allclose(features(caffe), expected, rtol=0.01, atol=0.001 * np.abs(expected).max())
-    exact = keras.applications.resnet.preprocess_input(pixels.astype("float32"))
-    np.testing.assert_allclose(features(exact), expected, rtol=1e-3, atol=1e-5 * np.abs(expected).max())
+    loaded = model.get_weights()
+    applications_resnet.save_weights(tmp_path / "resnet.weights.h5")
+    write_older_h5(applications_resnet, tmp_path / "resnet_notop.h5")
+    for path in (tmp_path / "resnet.weights.h5", str(tmp_path / "resnet_notop.h5")):
+        model.set_weights(start)
+        weights.load_backbone(model, path)
+        for weight, wanted in zip(model.get_weights(), loaded, strict=True):
+            np.testing.assert_array_equal(weight, wanted)
 
 
+@pytest.mark.usefixtures("few_blocks")
 def test_a_resnet_of_keras_applications_that_does_not_fit(applications_resnet, tmp_path):
-    model = small_baseline(depth=50)
-    message = backbone_refusal(model, applications_resnet)
+    message = backbone_refusal(small_baseline(depth=50), applications_resnet)
     assert "build a SimpleBaseline of depth 50, 101 or 152 with stride_on_1x1=True, got a SimpleBaseline" in message
     assert "got a HRNet without" in backbone_refusal(small_hrnet(), applications_resnet)
-    message = backbone_refusal(small_baseline(depth=101, stride_on_1x1=True), applications_resnet)
-    assert "missing from the file: layer3.10.bn1.bias" in message and "left over" not in message
+    deeper = small_baseline(depth=101, stride_on_1x1=True, base_filters=64)
+    message = backbone_refusal(deeper, applications_resnet)
+    assert "missing from the file: layer3.1.bn1.bias" in message and "left over" not in message
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, name="dense")])
-    message = backbone_refusal(small_baseline(depth=50, stride_on_1x1=True), other)
+    message = backbone_refusal(deeper, other)
     assert "2 left over: dense/bias, dense/kernel;" in message and "missing from the file: bn1.bias" in message
     (tmp_path / "broken.h5").write_bytes(b"no such file")
-    message = backbone_refusal(small_baseline(depth=50, stride_on_1x1=True), tmp_path / "broken.h5")
+    message = backbone_refusal(deeper, tmp_path / "broken.h5")
     assert "broken.h5 is not a readable HDF5 file" in message
-    message = backbone_refusal(small_baseline(), tmp_path / "absent.h5", FileNotFoundError)
+    message = backbone_refusal(deeper, tmp_path / "absent.h5", FileNotFoundError)
     assert "absent.h5, which does not exist; check the path" in message
 
 

@@ -1,11 +1,13 @@
-"""C3D, SlowOnly and X3D against the published networks: every stage's output, and the number of parameters."""
+"""C3D, SlowOnly and X3D against the published networks: every stage's output, and the number of parameters.
+
+That every weight of theirs learns is shown in test_training.
+"""
 
 import re
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from kerapose import models, weights
 
@@ -15,20 +17,7 @@ CASES = (
     *("x3d", "x3d_se_swish", "x3d_shallow"),
 )
 
-# The papers' own counts, in thousands, without the classifier.
-PUBLISHED_THOUSANDS = {
-    (models.SlowOnly, "slowonly"): 2000,
-    (models.SlowOnly, "slowonly_wd"): 7900,
-    (models.SlowOnly, "slowonly_hr"): 8000,
-    (models.C3D, "c3d"): 6900,
-    (models.C3D, "c3d_s"): 3400,
-    (models.C3D, "c3d_light"): 3400,
-    (models.X3D, "x3d"): 531,
-    (models.X3D, "x3d_s"): 241,
-    (models.X3D, "x3d_shallow"): 241,
-}
-UNCOUNTED = {(models.SlowOnly, "slowonly_346"), (models.C3D, "c3d_tiny")}  # no paper counts these
-UNCOUNTED |= {(models.SlowOnly, f"slowonly_{of}{size}") for of in ("rgb", "pose_path") for size in ("", "_tiny")}
+IN_A_GRAPH = {"c3d_light", "x3d_shallow"}  # and in batches of one
 
 
 def build(case):
@@ -117,32 +106,10 @@ def test_every_stage_equals_the_published_network(golden, name):
         elif value.ndim == 5:
             value = value.mean(axis=(1, 2, 3), dtype="float64")  # [B, C]
         case.check(output, value)
+    if name in IN_A_GRAPH:
+        case.check("output_logits", network.predict(clips, batch_size=1, verbose=0))
     assert network.output_shape == (None, case.config["arguments"]["cls_head"]["num_classes"])
     assert count_trained(network) == case.config["parameters"]
-
-
-@pytest.mark.parametrize("name", ["c3d_light", "slowonly_heatmap", "x3d_shallow"])
-def test_predict_equals_the_published_logits(golden, name):
-    """In a graph, where kernels are fused, and in batches of one."""
-    case = golden(name)
-    logits = build(case).predict(np.moveaxis(case["input_imgs"], 1, -1), batch_size=1, verbose=0)
-    case.check("output_logits", logits)
-
-
-@pytest.mark.parametrize("model, variant", PUBLISHED_THOUSANDS, ids=lambda value: getattr(value, "__name__", value))
-def test_variants_have_the_papers_parameter_counts(model, variant):
-    network = model.from_variant(variant, num_classes=60)
-    classifier = network.get_layer("fc_cls")
-    thousands = (count_trained(network) - classifier.count_params()) / 1000
-    published = PUBLISHED_THOUSANDS[model, variant]
-    # Three digits are given for X3D, two for the others.
-    assert round(thousands) == published if model is models.X3D else thousands == pytest.approx(published, rel=0.01)
-    assert network.output_shape == (None, 60)
-
-
-def test_every_variant_has_its_count_or_is_known_to_have_none():
-    named = {(model, variant) for model in (models.C3D, models.SlowOnly, models.X3D) for variant in model.VARIANTS}
-    assert named == set(PUBLISHED_THOUSANDS) | UNCOUNTED
 
 
 def count_trained(network):
@@ -154,7 +121,7 @@ def count_trained(network):
     [
         (models.C3D, {"base_filters": 4, "num_stages": 3}),
         (models.SlowOnly, {"base_filters": 4, "stage_blocks": (1, 1, 1)}),
-        (models.X3D, {"base_filters": 8, "gamma_d": 1.0}),
+        (models.X3D, {"base_filters": 8, "stage_blocks": (1, 1, 1), "gamma_d": 1.0}),
     ],
 )
 def test_mixed_precision_keeps_the_logits_in_float32_and_close(model, options):
@@ -172,30 +139,3 @@ def test_mixed_precision_keeps_the_logits_in_float32_and_close(model, options):
     assert keras.backend.standardize_dtype(logits.dtype) == "float32"
     expected = np.asarray(exact(clips))
     np.testing.assert_allclose(logits, expected, atol=0.05 * np.abs(expected).max())
-
-
-@pytest.mark.parametrize(
-    "model, options",
-    [
-        (models.C3D, {"base_filters": 4, "num_stages": 3}),
-        (models.SlowOnly, {"base_filters": 4, "stage_blocks": (1, 1, 1)}),
-        (models.X3D, {"base_filters": 8, "stage_blocks": (1, 1, 1), "gamma_d": 1.0, "se_ratio": 1 / 16, "swish": True}),
-    ],
-)
-def test_every_weight_learns(model, options):
-    keras.utils.set_random_seed(0)
-    network = model(4, (4, 16, 16, 3), dropout=0.0, **options)
-    clips, labels = np.random.default_rng(0).random((4, 4, 16, 16, 3), "float32"), np.arange(4)
-    loss_fn = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    optimizer = keras.optimizers.Adam(0.01)
-    start = network.get_weights()
-    losses = []
-    for _ in range(8):
-        with tf.GradientTape() as tape:
-            loss = loss_fn(labels, network(clips, training=True))
-        optimizer.apply(tape.gradient(loss, network.trainable_variables), network.trainable_variables)
-        losses.append(float(loss))
-    assert losses[-1] < 0.5 * losses[0]
-    for variable, before in zip(network.weights, start, strict=True):
-        assert np.any(variable.numpy() != before), variable.path
-        assert np.isfinite(variable.numpy()).all(), variable.path

@@ -1,9 +1,15 @@
-"""RGBPoseConv3D and MC3ResNet18 against the published networks, and STARTransformer against its paper's words."""
+"""RGBPoseConv3D and MC3ResNet18 against the published networks, and STARTransformer against its paper's words.
+
+That every weight of theirs learns is shown in test_training.
+"""
+
+import functools
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tiny_models import without_weights
 
 from kerapose import models, weights
 from kerapose.models import star_transformer
@@ -15,16 +21,16 @@ def channels_last(array):
 
 
 def published_rgbpose(case):
+    """The network of a golden's configuration."""
     rgb, pose = (case["input_" + name].shape for name in ("imgs", "heatmap_imgs"))
     backbone = case.config["arguments"]["backbone"]
-    network = models.RGBPoseConv3D(
+    return models.RGBPoseConv3D(
         case.config["arguments"]["cls_head"]["num_classes"],
         (*rgb[2:], 3),
         (*pose[2:], pose[1]),
         rgb_filters=backbone["rgb_pathway"]["base_channels"],
         pose_filters=backbone["pose_pathway"]["base_channels"],
     )
-    return weights.load_torch(network, case.state_dict)
 
 
 def rgbpose_tensor(network, output):
@@ -44,10 +50,13 @@ def rgbpose_tensor(network, output):
     return network.get_layer(prefix).output
 
 
-@pytest.mark.parametrize("name", ["rgbpose", "rgbpose_slim"])
-def test_every_stage_and_lateral_equals_the_published_rgbpose(golden, name):
-    case = golden(name)
-    network = published_rgbpose(case)
+def count_trained(network):
+    return sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
+
+
+def test_every_stage_and_lateral_equals_the_published_rgbpose(golden):
+    case = golden("rgbpose_slim")
+    network = weights.load_torch(published_rgbpose(case), case.state_dict)
     outputs = [output for output in case.arrays if output.startswith("output_")]
     assert len(outputs) == 20
     stages = keras.Model(network.input, {output: rgbpose_tensor(network, output) for output in outputs})
@@ -59,14 +68,15 @@ def test_every_stage_and_lateral_equals_the_published_rgbpose(golden, name):
         elif value.ndim == 5:
             value = value.mean(axis=(1, 2, 3), dtype="float64")  # [B, C]
         case.check(output, value)
-    assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) == case.config["parameters"]
+    assert count_trained(network) == case.config["parameters"]
 
 
-def test_predict_equals_the_published_logits(golden):
-    case = golden("rgbpose_slim")
-    inputs = {"rgb": channels_last(case["input_imgs"]), "pose": channels_last(case["input_heatmap_imgs"])}
-    for pathway, logits in published_rgbpose(case).predict(inputs, batch_size=1, verbose=0).items():
-        case.check(f"output_logits_{pathway}", logits)
+def test_an_rgbpose_of_the_published_width_has_the_published_weights(golden):
+    """It is the slim one with more filters."""
+    case = golden("rgbpose")
+    with without_weights():
+        network = published_rgbpose(case)
+        assert count_trained(network) == case.config["parameters"]
 
 
 def test_every_stage_equals_the_published_mc3(golden):
@@ -83,7 +93,7 @@ def test_every_stage_equals_the_published_mc3(golden):
         if "mean_" in output:
             value = value.mean(axis=(1, 2, 3), dtype="float64")  # [B, C]
         case.check(output, np.moveaxis(value, -1, 1))
-    assert sum(int(np.prod(v.shape)) for v in network.trainable_variables) == case.config["parameters"]
+    assert count_trained(network) == case.config["parameters"]
 
 
 # ---------------------------------------- RGBPoseConv3D from two networks
@@ -119,8 +129,14 @@ def a_clip(batch=2, seed=3):
     return {name: random.normal(size=shape).astype("float32") for name, shape in shapes.items()}
 
 
+@functools.cache
+def unchanged(cls, variant):
+    """A slim network for tests that change nothing about it."""
+    return slim(cls, variant)
+
+
 def test_a_network_that_starts_from_two_answers_as_they_do_and_then_learns_from_both():
-    rgb, pose = slim(models.SlowOnly, "slowonly_rgb"), slim(models.SlowOnly, "slowonly_pose_path")
+    rgb, pose = unchanged(models.SlowOnly, "slowonly_rgb"), unchanged(models.SlowOnly, "slowonly_pose_path")
     network = slim(models.RGBPoseConv3D, "rgbpose", dropout=0.0)
     clip = a_clip()
     assert network.start_from(rgb=rgb, pose=pose) is network
@@ -147,8 +163,8 @@ def test_a_network_that_starts_from_two_answers_as_they_do_and_then_learns_from_
 
 
 def test_one_pathway_alone_may_be_taken_over():
-    network, rgb = slim(models.RGBPoseConv3D, "rgbpose"), slim(models.SlowOnly, "slowonly_rgb")
-    randomized(rgb, seed=5)
+    network, rgb = slim(models.RGBPoseConv3D, "rgbpose"), unchanged(models.SlowOnly, "slowonly_rgb")
+    randomized(network, seed=5)
     before = network.get_layer("pose_path_conv1").kernel.numpy()
     np.testing.assert_allclose(network.start_from(rgb=rgb)(a_clip())["rgb"], rgb(a_clip()["rgb"]), atol=1e-5)
     np.testing.assert_array_equal(network.get_layer("pose_path_conv1").kernel, before)
@@ -156,16 +172,16 @@ def test_one_pathway_alone_may_be_taken_over():
 
 @pytest.mark.parametrize("changes", [{"base_filters": 4}, {"stage_blocks": (1, 1, 1, 1)}, {"inflate": (True,) * 4}])
 def test_a_network_that_does_not_fit_a_pathway_is_refused_and_nothing_is_taken_over(changes):
-    network, pose = slim(models.RGBPoseConv3D, "rgbpose"), slim(models.SlowOnly, "slowonly_pose_path")
-    before = network.get_weights()
+    network = randomized(unchanged(models.RGBPoseConv3D, "rgbpose"), seed=7)
+    pose, before = unchanged(models.SlowOnly, "slowonly_pose_path"), network.get_weights()
     with pytest.raises(ValueError, match="The rgb pathway starts from a SlowOnly .* got one that differs in .*; build"):
-        network.start_from(rgb=slim(models.SlowOnly, "slowonly_rgb", **changes), pose=randomized(pose, seed=7))
+        network.start_from(rgb=slim(models.SlowOnly, "slowonly_rgb", **changes), pose=pose)
     for weight, old in zip(network.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, old)
 
 
 def test_a_network_is_resized_by_both_shapes():
-    network = slim(models.RGBPoseConv3D, "rgbpose")
+    network = unchanged(models.RGBPoseConv3D, "rgbpose")
     larger = network.resized((8, 48, 48, 3), (32, 12, 12, 5))
     assert larger.input_shape == {"rgb": (None, 8, 48, 48, 3), "pose": (None, 32, 12, 12, 5)}
     for weight, old in zip(larger.get_weights(), network.get_weights(), strict=True):
@@ -200,13 +216,14 @@ def star_clip(network, batch=2, seed=0):
 
 
 def test_tokens_are_counted_as_in_the_paper():
-    network = models.STARTransformer.from_variant("star_tiny", 5, rgb_shape=(16, 112, 112, 3))
+    with without_weights():
+        network = models.STARTransformer.from_variant("star_tiny", 5, rgb_shape=(16, 112, 112, 3))
     assert network.pose_shape == (16, 28, 28, 17)
     assert network.get_layer("tokens").output.shape == (None, 16, 7 * 7 + 17, 128)
     assert network.get_layer("class_tokens").output.shape == (None, 3 + 16 * (7 * 7 + 17), 128)
 
 
-@pytest.mark.parametrize("joint_layer, side", [(1, 16), (2, 8), (3, 4), (4, 2)])
+@pytest.mark.parametrize("joint_layer, side", [(1, 16), (4, 2)])
 def test_joint_tokens_come_from_any_stage(joint_layer, side):
     network = star(joint_layer=joint_layer)
     assert network.pose_shape == (4, side, side, 5)
@@ -295,41 +312,22 @@ def test_attention_maps_are_shares_of_what_the_class_tokens_look_at():
     assert (np.asarray(maps["joints"]) > 0).all() and (total > 0.5).all() and (total < 1).all()
 
 
-def test_every_weight_of_star_learns():
-    keras.utils.set_random_seed(0)
-    network = star(dropout=0.0)
-    clip, labels = star_clip(network, batch=4), np.arange(4)
-    optimizer, start = keras.optimizers.Adam(0.003), network.get_weights()
-    optimizer.build(network.trainable_variables)
-
-    @tf.function(autograph=False)
-    def step():
-        with tf.GradientTape() as tape:
-            logits = network(clip, training=True)
-            loss = tf.reduce_mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
-        optimizer.apply(tape.gradient(loss, network.trainable_variables))
-        return loss
-
-    losses = [float(step()) for _ in range(20)]
-    assert losses[-1] < 0.5 * losses[0]
-    for variable, before in zip(network.weights, start, strict=True):
-        assert np.any(variable.numpy() != before), variable.path
-
-
 def test_star_starts_from_a_published_mc3(golden):
-    case = golden("mc3_18")
-    network = models.STARTransformer(6, **(STAR | {"base_filters": 64}))
+    published = golden("mc3_18").state_dict  # of which a sixteenth of the channels will do
+    state = {name: array[: array.shape[0] // 16] for name, array in published.items() if array.ndim}
+    state |= {name: array[:, : max(3, array.shape[1] // 16)] for name, array in state.items() if array.ndim > 1}
+    network = star()
     head = network.get_layer("head").kernel.numpy()
-    weights.load_backbone(network, case.state_dict)
-    backbone = weights.load_torch(models.MC3ResNet18(400, (4, 32, 32, 3)), case.state_dict)
+    weights.load_backbone(network, state)
+    backbone = weights.load_torch(models.MC3ResNet18(400 // 16, (4, 32, 32, 3), base_filters=4), state)
     for name in ("stem", "layer1_0_conv1", "layer4_1_conv2"):
         np.testing.assert_array_equal(network.get_layer(name).kernel, backbone.get_layer(name).kernel)
     np.testing.assert_array_equal(network.get_layer("head").kernel, head)
-    state = {name: array for name, array in case.state_dict.items() if name != "layer2.0.conv1.0.weight"}
+    with pytest.raises(ValueError, match="or call load_backbone for a network of which no more is published"):
+        weights.load_torch(network, state)
+    del state["layer2.0.conv1.0.weight"]
     with pytest.raises(ValueError, match=r"1 missing from the file: layer2\.0\.conv1\.0\.weight"):
         weights.load_backbone(network, state)
-    with pytest.raises(ValueError, match="or call load_backbone for a network of which no more is published"):
-        weights.load_torch(network, case.state_dict)
 
 
 def test_star_starts_from_an_mc3_of_ours_or_takes_nothing_over():

@@ -1,11 +1,7 @@
 """Codecs of top-down networks: against published goldens, against loops over keypoints, and there and back again."""
 
-import importlib.util
 import math
-import os
 import pathlib
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -633,65 +629,3 @@ def test_merging_the_maps_of_a_mirrored_crop_gives_them_back():
     unshifted = heatmaps.merge_flipped(plain, flipped, COCO.flip_permutation, shift=False)
     errors = [np.abs(heatmaps.decode(maps, IMAGE, "dark")[0] - keypoints).max() for maps in (shifted, unshifted)]
     assert errors[0] < 0.7 < errors[1]  # half of a quarter of a pixel instead of half of three quarters
-
-
-# ---------------------------------------- JAX
-ON_JAX = """
-import sys
-for name in ("tensorflow", "tensorflow.python"):
-    sys.modules[name] = None  # importing it raises
-import jax
-import keras
-import numpy as np
-from kerapose.ops import heatmaps
-
-assert keras.backend.backend() == "jax"
-sizes = (256, 192), (64, 48)
-
-
-@jax.jit
-def compute(keypoints, weights, maps):
-    results = {}
-    for codec in heatmaps.CODECS:
-        results[codec] = heatmaps.encode(keypoints, weights, *sizes, codec=codec)
-        results[codec] += heatmaps.decode(maps, sizes[0], codec)
-    results["offsets"] = heatmaps.encode_offsets(keypoints, weights, *sizes)
-    results["offsets"] += heatmaps.decode_offsets(results["offsets"][0], sizes[0])
-    results["simcc"] = heatmaps.encode_simcc(keypoints, weights, sizes[0])
-    results["simcc"] += heatmaps.decode_simcc(*results["simcc"][:2], dark=True)
-    results["merged"] = (heatmaps.merge_flipped(maps, maps, np.arange(45)[::-1]),)
-    return results
-
-
-results = compute(**np.load(sys.argv[1]))
-results = {f"{name}_{i}": array for name, arrays in results.items() for i, array in enumerate(arrays)}
-np.savez(sys.argv[2], **results)
-"""
-
-
-@pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="needs jax; pip install 'kerapose[jax]'")
-def test_jax_without_tensorflow_gives_the_same(tmp_path):
-    keypoints = np.stack([some_points(seed, MAP, 12) * 4 for seed in range(2)])
-    weights = np.float32(np.random.default_rng(0).uniform(size=(2, 12)) < 0.8)
-    maps = np.stack([some_maps(seed, MAP, 45) for seed in range(2)])
-    np.savez(tmp_path / "given.npz", keypoints=keypoints, weights=weights, maps=maps)
-    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
-    files = [str(tmp_path / name) for name in ("given.npz", "results.npz")]
-    command = [sys.executable, "-W", "error::UserWarning:kerapose", "-c", ON_JAX, *files]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr[-2000:]
-    results = np.load(files[1])
-
-    def check(name, arrays):
-        for i, array in enumerate(arrays):
-            # A Newton step on a map that is nearly flat is long, and float32 leaves few digits of it.
-            np.testing.assert_allclose(results[f"{name}_{i}"], array, rtol=1e-3, atol=5e-3, err_msg=f"{name}_{i}")
-
-    for codec in heatmaps.CODECS:
-        encoded = heatmaps.encode(keypoints, weights, IMAGE, MAP, codec=codec)
-        check(codec, (*encoded, *heatmaps.decode(maps, IMAGE, codec)))
-    offsets = heatmaps.encode_offsets(keypoints, weights, IMAGE, MAP)
-    check("offsets", (*offsets, *heatmaps.decode_offsets(offsets[0], IMAGE)))
-    labels = heatmaps.encode_simcc(keypoints, weights, IMAGE)
-    check("simcc", (*labels, *heatmaps.decode_simcc(*labels[:2], dark=True)))
-    check("merged", (heatmaps.merge_flipped(maps, maps, np.arange(45)[::-1]),))

@@ -6,8 +6,8 @@ import typing
 
 import keras
 
-from kerapose.estimators.reading import read
 from kerapose.files import read_json, write_whole
+from kerapose.models.reading import read
 from kerapose.training.devices import is_deterministic
 from kerapose.types import Path
 

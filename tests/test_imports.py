@@ -37,6 +37,7 @@ MAY_IMPORT = {
         "evaluation",  # a training ends with its test
         "export",
         "models",
+        "presets",
         "layers",
         "losses",
         "metrics",

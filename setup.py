@@ -66,7 +66,7 @@ setup(
     python_requires=">=3.11,<3.14",
     entry_points={"console_scripts": ["kerapose = kerapose.commands:main"]},
     packages=find_packages(include=["kerapose", "kerapose.*"]),
-    package_data={"kerapose": ["py.typed"]},
+    package_data={"kerapose": ["py.typed"], "kerapose.presets": ["table.csv", "classes/*.txt"]},
     install_requires=[
         "absl-py>=2.1,<3",
         "av>=14,<19",  # writes MP4; OpenCV's own writer knows no codec that browsers play

@@ -22,19 +22,22 @@ MAY_IMPORT = {
     "files": set(),
     "ops": set(),
     "layers": {"ops"},  # relaxed: HeatmapVolume is a layer round a function of ops
-    "models": {"layers", "ops"},
+    "presets": set(),
+    # relaxed: a network loads its own published weights by name
+    "models": {"layers", "ops", "files", "weights", "presets"},
     "losses": {"ops"},
     "metrics": {"ops", "files", "skeletons", "data.coco"},  # relaxed: one reader of COCO's files, one rule of sigmas
     "data": {"ops", "sides", "mirrors", "skeletons", "files"},
     "visualize": {"skeletons"},
     "estimators": {"kerapose", "models", "layers", "ops", "sides", "mirrors", "skeletons"},
-    "weights": {"models", "layers", "ops"},
+    "weights": {"layers", "ops"},
     "training": {
         "kerapose",  # the version, which a trained file notes
         "estimators",
         "evaluation",  # a training ends with its test
         "export",
         "models",
+        "presets",
         "layers",
         "losses",
         "metrics",
@@ -50,7 +53,7 @@ MAY_IMPORT = {
     "evaluation": {"estimators", "metrics", "data", "ops", "skeletons"},
     # relaxed: an exported model decodes images as training does, and refuses what the predictors refuse
     "export": {"estimators", "models", "layers", "ops", "skeletons", "data.images", "data.gate"},
-    "predictors": {"estimators", "models", "data", "ops", "sides", "skeletons", "visualize", "files"},
+    "predictors": {"estimators", "models", "presets", "data", "ops", "sides", "skeletons", "visualize", "files"},
     "tracking": {"metrics", "skeletons"},
     # relaxed: one reader of each kind of file, one gate, one way to find a prepared data set, and one projection
     "datasets": {

@@ -31,7 +31,9 @@ def wheel(tmp_path_factory):
 def test_a_wheel_holds_the_package_and_nothing_else(wheel):
     assert wheel.name == f"kerapose-{kerapose.__version__}-py3-none-any.whl"
     names = zipfile.ZipFile(wheel).namelist()
-    sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "kerapose").rglob("*.py")}
+    endings = ("*.py", "*.csv", "*.txt")
+    files = [path for ending in endings for path in (ROOT / "kerapose").rglob(ending)]
+    sources = {path.relative_to(ROOT).as_posix() for path in files}
     about = {name.partition("/")[2] for name in names if ".dist-info/" in name}
     assert {name for name in names if ".dist-info/" not in name} == sources | {"kerapose/py.typed"}
     assert about == {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "top_level.txt", "licenses/LICENSE"}

@@ -12,14 +12,20 @@ import pytest
 from kerapose import skeletons
 from kerapose.skeletons import (
     ALL,
+    AP10K,
+    BODY_25,
     COCO,
     DERIVED,
     H36M,
+    HALPE26,
+    HAND,
     JHMDB,
+    KINECT_V1,
     MPII,
     NTU,
     OPENPOSE,
     PENN_ACTION,
+    WHOLEBODY,
     Skeleton,
     convert,
     from_coco_category,
@@ -74,7 +80,18 @@ def test_sizes():
         ("jhmdb", 15, 14),
         ("humaneva", 15, 14),
         ("penn_action", 13, 13),
+        ("body_25", 25, 26),
+        ("halpe26", 26, 27),
+        ("hand", 21, 20),
+        ("wholebody", 133, 65),
+        ("ap10k", 17, 17),
+        ("kinect_v1", 20, 19),
     ]
+
+
+def is_loose(name):
+    """Whether a keypoint of WHOLEBODY has no limb in the published set: points of the face and roots of hands."""
+    return 23 <= WHOLEBODY.index(name) < 91 or name in ("left_hand_root", "right_hand_root")
 
 
 @pytest.mark.parametrize("skeleton", ALL, ids=IDS)
@@ -85,7 +102,9 @@ def test_every_keypoint_hangs_on_one_connected_graph(skeleton):
         ends = {end for edge in skeleton.edges if here in edge for end in edge} - reached
         reached |= ends
         frontier += ends
-    assert reached == set(range(skeleton.num_keypoints))
+    loose = {index for index, name in enumerate(skeleton.keypoints) if skeleton is WHOLEBODY and is_loose(name)}
+    assert len(loose) == (70 if skeleton is WHOLEBODY else 0)
+    assert reached == set(range(skeleton.num_keypoints)) - loose
 
 
 @pytest.mark.parametrize("skeleton", ALL, ids=IDS)
@@ -139,10 +158,91 @@ def test_openpose_as_published(golden):
     assert OPENPOSE.sigmas == tuple(sigmas[name] for name in OPENPOSE.keypoints)
 
 
+def test_body_25_as_published():
+    numbers = {"neck": 1, "right_wrist": 4, "left_shoulder": 5, "hip": 8, "right_ankle": 11, "left_ankle": 14}
+    numbers |= {"right_eye": 15, "left_ear": 18, "left_big_toe": 19, "left_heel": 21, "right_small_toe": 23}
+    assert {name: BODY_25.index(name) for name in numbers} == numbers
+    # The published table lists the limbs in another order, and for each the first of its two channels.
+    pairs = "1,8 1,2 1,5 2,3 3,4 5,6 6,7 8,9 9,10 10,11 8,12 12,13 13,14 1,0 0,15 15,17 0,16 16,18 2,17 5,18"
+    pairs += " 14,19 19,20 14,21 11,22 22,23 11,24"
+    channels = (0, 14, 22, 16, 18, 24, 26, 6, 2, 4, 8, 10, 12, 30, 32, 36, 34, 38, 20, 28, 40, 42, 44, 46, 48, 50)
+    limbs = dict(zip(channels, pairs.split(), strict=True))
+    assert [f"{start},{end}" for start, end in BODY_25.edges] == [limbs[2 * place] for place in range(26)]
+    assert BODY_25.sigmas is None
+
+
+def test_halpe26_as_published():
+    assert HALPE26.keypoints[:17] == COCO.keypoints and HALPE26.sigmas[:17] == COCO.sigmas
+    assert HALPE26.keypoints[17:21] == ("head_top", "neck", "hip", "left_big_toe")
+    assert HALPE26.index("left_small_toe") == 22 and HALPE26.index("right_heel") == 25
+    assert HALPE26.sigmas[17:] == (0.08,) * 3 + (0.089,) * 6
+    assert HALPE26.edges[:3] == ((15, 13), (13, 11), (11, 19)) and HALPE26.edges[-1] == (16, 25)
+
+
+def test_wholebody_as_published():
+    assert WHOLEBODY.keypoints[:17] == COCO.keypoints and WHOLEBODY.sigmas[:17] == COCO.sigmas
+    assert WHOLEBODY.keypoints[17:23] == tuple(
+        f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel")
+    )
+    # The published mirror images of the face's points, counted from its first.
+    swaps = [(number, 16 - number) for number in range(8)] + [(number, 43 - number) for number in range(17, 22)]
+    swaps += [(31, 35), (32, 34), (36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
+    swaps += [(48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67)]
+    centre = [8, 27, 28, 29, 30, 33, 51, 57, 62, 66]
+    assert sorted(itertools.chain(centre, *swaps)) == list(range(68))
+    expected = {frozenset((23 + a, 23 + b)) for a, b in swaps}
+    assert {frozenset(pair) for pair in WHOLEBODY.flip_pairs if 23 <= pair[0] < 91} == expected
+    for number in centre:
+        assert WHOLEBODY.flip_permutation[23 + number] == 23 + number
+    for name, number in {"right_jaw1": 0, "right_brow1": 17, "right_eyelid1": 36, "left_eyelid1": 45}.items():
+        assert WHOLEBODY.index(name) == 23 + number  # the face's numbers begin on the person's right
+    for side, first in (("left", 91), ("right", 112)):
+        names = [f"{side}_hand_root", *(f"{side}_{name}" for name in HAND.keypoints[1:])]
+        assert WHOLEBODY.keypoints[first : first + 21] == tuple(names)
+    sigmas = {"left_big_toe": 0.068, "right_heel": 0.094, "right_jaw1": 0.042, "chin": 0.02, "left_jaw1": 0.045}
+    sigmas |= {"nose_bridge1": 0.009, "nose_base": 0.008, "right_eyelid1": 0.017, "left_eyelid5": 0.034}
+    sigmas |= {"right_lip1": 0.008, "left_lip1": 0.01, "right_inner_lip3": 0.008, "left_hand_root": 0.029}
+    sigmas |= {"left_thumb4": 0.047, "right_forefinger4": 0.035, "right_pinky_finger4": 0.031}
+    assert {name: WHOLEBODY.sigmas[WHOLEBODY.index(name)] for name in sigmas} == sigmas
+    limbs = {name: WHOLEBODY.index(name) for name in ("left_wrist", "left_thumb1", "right_wrist", "right_ring_finger1")}
+    assert WHOLEBODY.edges[0] == (15, 13) and WHOLEBODY.edges[24] == (16, 22)
+    assert WHOLEBODY.edges[25] == (limbs["left_wrist"], limbs["left_thumb1"]) == (9, 92)
+    assert WHOLEBODY.edges[57] == (limbs["right_wrist"], limbs["right_ring_finger1"])
+    assert WHOLEBODY.edges[64] == (131, 132)
+
+
+def test_a_hand_is_mirrored_in_its_place():
+    assert HAND.knows_sides and HAND.flip_permutation == tuple(range(21))
+    assert HAND.edges[:5] == ((0, 1), (1, 2), (2, 3), (3, 4), (0, 5)) and HAND.edges[-1] == (19, 20)
+    assert HAND.index("forefinger1") == 5 and HAND.index("pinky_finger4") == 20 and HAND.sigmas is None
+
+
+def test_ap10k_as_published():
+    assert [AP10K.index(name) for name in ("nose", "root_of_tail", "left_front_paw", "right_back_paw")] == [2, 4, 7, 16]
+    sigmas = dict(zip(COCO.keypoints, COCO.sigmas, strict=True))
+    for name, sigma in zip(AP10K.keypoints, AP10K.sigmas, strict=True):
+        alike = name.replace("front_paw", "wrist").replace("back_paw", "ankle")
+        assert sigma == sigmas.get(alike, 0.035)  # neck and tail
+    assert AP10K.edges[3:5] == ((2, 3), (3, 4)) and AP10K.edges[-1] == (15, 16)
+
+
+def test_kinect_v1_is_kinect_v2_without_neck_and_fingers():
+    assert [KINECT_V1.index(name) for name in ("hip", "thorax", "left_hand", "right_foot")] == [0, 2, 7, 19]
+    gone = ("upper_neck", "left_hand_tip", "left_thumb", "right_hand_tip", "right_thumb")
+    assert set(NTU.keypoints) - set(KINECT_V1.keypoints) == set(gone)
+    limbs = {frozenset(NTU.keypoints[end] for end in edge) for edge in NTU.edges}
+    limbs = {limb for limb in limbs if not limb & set(gone)} | {frozenset(("thorax", "head"))}
+    assert {frozenset(KINECT_V1.keypoints[end] for end in edge) for edge in KINECT_V1.edges} == limbs
+    assert KINECT_V1.parents[0] == -1
+
+
 def test_sides_by_index_as_the_data_sets_give_them():
     sides = {
+        AP10K: ((0, 5, 6, 7, 11, 12, 13), (1, 8, 9, 10, 14, 15, 16)),
+        BODY_25: ((5, 6, 7, 12, 13, 14, 16, 18, 19, 20, 21), (2, 3, 4, 9, 10, 11, 15, 17, 22, 23, 24)),
         H36M: ((4, 5, 6, 11, 12, 13), (1, 2, 3, 14, 15, 16)),
         JHMDB: ((4, 6, 8, 10, 12, 14), (3, 5, 7, 9, 11, 13)),
+        KINECT_V1: ((4, 5, 6, 7, 12, 13, 14, 15), (8, 9, 10, 11, 16, 17, 18, 19)),
         MPII: ((3, 4, 5, 13, 14, 15), (0, 1, 2, 10, 11, 12)),
         NTU: ((4, 5, 6, 7, 12, 13, 14, 15, 21, 22), (8, 9, 10, 11, 16, 17, 18, 19, 23, 24)),
         OPENPOSE: ((5, 6, 7, 11, 12, 13, 15, 17), (2, 3, 4, 8, 9, 10, 14, 16)),
@@ -155,7 +255,7 @@ def test_sides_by_index_as_the_data_sets_give_them():
 
 
 def test_sigmas_are_the_same_left_and_right():
-    for skeleton in (COCO, MPII, JHMDB, OPENPOSE):
+    for skeleton in (COCO, MPII, JHMDB, OPENPOSE, HALPE26, AP10K):
         assert all(skeleton.sigmas[left] == skeleton.sigmas[right] for left, right in skeleton.flip_pairs)
     assert H36M.sigmas is NTU.sigmas is None
 
@@ -190,7 +290,8 @@ def test_get_and_index():
     assert get("coco") is COCO
     assert get("jhmdb") is JHMDB
     assert NTU.index("thorax") == 20
-    known = "coco, mpii, h36m, openpose, ntu, jhmdb, humaneva, penn_action"
+    known = "coco, mpii, h36m, openpose, ntu, jhmdb, humaneva, penn_action, body_25, halpe26, hand, wholebody, ap10k, "
+    known += "kinect_v1"
     with pytest.raises(ValueError, match=f"one of {known}, got 'COCO17'"):
         get("COCO17")
     with pytest.raises(ValueError, match="coco has no keypoint 'tail'"):
@@ -367,6 +468,11 @@ def test_upper_body():
     assert [H36M.keypoints[index] for index in H36M.upper_body][:3] == ["spine", "thorax", "nose"]
     foot = Skeleton("foot", ("LBigToe", "RBigToe", "left_heel", "right_heel", "nose"), edges=())
     assert foot.upper_body == (4,)
+    assert [WHOLEBODY.keypoints[index] for index in range(133) if index not in WHOLEBODY.upper_body] == [
+        *COCO.keypoints[11:],
+        *WHOLEBODY.keypoints[17:23],
+    ]
+    assert AP10K.upper_body == (0, 1, 2, 3, 5, 6, 7, 8, 9, 10)
 
 
 @pytest.mark.parametrize("skeleton", ALL, ids=IDS)
@@ -509,6 +615,15 @@ def test_what_can_be_worked_out():
     assert lacking["coco", "mpii"] == {"head_top"}
     for source in ("mpii", "h36m", "ntu", "jhmdb"):
         assert lacking[source, "coco"] == {"left_eye", "right_eye", "left_ear", "right_ear"}
+    for source in ("wholebody", "halpe26", "body_25"):
+        for target in ("coco", "openpose", "h36m", "jhmdb", "humaneva", "penn_action"):
+            assert not lacking[source, target]
+    assert not lacking["wholebody", "body_25"] and not lacking["halpe26", "body_25"]
+    assert lacking["wholebody", "halpe26"] == lacking["body_25", "halpe26"] == {"head_top"}
+    assert lacking["kinect_v1", "coco"] == {"nose", "left_eye", "right_eye", "left_ear", "right_ear"}
+    assert lacking["kinect_v1", "ntu"] == {name for name in NTU.keypoints if name not in KINECT_V1.keypoints}
+    assert not lacking["ntu", "kinect_v1"]
+    assert lacking["hand", "coco"] == set(COCO.keypoints)
 
 
 def test_coco_to_h36m_against_the_formulas_written_out():
@@ -525,6 +640,22 @@ def test_coco_to_h36m_against_the_formulas_written_out():
     ]
     converted, _ = convert(keypoints, scores, COCO, H36M)
     np.testing.assert_allclose(converted, np.stack(expected, axis=-2), atol=1e-4)
+
+
+@pytest.mark.parametrize("source", [WHOLEBODY, HALPE26, BODY_25], ids=lambda skeleton: skeleton.name)
+def test_coco_out_of_a_larger_set_is_what_has_its_names(source):
+    keypoints, scores = random_figure(source, seed=6)
+    converted, converted_scores = convert(keypoints, scores, source, COCO)
+    places = [source.index(name) for name in COCO.keypoints]
+    np.testing.assert_array_equal(converted, keypoints[..., places, :])
+    np.testing.assert_array_equal(converted_scores, scores[..., places])
+
+
+def test_kinect_to_coco_has_what_kinect_finds():
+    poses = np.random.default_rng(7).normal(0, 1, (4, 20, 3)).astype("float32")
+    converted, scores = convert(poses, np.ones((4, 20)), KINECT_V1, COCO, missing="zero")
+    np.testing.assert_array_equal(converted[:, COCO.index("left_wrist")], poses[:, 6])
+    np.testing.assert_array_equal(scores, np.tile(np.float32([0] * 5 + [1] * 12), (4, 1)))
 
 
 def test_a_standing_figure_stays_a_standing_figure():

@@ -331,11 +331,19 @@ def test_a_backbone_that_does_not_fit_is_refused_as_a_whole():
     assert "missing from the file: layer1.2.bn1.bias" in message and "left over" not in message
 
 
-@pytest.mark.parametrize("model", [small_c3d, small_hourglass])
-def test_a_network_without_a_backbone_of_its_own_is_refused(model):
-    message = backbone_refusal(model(), imagenet_resnet18())
-    assert "for SimpleBaseline, HRNet, LightweightOpenPose and STARTransformer, got" in message
+def test_a_network_without_a_backbone_of_its_own_is_refused():
+    message = backbone_refusal(small_hourglass(), imagenet_resnet18())
+    assert "whose last layers may be others than the file's, got StackedHourglass" in message
     assert "use load_torch" in message
+
+
+def test_actions_are_learnt_anew_from_what_a_network_of_others_knows():
+    state, model = c3d_state(), small_c3d(num_classes=3)
+    head = [np.array(weight) for weight in model.get_layer("fc_cls").weights]
+    weights.load_backbone(model, as_published(state))
+    np.testing.assert_array_equal(model.get_layer("conv1a").gamma, state["conv1a.bn.weight"])
+    for old, new in zip(head, model.get_layer("fc_cls").weights, strict=True):
+        np.testing.assert_array_equal(old, new)
 
 
 def small_hrnet():

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 import kerapose
 
-COMMANDS = {"predict": "find people in videos, images or before the camera, draw them and write them down"}
+COMMANDS = {
+    "predict": "find people in videos, images or before the camera, draw them and write them down",
+    "presets": "list the published checkpoints that --model takes by name",
+}
 
 
 def main(argv: Sequence[object] | None = None) -> None:

@@ -6,9 +6,10 @@ import pathlib
 
 import keras
 
-from kerapose import estimators, models, predictors, skeletons, weights
-from kerapose.estimators.reading import CHECKPOINTS, read
+from kerapose import estimators, models, predictors, presets, skeletons, weights
+from kerapose.models.reading import CHECKPOINTS, read
 from kerapose.predictors.loading import kind_of, predictor_of
+from kerapose.predictors.published import estimator_of
 
 SURE_SCORE = 0.3  # of top-down keypoints: a heatmap has a maximum also where there is nothing
 PLAIN_PIXELS = {"mean": [0.0] * 3, "std": [1.0] * 3}  # what hourglasses are trained with
@@ -27,7 +28,7 @@ def make_predictor(arguments: argparse.Namespace) -> tuple[predictors.BottomUpPo
         ValueError, OSError: if file and options do not fit together, or options lack that the file needs.
     """
     path = pathlib.Path(arguments.model)
-    model = _published(arguments) if _is_published(path) else read(path, "--model")
+    model = _published(arguments) if _is_published(path) else _read(arguments.model, "--model")
     if isinstance(model, estimators.PoseEstimator) or kind_of(model) == "heatmaps":
         _refuse(arguments, "bottom-up networks", "height")
         find, default_score = _top_down(model, arguments), SURE_SCORE
@@ -58,7 +59,7 @@ def make_lifter(arguments: argparse.Namespace, skeleton: skeletons.Skeleton) -> 
     if arguments.lifter is None:
         _refuse(arguments, "a --lifter", "lifter_skeleton", "pose_skeleton")
         return None
-    model = read(arguments.lifter, "--lifter")
+    model = _read(arguments.lifter, "--lifter")
     if isinstance(model, estimators.TrackLifter | estimators.StreamingLifter):
         _refuse_known(arguments, arguments.lifter, "lifter_skeleton", "pose_skeleton")
         return predictor_of(model, skeleton=skeleton)
@@ -70,6 +71,10 @@ def make_lifter(arguments: argparse.Namespace, skeleton: skeletons.Skeleton) -> 
     _ask(arguments, model, arguments.lifter, "lifter_skeleton", "pose_skeleton")
     pose_skeleton, own = _skeleton(arguments.pose_skeleton), _skeleton(arguments.lifter_skeleton)
     return predictors.Lifter(model, skeleton, pose_skeleton=pose_skeleton, input_skeleton=own)
+
+
+def _read(path, what):
+    return estimator_of(path) if presets.is_name(path) else read(path, what)
 
 
 def _top_down(model, arguments):

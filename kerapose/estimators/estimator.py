@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import keras
 
 from kerapose import __version__, mirrors, sides, skeletons
+from kerapose.models import reading
 from kerapose.models.network import argument_names
+from kerapose.types import Path
 
 FORMAT = 1  # of a file's configuration: a kerapose that writes another raises it, and an older one refuses the file
 
@@ -78,6 +80,10 @@ class Estimator(keras.Model):
                 "network to set all."
             )
         return type(self)(**(self.arguments() | free)) if free else self
+
+    def save_preset(self, folder: Path) -> None:
+        """Writes the estimator into a folder, for `predictors.load(folder)`."""
+        reading.save(self, folder)
 
     def get_config(self) -> dict:
         own = {name: _plain(getattr(self, name)) for name in argument_names(type(self))}

@@ -49,6 +49,9 @@ class C3D(Network):
         },
     }
 
+    HEAD = ("fc_cls",)
+    NOT_IN_POSE = (r"fc_cls\.",)
+
     def __init__(
         self,
         num_classes: int,

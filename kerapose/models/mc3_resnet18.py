@@ -32,6 +32,9 @@ class MC3ResNet18(Network):
     # "tiny" is ours, for two cores.
     VARIANTS = {"mc3_18": {}, "mc3_18_tiny": {"base_filters": 16}}
 
+    HEAD = ("fc",)
+    NOT_IN_POSE = (r"fc\.",)
+
     def __init__(
         self, num_classes: int, input_shape: Shape = (16, 112, 112, 3), base_filters: int = 64, **kwargs: typing.Any
     ):

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 
 import keras
 import numpy as np
+from absl import logging
 
-from kerapose.types import ArrayLike, Config, Shape
+from kerapose import presets, weights
+from kerapose.models import reading
+from kerapose.types import ArrayLike, Config, Path, Shape
 
 
 class Network(keras.Model):
@@ -19,8 +22,8 @@ class Network(keras.Model):
 
     VARIANTS = {}
 
-    # For `weights.load_backbone`: beginnings of the names of layers that a file for ImageNet or Kinetics lacks, and
-    # patterns of the PyTorch names that only such a file has.
+    # For `weights.load_backbone`: beginnings of the names of layers that begin anew, and patterns of the PyTorch names
+    # that the file has in their place.
     HEAD = ()
     NOT_IN_POSE = ()
 
@@ -40,6 +43,66 @@ class Network(keras.Model):
             >>> SlowOnly.from_variant("slowonly_wd", num_classes=60, dropout=0.2)
         """
         return cls(*outputs, **(cls._variant(variant) | changes))
+
+    @classmethod
+    def from_preset(cls, name: Path, *outputs: int, **changes: typing.Any) -> typing.Self:
+        """Builds a published network with its weights, which are fetched when they are first asked for.
+
+        Args:
+            name: of `presets.names()`; or a `.keras` file of such a network or of an estimator of one, or the folder
+                that `save_preset` wrote.
+            *outputs: the class's first argument, in place of the published one: another number of classes, whose last
+                layer then begins anew. For networks of actions.
+            **changes: any argument of the class, in place of the preset's: another `dropout`, say.
+
+        Raises:
+            ValueError: if there is no such preset, or it is of another class; if a file has no such network.
+            presets.FetchError: if the weights cannot be fetched, with where to put them by hand.
+
+        Example:
+            >>> network = models.SlowOnly.from_preset("slowonly_ntu60_xsub_joint")
+            >>> network = models.SlowOnly.from_preset("slowonly_346_k400_joint", num_classes=5)
+        """
+        if not presets.is_name(name):
+            if outputs or changes:
+                raise ValueError(f"A file has a network as it is, got {name} and changes; give the file alone.")
+            return cls._of_file(name)
+        preset = presets.get(name)
+        if preset.network != cls.__name__:
+            raise ValueError(f"The preset {name} is of models.{preset.network}, got {cls.__name__}; use that class.")
+        if preset.task == "start":
+            raise ValueError(
+                f"The preset {name} has no head for people; build a network, and give it what has been learnt: "
+                f"weights.load_backbone(network, presets.fetch({name!r}))."
+            )
+        changes = dict(zip(cls.argument_names(), outputs, strict=False)) | changes
+        model = cls.from_variant(preset.variant, **(preset.arguments | changes))
+        file = presets.fetch(preset)
+        same = all(getattr(model, argument) == value for argument, value in preset.arguments.items())
+        if file.suffix == ".xml":
+            weights.load_openvino(model, file)
+        elif same:
+            weights.load_torch(model, file)
+        else:
+            weights.load_backbone(model, file)
+            logging.info("%s begins with a new head: %s.", name, changes)
+        return model
+
+    @classmethod
+    def _of_file(cls, path):
+        found = reading.read(path)
+        network = getattr(found, "network", found)
+        if not isinstance(network, cls):
+            raise ValueError(
+                f"{path} must have a {cls.__name__}, got {type(found).__name__}"
+                + ("" if network is found else f" of {type(network).__name__}")
+                + "; use its own class."
+            )
+        return network
+
+    def save_preset(self, folder: Path) -> None:
+        """Writes the network with its weights into a folder, for `from_preset(folder)`."""
+        reading.save(self, folder)
 
     @classmethod
     def argument_of(cls, variant: str, name: str) -> typing.Any:

@@ -64,6 +64,9 @@ class RGBPoseConv3D(Network):
         },
     }
 
+    HEAD = ("fc_rgb", "fc_pose")
+    NOT_IN_POSE = (r"fc_(rgb|pose)\.",)
+
     def __init__(
         self,
         num_classes: int,

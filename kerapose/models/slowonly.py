@@ -77,6 +77,9 @@ class SlowOnly(Network):
         "slowonly_pose_path_tiny": POSE_PATH | TINY | {"input_shape": (16, 28, 28, 17), "stage_blocks": (1, 1, 1)},
     }
 
+    HEAD = ("fc_cls",)
+    NOT_IN_POSE = (r"fc_cls\.",)
+
     def __init__(
         self,
         num_classes: int,

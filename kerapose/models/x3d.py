@@ -50,6 +50,9 @@ class X3D(Network):
         "x3d_shallow": {"gamma_d": 1.0},
     }
 
+    HEAD = ("fc_cls",)
+    NOT_IN_POSE = (r"fc_cls\.",)
+
     def __init__(
         self,
         num_classes: int,

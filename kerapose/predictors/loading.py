@@ -4,13 +4,14 @@ import typing
 
 import keras
 
-from kerapose import estimators, models
-from kerapose.estimators.reading import read
+from kerapose import estimators, models, presets
 from kerapose.estimators.video_recognizer import RGB_CHANNELS
+from kerapose.models.reading import read
 from kerapose.predictors.actions import SkeletonAction
 from kerapose.predictors.bottom_up import BottomUpPose
 from kerapose.predictors.lifting import Lifter
 from kerapose.predictors.people import TopDownPose
+from kerapose.predictors.published import estimator_of
 from kerapose.predictors.videos import Action
 from kerapose.types import Path
 
@@ -27,14 +28,15 @@ BY_HAND = {
 
 
 def load(path: Path, **options: typing.Any) -> Predictor:
-    """Makes the predictor of a file that knows itself, the `model.keras` that a training ends with.
+    """Makes the predictor of a published checkpoint, or of a file that knows itself, as a training ends with.
 
     Nothing that the file knows need be said again: skeleton, names, codec, normalization and the rest are those of the
     training. No code of the file is run.
 
     Args:
-        path: a `.keras` file of an estimator: of `PoseEstimator`, `BottomUpEstimator`, `ActionRecognizer`,
-            `VideoRecognizer`, `TrackLifter`, or of `StreamingLifter`, whose poses of whole tracks are the same.
+        path: name of a preset (`presets.names()`); or a `.keras` file of an estimator: of `PoseEstimator`,
+            `BottomUpEstimator`, `ActionRecognizer`, `VideoRecognizer`, `TrackLifter`, or of `StreamingLifter`, whose
+            poses of whole tracks are the same; or the folder of its `model.keras`.
         **options: what its predictor takes besides (`detector`, `published`, the `skeleton` of the keypoints that a
             `Lifter` is to be given), and the `CHOICES` of the estimator (`flip_test`, `num_clips`, `height`).
 
@@ -44,16 +46,19 @@ def load(path: Path, **options: typing.Any) -> Predictor:
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is no such file, is damaged or newer than this kerapose, or has a network alone, which does
-            not know what its numbers mean; one sentence says what is lacking.
+            not know what its numbers mean; one sentence says what is lacking. If there is no such preset.
+        presets.FetchError: if the weights of a preset cannot be fetched.
 
     Example:
+        >>> predictors.load("resnet50_coco_256x192")("street.jpg", boxes=[[120, 40, 310, 460]])[0]["nose"]
+        Keypoint(x=440.1, y=170.6, score=0.97)
         >>> find = predictors.load("runs/topdown/model.keras", detector=PersonDetector("dfine_medium_coco"))
         >>> find("street.jpg")[0]["nose"]
         Keypoint(x=440.1, y=170.6, score=0.97)
         >>> predictors.load("runs/lifter/model.keras", skeleton=skeletons.COCO)(keypoints, (1080, 1920)).poses_m.shape
         (300, 17, 3)
     """
-    model = read(path)
+    model = estimator_of(path) if presets.is_name(path) else read(path)
     if not isinstance(model, estimators.Estimator):
         raise ValueError(
             f"A file must know what its network was trained for, got {path} with a {type(model).__name__} alone; give "

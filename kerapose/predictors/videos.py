@@ -10,7 +10,7 @@ import numpy as np
 from kerapose import estimators, skeletons
 from kerapose.data import frames, gate
 from kerapose.data.gate import sequences as sequence_gate
-from kerapose.estimators.reading import read
+from kerapose.models.reading import read
 from kerapose.predictors.actions import ScoredAction
 from kerapose.predictors.networks import chosen, require
 from kerapose.types import Array, ArrayLike, Path

@@ -5,6 +5,12 @@ from collections.abc import Sequence
 
 from kerapose.skeletons.skeleton import Skeleton
 
+
+def _fingers(wrist, first):
+    """The limbs of five fingers of four points each, one finger after the other: from the wrist to the finger's tip."""
+    return tuple((first + joint - 1 if joint % 4 else wrist, first + joint) for joint in range(20))
+
+
 # One body part a line.
 # fmt: off
 
@@ -171,16 +177,187 @@ PENN_ACTION = Skeleton(
         (7, 8),
     ),
 )
+
+# BODY_25 of CMU's OpenPose, in the order of its documentation: the keypoints of OPENPOSE, the middle of the hips, and
+# the feet. The limbs stand and point as the channels of the part affinity fields do, by its `poseParameters.cpp`. It
+# comes without sigmas.
+BODY_25 = Skeleton(
+    name="body_25",
+    keypoints=(
+        "nose", "neck",
+        "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
+        "hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
+        "right_eye", "left_eye", "right_ear", "left_ear",
+        "left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel",
+    ),
+    edges=(
+        (1, 8), (9, 10), (10, 11), (8, 9), (8, 12), (12, 13), (13, 14),
+        (1, 2), (2, 3), (3, 4), (2, 17), (1, 5), (5, 6), (6, 7), (5, 18),
+        (1, 0), (0, 15), (0, 16), (15, 17), (16, 18),
+        (14, 19), (19, 20), (14, 21), (11, 22), (22, 23), (11, 24),
+    ),
+)
+
+# The body and feet of Halpe Full-Body (Li et al., "PaStaNet: Toward Human Activity Knowledge Engine", CVPR 2020), which
+# RTMPose's body models find. Its "head" is `head_top`, as which MMPose takes that of MPII. The limbs are MMPose's. The
+# sigmas are those of Halpe's own evaluation; MMPose's differ where COCO has no such keypoint (0.026 for head and neck,
+# 0.066 for the hip, 0.079 for the feet).
+HALPE26 = Skeleton(
+    name="halpe26",
+    keypoints=(
+        *COCO.keypoints,
+        "head_top", "neck", "hip",
+        "left_big_toe", "right_big_toe", "left_small_toe", "right_small_toe", "left_heel", "right_heel",
+    ),
+    edges=(
+        (15, 13), (13, 11), (11, 19), (16, 14), (14, 12), (12, 19),
+        (17, 18), (18, 19),
+        (18, 5), (5, 7), (7, 9), (18, 6), (6, 8), (8, 10),
+        (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
+        (15, 20), (15, 22), (15, 24), (16, 21), (16, 23), (16, 25),
+    ),
+    sigmas=(
+        *COCO.sigmas,
+        0.08, 0.08, 0.08,
+        0.089, 0.089, 0.089, 0.089, 0.089, 0.089,
+    ),
+)
+
+# One hand of unknown side, in the order of OneHand10K (Wang, Peng and Liu, TCSVT 2018) and of COCO-WholeBody: of each
+# finger four points from the palm to the tip. In a mirror a left hand is a right one, and no keypoint changes places.
+# It has no sigmas: those of COCO-WholeBody's hands are in units of the whole person.
+HAND = Skeleton(
+    name="hand",
+    keypoints=(
+        "wrist",
+        "thumb1", "thumb2", "thumb3", "thumb4",
+        "forefinger1", "forefinger2", "forefinger3", "forefinger4",
+        "middle_finger1", "middle_finger2", "middle_finger3", "middle_finger4",
+        "ring_finger1", "ring_finger2", "ring_finger3", "ring_finger4",
+        "pinky_finger1", "pinky_finger2", "pinky_finger3", "pinky_finger4",
+    ),
+    edges=_fingers(0, 1),
+    flip_pairs=(),
+)
+
+_HAND_SIGMAS = (  # of COCO-WholeBody's own evaluation, in units of the whole person
+    0.029,
+    0.022, 0.035, 0.037, 0.047,
+    0.026, 0.025, 0.024, 0.035,
+    0.018, 0.024, 0.022, 0.026,
+    0.017, 0.021, 0.021, 0.032,
+    0.02, 0.019, 0.022, 0.031,
+)
+
+# COCO-WholeBody (Jin et al., "Whole-Body Human Pose Estimation in the Wild", ECCV 2020): body, feet, 68 points of the
+# face, left and right hand, in the order of its evaluation. Its face has numbers alone; the names here tell left and
+# right, and both sides count alike: the jaw from the ear, a brow from its outer end, an eyelid round the eye from the
+# outer corner by way of the upper lid, lips from their corner, first above and then below. The limbs are MMPose's:
+# fingers hang on the body's wrists, and roots of hands and points of the face, on nothing. The sigmas are those of its
+# own evaluation; in the face some differ left and right.
+WHOLEBODY = Skeleton(
+    name="wholebody",
+    keypoints=(
+        *COCO.keypoints,
+        "left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel",
+        "right_jaw1", "right_jaw2", "right_jaw3", "right_jaw4", "right_jaw5", "right_jaw6", "right_jaw7", "right_jaw8",
+        "chin",
+        "left_jaw8", "left_jaw7", "left_jaw6", "left_jaw5", "left_jaw4", "left_jaw3", "left_jaw2", "left_jaw1",
+        "right_brow1", "right_brow2", "right_brow3", "right_brow4", "right_brow5",
+        "left_brow5", "left_brow4", "left_brow3", "left_brow2", "left_brow1",
+        "nose_bridge1", "nose_bridge2", "nose_bridge3", "nose_bridge4",
+        "right_nostril1", "right_nostril2", "nose_base", "left_nostril2", "left_nostril1",
+        "right_eyelid1", "right_eyelid2", "right_eyelid3", "right_eyelid4", "right_eyelid5", "right_eyelid6",
+        "left_eyelid4", "left_eyelid3", "left_eyelid2", "left_eyelid1", "left_eyelid6", "left_eyelid5",
+        "right_lip1", "right_lip2", "right_lip3", "upper_lip", "left_lip3", "left_lip2", "left_lip1",
+        "left_lip4", "left_lip5", "lower_lip", "right_lip5", "right_lip4",
+        "right_inner_lip1", "right_inner_lip2", "upper_inner_lip", "left_inner_lip2", "left_inner_lip1",
+        "left_inner_lip3", "lower_inner_lip", "right_inner_lip3",
+        "left_hand_root", *(f"left_{name}" for name in HAND.keypoints[1:]),
+        "right_hand_root", *(f"right_{name}" for name in HAND.keypoints[1:]),
+    ),
+    edges=(
+        (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6),
+        (5, 7), (6, 8), (7, 9), (8, 10),
+        (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6),
+        (15, 17), (15, 18), (15, 19), (16, 20), (16, 21), (16, 22),
+        *_fingers(9, 92), *_fingers(10, 113),
+    ),
+    sigmas=(
+        *COCO.sigmas,
+        0.068, 0.066, 0.066, 0.092, 0.094, 0.094,
+        0.042, 0.043, 0.044, 0.043, 0.04, 0.035, 0.031, 0.025,
+        0.02,
+        0.023, 0.029, 0.032, 0.037, 0.038, 0.043, 0.041, 0.045,
+        0.013, 0.012, 0.011, 0.011, 0.012,
+        0.012, 0.011, 0.011, 0.013, 0.015,
+        0.009, 0.007, 0.007, 0.007,
+        0.012, 0.009, 0.008, 0.016, 0.01,
+        0.017, 0.011, 0.009, 0.011, 0.009, 0.007,
+        0.013, 0.008, 0.011, 0.012, 0.01, 0.034,
+        0.008, 0.008, 0.009, 0.008, 0.008, 0.007, 0.01,
+        0.008, 0.009, 0.009, 0.009, 0.007,
+        0.007, 0.008, 0.011, 0.008, 0.008,
+        0.008, 0.01, 0.008,
+        *_HAND_SIGMAS, *_HAND_SIGMAS,
+    ),
+)
+
+# AP-10K (Yu et al., "AP-10K: A Benchmark for Animal Pose Estimation in the Wild", NeurIPS 2021), animals. Of those that
+# walk on toes or hoofs its "hip" is the knee and its "knee" the ankle. Limbs and sigmas are those of its authors' code;
+# the sigmas are COCO's of like joints, which some versions of MMPose have in another order.
+AP10K = Skeleton(
+    name="ap10k",
+    keypoints=(
+        "left_eye", "right_eye", "nose", "neck", "root_of_tail",
+        "left_shoulder", "left_elbow", "left_front_paw", "right_shoulder", "right_elbow", "right_front_paw",
+        "left_hip", "left_knee", "left_back_paw", "right_hip", "right_knee", "right_back_paw",
+    ),
+    edges=(
+        (0, 1), (0, 2), (1, 2), (2, 3), (3, 4),
+        (3, 5), (5, 6), (6, 7), (3, 8), (8, 9), (9, 10),
+        (4, 11), (11, 12), (12, 13), (4, 14), (14, 15), (15, 16),
+    ),
+    sigmas=(
+        0.025, 0.025, 0.026, 0.035, 0.035,
+        0.079, 0.072, 0.062, 0.079, 0.072, 0.062,
+        0.107, 0.087, 0.089, 0.107, 0.087, 0.089,
+    ),
+)
+
+# Kinect v1: the 20 joints in the order of Microsoft's SDK; those of Kinect v2 are NTU. "Hip centre" is `hip` here,
+# "shoulder centre" `thorax`; `head` is its middle. MSR Action3D has the same joints in an order of its own.
+KINECT_V1 = Skeleton(
+    name="kinect_v1",
+    keypoints=(
+        "hip", "spine", "thorax", "head",
+        "left_shoulder", "left_elbow", "left_wrist", "left_hand",
+        "right_shoulder", "right_elbow", "right_wrist", "right_hand",
+        "left_hip", "left_knee", "left_ankle", "left_foot",
+        "right_hip", "right_knee", "right_ankle", "right_foot",
+    ),
+    edges=(
+        (0, 1), (1, 2), (2, 3),
+        (2, 4), (4, 5), (5, 6), (6, 7),
+        (2, 8), (8, 9), (9, 10), (10, 11),
+        (0, 12), (12, 13), (13, 14), (14, 15),
+        (0, 16), (16, 17), (17, 18), (18, 19),
+    ),
+)
 # fmt: on
 
-ALL = (COCO, MPII, H36M, OPENPOSE, NTU, JHMDB, HUMANEVA, PENN_ACTION)
+ALL = (
+    *(COCO, MPII, H36M, OPENPOSE, NTU, JHMDB, HUMANEVA, PENN_ACTION),
+    *(BODY_25, HALPE26, HAND, WHOLEBODY, AP10K, KINECT_V1),
+)
 
 
 def get(name: str) -> Skeleton:
     """Finds one of the sets above by its name.
 
     Args:
-        name: "coco", "mpii", "h36m", "openpose", "ntu", "jhmdb", "humaneva" or "penn_action".
+        name: "coco", "mpii", "h36m", "openpose", "ntu", "jhmdb", "humaneva", "penn_action", "body_25", "halpe26",
+            "hand", "wholebody", "ap10k" or "kinect_v1".
 
     Returns:
         The Skeleton.

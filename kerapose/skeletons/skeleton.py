@@ -18,7 +18,7 @@ CENTER_COLOR = (222, 226, 232)
 # A keypoint two body sizes away is then as alike as one 0.2 sizes away by COCO's largest sigma, 0.107 (MPII's: 0.179).
 LARGEST_SIGMA = 1.0
 
-LOWER_BODY = ("hip", "pelvis", "knee", "ankle", "foot", "toe", "heel")
+LOWER_BODY = ("hip", "pelvis", "knee", "ankle", "foot", "toe", "heel", "back_paw", "root_of_tail")
 
 
 class UnknownPairs(tuple):

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from absl import logging
 
-from kerapose import estimators, evaluation, export, losses, models, skeletons, weights
+from kerapose import estimators, evaluation, export, losses, models, skeletons
 from kerapose.data import people
 from kerapose.files import whole
 from kerapose.ops import grouping
@@ -20,7 +20,7 @@ from kerapose.training.devices import make_strategy
 from kerapose.training.optimizers import AdamL2, make_schedule, set_decay_epochs
 from kerapose.training.options import Option, common_options
 from kerapose.training.runs import Stage, Training
-from kerapose.training.workdir import load_network
+from kerapose.training.workdir import load_network, load_start
 from kerapose.types import Path
 
 # What an option is that is not given. "published": Lightweight OpenPose on COCO, the batch size that of one GPU; each
@@ -99,7 +99,7 @@ OPTIONS = [
         choices=tuple(sorted(RECIPES)),
     ),
     Option("pretrained", str, None, ".keras file of a trained network to start from; new stages are new."),
-    Option("backbone_weights", str, None, "PyTorch file of a MobileNet, trained on ImageNet, to start from."),
+    Option("backbone_weights", str, None, "File, or preset, of a MobileNet, trained on ImageNet, to start from."),
     Option("max_people", int, 20, "Whom the final test finds in an image at most.", least=1, free=True),
     Option("flip_probability", float, 0.5, "Of mirroring.", least=0.0, most=1.0),
     # Of these, and of batch_size and epochs, which are those of each phase, the defaults are in RECIPES.
@@ -371,7 +371,7 @@ def make_network(
     if start is None:
         source = config["pretrained"]
         if config["backbone_weights"]:
-            weights.load_backbone(network, config["backbone_weights"])
+            load_start(network, config["backbone_weights"])
         if config["recipe"] == "published" and not (config["backbone_weights"] or source):
             logging.warning(
                 "The published recipe starts from backbone_weights of ImageNet, here all weights are random."

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from kerapose import estimators, evaluation, export, metrics, models, skeletons
+from kerapose import estimators, evaluation, export, metrics, models, presets, skeletons
 from kerapose.data import clips
 from kerapose.ops import clips as clip_ops
 from kerapose.training import boards, data, pictures
@@ -17,6 +17,7 @@ from kerapose.training.optimizers import SGDL2, cosine_decay
 from kerapose.training.options import Option, common_options, flip_options
 from kerapose.training.runs import Stage, Training
 from kerapose.training.workdir import load_network, start_from
+from kerapose.types import Path
 
 NETWORKS = {variant: cls for cls in (models.C3D, models.SlowOnly, models.X3D) for variant in cls.VARIANTS}
 MODALITIES = ("joint", "limb")
@@ -31,7 +32,12 @@ OPTIONS = [
         choices=tuple(skeleton.name for skeleton in skeletons.ALL),
     ),
     Option("dataset_skeleton", str, None, "Keypoint set of the data set, if it is to be mapped to that of skeleton."),
-    Option("pretrained", str, None, "Work folder of a run whose networks to start from; the classifier is new."),
+    Option(
+        "pretrained",
+        str,
+        None,
+        "Work folder of a run, or name of a preset, whose networks to start from; the classifier is new.",
+    ),
     Option("variant", str, "c3d_tiny", "Network.", choices=tuple(sorted(NETWORKS))),
     Option(
         "modality",
@@ -105,8 +111,7 @@ class PoseConv3D(Training):
         with make_strategy(config["strategy"], config["batch_size"]).scope():
             network = make_network(config, len(self.class_names), channels)
             if config["pretrained"]:
-                file = pathlib.Path(config["pretrained"]) / modality / "best.keras"
-                start_from(network, file, "variant, base_filters and skeleton")
+                start_from(network, pretrained(config, modality), "variant, base_filters and skeleton")
             model = action_model(network, self.skeleton, modality, config["sigma_px"])
             monitor = compile_for_actions(model, len(self.class_names), make_optimizer(config, steps))
         size = (config["size"], config["size"])
@@ -170,6 +175,17 @@ class PoseConv3D(Training):
 
     def export(self, estimator: estimators.ActionRecognizer, path: pathlib.Path) -> None:
         export.saved_model(estimator, path, overwrite=True)
+
+
+def pretrained(config: dict, modality: str) -> Path:
+    """The file or the name of the network that one of a modality starts from."""
+    source = config["pretrained"]
+    if not presets.is_name(source):
+        return pathlib.Path(source) / modality / "best.keras"
+    kind = presets.get(source).kind
+    if kind != modality:
+        raise ValueError(f"The preset {source} is of {kind or 'no'} volumes, got the modality {modality}; give {kind}.")
+    return source
 
 
 def make_network(config: dict, num_classes: int, channels: int) -> keras.Model:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import keras
 from absl import logging
 
-from kerapose import estimators, models, weights
+from kerapose import estimators, models, presets
 from kerapose.training import boards
 from kerapose.training.options import Option
 from kerapose.training.runs import Stage
 from kerapose.training.videos import VideoTraining, figures_of, table, video_options
-from kerapose.training.workdir import load_network, start_from
+from kerapose.training.workdir import load_network, load_start, start_from
 
 ATTENTION = {"star": ("zigzag", "binary"), "full": ("full", "full")}  # of the encoder's and of the decoder's layers
 
@@ -113,7 +113,9 @@ class StarTransformer(VideoTraining):
         backbone = config["pretrained_backbone"]
         if backbone or config["pretrained"]:
             config["backbone_epochs"] = 0
-        if backbone and not pathlib.Path(backbone).is_file():
+        if backbone and presets.is_name(backbone):
+            presets.get(backbone)  # refuses what is none
+        elif backbone and not pathlib.Path(backbone).is_file():
             raise ValueError(f"pretrained_backbone is a file, got {backbone}, which does not exist; correct it.")
         return config
 
@@ -152,7 +154,7 @@ class StarTransformer(VideoTraining):
         elif file and file.endswith(".keras"):
             network.start_from(load_network(file))
         elif file:
-            weights.load_backbone(network, file)
+            load_start(network, file)
         if config["pretrained"]:
             new = start_from(network, config["pretrained"], "variant and attention")
             logging.info("Starting from %s; new: %s.", config["pretrained"], ", ".join(new) or "no layer")

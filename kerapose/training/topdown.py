@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from kerapose import estimators, evaluation, export, losses, metrics, models, weights
+from kerapose import estimators, evaluation, export, losses, metrics, models
 from kerapose.data import crops, detections
 from kerapose.ops import heatmaps
 from kerapose.training import boards, pictures
@@ -18,7 +18,7 @@ from kerapose.training.distiller import Distiller
 from kerapose.training.optimizers import make_schedule, set_decay_epochs
 from kerapose.training.options import Option, common_options
 from kerapose.training.runs import Stage, Training
-from kerapose.training.workdir import load_network, start_from
+from kerapose.training.workdir import load_network, load_start, start_from
 from kerapose.types import Path
 
 MODELS = {"simple_baseline": models.SimpleBaseline, "hrnet": models.HRNet, "hourglass": models.StackedHourglass}
@@ -115,7 +115,7 @@ OPTIONS = [
         choices=tuple(sorted(RECIPES)),
     ),
     Option("pretrained", str, None, ".keras file of a trained network to start from; the last layer is new."),
-    Option("backbone_weights", str, None, "PyTorch file of the backbone, trained on ImageNet, to start from."),
+    Option("backbone_weights", str, None, "File, or preset, of the backbone, trained on ImageNet, to start from."),
     Option("teacher", str, None, ".keras file of a trained network whose heatmaps are learnt too."),
     Option("alpha", float, 0.5, "Share of the teacher's heatmaps in the loss.", **SHARE),
     Option("ohkm", int, 0, "How many of a person's joints count, the worst; 0: all.", least=0),
@@ -339,7 +339,7 @@ def make_network(config: dict[str, Any], num_joints: int) -> keras.Model:
     shape = (config["image_height"], config["image_width"], 3)
     network = MODELS[config["model"]].from_variant(config["variant"], num_joints, image_shape=shape)
     if config["backbone_weights"]:
-        weights.load_backbone(network, config["backbone_weights"])
+        load_start(network, config["backbone_weights"])
     if config["pretrained"]:
         new = start_from(network, config["pretrained"], "model and variant")
         logging.info("Starting from %s; new: %s.", config["pretrained"], ", ".join(new) or "no layer")

@@ -6,8 +6,9 @@ import typing
 
 import keras
 
-from kerapose.estimators.reading import read
+from kerapose import models, presets, weights
 from kerapose.files import read_json, write_whole
+from kerapose.models.reading import read
 from kerapose.training.devices import is_deterministic
 from kerapose.types import Path
 
@@ -54,19 +55,22 @@ def open_workdir(workdir: Path, config: dict[str, typing.Any]) -> pathlib.Path:
 
 
 def load_network(path: Path, role: str = "pretrained") -> keras.Model:
-    """The network of a `.keras` file, of its own or inside an estimator.
+    """The network of a `.keras` file, of its own or inside an estimator, or of a preset.
 
     Args:
-        path: of the file.
+        path: of the file; or a name of `presets.names()`.
         role: what an error calls the network.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is something else.
+        ValueError: if it is something else, or if there is no such preset.
+        presets.FetchError: if the weights of a preset cannot be fetched.
 
     Example:
         >>> network = load_network("runs/topdown/best.keras")
     """
+    if presets.is_name(path):
+        return getattr(models, presets.get(path).network).from_preset(path)
     found = read(path, f"A {role} network")
     inner = getattr(found, "network", None)
     return inner if isinstance(inner, keras.Model) else found
@@ -111,6 +115,16 @@ def start_from(network: keras.Model, path: Path, options_to_match: str) -> list[
     for name in set(ours) - set(new):
         ours[name].set_weights(theirs[name].get_weights())
     return new
+
+
+def load_start(network: keras.Model, source: Path) -> None:
+    """Gives a network what one for ImageNet has learnt, of a file or of a preset: see `weights.load_backbone`.
+
+    Args:
+        network: to be trained.
+        source: of the file; or a name of `presets.names(task="start")`.
+    """
+    weights.load_backbone(network, presets.fetch(source) if presets.is_name(source) else source)
 
 
 def _replaced(shapes, old, new):

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import keras
 
-from kerapose.models.network import Network
 from kerapose.weights import applications, files, matching, openvino
 
 __all__ = ["load_backbone", "load_openvino", "load_torch"]
 
 
-def load_torch(model: Network, source: str | Path | Mapping[str, typing.Any]) -> Network:
+def load_torch(model: keras.Model, source: str | Path | Mapping[str, typing.Any]) -> keras.Model:
     """Loads the weights of a published PyTorch checkpoint into a model of ours.
 
     All or nothing: if any name is missing, left over, repeated or misshapen, the model is left as it was. Two kinds of
@@ -50,15 +49,16 @@ def load_torch(model: Network, source: str | Path | Mapping[str, typing.Any]) ->
     return matching.load(model, matching.slots_of(model), state, remedy)
 
 
-def load_backbone(model: Network, source: str | Path | Mapping[str, typing.Any] | keras.Model) -> Network:
+def load_backbone(model: keras.Model, source: str | Path | Mapping[str, typing.Any] | keras.Model) -> keras.Model:
     """Loads what a network for ImageNet or Kinetics has learnt into one of ours, whose last layers stay as they are.
 
     All or nothing, as `load_torch`. What only the classifier has may be in the file and is left out: `fc` of a ResNet;
     of an HRNet `incre_modules`, `downsamp_modules`, `final_layer`, `classifier`, and the rows of the last fusion that
-    lead to coarser branches; `fc` of an MC3; `model.12`, `model.13` and `fc` of a MobileNet.
+    lead to coarser branches; `fc` of an MC3; `model.12`, `model.13` and `fc` of a MobileNet; its classifier of a
+    network of actions, for others to be learnt.
 
     Args:
-        model: SimpleBaseline, HRNet, LightweightOpenPose or STARTransformer.
+        model: SimpleBaseline, HRNet, LightweightOpenPose, STARTransformer, or a network of actions.
         source: as for `load_torch`, with the names of torchvision's ResNets and MC3, of the published HRNets or of the
             MobileNet v1 that Lightweight OpenPose is trained from (marvis/pytorch-mobilenet). Or a network of
             keras.applications, itself or an `.h5` file of its weights: for a SimpleBaseline of depth 50, 101 or 152
@@ -87,8 +87,8 @@ def load_backbone(model: Network, source: str | Path | Mapping[str, typing.Any] 
     head = getattr(model, "HEAD", ())
     if not head:
         raise ValueError(
-            "load_backbone is for SimpleBaseline, HRNet, LightweightOpenPose and STARTransformer, got "
-            f"{type(model).__name__}, whose networks are published as a whole; use load_torch."
+            "load_backbone is for networks whose last layers may be others than the file's, got "
+            f"{type(model).__name__}, which has none such; use load_torch."
         )
     layers = applications.read(source)
     if layers is None:
@@ -101,7 +101,7 @@ def load_backbone(model: Network, source: str | Path | Mapping[str, typing.Any] 
     return matching.load(model, slots, state, remedy, model.NOT_IN_POSE)
 
 
-def load_openvino(model: Network, source: str | Path) -> Network:
+def load_openvino(model: keras.Model, source: str | Path) -> keras.Model:
     """Loads Open Model Zoo's `human-pose-estimation-0001`, or a network like it, from OpenVINO's own form.
 
     All or nothing, as `load_torch`. Batch norms are folded into convolutions there, so ours become such as change

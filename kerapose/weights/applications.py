@@ -4,10 +4,10 @@ import re
 import typing
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from kerapose.layers import BATCH_NORM_EPSILON
-from kerapose.models.network import Network
 from kerapose.weights.files import existing
 from kerapose.weights.matching import NORM_NAMES
 
@@ -53,7 +53,7 @@ def _names(name, group):
     return layer, known[int(weight)] if int(weight) < len(known) else weight
 
 
-def as_resnet(model: Network, layers: Layers) -> dict[str, typing.Any]:
+def as_resnet(model: keras.Model, layers: Layers) -> dict[str, typing.Any]:
     """The weights of a keras.applications ResNet as a state dict of PyTorch's."""
     if not getattr(model, "stride_on_1x1", False):
         raise ValueError(
@@ -63,7 +63,7 @@ def as_resnet(model: Network, layers: Layers) -> dict[str, typing.Any]:
     return _state(layers, _resnet_module, RESNET_EPSILON)
 
 
-def as_mobilenet(model: Network, layers: Layers) -> dict[str, typing.Any]:
+def as_mobilenet(model: keras.Model, layers: Layers) -> dict[str, typing.Any]:
     """The weights of a keras.applications MobileNet v1 as a state dict of PyTorch's."""
     if not model.relu6:
         raise ValueError(

@@ -16,7 +16,6 @@ from kerapose.layers import (
     FrameConvTransposeNorm,
     TemporalConvNorm,
 )
-from kerapose.models.network import Network
 
 # Beginnings that published files put before a module's own name.
 WRAPPINGS = ("module.", "model.", "backbone.", "cls_head.", "keypoint_head.", "head.")
@@ -32,12 +31,12 @@ Slots: typing.TypeAlias = dict[str, tuple[typing.Any, Callable[..., typing.Any]]
 
 
 def load(
-    model: Network,
+    model: keras.Model,
     slots: Slots,
     source: Mapping[str, typing.Any],
     remedy: str,
     not_in_pose: Iterable[str] = (),
-) -> Network:
+) -> keras.Model:
     """Puts the arrays of a state dict into the slots, all or none.
 
     Args:

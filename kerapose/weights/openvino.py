@@ -3,10 +3,10 @@
 import typing
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from kerapose.layers import BATCH_NORM_EPSILON, ConvNorm
-from kerapose.models.network import Network
 from kerapose.weights.files import need
 from kerapose.weights.matching import CONVOLUTIONS
 
@@ -37,7 +37,7 @@ for stage in range(5):
 ORDER = ("features", "heatmaps", "pafs")  # in which a refinement stage here sees what was found before
 
 
-def read(path: Path, model: Network) -> dict[str, typing.Any]:
+def read(path: Path, model: keras.Model) -> dict[str, typing.Any]:
     """A state dict for a LightweightOpenPose: batch norms, which are folded there, change nothing.
 
     Args:

@@ -9,7 +9,7 @@ import pytest
 
 from kerapose import estimators, models, predictors, skeletons
 from kerapose.data import frames
-from kerapose.estimators import reading
+from kerapose.models import reading
 
 COCO, H36M = skeletons.COCO, skeletons.H36M
 NAMES = ("clap", "wave left", "wave right", "kick")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import evaluation, export, models, predictors, skeletons, training
+from kerapose import evaluation, export, models, predictors, skeletons, training, weights
 from kerapose.data import people
 from kerapose.training import OpenPose, openpose, optimizers, pictures, runs
 from kerapose.training.openpose import RECIPES
@@ -444,7 +444,7 @@ def watch_everything(calls, doll):
     calls.watch(openpose, "choose_skeleton", doll)
     calls.watch(openpose, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
     calls.watch(keras.utils, "set_random_seed")
-    calls.watch(openpose.weights, "load_backbone")
+    calls.watch(weights, "load_backbone")
     calls.watch(
         openpose, "load_network", lambda path, *role: trained if path == "pretrained.keras" else load_network(path)
     )

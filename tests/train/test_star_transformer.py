@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import models, predictors, training
+from kerapose import models, predictors, training, weights
 from kerapose.data import videos
 from kerapose.layers import ConvNorm
 from kerapose.models import mc3_resnet18
@@ -308,7 +308,7 @@ def test_the_ablation_has_full_attention_alone_and_starts_from_a_trained_network
 
 def test_a_backbone_is_loaded(tmp_path, options, monkeypatch):
     loaded = []
-    monkeypatch.setattr(star_transformer.weights, "load_backbone", lambda network, path: loaded.append((network, path)))
+    monkeypatch.setattr(weights, "load_backbone", lambda network, path: loaded.append((network, path)))
     file = tmp_path / "mc3_18.pth"
     file.write_bytes(b"")
     made = StarTransformer(tmp_path / "run", **options(pretrained_backbone=str(file)))

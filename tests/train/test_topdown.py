@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import evaluation, export, losses, models, predictors, training
+from kerapose import evaluation, export, losses, models, predictors, training, weights
 from kerapose.data import crops
 from kerapose.models import stacked_hourglass
 from kerapose.training import TopDown, pictures, runs, topdown
@@ -364,7 +364,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     boxes = [{"image_id": number, "bbox": [9, 9, 40, 50], "score": 0.7} for number in (1, 2, 3)]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     calls.watch(topdown, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
-    calls.watch(topdown.weights, "load_backbone")
+    calls.watch(weights, "load_backbone")
     calls.watch(topdown, "start_from", [])
     teacher = models.StackedHourglass(5, image_shape=(64, 128, 3), num_stacks=1, filters=8)
     calls.watch(topdown, "load_network", lambda path, role: teacher)

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import models, training
+from kerapose import models, presets, training
+from kerapose.training import poseconv3d, workdir
 
 CONFIG = {"variant": "c3d_light", "epochs": 3, "limits": (0.5, 1.0), "pretrained": None}
 
@@ -110,3 +111,30 @@ def test_start_from_refuses_a_file_of_something_else(tmp_path):
 def test_start_from_wants_a_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="must be a .keras file, got .*, where there is no file; check"):
         training.start_from(network(), tmp_path / "best.keras", "variant")
+
+
+# ---------------------------------------- presets
+def test_a_network_to_start_from_may_be_a_preset(monkeypatch):
+    asked = []
+    monkeypatch.setattr(models.SlowOnly, "from_preset", lambda name: asked.append(name) or "network")
+    assert workdir.load_network("slowonly_346_k400_joint") == "network" and asked == ["slowonly_346_k400_joint"]
+    with pytest.raises(ValueError, match="There is no preset 'slowonly_347', nor such a file or folder; the nearest"):
+        workdir.load_network("slowonly_347")
+
+
+def test_what_imagenet_has_taught_may_be_a_preset(monkeypatch):
+    asked = []
+    monkeypatch.setattr(presets, "fetch", lambda name: f"the file of {name}")
+    monkeypatch.setattr(workdir.weights, "load_backbone", lambda *given: asked.append(given))
+    workdir.load_start("network", "resnet50_imagenet")
+    workdir.load_start("network", "resnet50.pth")
+    assert asked == [("network", "the file of resnet50_imagenet"), ("network", "resnet50.pth")]
+
+
+def test_each_modality_starts_from_its_own(tmp_path):
+    found = [poseconv3d.pretrained({"pretrained": str(tmp_path)}, modality) for modality in ("joint", "limb")]
+    assert found == [tmp_path / modality / "best.keras" for modality in ("joint", "limb")]
+    config = {"pretrained": "slowonly_ntu60_xsub_limb"}
+    assert poseconv3d.pretrained(config, "limb") == "slowonly_ntu60_xsub_limb"
+    with pytest.raises(ValueError, match="preset slowonly_ntu60_xsub_limb is of limb volumes, got the modality joint"):
+        poseconv3d.pretrained(config, "joint")

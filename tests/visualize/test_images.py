@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kerapose import visualize
-from kerapose.skeletons import COCO, Skeleton
+from kerapose.skeletons import ALL, COCO, WHOLEBODY, Skeleton
 
 STICK = Skeleton("stick", ("top", "left_end", "right_end"), ((0, 1), (0, 2)))
 
@@ -42,6 +42,26 @@ def test_a_limb_has_its_colour_all_along_and_nothing_is_drawn_elsewhere():
     assert {tuple(pixel) for pixel in picture[75:90, 20]} == {down}
     assert not picture[:50].any()
     assert not picture[70:, 40:].any()
+
+
+@pytest.mark.parametrize("skeleton", ALL, ids=lambda skeleton: skeleton.name)
+def test_every_set_is_drawn(skeleton):
+    columns, rows = np.meshgrid(np.arange(12), np.arange(12))
+    keypoints = 10 + 20 * np.stack([columns, rows], -1).reshape(1, -1, 2)[:, : skeleton.num_keypoints]  # [1, K, 2]
+    picture = visualize.draw_skeletons(black(250, 250), keypoints, None, skeleton, line_width=1)
+    for (x, y), color in zip(keypoints[0], skeleton.colors, strict=True):
+        assert tuple(picture[y, x]) == color
+
+
+def test_a_point_of_the_face_is_drawn_without_limbs_and_left_out_where_unsure():
+    keypoints, scores = np.full((1, 133, 2), 60), np.zeros((1, 133))
+    for place, name in enumerate(("right_jaw1", "chin", "left_jaw1")):
+        keypoints[0, WHOLEBODY.index(name)] = 30 * (place + 1), 40
+        scores[0, WHOLEBODY.index(name)] = 1 - place / 2  # the last is unsure
+    picture = visualize.draw_skeletons(black(), keypoints, scores, WHOLEBODY, line_width=2)
+    assert tuple(picture[40, 30]) == WHOLEBODY.colors[23]
+    assert tuple(picture[40, 60]) == WHOLEBODY.colors[31]
+    assert not picture[40, 40:50].any() and not picture[:, 80:].any()
 
 
 def test_an_unsure_joint_is_left_out_with_its_limbs():

@@ -6,9 +6,11 @@ import zipfile
 
 import keras
 
+from kerapose.files import whole
 from kerapose.types import Path
 
 CHECKPOINTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")  # PyTorch's
+SAVED = "model.keras"  # what `save` leaves in a folder, and a training in its own
 HDF5_SIGNATURE = b"\x89HDF"
 ZIP_SIGNATURE = b"PK"
 
@@ -17,7 +19,7 @@ def read(path: Path, what: str = "A model") -> keras.Model:
     """Reads a `.keras` file of an estimator or a network, and runs no code of it.
 
     Args:
-        path: of the file.
+        path: of the file, or of a folder with `model.keras` in it.
         what: the file is, for errors: "--model".
 
     Returns:
@@ -31,6 +33,7 @@ def read(path: Path, what: str = "A model") -> keras.Model:
         >>> estimator = read("runs/topdown/model.keras")
     """
     path = pathlib.Path(path)
+    path = path / SAVED if (path / SAVED).is_file() else path
     content = _configuration(path, what)
     # Not compiled, it needs no loss and no optimizer: those of its training may be strangers.
     strangers = sorted(set(_strangers({key: value for key, value in content.items() if key != "compile_config"})))
@@ -50,6 +53,14 @@ def read(path: Path, what: str = "A model") -> keras.Model:
             f"{what} must be a whole .keras file of an estimator or a network, got {path}, which Keras does not load "
             f"({reason}); save it anew with model.save."
         ) from error
+
+
+def save(model: keras.Model, folder: Path) -> None:
+    """Writes a model as `model.keras` into a folder, which is made: `read(folder)` reads it."""
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with whole(folder / SAVED) as part:
+        model.save(part)
 
 
 def _configuration(path, what):

@@ -1,0 +1,81 @@
+"""The estimators of published checkpoints, with all that these were trained with."""
+
+from kerapose import estimators, models, presets, skeletons
+from kerapose.models.network import Network
+
+# Where the published test differs from what its codec or task has by default.
+DECODING = {"resnet152_coco_384x288_dark": {"blur_kernel": 17}}
+NORMALIZATION = {
+    "princeton": {"mean": [0.0] * 3, "std": [1.0] * 3},
+    "open_model_zoo": {"mean": [0.502] * 3, "std": [1.0] * 3, "bgr": True},
+}
+TEST_MARGIN_PX = 8  # by which volumes are larger in the published test than in training
+TEST_SHAPES = {"both": ((8, 256, 256, 3), (32, 64, 64, 17)), "pose": ((32, 64, 64, 17),), "rgb": ((8, 224, 224, 3),)}
+TEST_CLIPS = 10
+
+
+def estimator_of(name: str) -> estimators.Estimator:
+    """The estimator of a preset: its network, and the skeleton, codec, normalization, classes and sizes of its test.
+
+    Args:
+        name: of `presets.names()`.
+
+    Raises:
+        ValueError: if there is no such preset, or it finds nothing by itself.
+        presets.FetchError: if its weights cannot be fetched.
+
+    Example:
+        >>> estimator_of("hrnet_w32_coco_256x192_udp").codec
+        'udp'
+    """
+    preset = presets.get(name)
+    if preset.task == "start" or not preset.keypoints:
+        raise ValueError(
+            f"The preset {name} is of a network that sees no people by itself; use it as models.{preset.network}."
+            "from_preset, or as a start of a training."
+        )
+    sets = [skeletons.get(one) for one in preset.keypoints]
+    network = getattr(models, preset.network).from_preset(name)
+    record = {
+        "preset": name,
+        "publisher": preset.publisher.name,
+        "licence": preset.publisher.licence,
+        "data": preset.data,
+        "figures": preset.figures,
+        "measured": preset.publisher.measured,
+    }
+    return _MAKERS[preset.task](preset, network, sets, training=record)
+
+
+def _top_down(preset: presets.Preset, network: Network, sets, **options):
+    options |= {"normalization": NORMALIZATION.get(preset.publisher.key), "decoding": DECODING.get(preset.name)}
+    return estimators.PoseEstimator(network, *sets, codec=preset.kind, **options)
+
+
+def _bottom_up(preset: presets.Preset, network: Network, sets, **options):
+    options["normalization"] = NORMALIZATION.get(preset.publisher.key)
+    return estimators.BottomUpEstimator(network, *sets, **options)
+
+
+def _lifting(preset: presets.Preset, network: Network, sets, **options):
+    return estimators.TrackLifter(network, *sets, **options)
+
+
+def _skeleton_actions(preset: presets.Preset, network: Network, sets, **options):
+    options |= {"size": preset.size[0] + TEST_MARGIN_PX, "num_clips": TEST_CLIPS, "flip_test": True}
+    return estimators.ActionRecognizer({preset.kind: network}, *sets, presets.class_names(preset.classes), **options)
+
+
+def _video_actions(preset: presets.Preset, network: Network, sets, **options):
+    options |= {"num_clips": TEST_CLIPS} | ({"sigma_px": 0.6} if preset.kind == "pose" else {})
+    network = network.resized(*TEST_SHAPES[preset.kind])
+    return estimators.VideoRecognizer(network, *sets, presets.class_names(preset.classes), **options)
+
+
+_MAKERS = {
+    "top-down pose": _top_down,
+    "bottom-up pose": _bottom_up,
+    "lifting": _lifting,
+    "skeleton actions": _skeleton_actions,
+    "video actions": _video_actions,
+}

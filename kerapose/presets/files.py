@@ -1,0 +1,88 @@
+"""Fetches the files of a preset from their publisher, once, and checks them."""
+
+import hashlib
+import os
+import pathlib
+
+import keras
+from absl import logging
+
+from kerapose.presets.table import File, Preset, get
+
+HOME = "KERAPOSE_HOME"  # an environment variable: where files are kept in place of Keras's own folder
+
+
+class FetchError(OSError):
+    """A file that could not be fetched, or is not what its publisher says."""
+
+
+def fetch(preset: str | Preset) -> pathlib.Path:
+    """The file of a preset, fetched from its publisher if it is not there yet.
+
+    Files are kept in the folder that KERAPOSE_HOME names, or in `kerapose` in Keras's own (`~/.keras`). One that was
+    put there by hand is found. What is fetched gets its name when it is whole and its SHA-256 is the published one, or
+    begins as the publisher says; of some files nobody has published any, which the log says.
+
+    Args:
+        preset: or its name.
+
+    Returns:
+        The path; of several files (an `.xml` with its `.bin`) that of the first, beside which the others are.
+
+    Raises:
+        FetchError: if a file cannot be fetched, with its address and where to put it; if it has another hash.
+        ValueError: if there is no such preset.
+
+    Example:
+        >>> weights.load_backbone(network, presets.fetch("resnet50_imagenet"))
+    """
+    preset = get(preset) if isinstance(preset, str) else preset
+    return [_fetched(preset, file) for file in preset.files][0]
+
+
+def folder_of(preset: Preset) -> pathlib.Path:
+    """Where the files of a preset are kept."""
+    home = os.environ.get(HOME) or pathlib.Path(os.environ.get("KERAS_HOME") or "~/.keras", "kerapose")
+    return pathlib.Path(home).expanduser() / preset.name
+
+
+def _fetched(preset: Preset, file: File) -> pathlib.Path:
+    path = folder_of(preset) / file.name
+    if path.is_file():
+        _check(preset, file, path, "put there")
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Of another name until it is whole: a process that is killed leaves nothing that looks like the file.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        keras.utils.get_file(part.name, file.url, cache_dir=str(path.parent), cache_subdir="")
+    except Exception as error:  # Keras raises bare ones
+        raise FetchError(
+            f"The file of {preset.name} cannot be fetched from {file.url} ({_reason(error)}); fetch it elsewhere, and "
+            f"put it here: {path}"
+        ) from error
+    else:
+        _check(preset, file, part, "fetched")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _reason(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _check(preset, file, path, how):
+    """Refuses a file of another hash, and removes it."""
+    if not file.hashes:
+        logging.info("%s says nothing of the hash of %s: it is taken as it is.", preset.publisher.name, file.name)
+        return
+    with open(path, "rb") as opened:
+        found = hashlib.file_digest(opened, "sha256").hexdigest()
+    if not found.startswith(file.hashes):
+        path.unlink()
+        raise FetchError(
+            f"The SHA-256 of the file of {preset.name} must be {' or '.join(file.hashes)}, got {found} of what was "
+            f"{how} and is removed; fetch it anew from {file.url}"
+        )

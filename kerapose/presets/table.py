@@ -1,0 +1,256 @@
+"""The table of published checkpoints, `table.csv`, one row each, as their publishers' own lists have them."""
+
+import csv
+import dataclasses
+import difflib
+import functools
+import pathlib
+import typing
+
+from kerapose.types import Path
+
+TABLE = pathlib.Path(__file__).with_name("table.csv")
+CLASSES = pathlib.Path(__file__).with_name("classes")
+
+# What a checkpoint is for; a "start" has no head for people: `weights.load_backbone` takes it.
+TASKS = ("top-down pose", "bottom-up pose", "lifting", "skeleton actions", "video actions", "start")
+
+
+@dataclasses.dataclass(frozen=True)
+class Publisher:
+    """Whose files they are.
+
+    Args:
+        key: short name in the table.
+        name: as people know it.
+        source: the list in which they stand.
+        licence: what is said of the weights, or of the code that they come with. The data that they were trained on
+            have terms of their own, mostly for research alone.
+        measured: how figures were measured.
+    """
+
+    key: str
+    name: str
+    source: str
+    licence: str
+    measured: str
+
+
+CLIPS = "10 clips a sequence, mirrored too, 2D poses of HRNet"
+PUBLISHERS = {
+    one.key: one
+    for one in (
+        Publisher(
+            "mmpose",
+            "MMPose",
+            "open-mmlab/mmpose, configs/body_2d_keypoint/topdown_heatmap",
+            "Apache-2.0",
+            "mirrored test; COCO val2017 with the boxes of a detector of 56.4 AP, MPII val with its own",
+        ),
+        Publisher(
+            "princeton",
+            "Princeton's stacked hourglass",
+            "princeton-vl/pytorch_stacked_hourglass",
+            "BSD-3-Clause",
+            "MPII val, mirrored",
+        ),
+        Publisher(
+            "lightweight_openpose",
+            "Lightweight OpenPose",
+            "Daniil-Osokin/lightweight-human-pose-estimation.pytorch",
+            "not stated",
+            "COCO val2017, one scale, one refinement stage of the three",
+        ),
+        Publisher(
+            "open_model_zoo",
+            "Open Model Zoo",
+            "openvinotoolkit/open_model_zoo, models/intel/human-pose-estimation-0001",
+            "Apache-2.0",
+            "a part of COCO val2017",
+        ),
+        Publisher(
+            "videopose3d",
+            "VideoPose3D",
+            "facebookresearch/VideoPose3D",
+            "CC BY-NC 4.0, not for commerce",
+            "mirrored test; Human3.6M S9 and S11, HumanEva-I's three subjects",
+        ),
+        Publisher(
+            "pyskl",
+            "PYSKL",
+            "kennymckormick/pyskl, configs/posec3d and configs/rgbpose_conv3d",
+            "Apache-2.0",
+            CLIPS,
+        ),
+        Publisher("mmaction2", "MMAction2", "open-mmlab/mmaction2, configs/skeleton/posec3d", "Apache-2.0", CLIPS),
+        Publisher(
+            "torchvision", "torchvision", "pytorch/vision", "BSD-3-Clause", "ImageNet val; Kinetics-400 by video"
+        ),
+        Publisher("hrnet", "HRNet", "leoxiaobin/deep-high-resolution-net.pytorch", "MIT", ""),
+        Publisher("keras", "Keras", "keras-team/keras, keras/src/applications", "Apache-2.0", "ImageNet val"),
+    )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file of a preset.
+
+    Args:
+        url: the publisher's own address.
+        hashes: beginnings, or the whole, of the SHA-256 that it may have: of several releases. (): none is published.
+    """
+
+    url: str
+    hashes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return self.url.rpartition("/")[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A published checkpoint.
+
+    Args:
+        name: of it here.
+        task: one of `TASKS`.
+        publisher: whose it is.
+        network: name of its class in `models`.
+        variant: of the class.
+        outputs: joints, heatmaps or classes.
+        size: (height, width) of images, or of the volumes that it was trained on. None: the variant's.
+        keypoints: names of the keypoint sets that go in and come out; () where none do.
+        kind: codec of heatmaps; "joint" or "limb" of volumes; "rgb", "pose" or "both" of videos; "relu6".
+        classes: of which list; "" where there are none.
+        files: to be fetched.
+        figures: as published, "AP 0.718, AR 0.774".
+        data: that it was trained on.
+
+    Example:
+        >>> presets.get("hrnet_w32_coco_256x192_udp").figures
+        'AP 0.762, AR 0.810'
+    """
+
+    name: str
+    task: str
+    publisher: Publisher
+    network: str
+    variant: str
+    outputs: int
+    size: tuple[int, int] | None
+    keypoints: tuple[str, ...]
+    kind: str
+    classes: str
+    files: tuple[File, ...]
+    figures: str
+    data: str
+
+    @property
+    def arguments(self) -> dict[str, typing.Any]:
+        """What the network is built with besides its variant, by name."""
+        if self.task == "top-down pose":
+            return {"num_joints": self.outputs, "image_shape": (*self.size, 3)}
+        if self.task == "bottom-up pose":
+            return {"num_heatmaps": self.outputs}
+        if self.task == "lifting":
+            return {"num_joints_out": self.outputs}
+        return {"num_classes": self.outputs}
+
+
+@functools.cache
+def _table():
+    with open(TABLE, newline="", encoding="utf-8") as file:
+        return {row["name"]: _preset(row) for row in csv.DictReader(file)}
+
+
+def _preset(row):
+    addresses, hashes = row["url"].split(" "), row["sha256"].split(" ")
+    files = [File(url, tuple(filter(None, of.split("/")))) for url, of in zip(addresses, hashes, strict=True)]
+    return Preset(
+        row["name"],
+        row["task"],
+        PUBLISHERS[row["publisher"]],
+        row["network"],
+        row["variant"],
+        int(row["outputs"]),
+        tuple(map(int, row["size"].split("x"))) if row["size"] else None,
+        tuple(filter(None, row["keypoints"].split(">"))),
+        row["kind"],
+        row["classes"],
+        tuple(files),
+        row["figures"],
+        row["data"],
+    )
+
+
+def names(task: str | None = None, network: str | None = None) -> list[str]:
+    """The names of all presets, or of those for a task or of a class.
+
+    Args:
+        task: one of `TASKS`. None: any.
+        network: name of a class in `models`. None: any.
+
+    Raises:
+        ValueError: if there is no such task.
+
+    Example:
+        >>> presets.names(task="lifting")
+        ['lifter_h36m_cpn', 'lifter_h36m_coco', 'lifter_humaneva15_coco']
+    """
+    if task is not None and task not in TASKS:
+        raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}; use one of them.")
+    return [
+        preset.name for preset in _table().values() if task in (None, preset.task) and network in (None, preset.network)
+    ]
+
+
+def is_name(text: Path) -> bool:
+    """Whether a text is meant as a name rather than as a path: there is no such path, and it looks like none."""
+    path = pathlib.Path(text)
+    return isinstance(text, str) and not path.exists() and not path.suffix and path.name == text
+
+
+def get(name: str) -> Preset:
+    """The preset of a name.
+
+    Args:
+        name: of `names`.
+
+    Raises:
+        ValueError: if there is none; the nearest names are told.
+
+    Example:
+        >>> presets.get("slowonly_ntu60_xsub_joint").data
+        'NTU RGB+D'
+    """
+    known = _table()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or list(known)[:3]
+        raise ValueError(
+            f"There is no preset {name!r}, nor such a file or folder; the nearest are {', '.join(near)}, and "
+            "presets.names() has all."
+        )
+    return known[name]
+
+
+def class_names(classes: str) -> list[str]:
+    """The names of the classes of a data set, in the order of its labels, as published networks have them.
+
+    Args:
+        classes: "ntu60", "ntu120", "kinetics400", ...: `Preset.classes`.
+
+    Raises:
+        ValueError: if there is no such list.
+
+    Example:
+        >>> presets.class_names("ntu60")[:2]
+        ['drink water', 'eat meal']
+    """
+    path = CLASSES / f"{classes}.txt"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in CLASSES.glob("*.txt")))
+        raise ValueError(f"There are names of the classes of {known}, got {classes!r}; use one of them.")
+    return path.read_text(encoding="utf-8").splitlines()

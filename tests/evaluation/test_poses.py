@@ -60,6 +60,13 @@ def test_the_figures_are_those_worked_out_by_hand():
     assert "mpii" not in found and "coco_detected_boxes" not in found
 
 
+def test_crowds_have_no_figures_of_their_own():
+    far_off = PLACES + np.float32([[[0, 0]], [[0, 20]]])
+    found = evaluation.pose_figures(seeing(), people(far_off, is_crowd=[False, True], head_sizes=[10, 10]), LAMP)
+    assert found["people"] == 1 and found["pixel_error"] < 0.7
+    assert [joint["labelled"] for joint in found["joints"].values()] == [1, 1, 1]
+
+
 def test_boxes_of_a_detector_are_tested_in_all_images():
     """One box of two is found, and a surer one where nobody is, in an image of its own."""
     nothing = np.zeros((56, 84, 3), "uint8")

@@ -699,6 +699,27 @@ def test_every_person_is_seen_once_a_pass_in_another_order(prepared, dataset):
         assert rest == seen[3 * count + 2 : 4 * count + 2]
 
 
+def test_encoded_images_are_drawn_from_a_buffer_of_bounded_size(monkeypatch, dataset):
+    class SeenError(Exception):
+        pass
+
+    def shuffled(dataset, seed, first, buffer_size):
+        raise SeenError(seed, first, buffer_size)
+
+    monkeypatch.setattr(order, "shuffled_endlessly", shuffled)
+    given = people()
+    encoded = given | {"images": [tf.io.encode_png(image).numpy() for image in given["images"]]}
+    encoded = crops.from_arrays(**encoded, skeleton=COCO)
+    for elements, options, size in (
+        (encoded, {}, annotated.SHUFFLE_BUFFER),
+        (encoded, {"shuffle_buffer": 7}, 7),
+        (dataset, {}, None),  # whose pixels are in memory anyway
+    ):
+        with pytest.raises(SeenError) as seen:
+            crops.training(elements, COCO, batch_size=4, seed=3, first_step=5, **options)
+        assert seen.value.args == (3, 20, size)
+
+
 # ---------------------------------------------------------------------------------------------------- as published
 def published_region(box, points, visibility, uniforms, normals, options, aspect=48 / 64):
     """Centre (x, y), width, rotation in degrees and flip of a person, in double precision, as the HRNet repository."""

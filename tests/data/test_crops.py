@@ -202,6 +202,12 @@ def test_from_arrays_refuses_a_mixture():
         crops.from_arrays(**given, skeleton=COCO)
 
 
+@pytest.mark.parametrize("size", [(0, 0), (0, 99), (99, 0), (4, 6)])
+def test_a_size_of_which_a_side_is_not_known_is_held_against_no_picture(size):
+    element = {"pixels": tf.zeros((4, 6, 3), tf.uint8), "size": tf.constant(size), "name": tf.constant("a.jpg")}
+    assert annotated.decoded(element).shape == (4, 6, 3)
+
+
 # ---------------------------------------------------------------------------------------------------- COCO files
 CATEGORY = {"id": 3, "name": "mouse", "keypoints": ["snout", "leftear", "rightear"], "skeleton": [[1, 2], [1, 3]]}
 

@@ -472,7 +472,7 @@ def told(monkeypatch):
     figures = {"mpjpe_mm": 1.0, "actions": {"walk": {"mpjpe_mm": 1.0}}}
     watch(evaluation, "lifting_figures", lambda *args: figures)
     watch(runs, "set_up", lambda config: None)
-    watch(lifter, "make_strategy", lambda name: tf.distribute.get_strategy())
+    watch(lifter, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
     watch(lifter, "start_from", lambda *args: [])
     watch(lifter.export, "lifter_saved_model", lambda *args, **options: None)
     monkeypatch.setattr(pictures, "save_png", lambda *args: None)
@@ -508,7 +508,7 @@ def test_every_option_counts(data_dir, tmp_path, read_once, told):
     assert (expected != whole.share(0.75, seed=0).keypoints_screen).any()
 
     # networks, the model and its optimizer
-    assert told["make_strategy"] == [(("mirrored",), {})]
+    assert told["make_strategy"] == [(("mirrored", 21), {})]
     starts = [(network.num_joints_out, path) for (network, path, _), _ in told["start_from"]]
     assert starts == [(6, "pose.keras"), (1, "trajectory.keras")]
     (stage,) = training.stages()

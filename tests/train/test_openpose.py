@@ -447,7 +447,7 @@ def watch_everything(calls, doll):
     load_network, trained = openpose.load_network, FewFields(6, 8, filters=8, num_refinements=1)
     calls.watch(runs, "set_up")
     calls.watch(openpose, "choose_skeleton", doll)
-    calls.watch(openpose, "make_strategy", lambda name: tf.distribute.get_strategy())
+    calls.watch(openpose, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
     calls.watch(keras.utils, "set_random_seed")
     calls.watch(openpose.weights, "load_backbone")
     calls.watch(
@@ -500,7 +500,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, few_fie
     # what is trained, and how
     (config,), _ = calls.last("set_up")
     assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
-    assert calls.noted["make_strategy"] == [(("mirrored",), {})]
+    assert calls.noted["make_strategy"] == [(("mirrored", 3), {})]
     assert [args for args, _ in calls.noted["set_random_seed"]] == [(5,), (6,), (7,)]
     assert [stage.folder.name for stage in stages] == ["phase1", "phase2", "phase3"]
     assert [stage.model.network.num_refinements for stage in stages] == [1, 0, 2]

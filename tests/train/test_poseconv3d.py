@@ -263,7 +263,7 @@ def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults, as
     read = watch(clips, "from_tfds")
     evaluated, trained_on = (watch(clips, name, lambda *args, **how: None) for name in ("evaluation", "training"))
     set_up = watch(runs, "set_up", lambda config: None)
-    strategies = watch(poseconv3d, "make_strategy", lambda name: tf.distribute.get_strategy())
+    strategies = watch(poseconv3d, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
     exported = watch(poseconv3d.export, "saved_model", lambda *args, **options: None)
     limbs = skeletons.JHMDB.num_edges
     trained = poseconv3d.make_network(OTHER, 5, limbs)
@@ -283,7 +283,7 @@ def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults, as
     assert next(training.splits["test"].as_numpy_iterator())["keypoints"].shape[2] == skeletons.JHMDB.num_keypoints
 
     (stage,) = training.stages()
-    assert strategies == [(("mirrored",), {})]
+    assert strategies == [(("mirrored", 3), {})]
     assert stage.folder == training.workdir / "limb" and (stage.steps, stage.epochs) == (3, 4)
     assert stage.validation is None and stage.resume.monitor is None  # without a split for it
     network, volume, optimizer = stage.model.network, stage.model.get_layer("volume"), stage.model.optimizer

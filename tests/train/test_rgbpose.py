@@ -255,7 +255,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
     evaluated, trained_on = (watch(videos, name, lambda *args, **how: None) for name in ("evaluation", "training"))
     watch(video_training, "for_outputs", lambda batches, model: batches)
     set_up = watch(runs, "set_up", lambda config: None)
-    strategies = watch(video_training, "make_strategy", lambda name: tf.distribute.get_strategy())
+    strategies = watch(video_training, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
     nothing = {condition: {"fused": np.eye(3)} for condition in ("missed", "dark")}
     tested = watch(video_training.evaluation, "video_probabilities", lambda *args: (np.arange(3), nothing))
     exported = watch(video_training.export, "video_saved_model", lambda *args, **options: None)
@@ -306,7 +306,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
             "short_side_px": 46 if modality != "pose" else 11,
         }
         as_after_an_epoch(stage)
-    assert strategies == [(("mirrored",), {})] * 3
+    assert strategies == [(("mirrored", size), {}) for size in (2, 5, 3)]
     assert_starts_from(network, made.workdir)
 
     results = made.finish()

@@ -227,7 +227,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
     evaluated, trained_on = (watch(videos, name, lambda *args, **how: None) for name in ("evaluation", "training"))
     watch(video_training, "for_outputs", lambda batches, model: batches)
     set_up = watch(runs, "set_up", lambda config: None)
-    strategies = watch(video_training, "make_strategy", lambda name: tf.distribute.get_strategy())
+    strategies = watch(video_training, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
     nothing = {condition: {"fused": np.eye(3)} for condition in ("missed", "dark")}
     tested = watch(video_training.evaluation, "video_probabilities", lambda *args: (np.arange(3), nothing))
     exported = watch(video_training.export, "video_saved_model", lambda *args, **options: None)
@@ -275,7 +275,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
     np.testing.assert_array_equal(
         network.get_layer("layer1_0").get_weights()[0], backbone.get_layer("layer1_0").get_weights()[0]
     )
-    assert strategies == [(("mirrored",), {})] * 2
+    assert strategies == [(("mirrored", 3), {})] * 2
 
     results = made.finish()
     assert list(results) == ["backbone", "star"] and list(results["backbone"]) == ["missed", "dark"]

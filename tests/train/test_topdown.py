@@ -362,7 +362,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
         assert given[option.name] not in others or option.name in ("recipe", "schedule")  # of two values
     boxes = [{"image_id": number, "bbox": [9, 9, 40, 50], "score": 0.7} for number in (1, 2, 3)]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-    calls.watch(topdown, "make_strategy", lambda name: tf.distribute.get_strategy())
+    calls.watch(topdown, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
     calls.watch(topdown.weights, "load_backbone")
     calls.watch(topdown, "start_from", [])
     teacher = models.StackedHourglass(5, image_shape=(64, 128, 3), num_stacks=1, filters=8)
@@ -401,7 +401,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     assert stage.epochs == 6 and stage.steps == 2 and stage.resume.monitor == "val_pck"
     ((config,), _) = calls.last("set_up")
     assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
-    assert calls.last("make_strategy") == (("mirrored",), {})
+    assert calls.last("make_strategy") == (("mirrored", 3), {})
     network = made.model.student
     assert isinstance(network, models.StackedHourglass) and network.num_stacks == 2 and network.filters == 8
     assert calls.last("load_backbone")[0] == (network, "backbone.pth")

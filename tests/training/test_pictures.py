@@ -145,7 +145,11 @@ def test_keypoints_of_the_volume_are_drawn_on_their_frames():
 
 
 def test_keypoints_of_an_oblong_volume_are_drawn_on_oblong_frames():
-    clip = {"rgb": np.zeros((4, 16, 48, 3), "float32"), "keypoints": np.ones((1, 8, 3, 2)), "scores": np.ones((1, 8, 3))}
+    clip = {
+        "rgb": np.zeros((4, 16, 48, 3), "float32"),
+        "keypoints": np.ones((1, 8, 3, 2)),
+        "scores": np.ones((1, 8, 3)),
+    }
     np.testing.assert_array_equal(pictures.on_frames(clip, (8, 12))["keypoints"], np.full((1, 4, 3, 2), (4, 2)))
 
 

@@ -329,6 +329,7 @@ def test_from_coco_refuses_other_files(tmp_path):
 def test_from_coco_takes_detections_in_place_of_people(tmp_path):
     file, folder = write_coco(tmp_path, [annotation(1, 2)])
     found = [
+        {"image_id": 2, "category_id": 3, "bbox": [9, 9, 30, 40], "score": 0.15},
         {"image_id": 2, "category_id": 3, "bbox": [1, 2, 30, 40], "score": 0.75},
         {"image_id": 4, "bbox": [3, 4, 50, 60], "score": 0.5},
         {"image_id": 4, "category_id": 3, "bbox": [3, 4, 50, 60], "score": 0.1},
@@ -339,7 +340,7 @@ def test_from_coco_takes_detections_in_place_of_people(tmp_path):
     assert crops.evaluation(dataset, skeleton).element_spec["score"].dtype == tf.float32
     found = crops.annotations(dataset, skeleton)
     assert found["score"].tolist() == [0.5, 0.75] and found["image_id"].tolist() == [4, 2]
-    assert found["person_id"].tolist() == [1, 0] and found["box"].tolist() == [[3, 4, 53, 64], [1, 2, 31, 42]]
+    assert found["person_id"].tolist() == [2, 1] and found["box"].tolist() == [[3, 4, 53, 64], [1, 2, 31, 42]]
     assert found["area"].tolist() == [3000, 1200] and not found["visibility"].any()
     (folder / "found.json").write_text(json.dumps([{"image_id": 2, "bbox": [1, 2, 30, 40]}]))
     with pytest.raises(ValueError, match=r"found.json must be a JSON list of detections, each .*; give a detector"):

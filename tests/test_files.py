@@ -24,6 +24,23 @@ def test_any_json_is_read(tmp_path, raw):
     assert files.read_json(str(path)) == json.loads(raw)
 
 
+def test_what_breaks_off_leaves_the_old_file(tmp_path):
+    path = tmp_path / "runs" / "best.keras"
+    files.write_whole(path, b"old")
+
+    def write():
+        with files.whole(path) as part:
+            assert part.suffix == path.suffix
+            part.write_bytes(b"ne")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert path.read_bytes() == b"old"
+    files.write_whole(path, b"new")
+    assert path.read_bytes() == b"new" and list(path.parent.iterdir()) == [path]
+
+
 WHOLE = json.dumps(CONTENT).encode()
 
 

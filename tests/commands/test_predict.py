@@ -7,15 +7,18 @@ import json
 import os
 import re
 import signal
+import threading
 
 import av
 import cv2
 import keras
 import numpy as np
 import pytest
+import tqdm
 
 from kerapose import commands, estimators, models, predictors, skeletons, tracking, visualize
 from kerapose.commands import networks, predict, sources
+from kerapose.commands.recordings import Recording
 from kerapose.data import frames
 from kerapose.skeletons import COCO, H36M, OPENPOSE
 
@@ -203,6 +206,19 @@ def test_keypoints_are_smoothed_at_the_rate_of_the_video(walk, tmp_path):
             expected.append(smoothed[-1, 0, 0])
         np.testing.assert_allclose(shown[-1], expected[2:], atol=0.006)
     assert np.abs(np.subtract(*shown)).max() > 0.5
+
+
+def test_a_trail_goes_through_the_last_frames_that_were_asked_for(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(visualize, "draw_identities", lambda image, *people: drawn.append(people[3:5]) or image)
+    pictures = (frames.Frame(picture, None, False) for picture in textured(6))
+    recording = Recording(sources.Source("walk", "walk.mp4", 12.5, 6, pictures), Walkers(), 0.0, False, 3)
+    assert len(list(recording.drawn(tqdm.tqdm(disable=True), threading.Event()))) == 6
+    trails = [dict(zip(ids.tolist(), trails, strict=True)) for ids, trails in drawn]
+    assert [len(trail[0]) for trail in trails] == [1, 2, 3, 3, 3, 3]
+    assert [len(trail[1]) for trail in trails[2:]] == [1, 2, 3, 3]
+    seen = np.delete(body(0), 3, axis=0)  # without the ear that is never found
+    np.testing.assert_allclose(trails[5][0], [np.median(seen, axis=0) + (30 + 2 * t, 0) for t in (3, 4, 5)], atol=1e-4)
 
 
 def test_max_frames_ends_a_video(walk, video):
@@ -632,6 +648,7 @@ def test_a_network_alone_goes_by_the_options(top_down, tmp_path):
     assert (find.estimator.codec, find.skeleton, min_score) == ("udp", COCO, 0.3)
     assert find.estimator.normalization == {}
     assert networks.make_predictor(options(*ALONE, "--min_score", "0.1"))[1] == 0.1
+    assert networks.make_predictor(options(*ALONE, "--min_score", "0"))[1] == 0  # which is not the same as nothing
     (tmp_path / "own.json").write_text(json.dumps(COCO.to_dict() | {"name": "own"}))
     own = options("--skeleton", str(tmp_path / "own.json"), "--codec", "gaussian")
     assert networks.make_predictor(own)[0].skeleton.name == "own"

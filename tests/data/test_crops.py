@@ -203,6 +203,12 @@ def test_from_arrays_refuses_a_mixture():
         crops.from_arrays(**given, skeleton=COCO)
 
 
+@pytest.mark.parametrize("size", [(0, 0), (0, 99), (99, 0), (4, 6)])
+def test_a_size_of_which_a_side_is_not_known_is_held_against_no_picture(size):
+    element = {"pixels": tf.zeros((4, 6, 3), tf.uint8), "size": tf.constant(size), "name": tf.constant("a.jpg")}
+    assert annotated.decoded(element).shape == (4, 6, 3)
+
+
 # ---------------------------------------------------------------------------------------------------- COCO files
 CATEGORY = {"id": 3, "name": "mouse", "keypoints": ["snout", "leftear", "rightear"], "skeleton": [[1, 2], [1, 3]]}
 
@@ -324,6 +330,7 @@ def test_from_coco_refuses_other_files(tmp_path):
 def test_from_coco_takes_detections_in_place_of_people(tmp_path):
     file, folder = write_coco(tmp_path, [annotation(1, 2)])
     found = [
+        {"image_id": 2, "category_id": 3, "bbox": [9, 9, 30, 40], "score": 0.15},
         {"image_id": 2, "category_id": 3, "bbox": [1, 2, 30, 40], "score": 0.75},
         {"image_id": 4, "bbox": [3, 4, 50, 60], "score": 0.5},
         {"image_id": 4, "category_id": 3, "bbox": [3, 4, 50, 60], "score": 0.1},
@@ -334,7 +341,7 @@ def test_from_coco_takes_detections_in_place_of_people(tmp_path):
     assert crops.evaluation(dataset, skeleton).element_spec["score"].dtype == tf.float32
     found = crops.annotations(dataset, skeleton)
     assert found["score"].tolist() == [0.5, 0.75] and found["image_id"].tolist() == [4, 2]
-    assert found["person_id"].tolist() == [1, 0] and found["box"].tolist() == [[3, 4, 53, 64], [1, 2, 31, 42]]
+    assert found["person_id"].tolist() == [2, 1] and found["box"].tolist() == [[3, 4, 53, 64], [1, 2, 31, 42]]
     assert found["area"].tolist() == [3000, 1200] and not found["visibility"].any()
     (folder / "found.json").write_text(json.dumps([{"image_id": 2, "bbox": [1, 2, 30, 40]}]))
     with pytest.raises(ValueError, match=r"found.json must be a JSON list of detections, each .*; give a detector"):
@@ -685,6 +692,27 @@ def test_every_person_is_seen_once_a_pass_in_another_order(prepared, dataset):
         later = order.shuffled_endlessly(crops.trainable(source, COCO), 3, 3 * count + 2, buffer)
         rest = [int(element["person_id"]) for element in later.take(count).as_numpy_iterator()]
         assert rest == seen[3 * count + 2 : 4 * count + 2]
+
+
+def test_encoded_images_are_drawn_from_a_buffer_of_bounded_size(monkeypatch, dataset):
+    class SeenError(Exception):
+        pass
+
+    def shuffled(dataset, seed, first, buffer_size):
+        raise SeenError(seed, first, buffer_size)
+
+    monkeypatch.setattr(order, "shuffled_endlessly", shuffled)
+    given = people()
+    encoded = given | {"images": [tf.io.encode_png(image).numpy() for image in given["images"]]}
+    encoded = crops.from_arrays(**encoded, skeleton=COCO)
+    for elements, options, size in (
+        (encoded, {}, annotated.SHUFFLE_BUFFER),
+        (encoded, {"shuffle_buffer": 7}, 7),
+        (dataset, {}, None),  # whose pixels are in memory anyway
+    ):
+        with pytest.raises(SeenError) as seen:
+            crops.training(elements, COCO, batch_size=4, seed=3, first_step=5, **options)
+        assert seen.value.args == (3, 20, size)
 
 
 # ---------------------------------------------------------------------------------------------------- as published

@@ -45,6 +45,7 @@ def test_boxes_are_read_by_image_the_surest_first(tmp_path):
     np.testing.assert_allclose(read[7][1], [0.9, 0.4])
     assert read[7][0].dtype == read[7][1].dtype == np.float32
     assert list(read_boxes(path, min_score=0.2)) == [7]
+    np.testing.assert_allclose(read_boxes(path, min_score=0.4)[7][1], [0.9, 0.4])  # the lowest that is read
     assert read_boxes(path, max_boxes=1)[7][0].shape == (1, 4)
     np.testing.assert_array_equal(read_boxes(path, category_id=3)[7][0], [[5, 5, 10, 10]])
 

@@ -16,15 +16,16 @@ import tensorflow_datasets as tfds
 from absl import logging
 from scipy import ndimage
 
-from kerapose.data import annotated, crops, people
+from kerapose.data import annotated, crops, order, people
 from kerapose.ops import images as image_ops
 from kerapose.ops import pafs
-from kerapose.skeletons import COCO, MPII, OPENPOSE
+from kerapose.skeletons import COCO, MPII, OPENPOSE, Skeleton
 
 SIZE = (64, 80)  # of the network's images, in most tests
 CELLS = (8, 10)
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}  # leaves pixels as they are
 SIDES = ("left", "right")
+FEW = Skeleton("few", ("head", "left_hand", "right_hand"), ((0, 1), (0, 2)))
 STILL = {"flip_probability": 0.0, "scale_range": (1.0, 1.0), "rotation_degrees": 0.0, "shift_px": 0.0}
 
 # Prints a digest of batches 3 and 4, in a process that is set up as the training scripts are.
@@ -337,6 +338,15 @@ def test_who_is_no_main_person_is_counted(monkeypatch, dataset):
     ]
 
 
+@pytest.mark.parametrize(("skeleton", "least"), [(FEW, 2), (COCO, 5)], ids=["few", "coco"])
+def test_of_a_small_skeleton_half_the_keypoints_are_enough(skeleton, least):
+    count = skeleton.num_keypoints
+    visibility = np.array([[2] * shown + [0] * (count - shown) for shown in (least - 1, least)])
+    one = {"keypoints": np.full((2, count, 2), 30.0), "box": [(0, 0, 40, 40), (20, 20, 60, 60)]}
+    samples = people.trainable(people.from_arrays([picture()], [one | {"visibility": visibility}], skeleton), skeleton)
+    assert [int(sample["main"]) for sample in samples] == [1]
+
+
 def test_somebody_must_be_left(dataset):
     nobody = people.from_arrays([picture()] * 2, [group([]), group([])], COCO)
     assert len(people.annotations(nobody, COCO)["box"]) == 0 and people.image_ids(nobody).tolist() == [0, 1]
@@ -462,6 +472,25 @@ def test_every_sample_is_seen_once_a_pass_in_another_order():
     wanted = [20 * i for i in range(9) if i != 4]
     np.testing.assert_allclose(np.sort(seen), [wanted] * 3, atol=1e-3)
     assert len({tuple(one.round()) for one in seen}) == 3
+
+
+def test_encoded_images_are_drawn_from_a_buffer_of_bounded_size(monkeypatch, dataset):
+    class SeenError(Exception):
+        pass
+
+    def shuffled(dataset, seed, first, buffer_size):
+        raise SeenError(seed, first, buffer_size)
+
+    monkeypatch.setattr(order, "shuffled_endlessly", shuffled)
+    encoded = people.from_arrays([tf.io.encode_png(picture()).numpy()], [group([(0, 0, 60, 60)])], COCO)
+    for given, options, size in (
+        (encoded, {}, annotated.SHUFFLE_BUFFER),
+        (encoded, {"shuffle_buffer": 7}, 7),
+        (dataset, {}, None),  # whose pixels are in memory anyway
+    ):
+        with pytest.raises(SeenError) as seen:
+            people.training(given, COCO, batch_size=4, seed=3, first_step=5, **options)
+        assert seen.value.args == (3, 20, size)
 
 
 # ---------------------------------------------------------------------------------------------------- as published

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from kerapose.data import frames, videos
+from kerapose.data import frames, order, videos
 from kerapose.ops import sequences
 from kerapose.skeletons import COCO
 
@@ -594,6 +594,20 @@ def test_keypoints_alone_need_no_video(dataset, uninterrupted):
     ((inputs, labels),) = read(training(unreadable, rgb_shape=None), 1)
     assert set(inputs) == {"keypoints", "scores"}
     np.testing.assert_array_equal(labels % 7, uninterrupted[0][1] % 7)
+
+
+def test_videos_in_memory_are_drawn_from_a_buffer_of_bounded_size(monkeypatch, dataset):
+    class SeenError(Exception):
+        pass
+
+    def shuffled(dataset, seed, first, buffer_size):
+        raise SeenError(seed, first, buffer_size)
+
+    monkeypatch.setattr(order, "shuffled_endlessly", shuffled)
+    for options, size in (({}, videos.SHUFFLE_BUFFER), ({"shuffle_buffer": 7}, 7), ({"rgb_shape": None}, None)):
+        with pytest.raises(SeenError) as seen:
+            training(dataset, first_step=5, **options)
+        assert seen.value.args == (3, 20, size)
 
 
 # ---------------------------------------------------------------------------------------------------- evaluation

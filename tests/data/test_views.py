@@ -143,6 +143,13 @@ def test_people_turn_no_further_than_asked():
     assert 5 < np.abs(difference).max() < 10.5
 
 
+def test_people_are_moved_a_third_as_far_upwards_as_aside():
+    plain, moved = (anew(shift_m=shift, turn_degrees=0.0)["poses_m"] for shift in (0.0, 0.3))
+    shifts = (moved - plain)[:, 0]  # [B, J, 3]: right, down, away
+    np.testing.assert_allclose(shifts, np.broadcast_to(shifts[:, :1], shifts.shape), atol=1e-5)
+    np.testing.assert_allclose(shifts[:, 0].std(axis=0), (0.3, 0.1, 0.3), rtol=0.5)
+
+
 def test_the_share_is_kept_and_the_rest_is_as_recorded():
     made = anew(share=0.5)
     centre = np.asarray(cameras.normalize_screen(np.float32([[500, 500]]), (1002, 1000)))[0]

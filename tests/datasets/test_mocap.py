@@ -241,6 +241,14 @@ def test_a_camera_must_have_all_its_numbers(tmp_path):
         track_records.read_cameras(path)
 
 
+def test_what_cannot_be_right_is_told_with_its_split():
+    camera, *_ = track_records.read_cameras(DUMMY / "cameras.json")
+    poses = np.random.default_rng(0).uniform(0, 1700, (4, 17, 3))  # millimetres
+    record = track_records.record("walk", camera, np.full((4, 17, 2), 100.0), poses, 50, "S1", "Walking")
+    with pytest.raises(ValueError, match=r"^training: .*Poses are in metres.*\(walk/"):
+        list(track_records.checked("training", [(record["name"], record)], H36M, H36M))
+
+
 def test_stretches_of_known_poses():
     assert track_records.runs([]) == [] and track_records.runs([False]) == []
     assert track_records.runs([True, True, False, True]) == [(0, 2), (3, 4)]

@@ -133,11 +133,13 @@ def test_a_record_that_no_file_can_hold_is_refused(record, message):
 
 def test_some_settings_may_be_chosen_anew_and_the_others_not():
     network = models.LightweightOpenPose(4, 6, num_refinements=0, filters=6, trunk_width=0.125, head_filters=4)
-    estimator = estimators.BottomUpEstimator(network, EAR, max_people=3, training=RECORD)
+    of_keras = {"name": "mine", "dtype": "mixed_bfloat16"}
+    estimator = estimators.BottomUpEstimator(network, EAR, max_people=3, training=RECORD, **of_keras)
     assert estimator.changed() is estimator
     other = estimator.changed(height=64, decoding={"threshold": 0.2})
     assert (other.height, other.decoding, other.max_people, estimator.height) == (64, {"threshold": 0.2}, 3, 256)
     assert other.network is network and other.training == RECORD
+    assert (other.name, other.dtype_policy.name) == ("mine", "mixed_bfloat16")
     with pytest.raises(ValueError, match="has its own stride, skeleton, by which it was trained; choose others of hei"):
         estimator.changed(height=64, stride=4, skeleton=TINY)
     stream = estimators.StreamingLifter(models.TemporalLifter(5, filter_widths=(3,), causal=True), TINY, TINY)

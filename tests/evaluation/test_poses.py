@@ -60,6 +60,13 @@ def test_the_figures_are_those_worked_out_by_hand():
     assert "mpii" not in found and "coco_detected_boxes" not in found
 
 
+def test_crowds_have_no_figures_of_their_own():
+    far_off = PLACES + np.float32([[[0, 0]], [[0, 20]]])
+    found = evaluation.pose_figures(seeing(), people(far_off, is_crowd=[False, True], head_sizes=[10, 10]), LAMP)
+    assert found["people"] == 1 and found["pixel_error"] < 0.7
+    assert [joint["labelled"] for joint in found["joints"].values()] == [1, 1, 1]
+
+
 def test_boxes_of_a_detector_are_tested_in_all_images():
     """One box of two is found, and a surer one where nobody is, in an image of its own."""
     nothing = np.zeros((56, 84, 3), "uint8")
@@ -77,11 +84,14 @@ def test_boxes_of_a_detector_are_tested_in_all_images():
 
 
 def test_poses_are_as_sure_as_the_detector_of_their_boxes(monkeypatch):
-    told = []
-    monkeypatch.setattr(metrics, "coco_ap", lambda truth, found, *args, **options: told.append(found["score"]) or {})
+    told, options = [], []
+    monkeypatch.setattr(
+        metrics, "coco_ap", lambda truth, found, *_, **how: options.append(how) or told.append(found["score"]) or {}
+    )
     detected = people().enumerate().map(lambda i, person: person | {"score": tf.gather([0.5, 0.9], i)})
     evaluation.pose_figures(seeing(), people(), LAMP, detected)
     np.testing.assert_allclose(told[1], told[0] * [0.5, 0.9], rtol=1e-6)
+    assert [how["nms"] for how in options] == ["oks", "oks"]  # doubles are as bad there as here
 
 
 def test_doubles_are_looked_for_by_the_area_of_the_crop(monkeypatch):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kerapose import evaluation
 from kerapose.data import frames, videos
+from kerapose.evaluation import videos as protocol
 from kerapose.skeletons import COCO
 
 SHAPES = {"rgb_shape": (4, 16, 16, 3), "pose_shape": (8, 8, 8, 17)}
@@ -52,6 +53,24 @@ def test_every_condition_degrades_every_video_by_its_seed(dataset):
         np.testing.assert_array_equal(again[name], first[name])
     assert (first["dark"][:, 1] != other["dark"][:, 1]).all()
     assert (first["missed"][:, 3] != other["missed"][:, 3]).all()
+
+
+def test_clips_are_sampled_as_the_recognizer_samples_them(monkeypatch, dataset):
+    told = []
+    monkeypatch.setattr(videos, "sampled", lambda element, **how: told.append(how) or {"scores": element["scores"]})
+    answer = {"fused": tf.zeros((1, 5))}
+    recognizer = types.SimpleNamespace(recognize=lambda **inputs: answer, num_clips=3, aligned=False, **SHAPES)
+    evaluation.video_probabilities(recognizer, dataset)
+    assert told == [{"num_clips": 3, "aligned": False, "rgb_frames": 4, "pose_frames": 8}]
+
+
+def test_figures_are_of_the_fused_answers_under_each_condition(monkeypatch):
+    asked, labels, right = [], np.array([0, 1, 1]), np.eye(2)[[0, 1, 1]]
+    found = {"dark": {"rgb": 1 - right, "fused": right}, "missed": {"rgb": right, "fused": 1 - right}}
+    monkeypatch.setattr(protocol, "video_probabilities", lambda *given: asked.append(given) or (labels, found))
+    figures = evaluation.video_figures("recognizer", "dataset", conditions=("dark", "missed"), seed=7)
+    assert asked == [("recognizer", "dataset", ("dark", "missed"), 7)]
+    assert (figures["dark"]["top1"], figures["missed"]["top1"]) == (1, 0)
 
 
 def test_strange_conditions_are_refused(dataset):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kerapose import estimators, export, models, skeletons
-from kerapose.export import actions
+from kerapose.export import actions, archives, places
 
 COCO = skeletons.COCO
 NAMES = ["clap", "wave_left", "wave_right", "köpfen", "kick"]
@@ -272,3 +272,22 @@ def test_a_write_that_fails_leaves_everything_as_it_was(served, joint_recognizer
         export.saved_model(joint_recognizer(), path, overwrite=True)
     assert sorted(entry.relative_to(tmp_path) for entry in tmp_path.rglob("*")) == before
     assert not exists or (path / "saved_model.pb").read_bytes() == content
+
+
+def test_keypoints_may_be_anywhere_in_an_oblong_frame():
+    def checked(place):
+        inputs = {"keypoints": tf.constant([[[[place] * 17]]]), "scores": tf.ones((1, 1, 1, 17))}
+        return places.check_places(inputs | {"frame_size": tf.constant([[100, 400]])}, "sequence", rank=5)
+
+    assert checked([300.0, 50.0])["keypoints"].shape == (1, 1, 1, 17, 2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="17 of 17 beyond height and width"):
+        checked([50.0, 300.0])
+
+
+def test_a_call_that_names_no_signature_is_answered_by_the_first(tmp_path):
+    number = tf.TensorSpec((), tf.float32, "number")
+    signatures = {"double": (lambda number: {"twice": 2 * number}, [number]), "begin": (lambda: {"number": 0.0}, [])}
+    archives.write_signatures(tmp_path / "1", signatures)
+    served = tf.saved_model.load(tmp_path / "1").signatures
+    assert set(served) == {"double", "begin", "serving_default"}
+    assert served["serving_default"](number=tf.constant(3.0))["twice"] == 6

@@ -278,6 +278,15 @@ def check_figures(case, output, figures):
     case.check(output, [figures[name] for name in FIGURES])
 
 
+def test_how_alike_doubles_are_is_the_callers_choice():
+    first, second = np.float64([[10, 10], [30, 30]]), np.float64([[110, 110], [130, 130]])
+    boxes = [[0, 0, 40, 40], [100, 100, 140, 140]]
+    truth = {"image_id": [1, 1], "keypoints": [first, second], "visibility": np.ones((2, 2)), "box": boxes}
+    found = {"image_id": [1, 1, 1], "keypoints": np.array([first, first + 1, second]), "score": [0.9, 0.8, 0.7]}
+    assert metrics.coco_ap(truth, found, [0.1, 0.1], nms="oks")["AP"] == 1  # the second is 0.94 like the first
+    assert metrics.coco_ap(truth, found, [0.1, 0.1], nms="oks", nms_threshold=0.96)["AP"] < 0.9
+
+
 def test_coco_ap_equals_the_published_evaluation(golden, capsys):
     case = golden("metric_coco_ap_a")
     arrays, content = true_people(case)

@@ -278,5 +278,7 @@ def test_what_does_not_fit_together_is_refused(network, trajectory):
         Lifter(whole, H36M)
     with pytest.raises(ValueError, match="This TrackLifter has its own trajectory, pose_skeleton, by which it was tr"):
         Lifter(whole, COCO, trajectory, pose_skeleton=COCO)
+    with pytest.raises(ValueError, match="This TrackLifter has its own input_skeleton, by which it was trained"):
+        Lifter(whole, COCO, input_skeleton=H36M)
     with pytest.raises(ValueError, match="A network alone does not know its skeleton, got TemporalLifter; give"):
         Lifter(network)

@@ -10,6 +10,7 @@ import pytest
 from kerapose import estimators, models, predictors, skeletons
 from kerapose.data import frames
 from kerapose.models import reading
+from kerapose.predictors import loading
 
 COCO, H36M = skeletons.COCO, skeletons.H36M
 NAMES = ("clap", "wave left", "wave right", "kick")
@@ -156,6 +157,12 @@ def test_a_stream_lifts_whole_tracks_alike(tmp_path):
     screen = keypoints / SIZE[1] * 2 - np.float32([1, SIZE[0] / SIZE[1]])
     poses = np.concatenate([stream(frame[None]) for frame in screen])
     np.testing.assert_allclose(lift(keypoints, SIZE).poses_m, poses - poses[:, :1], atol=1e-5)
+
+
+def test_a_stream_keeps_the_set_of_its_poses():
+    stream = estimators.StreamingLifter(lifting_network(causal=True), H36M, COCO)  # both have 17
+    lift = loading.predictor_of(stream)
+    assert (lift.input_skeleton, lift.pose_skeleton) == (H36M, COCO)
 
 
 def test_what_the_file_knows_is_not_overruled(tmp_path):

@@ -328,6 +328,7 @@ def test_the_label_of_a_person_and_the_least_score_count():
     image = np.zeros((100, 200, 3), "uint8")
     image[20:70, 140:180] = 255
     assert len(PersonDetector(BrightDetector("xyxy"), min_score=0.2)(image)[0]) == 2
+    assert len(PersonDetector(BrightDetector("xyxy"), min_score=np.float32(0.7))(image)[0]) == 1  # the lowest itself
     boxes, scores = PersonDetector(BrightDetector("xyxy"), person_class=2)(image)
     np.testing.assert_allclose(boxes, [[0, 0, 9, 9]])
     none, _ = PersonDetector(BrightDetector("xyxy"), min_score=0.95)(image)

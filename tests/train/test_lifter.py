@@ -515,7 +515,7 @@ def test_every_option_counts(data_dir, tmp_path, read_once, told):
     assert (expected != whole.share(0.75, seed=0).keypoints_screen).any()
 
     # networks, the model and its optimizer
-    assert [args for args, _ in told["make_strategy"]] == [("mirrored", 21)]
+    assert told["make_strategy"] == [(("mirrored", 21), {})]
     starts = [(network.num_joints_out, path) for (network, path, _), _ in told["start_from"]]
     assert starts == [(6, "pose.keras"), (1, "trajectory.keras")]
     (stage,) = training.stages()

@@ -306,7 +306,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
             "short_side_px": 46 if modality != "pose" else 11,
         }
         as_after_an_epoch(stage)
-    assert [args for args, _ in strategies] == [("mirrored", 2), ("mirrored", 5), ("mirrored", 3)]
+    assert strategies == [(("mirrored", size), {}) for size in (2, 5, 3)]
     assert_starts_from(network, made.workdir)
 
     results = made.finish()

@@ -402,7 +402,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     assert stage.epochs == 6 and stage.steps == 2 and stage.resume.monitor == "val_pck"
     ((config,), _) = calls.last("set_up")
     assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
-    assert calls.last("make_strategy")[0] == ("mirrored", 3)
+    assert calls.last("make_strategy") == (("mirrored", 3), {})
     network = made.model.student
     assert isinstance(network, models.StackedHourglass) and network.num_stacks == 2 and network.filters == 8
     assert calls.last("load_backbone")[0] == (network, "backbone.pth")

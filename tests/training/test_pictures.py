@@ -144,6 +144,15 @@ def test_keypoints_of_the_volume_are_drawn_on_their_frames():
     np.testing.assert_allclose(clip["keypoints"][0, :, 1, 0], 24 + 4 * walked, rtol=1e-6)
 
 
+def test_keypoints_of_an_oblong_volume_are_drawn_on_oblong_frames():
+    clip = {
+        "rgb": np.zeros((4, 16, 48, 3), "float32"),
+        "keypoints": np.ones((1, 8, 3, 2)),
+        "scores": np.ones((1, 8, 3)),
+    }
+    np.testing.assert_array_equal(pictures.on_frames(clip, (8, 12))["keypoints"], np.full((1, 4, 3, 2), (4, 2)))
+
+
 def test_attention_is_drawn_after_every_epoch_over_the_frames(tmp_path, events):
     asked = []
 

@@ -274,6 +274,16 @@ def test_crops_are_enlarged_with_their_poses_and_heatmaps_stand_last():
     assert abs(columns.mean() - 41.5) < 2
 
 
+def test_heatmaps_lie_on_their_crops_as_the_codec_has_it():
+    images, points = np.full((1, 30, 20, 3), 40, np.uint8), stick((5, 5), (15, 5), (5, 25))
+    heatmaps = np.random.default_rng(0).random((1, 15, 10, 3)).astype("float32")
+    for aligned in (True, False):
+        options = {"heatmaps": heatmaps, "panel_height": 30, "aligned_corners": aligned}
+        picture = visualize.compare_poses(images, points, points, STICK, **options)
+        expected = visualize.draw_heatmaps(images[0], heatmaps[0], STICK, aligned_corners=aligned)
+        np.testing.assert_array_equal(picture[:, -20:], expected)
+
+
 @pytest.mark.parametrize(
     ("images", "count", "message"),
     [

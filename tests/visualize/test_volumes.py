@@ -64,6 +64,13 @@ def test_clip_strip_is_not_misled_by_a_stray_point():
     assert np.ptp(rows) > 20  # within the frame's 120 rows the person takes 20
 
 
+def test_clip_strip_shows_people_anywhere_in_a_wide_frame():
+    keypoints = np.repeat(stick((20, 40), (280, 40), (20, 60))[:, None], 2, axis=1)
+    picture = visualize.clip_strip(keypoints, None, STICK, (120, 300), num_frames=1)
+    margin = 0.12 * 260
+    assert picture.shape == (240, round(240 * (260 + 2 * margin) / (20 + 2 * margin)), 3)
+
+
 def test_clip_strip_without_people_shows_empty_frames():
     unsure = visualize.clip_strip(np.full((1, 5, 17, 2), 50.0), np.zeros((1, 5, 17)), COCO, (120, 160), num_frames=5)
     assert unsure.shape == (240, 5 * 320 + 4 * visualize.GAP_PX, 3)

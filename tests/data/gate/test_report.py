@@ -84,6 +84,15 @@ def test_all_that_is_impossible_and_all_that_is_suspicious_is_told_at_once(warne
     assert len(warned) == 1 and "8.1 m" in warned[0] and "multiply them" in warned[0]
 
 
+def test_those_who_could_break_a_rule_are_counted_through_all_calls(warned):
+    report = Report("clips")
+    report.seen(6)
+    report.note_all(UNITS, ["a", "b", "c", "d"], [True, False, False, False], among=[True, True, True, False])
+    report.note_all(UNITS, ["e", "f"], [True, False], among=[True, False])
+    report.close()  # of four who could, two do: no more than half
+    assert "2 of 6 clips" in warned[0]
+
+
 def test_one_sample_alone_is_not_counted():
     report = Report("clips", remedy="")
     report.seen()

@@ -131,6 +131,14 @@ def test_cameras_that_see_something_else_are_told_of(change, caplog):
     assert "Cameras see the joints where the keypoints are, got 3 of 3 tracks" in caplog.text
 
 
+@pytest.mark.parametrize(("off_px", "is_told"), [(500, False), (900, True)])
+def test_how_far_a_camera_misses_is_a_share_of_the_width(off_px, is_told, caplog):
+    camera, size = CAMERA | {"center_px": np.float32([2000, 515])}, (1002, 4000)
+    beside = [seen(poses, camera, size) + np.float32([off_px, 0]) for poses in arrays()["poses_world_m"]]
+    track_data.from_arrays(**arrays() | {"keypoints": beside, "cameras": camera, "frame_sizes": size})
+    assert ("Cameras see the joints where the keypoints are" in caplog.text) is is_told
+
+
 def test_what_is_only_odd_is_counted_in_one_warning(tracks, caplog):
     given = arrays() | {"poses_world_m": None, "cameras": None, "fps": np.float32(50)}
     given["poses_camera_m"] = np.split(tracks.poses_camera_m * [[[1]]], [9, 14])

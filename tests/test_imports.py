@@ -29,7 +29,7 @@ MAY_IMPORT = {
     "metrics": {"ops", "files", "skeletons", "data.coco"},  # relaxed: one reader of COCO's files, one rule of sigmas
     "data": {"ops", "sides", "mirrors", "skeletons", "files"},
     "visualize": {"skeletons"},
-    "estimators": {"kerapose", "models", "layers", "ops", "sides", "mirrors", "skeletons"},
+    "estimators": {"kerapose", "models", "presets", "layers", "ops", "sides", "mirrors", "skeletons"},
     "weights": {"layers", "ops"},
     "training": {
         "kerapose",  # the version, which a trained file notes

@@ -22,8 +22,10 @@ def main(training):
         training: a subclass of `kerapose.training.Training`.
     """
     define_flags(training.OPTIONS)
-    for option in training.OPTIONS:  # they are the script's own, which --help shows
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[option.name])
+    flags.DEFINE_string("preset", None, "Name of a published checkpoint to be tested, with --evaluate.")
+    flags.DEFINE_bool("evaluate", False, "Whether to test the preset, and nothing else.")
+    for name in [*(option.name for option in training.OPTIONS), "preset", "evaluate"]:
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])  # --help shows the script's own
     app.run(lambda _: run(training))
 
 
@@ -31,10 +33,21 @@ def run(training):
     """Trains with the flags that were parsed."""
     logging.set_verbosity(logging.INFO)
     parsed = {option.name: flags.FLAGS[option.name] for option in training.OPTIONS}
-    prepare(*(parsed[name].value for name in ("dataset", "train_split", "data_dir")))
+    preset = flags.FLAGS["preset"].value
+    if (preset is not None) != flags.FLAGS["evaluate"].value:
+        raise ValueError(
+            f"--preset and --evaluate go together, got {'the latter' if preset is None else 'the former'} alone; to "
+            "train from a preset, give it as --pretrained or --backbone_weights."
+        )
+    prepare(
+        *(parsed[name].value for name in ("dataset", "train_split" if preset is None else "test_split", "data_dir"))
+    )
     # The others are not given: a recipe may have them.
     given = {name: flag.value for name, flag in parsed.items() if flag.present}
-    training(**given).run()  # its figures are no status of a process
+    if preset is not None:
+        training.test_preset(preset, **given)
+    else:
+        training(**given).run()  # its figures are no status of a process
 
 
 def define_flags(options):

@@ -7,9 +7,9 @@ import pathlib
 import keras
 
 from kerapose import estimators, models, predictors, presets, skeletons, weights
+from kerapose.estimators.published import estimator_of
 from kerapose.models.reading import CHECKPOINTS, read
 from kerapose.predictors.loading import kind_of, predictor_of
-from kerapose.predictors.published import estimator_of
 
 SURE_SCORE = 0.3  # of top-down keypoints: a heatmap has a maximum also where there is nothing
 PLAIN_PIXELS = {"mean": [0.0] * 3, "std": [1.0] * 3}  # what hourglasses are trained with

@@ -5,13 +5,13 @@ import typing
 import keras
 
 from kerapose import estimators, models, presets
+from kerapose.estimators.published import estimator_of
 from kerapose.estimators.video_recognizer import RGB_CHANNELS
 from kerapose.models.reading import read
 from kerapose.predictors.actions import SkeletonAction
 from kerapose.predictors.bottom_up import BottomUpPose
 from kerapose.predictors.lifting import Lifter
 from kerapose.predictors.people import TopDownPose
-from kerapose.predictors.published import estimator_of
 from kerapose.predictors.videos import Action
 from kerapose.types import Path
 

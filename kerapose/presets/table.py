@@ -149,6 +149,12 @@ class Preset:
     data: str
 
     @property
+    def published(self) -> dict[str, float]:
+        """The figures by name, as numbers: shares, or millimetres."""
+        words = [figure.removesuffix(" mm").rsplit(" ", 1) for figure in self.figures.split(", ") if figure]
+        return {name: float(number) for name, number in words}
+
+    @property
     def arguments(self) -> dict[str, typing.Any]:
         """What the network is built with besides its variant, by name."""
         if self.task == "top-down pose":

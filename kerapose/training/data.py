@@ -4,11 +4,19 @@ import types
 import typing
 from collections.abc import Collection, Sequence
 
+import keras
 from absl import logging
 
 from kerapose import mirrors, skeletons
 from kerapose.data import clips, prepared
 from kerapose.skeletons import Skeleton
+
+ROLES = ("train", "validation", "test")
+
+
+def roles(config: dict[str, typing.Any]) -> Sequence[str]:
+    """What the splits of a run are for: those of a training, or "roles" of its options, where less is asked for."""
+    return config.get("roles", ROLES)
 
 
 def names_to_skip(config: dict[str, typing.Any], role: str) -> list[str]:
@@ -67,7 +75,7 @@ def load_clips(
         ValueError: if the dataset cannot be trained on, or has no sample that is to be skipped.
     """
     splits, left_out = {"validation": None}, []
-    for role in ("train", "validation", "test"):
+    for role in roles(config):
         name, split = config["dataset"], config[f"{role}_split"]
         if role == "validation" and not split:
             continue
@@ -84,7 +92,8 @@ def load_clips(
             count = pipeline.check(splits[role], skeleton, len(class_names))
             logging.info("%s: %d samples of %s, split %s.", role, count, name, split)
     refuse_strangers(config, left_out)
-    splits["train"] = clips.trainable(splits["train"])
+    if "train" in splits:
+        splits["train"] = clips.trainable(splits["train"])
     return splits, skeleton, class_names
 
 
@@ -103,7 +112,7 @@ def load_images(config: dict[str, typing.Any], pipeline: types.ModuleType) -> tu
         ValueError: if the dataset cannot be trained on, or has no image that is to be skipped.
     """
     splits, left_out = {"validation": None}, set()
-    for role in ("train", "validation", "test"):
+    for role in roles(config):
         name, split = config["dataset"], config[f"{role}_split"]
         if role == "validation" and not split:
             continue
@@ -140,3 +149,12 @@ def flip_labels(class_names: Sequence[str], config: dict[str, typing.Any]) -> li
     elif not config["flip_probability"] and not config["flip_test"]:
         return None
     return mirrors.mirrored_labels(class_names, pairs)
+
+
+def refuse_other_classes(estimator: keras.Model, class_names: Sequence[str]) -> None:
+    """Refuses a recognizer of other classes than those of the data, as far as their number tells."""
+    if estimator.num_classes != len(class_names):
+        raise ValueError(
+            f"The data must have the classes of the recognizer, got {len(class_names)} of the data and "
+            f"{estimator.num_classes} of the recognizer; use the data set that it was trained on."
+        )

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
-from kerapose import estimators, evaluation, export, losses, metrics, models, visualize
+from kerapose import estimators, evaluation, export, losses, metrics, models, presets, visualize
 from kerapose.data import tracks, views
 from kerapose.evaluation.lifting import compiled
 from kerapose.training import boards, data, pictures
@@ -138,6 +138,7 @@ class Lifter(Training):
     """
 
     OPTIONS = OPTIONS
+    TASK = "lifting"
     RECIPES = RECIPES
     SMALL_DATASET = "puppets/tracks"
 
@@ -206,6 +207,9 @@ class Lifter(Training):
         print(table(results))
         return results
 
+    def figures(self, results: dict[str, typing.Any], preset: presets.Preset) -> dict[str, float | None]:
+        return {"MPJPE": results["mpjpe_mm"], "P-MPJPE": results["p_mpjpe_mm"]}
+
     def draw(self, estimator: estimators.TrackLifter) -> None:
         """Draws some frames of some tracks, and one track as a moving picture."""
         known = self.splits["test"]
@@ -240,7 +244,7 @@ def load_splits(config: dict[str, typing.Any]) -> dict[str, tracks.Tracks | None
         dict of `Tracks`: "train", "test", and "validation" and "unlabelled", which may be None.
     """
     splits, skipped = {"validation": None, "unlabelled": None}, []
-    for role in ("train", "validation", "test"):
+    for role in data.roles(config):
         name, split = config["dataset"], config[f"{role}_split"]
         if role == "validation" and not split:
             continue
@@ -248,6 +252,8 @@ def load_splits(config: dict[str, typing.Any]) -> dict[str, tracks.Tracks | None
         skipped.extend(names)
         splits[role] = tracks.from_tfds(name, split, config["data_dir"], skip=names).every(config["frame_step"])
     data.refuse_strangers(config, skipped)
+    if "train" not in splits:
+        return splits
     skeleton, pose_skeleton = splits["train"].skeleton, splits["train"].pose_skeleton
     for option in ("semi_supervised", "view_share"):
         if config[option] and skeleton.keypoints != pose_skeleton.keypoints:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from absl import logging
 
-from kerapose import estimators, evaluation, export, losses, models, skeletons
+from kerapose import estimators, evaluation, export, losses, models, presets, skeletons
 from kerapose.data import people
 from kerapose.files import whole
 from kerapose.ops import grouping
@@ -152,6 +152,7 @@ class OpenPose(Training):
     """
 
     OPTIONS = OPTIONS
+    TASK = "bottom-up pose"
     RECIPES = RECIPES
     SMALL_DATASET = "puppets/groups"
 
@@ -226,8 +227,11 @@ class OpenPose(Training):
 
     def make_estimator(self, network: keras.Model) -> estimators.BottomUpEstimator:
         """All that is around a network when it is tested and exported."""
-        bounds = {"height": self.config["test_height"] or None, "max_people": self.config["max_people"]}
-        return estimators.BottomUpEstimator(network, self.target, **bounds)
+        return estimators.BottomUpEstimator(network, self.target, **self.bounds())
+
+    def bounds(self) -> dict[str, int | None]:
+        """To which height images are brought, and how many people are found."""
+        return {"height": self.config["test_height"] or None, "max_people": self.config["max_people"]}
 
     def estimator(self) -> estimators.BottomUpEstimator:
         return self.make_estimator(load_network(self.workdir / "best.keras", "trained"))
@@ -236,6 +240,12 @@ class OpenPose(Training):
         results = evaluation.people_figures(estimator, self.splits["test"], self.skeleton)
         logging.info("Test: %s", results)
         return results
+
+    def published(self, name: str) -> estimators.BottomUpEstimator:
+        return super().published(name).changed(**self.bounds())
+
+    def figures(self, results: dict[str, Any], preset: presets.Preset) -> dict[str, float | None]:
+        return {"AP": (results.get("coco") or {}).get("AP")}
 
     def draw(self, estimator: estimators.BottomUpEstimator) -> None:
         shown = pictures.some_images(self.splits["test"])

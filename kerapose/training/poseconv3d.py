@@ -86,6 +86,7 @@ class PoseConv3D(Training):
     """
 
     OPTIONS = OPTIONS
+    TASK = "skeleton actions"
 
     def resolve(self, config: dict) -> dict:
         frames, size, *_ = NETWORKS[config["variant"]].argument_of(config["variant"], "input_shape")
@@ -167,6 +168,14 @@ class PoseConv3D(Training):
             results["fusion"] = metrics.action_metrics(*self.tested)
             logging.info("Test, joint + limb: %s", results["fusion"])
         return results
+
+    def published(self, name: str) -> estimators.ActionRecognizer:
+        estimator = super().published(name)
+        data.refuse_other_classes(estimator, self.class_names)
+        return estimator
+
+    def figures(self, results: dict[str, dict[str, float]], preset: presets.Preset) -> dict[str, float | None]:
+        return {"top-1": results[preset.kind]["top1"], "mean class": results[preset.kind]["mean_class"]}
 
     def draw(self, estimator: estimators.ActionRecognizer) -> None:
         labels, probabilities = self.tested

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import keras
 from absl import logging
 
-from kerapose import estimators, metrics, models
+from kerapose import estimators, metrics, models, presets
+from kerapose.training import data
 from kerapose.training.options import Option
 from kerapose.training.runs import Stage
 from kerapose.training.videos import VideoTraining, figures_of, table, video_options
@@ -129,6 +130,7 @@ class RGBPose(VideoTraining):
     """
 
     OPTIONS = OPTIONS
+    TASK = "video actions"
     RECIPES = RECIPES
 
     def resolve(self, config: dict) -> dict:
@@ -196,6 +198,8 @@ class RGBPose(VideoTraining):
 
     def evaluate(self, estimator: estimators.VideoRecognizer) -> dict[str, dict[str, dict[str, float]]]:
         """The figures by network and condition."""
+        if "preset" in self.config:
+            return {"both": figures_of(*self.test("both", estimator))}
         for modality in self.modalities:
             recognizer = estimator if modality == self.modalities[-1] else self.trained(modality)
             labels, answers = self.test(modality, recognizer)
@@ -203,6 +207,14 @@ class RGBPose(VideoTraining):
         results = figures(labels, {modality: answers for modality, (_, answers) in self.tested.items()})
         print(table(results))
         return results
+
+    def published(self, name: str) -> estimators.VideoRecognizer:
+        estimator = super().published(name)
+        data.refuse_other_classes(estimator, self.class_names)
+        return estimator
+
+    def figures(self, results: dict, preset: presets.Preset) -> dict[str, float | None]:
+        return {"top-1": results["both"].get("plain", {}).get("top1")}
 
     def draw(self, estimator: estimators.VideoRecognizer) -> None:
         for modality in self.tested:

@@ -10,6 +10,8 @@ import tensorflow as tf
 from absl import logging
 
 import kerapose
+from kerapose import estimators, presets
+from kerapose.estimators.published import estimator_of
 from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole, write_whole
 from kerapose.training import pictures
@@ -166,18 +168,77 @@ class Training:
     """
 
     OPTIONS: typing.ClassVar[list[Option]] = []
+    TASK: typing.ClassVar[str | None] = None  # of the presets that `test_preset` takes
     RECIPES: typing.ClassVar[dict] = {}  # {"published": {name: value of an option that is not given}, "small": ...}
     SMALL_DATASET: typing.ClassVar[str | None] = None  # for which the recipe is small by default
 
     def __init__(self, workdir: Path | None = None, **options: typing.Any):
-        given = {"workdir": workdir} | options
-        config = choose(self.OPTIONS, given)
-        self.given = {name: config[name] for name, value in given.items() if value is not None}
-        self.config = self.resolve(config)
+        self._choose(workdir, options)
         self.load()
         set_up(self.config)
         self.prepare()
         self.workdir = open_workdir(self.config["workdir"], self.lasting())
+
+    def _choose(self, workdir, options):
+        given = {"workdir": workdir} | options
+        config = choose(self.OPTIONS, given)
+        self.given = {name: config[name] for name, value in given.items() if value is not None}
+        self.config = self.resolve(config)
+
+    @classmethod
+    def test_preset(cls, name: str, workdir: Path | None = None, **options: typing.Any) -> dict[str, typing.Any]:
+        """Tests a published checkpoint by the paper's protocol, without any training.
+
+        Args:
+            name: of `presets.names()`.
+            workdir: folder of figures and pictures. None: of the preset's name, in `runs`.
+            **options: as of the training: "dataset", "test_split", "data_dir" and so on. What the estimator may choose
+                (`num_clips`, `flip_test`) is the published test's unless given.
+
+        Returns:
+            What `metrics.json` holds: the figures of the test, and under "published" those that are published of the
+            preset, each beside the one that was found here, with how the publisher measured.
+
+        Raises:
+            ValueError: if there is no such preset, it is for another task, or does not fit the data.
+            presets.FetchError: if its weights cannot be fetched.
+            NotPreparedError: if the data set is not there.
+
+        Example:
+            >>> found = TopDown.test_preset("hrnet_w32_coco_256x192", dataset="coco_keypoints/2017")
+            >>> found["published"]["figures"]["AP"]
+            {'found': 0.767, 'published': 0.749}
+        """
+        preset = presets.get(name)
+        if preset.task != cls.TASK:
+            raise ValueError(f"{cls.__name__} tests presets for {cls.TASK}, got {name} for {preset.task}; use another.")
+        training = cls.__new__(cls)
+        training._choose(f"runs/{name}" if workdir is None else workdir, options)
+        # As published: what is computed in 16 bits has other last digits.
+        precision = training.config["precision"] if "precision" in training.given else "float32"
+        training.config |= {"preset": name, "roles": ["test"], "precision": precision}
+        training.load()
+        set_up(training.config)
+        estimator = training.published(name)
+        training.workdir = open_workdir(training.config["workdir"], training.lasting())
+        results = training.evaluate(estimator)
+        found = training.figures(results, preset)
+        figures = {key: {"found": found.get(key), "published": value} for key, value in preset.published.items()}
+        results |= {"published": {"preset": name, "measured": preset.publisher.measured, "figures": figures}}
+        for key, both in figures.items():
+            logging.info("%s of %s: %s here, %s published.", key, name, both["found"], both["published"])
+        training.draw(estimator)
+        write_whole(training.workdir / "metrics.json", json.dumps(results, indent=2).encode())
+        return results
+
+    def published(self, name: str) -> estimators.Estimator:
+        """The estimator of a preset, with the choices that were given."""
+        estimator = estimator_of(name)
+        return estimator.changed(**{name: self.given[name] for name in estimator.CHOICES if name in self.given})
+
+    def figures(self, results: dict[str, typing.Any], preset: presets.Preset) -> dict[str, float | None]:
+        """Of what a test of a preset has found, the figures by the names that they are published under."""
+        return {}
 
     def resolve(self, config: dict[str, typing.Any]) -> dict[str, typing.Any]:
         """The value of every option, where none was given the recipe's; refuses what does not go together."""

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from kerapose import estimators, evaluation, export, losses, metrics, models
+from kerapose import estimators, evaluation, export, losses, metrics, models, presets
 from kerapose.data import crops, detections
 from kerapose.ops import heatmaps
 from kerapose.training import boards, pictures
@@ -170,6 +170,7 @@ class TopDown(Training):
     """
 
     OPTIONS = OPTIONS
+    TASK = "top-down pose"
     RECIPES = RECIPES
     SMALL_DATASET = "puppets/images"
 
@@ -257,6 +258,10 @@ class TopDown(Training):
         )
         logging.info("Test: %s", {name: value for name, value in results.items() if name != "joints"})
         return results
+
+    def figures(self, results: dict[str, Any], preset: presets.Preset) -> dict[str, float | None]:
+        coco, mpii = results.get("coco_detected_boxes") or results.get("coco") or {}, results.get("mpii") or {}
+        return {"AP": coco.get("AP"), "AR": coco.get("AR"), "PCKh@0.5": mpii.get("Mean")}
 
     def draw(self, estimator: estimators.PoseEstimator) -> None:
         shown = self.some_people(self.splits["test"])

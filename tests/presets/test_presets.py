@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kerapose import commands, estimators, models, predictors, presets, skeletons, weights
-from kerapose.predictors import published
+from kerapose.estimators import published
 from kerapose.presets import table
 from kerapose.weights import matching
 

@@ -39,6 +39,11 @@ class Noting:
         Noting.made += ("run",)
         return {"mpjpe_mm": 50.0}
 
+    @classmethod
+    def test_preset(cls, name, **options):
+        Noting.made = (name, options)
+        return {"mpjpe_mm": 46.8}
+
 
 @pytest.fixture
 def parse(monkeypatch):
@@ -51,6 +56,8 @@ def parse(monkeypatch):
             define = functools.partial(getattr(flags, name), flag_values=values)
             monkeypatch.setattr(flags, name, define)
         common.define_flags(options)
+        flags.DEFINE_string("preset", None, "As `main` does.")
+        flags.DEFINE_bool("evaluate", False, "As `main` does.")
         values(["script", *command_line])
         return values
 
@@ -88,7 +95,9 @@ def every_training():
 
 def test_help_shows_the_options(parse, monkeypatch):
     values = parse()
-    monkeypatch.setattr(common, "define_flags", lambda options: None)  # they are
+    for name in ("DEFINE_string", "DEFINE_bool"):
+        monkeypatch.setattr(flags, name, lambda *arguments: None)  # they are
+    monkeypatch.setattr(common, "define_flags", lambda options: None)
     monkeypatch.setattr(common.app, "run", lambda main: None)
     assert OPTIONS[0].help not in values.main_module_help()
     common.main(Noting)
@@ -152,6 +161,24 @@ def test_a_command_line_with_a_mistake_is_refused(parse, command_line, message):
     with pytest.raises(flags.Error) as error:
         parse(command_line)
     assert message in str(error.value)
+
+
+# ---------------------------------------- presets
+def test_a_preset_is_tested_and_not_trained(parse, monkeypatch):
+    looked_for = []
+    monkeypatch.setattr(prepared, "find", lambda *place: looked_for.append(place))
+    parse("--preset=lifter_h36m_cpn", "--evaluate", "--dataset=h36m/cpn", "--test_split=last", "--depth=34")
+    assert common.run(Noting) is None
+    name, options = Noting.made
+    assert name == "lifter_h36m_cpn" and options == {"dataset": "h36m/cpn", "test_split": "last", "depth": 34}
+    assert looked_for == [("h36m/cpn", "last", None)]
+
+
+@pytest.mark.parametrize("given, alone", [("--preset=lifter_h36m_cpn", "former"), ("--evaluate", "latter")])
+def test_a_preset_is_for_the_test_alone(parse, given, alone):
+    parse(given)
+    with pytest.raises(ValueError, match=f"--preset and --evaluate go together, got the {alone} alone; to train from"):
+        common.run(Noting)
 
 
 # ---------------------------------------- data sets

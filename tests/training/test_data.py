@@ -150,6 +150,20 @@ def flips(**changes):
     return {"flip_pairs": None, "flip_probability": 0.5, "flip_test": False} | changes
 
 
+def test_a_test_alone_reads_no_other_split(clips):
+    splits, _, names = data.load_clips(CONFIG | {"roles": ["test"]}, Actions())
+    assert set(splits) == {"test", "validation"} and splits["validation"] is None
+    assert names_of(splits["test"]) == ["a", "f"] and list(names)
+    splits, _ = data.load_images(CONFIG | {"roles": ["test"], "check": True}, Images())
+    assert set(splits) == {"test", "validation"} and names_of(splits["test"]) == ["a", "f"]
+
+
+def test_a_recognizer_of_other_classes_is_refused():
+    data.refuse_other_classes(types.SimpleNamespace(num_classes=2), ["a", "b"])
+    with pytest.raises(ValueError, match="must have the classes of the recognizer, got 3 of the data and 2 of the rec"):
+        data.refuse_other_classes(types.SimpleNamespace(num_classes=2), ["a", "b", "c"])
+
+
 def test_labels_in_a_mirror_are_those_of_the_options(caplog):
     names = ["Wave Left", "serve", "Wave Right", "return", "kick left"]
     assert data.flip_labels(names, flips()) == [2, 1, 0, 3, 4]

@@ -1,6 +1,7 @@
 """A training from its options to a file that knows itself, of two small stages: whole, cut short, and run again."""
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -12,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 import kerapose
+from kerapose import presets
 from kerapose.training import runs
 from kerapose.training.options import Option, common_options
 
@@ -314,3 +316,67 @@ def test_the_figures_come_last(tmp_path, undrawn):
     with pytest.raises(OSError, match="no space left"):
         training.run()
     assert (tmp_path / "model.keras").exists() and not (tmp_path / "metrics.json").exists()
+
+
+# ---------------------------------------- presets
+class Published(Answer):
+    CHOICES = ("factor",)
+
+    def __init__(self, name, factor=2.0):
+        super().__init__(lambda x: factor * x)
+        self.name, self.factor = name, factor
+
+    def changed(self, **choices):
+        return Published(self.name, **choices) if choices else self
+
+
+@pytest.fixture
+def preset(monkeypatch):
+    """A table of one preset, and a training that tests those of its kind."""
+    one = dataclasses.replace(presets.get("lifter_h36m_cpn"), name="twice", figures="error 0.100, other 3.0 mm")
+    monkeypatch.setattr(presets, "get", lambda name: one)
+    monkeypatch.setattr(runs, "estimator_of", Published)
+    monkeypatch.setattr(Doubling, "TASK", "lifting")
+    monkeypatch.setattr(Doubling, "figures", lambda self, results, preset: {"error": results["error"]})
+    monkeypatch.setattr(Doubling, "draw", lambda self, estimator: None)
+    return one
+
+
+def test_a_preset_is_tested_beside_its_published_figures(tmp_path, preset, set_up):
+    found = Doubling.test_preset("twice", tmp_path / "run", batch_size=5)
+    figures = {"error": {"found": 0.0, "published": 0.1}, "other": {"found": None, "published": 3.0}}
+    assert found["error"] == 0 and found["published"] == {
+        "preset": "twice",
+        "measured": preset.publisher.measured,
+        "figures": figures,
+    }
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text()) == found
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.json", "metrics.json"]
+    ((config),) = set_up
+    assert config["roles"] == ["test"] and config["precision"] == "float32" and config["batch_size"] == 5
+
+
+def test_what_an_estimator_may_choose_may_be_given(tmp_path, preset, set_up):
+    found = Doubling.test_preset("twice", tmp_path, factor=3.0, precision="mixed_bfloat16")
+    assert found["error"] == 0.25 and set_up[0]["precision"] == "mixed_bfloat16"
+
+
+def test_a_preset_has_a_folder_of_its_own(tmp_path, preset, monkeypatch, finished):
+    monkeypatch.chdir(tmp_path)
+    Doubling.test_preset("twice")
+    assert (tmp_path / "runs" / "twice" / "metrics.json").is_file()
+    before = files(finished)
+    with pytest.raises(
+        ValueError, match="belongs to one configuration, but .* differs: .*preset None there and 'twice'"
+    ):
+        Doubling.test_preset("twice", finished)
+    assert files(finished) == before
+
+
+def test_a_preset_for_another_task_is_refused(tmp_path, preset, monkeypatch):
+    monkeypatch.setattr(Doubling, "TASK", "top-down pose")
+    with pytest.raises(
+        ValueError, match="Doubling tests presets for top-down pose, got twice for lifting; use another"
+    ):
+        Doubling.test_preset("twice", tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -1,6 +1,12 @@
 """The estimators of published checkpoints, with all that these were trained with."""
 
-from kerapose import estimators, models, presets, skeletons
+from kerapose import models, presets, skeletons
+from kerapose.estimators.action_recognizer import ActionRecognizer
+from kerapose.estimators.bottom_up_estimator import BottomUpEstimator
+from kerapose.estimators.estimator import Estimator
+from kerapose.estimators.pose_estimator import PoseEstimator
+from kerapose.estimators.track_lifter import TrackLifter
+from kerapose.estimators.video_recognizer import VideoRecognizer
 from kerapose.models.network import Network
 
 # Where the published test differs from what its codec or task has by default.
@@ -14,7 +20,7 @@ TEST_SHAPES = {"both": ((8, 256, 256, 3), (32, 64, 64, 17)), "pose": ((32, 64, 6
 TEST_CLIPS = 10
 
 
-def estimator_of(name: str) -> estimators.Estimator:
+def estimator_of(name: str) -> Estimator:
     """The estimator of a preset: its network, and the skeleton, codec, normalization, classes and sizes of its test.
 
     Args:
@@ -49,27 +55,27 @@ def estimator_of(name: str) -> estimators.Estimator:
 
 def _top_down(preset: presets.Preset, network: Network, sets, **options):
     options |= {"normalization": NORMALIZATION.get(preset.publisher.key), "decoding": DECODING.get(preset.name)}
-    return estimators.PoseEstimator(network, *sets, codec=preset.kind, **options)
+    return PoseEstimator(network, *sets, codec=preset.kind, **options)
 
 
 def _bottom_up(preset: presets.Preset, network: Network, sets, **options):
     options["normalization"] = NORMALIZATION.get(preset.publisher.key)
-    return estimators.BottomUpEstimator(network, *sets, **options)
+    return BottomUpEstimator(network, *sets, **options)
 
 
 def _lifting(preset: presets.Preset, network: Network, sets, **options):
-    return estimators.TrackLifter(network, *sets, **options)
+    return TrackLifter(network, *sets, **options)
 
 
 def _skeleton_actions(preset: presets.Preset, network: Network, sets, **options):
     options |= {"size": preset.size[0] + TEST_MARGIN_PX, "num_clips": TEST_CLIPS, "flip_test": True}
-    return estimators.ActionRecognizer({preset.kind: network}, *sets, presets.class_names(preset.classes), **options)
+    return ActionRecognizer({preset.kind: network}, *sets, presets.class_names(preset.classes), **options)
 
 
 def _video_actions(preset: presets.Preset, network: Network, sets, **options):
     options |= {"num_clips": TEST_CLIPS} | ({"sigma_px": 0.6} if preset.kind == "pose" else {})
     network = network.resized(*TEST_SHAPES[preset.kind])
-    return estimators.VideoRecognizer(network, *sets, presets.class_names(preset.classes), **options)
+    return VideoRecognizer(network, *sets, presets.class_names(preset.classes), **options)
 
 
 _MAKERS = {

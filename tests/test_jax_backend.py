@@ -328,6 +328,7 @@ def outputs(inputs, tmp_path_factory):
     backend = {
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_cpu_parallel_codegen_split_count=1",  # as much in less time
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT, HERE / "models"))),
     }
     process = subprocess.run(

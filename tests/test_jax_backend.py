@@ -8,6 +8,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 
@@ -78,7 +79,7 @@ LEARNING = (
 
 # Reads inputs.npz, writes outputs.npz, in the folder that it is given.
 PROGRAM = """
-import json, pathlib, sys, traceback, warnings
+import importlib, json, pathlib, sys, traceback, warnings
 
 import without_tensorflow
 
@@ -244,6 +245,8 @@ for model in tiny_models.TRAINED:
         raised[model.__name__] = traceback.format_exc()
 (folder / "raised.json").write_text(json.dumps(raised))
 
+for module in plan["without_tensorflow"]:
+    importlib.import_module(module)
 assert "tensorflow" not in sys.modules
 np.savez(folder / "outputs.npz", **{name: np.asarray(value) for name, value in outputs.items()})
 """
@@ -303,6 +306,16 @@ def alike(name):
     return network
 
 
+def modules_without_tensorflow():
+    """What must not import TensorFlow by the rules of test_imports, but for those who need an extra or read options."""
+    rules = runpy.run_path(str(HERE / "test_imports.py"))
+    paths = [path.relative_to(ROOT) for path in sorted((ROOT / "kerapose").rglob("*.py"))]
+    left_out = rules["MAY_USE_TENSORFLOW"] | {"predictors", "commands"}
+    modules = [".".join(path.with_suffix("").parts) for path in paths if rules["room_of_file"](path) not in left_out]
+    assert "kerapose.ops.boxes" in modules
+    return modules
+
+
 @pytest.fixture(scope="module")
 def outputs(inputs, tmp_path_factory):
     """What one process under JAX computes of everything."""
@@ -310,10 +323,12 @@ def outputs(inputs, tmp_path_factory):
     np.savez(folder / "inputs.npz", **inputs)
     plan = {"networks": NETWORKS, "pose_networks": POSE_NETWORKS, "field_networks": FIELD_NETWORKS}
     plan |= {"trained": TRAINED, "lengths": LENGTHS, "alike": ALIKE, "codec_sizes": CODEC_SIZES, "learning": LEARNING}
+    plan |= {"without_tensorflow": modules_without_tensorflow()}
     (folder / "plan.json").write_text(json.dumps(plan))
     backend = {
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_cpu_parallel_codegen_split_count=1",  # as much in less time
         "PYTHONPATH": os.pathsep.join(map(str, (ROOT, HERE / "models"))),
     }
     process = subprocess.run(

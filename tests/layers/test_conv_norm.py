@@ -73,13 +73,13 @@ def test_inference_equals_plain_keras(case, size):
     y = layer(x)
     assert y.shape == expected.shape == layer.compute_output_shape(x.shape)
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
-    graph = tf.function(layer, input_signature=[tf.TensorSpec((None, *size, CHANNELS))])
+    graph = tf.function(layer, input_signature=[tf.TensorSpec((None, *size, CHANNELS))], autograph=False)
     np.testing.assert_allclose(graph(x), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [EVEN, ODD], ids=["even", "odd"])
 @pytest.mark.parametrize("case", CONVOLUTIONS)
-def test_training_equals_plain_keras_with_gradients(case, size):
+def test_training_equals_plain_keras_with_gradients(case):
+    size = EVEN if "space" in case else ODD  # where strides fall differs, which inference shows at both
     layer, x = built_layer(case, size), tf.constant(random_array((2, *size, CHANNELS)))
     plain = plain_layers(layer)
     shape = layer.compute_output_shape(x.shape)

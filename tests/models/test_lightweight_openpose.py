@@ -144,21 +144,30 @@ def state_of(network, seed=0):
     return state
 
 
-@pytest.mark.parametrize("num_refinements", [0, 2])
-def test_fields_of_images_of_any_size_equal_pytorch(num_refinements):
+def test_fields_of_images_of_any_size_equal_pytorch():
     """Sizes that are no multiples of 8, and images smaller than the stride, too."""
-    network = small(num_refinements=num_refinements)
+    network = small()
     state = state_of(network)
     ref = Torch(state)
     weights.load_torch(with_random_weights(network, seed=1), state)
-    for size in ((37, 75), (5, 3)) if num_refinements == 0 else ((40, 56), (9, 17), (1, 1)):
+    for size in ((37, 75), (40, 56), (5, 3), (1, 1)):
         image = images(2, *size, 3)
-        expected = ref(ref.torch.from_numpy(np.moveaxis(image, -1, 1).copy()), num_refinements)
-        assert len(expected) == 2 * network.num_stages == 2 * (1 + num_refinements)
+        expected = ref(ref.torch.from_numpy(np.moveaxis(image, -1, 1).copy()), num_refinements=2)
+        assert len(expected) == 2 * network.num_stages == 6
         for maps, wanted in zip(arrays(network(image)), expected, strict=True):
             assert maps.shape == wanted.shape == (2, -(-size[0] // 8), -(-size[1] // 8), maps.shape[-1])
             assert wanted.std() > 0.1
             np.testing.assert_allclose(maps, wanted, rtol=1e-4, atol=1e-4 * wanted.std(), err_msg=str(size))
+
+
+@pytest.mark.usefixtures("shallow")
+def test_without_refinements_the_initial_stage_is_all():
+    whole, initial = with_random_weights(small()), small(num_refinements=0)
+    assert initial.num_stages == 1 and len(initial.outputs) == 2
+    for layer in filter(lambda layer: layer.weights, initial.layers):
+        layer.set_weights(whole.get_layer(layer.name).get_weights())
+    for maps, wanted in zip(initial(images(1, 16, 24, 3)), whole(images(1, 16, 24, 3))[:2], strict=True):
+        np.testing.assert_allclose(maps, wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.usefixtures("shallow")

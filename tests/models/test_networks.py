@@ -13,11 +13,12 @@ from kerapose import models, weights
 
 CASES = (
     *("c3d", "c3d_light", "c3d_t"),
-    *("slowonly", "slowonly_heatmap", "slowonly_odd", "slowonly_rgb"),
-    *("x3d", "x3d_se_swish", "x3d_shallow"),
+    *("slowonly", "slowonly_odd", "slowonly_rgb"),
+    *("x3d_se_swish", "x3d_shallow"),
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("slowonly_heatmap", "x3d")),  # larger ones of their kind
 )
 
-IN_A_GRAPH = {"c3d_light", "x3d_shallow"}  # and in batches of one
+IN_A_GRAPH = {"c3d_light", "x3d"}  # and in batches of one
 
 
 def build(case):

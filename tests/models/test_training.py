@@ -209,7 +209,8 @@ def test_so_is_that_of_a_network_of_actions(modality, repeatable):
         network = models.C3D(7, (4, 18, 21, 5), base_filters=4, num_stages=3)
         model = training.action_model(network, Skeleton("letters", tuple("abcde"), ((0, 1),)))
     else:
-        network = models.MC3ResNet18(7, (4, 32, 40, 3), base_filters=4)
+        options = {"stage_blocks": (1, 1), "inflate": (False, True), "spatial_strides": (1, 2)}
+        network = models.SlowOnly(7, (4, 32, 40, 3), 4, temporal_strides=(1, 1), **options)
         model = training.video_model(network, 5, keypoint_weight=0.5)
         batch["rgb"] = random.random((2, 4, 32, 40, 3))
     training.compile_for_actions(model, 7, training.SGDL2(0.1, momentum=0.9, l2=1e-4, global_clipnorm=40.0))

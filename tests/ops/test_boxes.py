@@ -1,5 +1,6 @@
 """Boxes and keypoint transforms against the published goldens, replayed draw by draw, and against plain loops."""
 
+import functools
 import random as standard_random
 
 import cv2
@@ -214,13 +215,21 @@ def test_random_crop_box_falls_back_to_the_centred_square(golden, seed):
     case.check("output_rrcrop_fallback_bbox", boxes.random_crop_box((20, 131), AREA_RANGE, ASPECT_RANGE, uniforms))
 
 
+@functools.cache
+def crop_of_any_size():
+    """The op as one graph."""
+    signature = [tf.TensorSpec((2,), tf.int32), tf.TensorSpec((22,))]
+    draw = functools.partial(boxes.random_crop_box, area_range=AREA_RANGE, aspect_range=ASPECT_RANGE)
+    return tf.function(lambda size, u: draw(size, uniforms=u), signature, autograph=False)
+
+
 @pytest.mark.parametrize("size", [(64, 64), (64, 70), (64, 110), (91, 64), (400, 64)])
 def test_random_crop_box_equals_the_loop(size):
     random = np.random.default_rng(size[1])
     drawn = []
     for _ in range(40):
         uniforms = random.random(22, "float32")
-        box = np.asarray(boxes.random_crop_box(size, AREA_RANGE, ASPECT_RANGE, uniforms))
+        box = np.asarray(crop_of_any_size()(size, uniforms))
         np.testing.assert_array_equal(box, slow_crop_box(*size, uniforms.astype("float64")))
         assert box[0] >= 0 and box[1] >= 0 and box[2] <= size[1] and box[3] <= size[0]
         drawn.append(tuple(box))
@@ -233,7 +242,7 @@ def test_random_crop_box_reaches_both_ends():
     np.testing.assert_array_equal(boxes.random_crop_box((100, 100), AREA_RANGE, ASPECT_RANGE, uniforms), [0, 0, 88, 88])
     uniforms[20:] = 1 - 2.0**-23  # the greatest number that TensorFlow draws
     for side in range(20, 200):
-        box = boxes.random_crop_box((side, side), AREA_RANGE, ASPECT_RANGE, uniforms)
+        box = crop_of_any_size()((side, side), uniforms)
         np.testing.assert_array_equal(box[2:], [side, side])
 
 
@@ -596,8 +605,9 @@ def test_warp_inside_tf_data_with_sizes_unknown():
     maps = random_maps(random, 3)
     signature = (tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((2, 3)))
     dataset = tf.data.Dataset.from_generator(lambda: zip(images, maps, strict=True), output_signature=signature)
-    one = dataset.map(lambda image, matrix: boxes.warp(image, matrix[None], (24, 18))[0])
-    batched = dataset.batch(1).map(lambda image, matrix: boxes.warp(image, matrix, (24, 18)))
+    unconverted = tf.autograph.experimental.do_not_convert
+    one = dataset.map(unconverted(lambda image, matrix: boxes.warp(image, matrix[None], (24, 18))[0]))
+    batched = dataset.batch(1).map(unconverted(lambda image, matrix: boxes.warp(image, matrix, (24, 18))))
     for image, matrix, crop, batch in zip(images, maps, one, batched, strict=True):
         expected = slow_warp(image, matrix, (24, 18))
         np.testing.assert_allclose(crop, expected, rtol=0, atol=0.02)

@@ -12,7 +12,7 @@ from kerapose.skeletons import COCO, OPENPOSE, Skeleton
 CHAIN = Skeleton("chain", ("a", "b", "c", "d", "e"), edges=((1, 0), (1, 2), (3, 2), (3, 4)))
 MOUSE = Skeleton("mouse", ("snout", "left_ear", "right_ear", "back", "tail"), edges=((3, 0), (0, 1), (0, 2), (4, 3)))
 RING = Skeleton("ring", ("a", "b", "c", "d"), edges=((0, 1), (1, 2), (2, 3), (3, 0), (0, 2)))
-SKELETONS = {skeleton.name: skeleton for skeleton in (OPENPOSE, COCO, CHAIN, MOUSE, RING)}
+SKELETONS = {skeleton.name: skeleton for skeleton in (OPENPOSE, MOUSE, RING)}
 SIZE = 56, 72
 NAMES = ("keypoints", "scores", "person_scores", "num_keypoints", "count", "num_found", "overflow")
 
@@ -145,7 +145,7 @@ def as_float32(maps):
     return tuple(np.asarray(array, "float32") for array in maps)
 
 
-@pytest.mark.parametrize("name", SKELETONS)
+@pytest.mark.parametrize("name", ["openpose", "mouse", "ring"])
 @pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
 def test_both_forms_give_the_same_people(scene, name):
     for seed in range(2 if name in ("openpose", "ring") else 1):
@@ -158,10 +158,10 @@ def test_both_forms_give_the_same_people(scene, name):
 @pytest.mark.parametrize("scene", [crossing, noise], ids=lambda scene: scene.__name__)
 def test_both_forms_leave_out_the_same_people(scene, options):
     overflows = set()
-    for seed in range(3):
-        maps = as_float32(scene(COCO, seed))
-        people = grouping.group_numpy(*maps, COCO.edges, **options)
-        check_same(graph("coco", **options)(*maps), people, max_people=options.get("max_people", 20))
+    for seed in range(2):
+        maps = as_float32(scene(MOUSE, seed))
+        people = grouping.group_numpy(*maps, MOUSE.edges, **options)
+        check_same(graph("mouse", **options)(*maps), people, max_people=options.get("max_people", 20))
         overflows.add(bool(people["overflow"]))
     assert True in overflows
 
@@ -170,15 +170,18 @@ def test_both_forms_leave_out_the_same_people(scene, options):
     "options",
     [
         {"threshold": 0.4, "radius": 0.0, "num_points": 2, "min_keypoints": 1, "min_score": 0.0},
-        {"radius": 11.5, "num_points": 7, "min_dot": 0.5, "min_share": 0.4},
-        {"min_keypoints": 5, "min_score": 1.2, "min_share": 1.0},
+        {"radius": 9.5, "num_points": 7, "min_dot": 0.5, "min_share": 0.4, "min_keypoints": 2, "min_score": 1.2},
     ],
     ids=str,
 )
 def test_both_forms_obey_their_arguments_alike(options):
+    found = 0
     for seed, scene in enumerate([noisy, without_limbs, coarse]):
         maps = as_float32(scene(RING, seed))
-        check_same(graph("ring", **options)(*maps), grouping.group_numpy(*maps, RING.edges, **options))
+        people = grouping.group_numpy(*maps, RING.edges, **options)
+        check_same(graph("ring", **options)(*maps), people)
+        found += people["count"]
+    assert found > 0
 
 
 def test_one_keypoint_alone_is_a_skeleton_too():
@@ -194,8 +197,7 @@ def test_inside_tf_data():
     scenes = [as_float32(scene(RING, 1)) for scene in (crossing, one_row, empty)]
     specs = tuple(tf.TensorSpec((None, None, channels)) for channels in (4, 2 * RING.num_edges))
     maps_of_images = tf.data.Dataset.from_generator(lambda: iter(scenes), output_signature=specs)
-    group = tf.autograph.experimental.do_not_convert(lambda h, f: grouping.group(h, f, RING.edges))
-    found = list(maps_of_images.map(group))
+    found = list(maps_of_images.map(graph("ring")))
     assert len(found) == 3
     for maps, people in zip(scenes, found, strict=True):
         check_same(people, grouping.group_numpy(*maps, RING.edges))

@@ -129,11 +129,12 @@ def test_golden_eagerly(golden, name):
     case.check("output_heatmaps", channels_first(volume_of_case(case, *inputs_of_case(case))))
 
 
-@pytest.mark.parametrize("name", JOINT_CASES + LIMB_CASES)
+@pytest.mark.parametrize("name", ["heatmap_joint", "heatmap_limb"])
 def test_golden_inside_tf_data(golden, name):
     case = golden(name)
     clips = tf.data.Dataset.from_tensors(inputs_of_case(case))
-    (volume,) = clips.map(lambda keypoints, scores: volume_of_case(case, keypoints, scores))
+    draw = tf.autograph.experimental.do_not_convert(lambda *clip: volume_of_case(case, *clip))
+    (volume,) = clips.map(draw)
     case.check("output_heatmaps", channels_first(volume))
 
 
@@ -142,7 +143,7 @@ def test_golden_with_people_frames_and_size_unknown_to_the_graph(golden, name):
     case = golden(name)
     keypoints, scores = inputs_of_case(case)
     signature = [tf.TensorSpec((None, None, None, 17, 2)), tf.TensorSpec((None, None, None, 17))]
-    graph = tf.function(lambda k, s: volume_of_case(case, k, s), input_signature=signature)
+    graph = tf.function(lambda k, s: volume_of_case(case, k, s), input_signature=signature, autograph=False)
     (volume,) = graph(keypoints[None], scores[None])
     case.check("output_heatmaps", channels_first(volume))
 
@@ -150,7 +151,7 @@ def test_golden_with_people_frames_and_size_unknown_to_the_graph(golden, name):
 @pytest.mark.parametrize("name", ["heatmap_joint", "heatmap_limb"])
 def test_golden_compiled_by_xla(golden, name):
     case = golden(name)
-    compiled = tf.function(lambda k, s: volume_of_case(case, k, s), jit_compile=True)
+    compiled = tf.function(lambda k, s: volume_of_case(case, k, s), jit_compile=True, autograph=False)
     case.check("output_heatmaps", channels_first(compiled(*inputs_of_case(case))))
 
 

@@ -76,7 +76,7 @@ class PuppetVideosTest(tfds.testing.DatasetBuilderTestCase):
 
 
 def test_elements(tmp_path, monkeypatch):
-    monkeypatch.setattr(puppets, "PERFORMERS", FEW_PERFORMERS)
+    monkeypatch.setattr(puppets, "PERFORMERS", {"train": FEW_PERFORMERS["train"]})
     with mock.patch.dict(motions.ACTIONS, FEW_ACTIONS, clear=True):
         builder = puppets.Builder(data_dir=tmp_path, config="videos")
         builder.download_and_prepare()

@@ -1,5 +1,6 @@
 """The h36m builder: on its dummy data, on damaged and hostile files, and with Human3.6M's own cameras."""
 
+import functools
 import importlib
 import io
 import json
@@ -40,6 +41,7 @@ def build(data_dir, config, manual_dir=DUMMY):
     return builder
 
 
+@functools.cache  # which tests only look at
 def elements(builder, *splits):
     found = [element for split in splits for element in tfds.as_numpy(builder.as_dataset(split=split))]
     return {element["name"].decode(): element for element in found}

@@ -1,5 +1,6 @@
 """The humaneva builder: on its dummy data, and the lenses that it has to find."""
 
+import functools
 import importlib
 import json
 import pathlib
@@ -36,6 +37,7 @@ def build(data_dir, config, manual_dir=DUMMY):
     return builder
 
 
+@functools.cache  # which tests only look at
 def elements(builder, *splits):
     found = [element for split in splits for element in tfds.as_numpy(builder.as_dataset(split=split))]
     return {element["name"].decode(): element for element in found}

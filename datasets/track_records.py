@@ -3,6 +3,7 @@
 import pathlib
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from kerapose import files
@@ -132,20 +133,25 @@ def checked(split, records, skeleton, pose_skeleton):
     for name, one in records:
         camera, size = one["camera"], one["frame_size"]
         keypoints, scores, _ = sequence_gate.without_missing(one["keypoints"], one["scores"])
-        lens = (camera[key] for key in ("focal_px", "center_px", "radial", "tangential"))
-        track = {
-            "name": name,
-            "keypoints_screen": np.asarray(camera_ops.normalize_screen(keypoints, size)),
-            "scores": scores,
-            "frame_size": size,
-            "fps": one["fps"],
-            "camera": np.asarray(camera_ops.normalize_intrinsics(*lens, size)),
-            "poses_world_m": one["poses_world_m"],
-            "poses_camera_m": to_camera(one["poses_world_m"], camera),
-        }
+        made = _as_read(keypoints, size, one["poses_world_m"], camera)
+        track = {key: value.numpy() for key, value in made.items()}
+        track |= {"name": name, "scores": scores, "frame_size": size, "fps": one["fps"]}
+        track |= {"poses_world_m": one["poses_world_m"]}
         track_gate.note_track(report, track, skeleton.keypoints == pose_skeleton.keypoints)
         yield name, one
     report.close()
+
+
+@tf.function(autograph=False, reduce_retracing=True)  # a hundred operations, which one by one take long
+def _as_read(keypoints, frame_size, poses_world_m, camera):
+    """What `data.tracks` makes of a record."""
+    lens = (camera[key] for key in ("focal_px", "center_px", "radial", "tangential"))
+    place = camera["orientation"], camera["translation_m"]
+    return {
+        "keypoints_screen": camera_ops.normalize_screen(keypoints, frame_size),
+        "camera": camera_ops.normalize_intrinsics(*lens, frame_size),
+        "poses_camera_m": camera_ops.world_to_camera(poses_world_m, *place),
+    }
 
 
 def parts(poses_world_m):

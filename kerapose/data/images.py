@@ -25,6 +25,7 @@ MARGIN = 16  # zeros behind the bytes of a file, so that a few can be read anywh
 BUCKETS = [2**n for n in range(14, 31)]  # numbers of pixels
 
 
+@tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
 def decode(encoded: Tensor, upright: bool = True) -> Tensor:
     """Decodes a JPEG or PNG file to RGB, turned the way that its Exif data say it is to be looked at.
 
@@ -69,6 +70,7 @@ def look(encoded: Tensor) -> tuple[Tensor, Tensor]:
     return tf.shape(decode(encoded))[:2], orientation(encoded)
 
 
+@tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
 def crop(image: Tensor, matrix: Tensor, output_size: Size) -> Tensor:
     """Cuts one crop out of an image as `ops.boxes.warp` does, compiled: the faster form on the CPU.
 

@@ -403,7 +403,7 @@ def test_an_mp4_file_cut_inside_its_index(pictures, tmp_path):
     "form, total",
     [("avi, pictures", " of 60"), ("mkv", ""), ("webm", ""), ("ts, open", ""), ("mp4, in parts", " of 31")],
 )
-@pytest.mark.parametrize("share", [0.4, 0.55, 0.9])
+@pytest.mark.parametrize("share", [0.4, 0.9])
 def test_other_files_that_are_cut_give_what_is_whole(pictures, form, total, share, caplog):
     """As a download or a disk that ended: all frames until then, in order, and a word."""
     container_format, codec, options = FORMS.get(form, ("mp4", "libx264", B_FRAMES))
@@ -429,7 +429,7 @@ def test_a_cut_that_leaves_all_frames_does_no_harm(pictures):
 
 # ---------------------------------------- damaged files
 @pytest.mark.parametrize("form", ["mp4", "mkv", "ts, open", "avi, pictures"])
-@pytest.mark.parametrize("frame", [1, 12, 59])
+@pytest.mark.parametrize("frame", [12, 59])
 def test_a_damaged_frame_is_replaced_and_named(pictures, form, frame, caplog):
     video = write(pictures, *FORMS[form])
     whole = frames.read(video)
@@ -660,8 +660,8 @@ def test_a_mark_of_lost_data_is_told_where_no_frame_is_missing(pictures, caplog)
     assert "in which data is missing in or near frame" in caplog.text
 
 
-@pytest.mark.parametrize("options", [{"bf": "0", "g": "12"}, {"bf": "0", "g": "250"}, B_FRAMES])
-@pytest.mark.parametrize("frame, time", [(20, 2**31), (20, 1500), (24, 0), (50, 99), (20, 0)])
+@pytest.mark.parametrize("options", [{"bf": "0", "g": "12"}, B_FRAMES])
+@pytest.mark.parametrize("frame, time", [(20, 2**31), (20, 1500), (24, 0), (20, 0)])
 def test_one_wrong_time_costs_iterate_no_more_than_read(pictures, options, frame, time):
     """The frame has another number by it, but both give the same frames under the same numbers."""
     video = retimed(write(pictures, "flv", options=options), frame, time)

@@ -1,5 +1,6 @@
 """The mocap builder: on its dummy data, on damaged files, and on real motion capture where there is some."""
 
+import functools
 import importlib
 import json
 import pathlib
@@ -33,6 +34,7 @@ def build(data_dir, manual_dir=DUMMY, config=None):
     return builder
 
 
+@functools.cache  # which tests only look at
 def elements(builder, split):
     return {element["name"].decode(): element for element in tfds.as_numpy(builder.as_dataset(split=split))}
 

@@ -1,5 +1,6 @@
 """A run that is killed and started again ends as one that was not; the best weights are kept."""
 
+import io
 import json
 
 import keras
@@ -207,17 +208,16 @@ def test_a_run_is_looked_for_before_one_is_trained(tmp_path):
     assert (tmp_path / "state.npz").read_bytes() == before
 
 
-@pytest.mark.parametrize("content", [b"", b"nothing that could be unzipped", "cut short", "of something else"])
-def test_a_file_that_is_no_state_is_refused(tmp_path, content):
+def test_a_file_that_is_no_state_is_refused(tmp_path):
     fit(make_model(), tmp_path, 1)
     file = tmp_path / "state.npz"
-    if content == "of something else":
-        np.savez(file, weights=np.ones(3))
-    else:
-        file.write_bytes(file.read_bytes()[:-100] if content == "cut short" else content)
+    whole, other = file.read_bytes(), io.BytesIO()
+    np.savez(other, weights=np.ones(3))
     model = make_model(seed=1)
     weights = model.get_weights()
-    with pytest.raises(ValueError, match="state.npz must be the state of a run, it is something else; give another"):
-        training.Resume(tmp_path).restore(model)
-    for weight, expected in zip(model.get_weights(), weights, strict=True):
-        np.testing.assert_array_equal(weight, expected)
+    for content in (b"", b"nothing that could be unzipped", whole[:-100], other.getvalue()):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match="state.npz must be the state of a run, it is something else; give anoth"):
+            training.Resume(tmp_path).restore(model)
+        for weight, expected in zip(model.get_weights(), weights, strict=True):
+            np.testing.assert_array_equal(weight, expected)

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -137,15 +136,11 @@ def test_chunks_refuse_no_length():
 
 
 # ---------------------------------------- training
-def test_a_network_is_trained_on_plain_batches(tracks):
+def test_plain_batches_are_of_keypoints_and_poses(tracks):
     batches = track_data.training(tracks, 3, batch_size=12)
     assert [spec.shape.as_list() for spec in batches.element_spec] == [[None, 3, 17, 2], [None, 1, 17, 3]]
     steps = track_data.steps_per_epoch(tracks, 12)
     assert steps == 5 and [len(keypoints) for keypoints, _ in take(batches, 10)] == [12, 12, 12, 12, 8] * 2
-    network = keras.Sequential([keras.layers.Reshape((102,)), keras.layers.Dense(51), keras.layers.Reshape((1, 17, 3))])
-    network.compile(keras.optimizers.Adam(0.01), "mse")
-    losses = network.fit(batches, steps_per_epoch=steps, epochs=4, verbose=0).history["loss"]
-    assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize(("causal", "chunk_length"), [(False, 1), (True, 1), (False, 4), (True, 4)])
@@ -188,9 +183,8 @@ def test_a_run_that_was_cut_short_goes_on_with_the_same_batches(tracks):
 
 
 def test_seeds_give_other_orders(tracks):
-    first, second, again = (take(track_data.training(tracks, 3, 56, seed=seed), 1)[0] for seed in (0, 1, 0))
+    first, second = (take(track_data.training(tracks, 3, 56, seed=seed), 1)[0] for seed in (0, 1))
     assert not np.array_equal(first[0], second[0])
-    assert_same(first, again)
     inputs, _ = take(track_data.training(tracks, 3, 56, unlabelled=tracks), 1)[0]
     assert not np.array_equal(inputs["keypoints"][:56], inputs["keypoints"][56:])  # each has an order of its own
 

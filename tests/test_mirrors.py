@@ -56,6 +56,12 @@ def test_the_keypoints_without_image_are_named(names, alone, caplog):
     assert f"({alone} without its mirror image)" in sentence
 
 
+def test_a_lifter_mirrors_only_if_it_knows_the_sides_of_both_sets():
+    network = models.TemporalLifter(K, filter_widths=(3,), channels=4)
+    for sets, is_mirrored in (((CENTRED, CENTRED), True), ((CENTRED, UNKNOWN), False), ((UNKNOWN, CENTRED), False)):
+        assert estimators.TrackLifter(network, *sets).flip_test is is_mirrored
+
+
 # ---------------------------------------- trainings
 def points(*shape, seed=0):
     return np.random.default_rng(seed).uniform(20, 70, (*shape, K, 2)).astype("float32")

@@ -823,6 +823,19 @@ def test_training_equals_a_slow_version_of_the_published_one():
     assert 0 < sum(flips) < count and 0 in angles and np.ptp(angles) > 30 and len(set(widths)) > 8
 
 
+def test_only_who_has_more_than_eight_labelled_keypoints_is_cut_in_half(monkeypatch):
+    monkeypatch.setattr(crops.tf, "function", lambda **options: lambda function: function)  # not compiled for so little
+    always = (0.0, 0.0, np.float32(0), 0.0, 1.0, 0.0)  # cut in half, and nothing else
+    joints = COCO.flip_permutation, COCO.upper_body
+    prepare = crops._preparer.__wrapped__(*joints, SIZE, (16, 12), "gaussian", 2.0, 1.25, always)
+    box, points = np.float32([[0, 0, 60, 90]] * 2), np.random.default_rng(0).uniform(10, 50, (2, 17, 2))
+    visibility = np.arange(17) < np.array([[8], [9]])
+    uniforms, normals = np.full((2, crops.NUM_UNIFORMS), 0.5, "float32"), np.zeros((2, 2), "float32")
+    matrices, *_ = prepare(box, points.astype("float32"), 2 * visibility.astype("int32"), uniforms, normals)
+    whole = boxes.affine(*boxes.crop_region(box, 48 / 64, 1.25), SIZE)
+    assert [np.allclose(found, plain) for found, plain in zip(matrices, whole, strict=True)] == [True, False]
+
+
 def test_crops_are_those_of_opencv():
     """The published crop itself: `cv2.warpAffine` of the same matrices, within what OpenCV rounds."""
     given = people(6)

@@ -34,7 +34,8 @@ def test_it_goes_on_from_anywhere_as_it_would_have(first):
     assert numbers(order.shuffled_endlessly(dataset, 3, first), 40 - first) == whole[first:]
 
 
-def test_whole_passes_are_not_read_again():
+@pytest.mark.parametrize("buffer_size", [None, 3])
+def test_whole_passes_are_not_read_again(buffer_size):
     read = []
 
     def note(number):
@@ -42,7 +43,7 @@ def test_whole_passes_are_not_read_again():
         return number
 
     dataset = tf.data.Dataset.range(5).map(lambda number: tf.py_function(note, [number], tf.int64))
-    numbers(order.shuffled_endlessly(dataset, 0, first=500), 5)
+    numbers(order.shuffled_endlessly(dataset, 0, first=500, buffer_size=buffer_size), 5)
     assert len(read) <= 15
 
 

@@ -589,6 +589,13 @@ def test_missed_keypoints_and_colours_are_augmentations(dataset, uninterrupted):
     assert np.ptp(ratios, axis=1).max() < 0.1  # the same change in all pictures of a clip
 
 
+def test_as_many_keypoints_are_missed_as_was_asked_for(monkeypatch, dataset):
+    shares = []
+    monkeypatch.setattr(videos, "missed", lambda points, scores, seeds, share: shares.append(share) or (points, scores))
+    training(dataset, rgb_shape=None, missed_share=0.2)
+    assert shares == [0.2]
+
+
 def test_keypoints_alone_need_no_video(dataset, uninterrupted):
     unreadable = dataset.map(unconverted(lambda element: element | {"video": tf.constant(b"no video")}))
     ((inputs, labels),) = read(training(unreadable, rgb_shape=None), 1)

@@ -159,6 +159,13 @@ def test_the_share_is_kept_and_the_rest_is_as_recorded():
     assert np.isclose(untouched["keypoints"], centre, atol=1e-6).all()
 
 
+def test_who_is_seen_anew_says_nothing_of_the_side_that_they_turn_to():
+    plain, made = (anew(share, shift_m=0.0, turn_degrees=20.0 * share)["poses_m"] for share in (0.0, 0.5))
+    before, after = ((poses[:, 0, 1] - poses[:, 0, 0])[:, [0, 2]] for poses in (plain, made))  # hips, seen from above
+    turns = before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]
+    assert (turns < -1e-4).sum() > 2 and (turns > 1e-4).sum() > 2 and (np.abs(turns) < 1e-6).sum() > 2
+
+
 def test_the_same_seed_gives_the_same_views_and_another_seed_others():
     first, again, other = first_batch(), batch(), batch(seed=1)
     np.testing.assert_array_equal(first["keypoints"], again["keypoints"])

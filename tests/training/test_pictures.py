@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from kerapose.data import people, tracks
+from kerapose.data import crops, people, tracks
 from kerapose.layers import HeatmapVolume
 from kerapose.ops import images
 from kerapose.skeletons import H36M, Skeleton
@@ -209,3 +209,16 @@ def test_a_small_set_is_shown_as_a_whole():
     shown = pictures.some_images(make_groups())
     assert [int(element["image"][0, 0, 0]) for element in shown] == [40, 60, 80, 100, 120, 140]
     assert shown[0]["keypoints"].shape == (1, 3, 2) and shown[0]["visibility"].all()
+
+
+def test_people_are_shown_from_all_over_the_set(monkeypatch):
+    read = {}
+    monkeypatch.setattr(
+        crops, "evaluation", lambda found, skeleton, **how: read.update(how) or found.batch(how["batch_size"])
+    )
+    places = np.tile(np.float32([[2, 2], [2, 6], [6, 6]]), (34, 1, 1))
+    boxes = np.tile(np.float32([0, 0, 8, 8]), (34, 1))
+    dataset = crops.from_arrays([np.zeros((9, 9, 3), "uint8")] * 34, boxes, places, None, STICK)
+    shown = pictures.some_people(dataset, STICK, image_size=(64, 48), batch_size=3)
+    assert shown["person_id"].tolist() == [0, 4, 8, 12, 16, 20, 24, 28]
+    assert read == {"image_size": (64, 48), "batch_size": pictures.NUM_PEOPLE}

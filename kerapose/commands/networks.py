@@ -12,6 +12,7 @@ from kerapose.models.reading import CHECKPOINTS, read
 from kerapose.predictors.loading import kind_of, predictor_of
 
 SURE_SCORE = 0.3  # of top-down keypoints: a heatmap has a maximum also where there is nothing
+FINDS = ("top-down pose", "bottom-up pose")  # tasks of the presets that find people
 PLAIN_PIXELS = {"mean": [0.0] * 3, "std": [1.0] * 3}  # what hourglasses are trained with
 
 
@@ -28,7 +29,7 @@ def make_predictor(arguments: argparse.Namespace) -> tuple[predictors.BottomUpPo
         ValueError, OSError: if file and options do not fit together, or options lack that the file needs.
     """
     path = pathlib.Path(arguments.model)
-    model = _published(arguments) if _is_published(path) else _read(arguments.model, "--model")
+    model = _published(arguments) if _is_published(path) else _read(arguments.model, "--model", FINDS)
     if isinstance(model, estimators.PoseEstimator) or kind_of(model) == "heatmaps":
         _refuse(arguments, "bottom-up networks", "height")
         find, default_score = _top_down(model, arguments), SURE_SCORE
@@ -59,7 +60,7 @@ def make_lifter(arguments: argparse.Namespace, skeleton: skeletons.Skeleton) -> 
     if arguments.lifter is None:
         _refuse(arguments, "a --lifter", "lifter_skeleton", "pose_skeleton")
         return None
-    model = _read(arguments.lifter, "--lifter")
+    model = _read(arguments.lifter, "--lifter", ("lifting",))
     if isinstance(model, estimators.TrackLifter | estimators.StreamingLifter):
         _refuse_known(arguments, arguments.lifter, "lifter_skeleton", "pose_skeleton")
         return predictor_of(model, skeleton=skeleton)
@@ -73,8 +74,15 @@ def make_lifter(arguments: argparse.Namespace, skeleton: skeletons.Skeleton) -> 
     return predictors.Lifter(model, skeleton, pose_skeleton=pose_skeleton, input_skeleton=own)
 
 
-def _read(path, what):
-    return estimator_of(path) if presets.is_name(path) else read(path, what)
+def _read(path, what, tasks):
+    if not presets.is_name(path):
+        return read(path, what)
+    task = presets.get(path).task
+    if task not in tasks:  # before it is fetched
+        raise ValueError(
+            f"{what} must be for {' or '.join(tasks)}, got the preset {path} for {task}; kerapose presets lists others."
+        )
+    return estimator_of(path)
 
 
 def _top_down(model, arguments):

@@ -1,8 +1,11 @@
 """Fetches the files of a preset from their publisher, once, and checks them."""
 
+import contextlib
 import hashlib
+import io
 import os
 import pathlib
+import sys
 
 import keras
 from absl import logging
@@ -54,8 +57,12 @@ def _fetched(preset: Preset, file: File) -> pathlib.Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Of another name until it is whole: a process that is killed leaves nothing that looks like the file.
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    logging.info("Fetching %s for the preset %s.", file.url, preset.name)
+    # Keras draws a bar of control characters, which is for a terminal: in a file it would be a line every moment.
+    shown = contextlib.nullcontext() if sys.stdout.isatty() else contextlib.redirect_stdout(io.StringIO())
     try:
-        keras.utils.get_file(part.name, file.url, cache_dir=str(path.parent), cache_subdir="")
+        with shown:
+            keras.utils.get_file(part.name, file.url, cache_dir=str(path.parent), cache_subdir="")
     except Exception as error:  # Keras raises bare ones
         raise FetchError(
             f"The file of {preset.name} cannot be fetched from {file.url} ({_reason(error)}); fetch it elsewhere, and "

@@ -131,10 +131,11 @@ def offer(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("hashed", [0, 8, 64])
-def test_a_file_is_fetched_once_and_checked(home, offer, hashed):
+def test_a_file_is_fetched_once_and_checked(home, offer, hashed, capsys):
     row = offer(b"weights", hashed=hashed)
     path = presets.fetch("mine")
     assert path == home / "mine" / "published.pth" and path.read_bytes() == b"weights"
+    assert capsys.readouterr().out == ""  # nobody looks on, so that no bar is drawn
     pathlib.Path(row.files[0].url.removeprefix("file://")).unlink()  # it is not needed again
     assert presets.fetch(row) == path
     assert os.listdir(path.parent) == ["published.pth"]
@@ -243,6 +244,24 @@ def test_the_command_takes_a_name(published_network, tmp_path, capsys):
         "kerapose predict: There is no preset 'hrnet_w32', nor such a file or folder; the nearest are hrnet_w32_"
         in (capsys.readouterr().err)
     )
+
+
+def test_the_command_refuses_a_preset_for_something_else_before_it_is_fetched(home, tmp_path, capsys):
+    keras.utils.save_img(tmp_path / "one.png", np.zeros((40, 30, 3)))
+    for option, said in (
+        (
+            "--model=lifter_h36m_cpn",
+            "--model must be for top-down pose or bottom-up pose, got the preset lifter_h36m_cpn",
+        ),
+        (
+            "--model=slowonly_ntu60_xsub_joint",
+            "got the preset slowonly_ntu60_xsub_joint for skeleton actions; kerapose",
+        ),
+    ):
+        with pytest.raises(SystemExit):
+            commands.main(["predict", tmp_path / "one.png", option])
+        assert said in capsys.readouterr().err
+    assert not home.exists()
 
 
 def test_the_command_lists_them(capsys):

@@ -1,6 +1,7 @@
 """Fixtures of the exports' tests: networks to export, a process without our code, and TensorFlow Serving's call."""
 
 import contextlib
+import json
 import subprocess
 import sys
 
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-BEFORE = """
+SERVER = """
 import importlib.machinery
+import json
+import os
 import sys
+import traceback
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):
@@ -34,17 +38,25 @@ except ModuleNotFoundError:
 else:
     raise SystemExit("kerapose can be imported, so this shows nothing")
 
-requests, answers = dict(np.load("requests.npz")), {}
+for line in sys.stdin:
+    folder, program, arguments = json.loads(line)
+    os.chdir(folder)
+    sys.argv[1:] = arguments
+    answers = {}
 
-def keep(key, outputs):
-    for name, value in outputs.items():
-        value = np.asarray(value)
-        answers[f"{key}/{name}"] = value.astype("S") if value.dtype == object else value
-"""
+    def keep(key, outputs):
+        for name, value in outputs.items():
+            value = np.asarray(value)
+            answers[f"{key}/{name}"] = value.astype("S") if value.dtype == object else value
 
-AFTER = """
-assert "kerapose" not in sys.modules and "keras" not in sys.modules
-np.savez("answers.npz", **answers)
+    said = "done"
+    try:
+        exec(program, {"np": np, "tf": tf, "sys": sys, "requests": dict(np.load("requests.npz")), "keep": keep})
+        assert "kerapose" not in sys.modules and "keras" not in sys.modules
+        np.savez("answers.npz", **answers)
+    except BaseException:
+        said = traceback.format_exc()
+    print(json.dumps(said), flush=True)
 """
 
 
@@ -55,17 +67,26 @@ def run_fresh():
     It takes the folder of SavedModels that the process works in, the program, the arrays that it asks with, by name,
     and further arguments, which are `sys.argv[1:]` there. The program finds `np`, `tf`, the arrays as `requests`, and
     `keep(key, outputs)`, which notes what a signature answered. The function gives all that was noted:
-    {"key/output": array}, texts as bytes.
+    {"key/output": array}, texts as bytes. One process, which takes seconds to start, runs the programs of all files.
     """
+    process = None
 
     def run(folder, program, requests, *arguments):
+        nonlocal process
+        if process is None:
+            command = [sys.executable, "-I", "-c", SERVER]
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         np.savez(folder / "requests.npz", **requests)
-        command = [sys.executable, "-I", "-c", BEFORE + program + AFTER, *arguments]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        process.stdin.write(json.dumps([str(folder), program, arguments]) + "\n")
+        process.stdin.flush()
+        said = process.stdout.readline()
+        assert said, "the process ended before it answered"
+        assert json.loads(said) == "done", json.loads(said)
         return dict(np.load(folder / "answers.npz"))
 
-    return run
+    yield run
+    if process is not None:
+        process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="session")

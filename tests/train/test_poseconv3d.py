@@ -283,7 +283,7 @@ def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults, as
     assert next(training.splits["test"].as_numpy_iterator())["keypoints"].shape[2] == skeletons.JHMDB.num_keypoints
 
     (stage,) = training.stages()
-    assert strategies == [(("mirrored",), {})]
+    assert [args for args, _ in strategies] == [("mirrored", 3)]
     assert stage.folder == training.workdir / "limb" and (stage.steps, stage.epochs) == (3, 4)
     assert stage.validation is None and stage.resume.monitor is None  # without a split for it
     network, volume, optimizer = stage.model.network, stage.model.get_layer("volume"), stage.model.optimizer

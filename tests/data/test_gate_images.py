@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from kerapose import metrics
-from kerapose.data import annotated, coco, crops, gate, people, selection
+from kerapose.data import annotated, coco, crops, gate, people
 from kerapose.data.gate import images as rules
 from kerapose.data.gate import report
 from kerapose.skeletons import COCO, Skeleton
@@ -169,11 +169,14 @@ def warned(monkeypatch):
 
 
 @pytest.fixture
-def undecoded(monkeypatch):
-    """`check` asks the headers of pictures for sizes where people alone are the matter: decoding takes most time."""
+def undecoded(monkeypatch, scene):
+    """`check` asks the headers of pictures for sizes where people alone are the matter: decoding takes most time.
+
+    They come in the order of the scene, and where some are left out, these are the last ones.
+    """
 
     def look(dataset, wanted):
-        paths = [element["path"].decode() for element in selection.kept(dataset, wanted).as_numpy_iterator()]
+        paths = [str(scene.folder / name) for name in scene.names[: wanted.sum()]]
         return np.array([coco.header_size(path) for path in paths]), np.ones(len(paths), int), None
 
     monkeypatch.setattr(annotated, "_looked_at", look)

@@ -119,7 +119,7 @@ def picture(number, index):
 
 @pytest.fixture(scope="module")
 def pictures():
-    return [picture(number, index) for number in range(8) for index in range(4)]
+    return [picture(number, index) for number in range(5) for index in range(4)]
 
 
 def told(one):
@@ -144,7 +144,7 @@ def test_keypoints_are_where_the_camera_sees_them(pictures):
             np.testing.assert_allclose(person["keypoints"][inside], expected[inside], atol=1e-3)
             assert not person["keypoints"][~inside].any()
             labelled += 1
-    assert labelled > 70
+    assert labelled > 40
 
 
 def test_boxes_and_areas_are_those_of_what_is_drawn(pictures):

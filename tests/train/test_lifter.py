@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -165,10 +166,10 @@ def read_once(computing_repeatably):
 
 
 @pytest.fixture(scope="module")
-def finished(data_dir, tmp_path_factory, read_once):
-    """The work folder of a whole run, and what it said in `said.txt`."""
+def finished(data_dir, tmp_path_factory, read_once, cut_after):
+    """The work folder of a whole run, what it said in `said.txt`, and what a kill would have left."""
     workdir = tmp_path_factory.mktemp("runs") / "whole"
-    with contextlib.redirect_stdout(io.StringIO()) as said:
+    with contextlib.redirect_stdout(io.StringIO()) as said, cut_after({"whole": 2}):
         Lifter(workdir, data_dir=data_dir, export=True, **OPTIONS).run()
     (workdir / "said.txt").write_text(said.getvalue())
     return workdir
@@ -305,6 +306,20 @@ def check_same(workdir, finished, state, same_weights):
     assert same_weights(workdir / "best.keras", finished / "best.keras")
 
 
+def test_a_run_that_was_cut_short_ends_as_the_whole_one(
+    finished, options, tmp_path, state, same_weights, capfd, undrawn
+):
+    """By the loop of a notebook, from what it had left after the second epoch."""
+    for file in (finished / "cut").iterdir():
+        shutil.copy(file, tmp_path / file.name)
+    for stage in Lifter(tmp_path, **options()).stages():
+        assert not stage.is_done and stage.done == 2
+        stage.model.fit(**stage.arguments())
+    said = capfd.readouterr().out
+    assert f"Epoch 3/{EPOCHS}" in said and "Epoch 2/" not in said
+    check_same(tmp_path, finished, state, same_weights)
+
+
 # Pictures change nothing, and take long.
 DRAWING_NOTHING = """
 import keras
@@ -314,7 +329,7 @@ boards.LiftBoard = lambda *_: keras.callbacks.Callback()
 
 
 def test_a_killed_script_ends_as_the_whole_run(
-    finished, options, data_dir, tmp_path, start, state, same_weights, killed_at, capfd, undrawn
+    finished, options, data_dir, tmp_path, start, state, same_weights, killed_at, undrawn
 ):
     """Killed when the best weights of the third epoch are in place and its state is not; gone on with in a notebook."""
     killed = start(tmp_path, data_dir, prepare=DRAWING_NOTHING + killed_at(epoch=2))
@@ -325,8 +340,6 @@ def test_a_killed_script_ends_as_the_whole_run(
     for stage in training.stages():
         assert not stage.is_done and stage.done == 2
         stage.model.fit(**stage.arguments())
-    said = capfd.readouterr().out
-    assert f"Epoch 3/{EPOCHS}" in said and "Epoch 2/" not in said
     check_same(tmp_path, finished, state, same_weights)
 
 

@@ -20,6 +20,7 @@ Example:
     ([(2, 1)], [(2, 1)])
 """
 
+import functools
 import itertools
 import typing
 import unicodedata
@@ -179,6 +180,11 @@ def keypoint_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
         >>> keypoint_pairs(["tail", "paw_FL", "paw_FR"])
         [(1, 2)]
     """
+    return list(_keypoint_pairs(tuple(names)))
+
+
+@functools.lru_cache  # a skeleton asks several times, and 133 names are many to compare
+def _keypoint_pairs(names):
     return _pairs(names, KEYPOINT_WORDS, KEYPOINT_RULES)
 
 

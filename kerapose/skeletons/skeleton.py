@@ -214,8 +214,11 @@ class Skeleton:
             raise ValueError(f"{self.name}: each edge must be given once, got {repeated[0]} twice; drop one.")
 
     def _check_flip_pairs(self):
-        by_name = {index for pair in sides.keypoint_pairs(self.keypoints) for index in pair}
+        told = {frozenset(pair) for pair in sides.keypoint_pairs(self.keypoints)}
+        by_name = {index for pair in told for index in pair}
         for pair in self.flip_pairs:
+            if frozenset(pair) in told:
+                continue
             names = [self.keypoints[index] for index in pair]
             # Names that tell nothing may be paired by hand in any way, others only as they tell.
             if not sides.are_images(*names) and (by_name & set(pair) or sides.keypoints_alone(names, [])):

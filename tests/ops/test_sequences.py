@@ -51,22 +51,23 @@ def sampler(num_frames, num_clips=1, random_start=False):
 
 
 # ---------------------------------------- published indices
-@pytest.mark.parametrize("length", GOLDEN_LENGTHS)
 @pytest.mark.parametrize("num_clips, output", [(10, "output_test_n"), (1, "output_test1_n")])
-def test_golden_of_the_test_mode(golden, num_clips, output, length):
-    indices = sampler(48, num_clips)(length)
-    assert indices.shape == (num_clips, 48)
-    golden("uniform_sample_48").check(f"{output}{length}", np.ravel(indices))
+def test_golden_of_the_test_mode(golden, num_clips, output):
+    case = golden("uniform_sample_48")
+    for length in GOLDEN_LENGTHS:
+        indices = sampler(48, num_clips)(length)
+        assert indices.shape == (num_clips, 48)
+        case.check(f"{output}{length}", np.ravel(indices))
 
 
-@pytest.mark.parametrize("length", GOLDEN_LENGTHS)
 @pytest.mark.parametrize(
     "num_clips, seed, output", [(1, 0, "train_n{}_s0"), (1, 7, "train_n{}_s7"), (2, 0, "train2_n{}_s0")]
 )
-def test_golden_of_the_training_mode(golden, num_clips, seed, output, length):
-    words = sequences.published_words(48, num_clips, seed)
-    indices = sampler(48, num_clips, random_start=True)(length, words)
-    golden("uniform_sample_48").check("output_" + output.format(length), np.ravel(indices))
+def test_golden_of_the_training_mode(golden, num_clips, seed, output):
+    case, words = golden("uniform_sample_48"), sequences.published_words(48, num_clips, seed)
+    for length in GOLDEN_LENGTHS:
+        indices = sampler(48, num_clips, random_start=True)(length, words)
+        case.check("output_" + output.format(length), np.ravel(indices))
 
 
 @pytest.mark.parametrize("name", ["pipeline_val", "pipeline_test", "pipeline_train", "pipeline_train_limb"])

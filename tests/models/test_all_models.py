@@ -52,6 +52,14 @@ def shallow(request, monkeypatch):
         shrink(monkeypatch.setattr)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forgotten():
+    """What is kept for these tests goes with them: garbage is looked for in all that is alive, for later tests too."""
+    yield
+    for kept in (given_to, built, answers):
+        kept.cache_clear()
+
+
 def parameters_of(model):
     """The arguments of `__init__` by name, without self and Keras's own."""
     parameters = inspect.signature(model.__init__).parameters.values()

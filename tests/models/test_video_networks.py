@@ -137,6 +137,12 @@ def unchanged(cls, variant):
     return slim(cls, variant)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forgotten():
+    yield
+    unchanged.cache_clear()
+
+
 def test_a_network_that_starts_from_two_answers_as_they_do_and_then_learns_from_both():
     rgb, pose = unchanged(models.SlowOnly, "slowonly_rgb"), unchanged(models.SlowOnly, "slowonly_pose_path")
     network = slim(models.RGBPoseConv3D, "rgbpose", dropout=0.0)

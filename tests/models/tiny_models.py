@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from kerapose import estimators, losses, metrics, models, training
-from kerapose.layers import HeatmapVolume
+from kerapose.layers import ConvNorm, HeatmapVolume
 from kerapose.models import hrnet, lightweight_openpose, simple_baseline, stacked_hourglass
 from kerapose.models.network import Network
 from kerapose.skeletons import Skeleton
@@ -177,7 +177,11 @@ def bottom_up_arguments():
 
 
 def distiller_arguments():
-    return {"student": small_hourglass(4), "teacher": small_hourglass(6), "alpha": 0.25, "teach_unlabelled": False}
+    """With a teacher whose norms are not to be trained, of whatever kind."""
+    crop = keras.Input((64, 64, 3))
+    heatmaps = keras.layers.Conv2D(5, 1)(ConvNorm(6, (3, 3), 4)(crop))
+    teacher = keras.Model(crop, heatmaps)
+    return {"student": small_hourglass(4), "teacher": teacher, "alpha": 0.25, "teach_unlabelled": False}
 
 
 def recognizer_arguments():

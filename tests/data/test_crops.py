@@ -10,13 +10,14 @@ import sys
 
 import cv2
 import numpy as np
+import PIL.Image
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import logging
 
 from kerapose import skeletons
-from kerapose.data import annotated, crops, order
+from kerapose.data import annotated, coco, crops, order
 from kerapose.data import people as people_data
 from kerapose.ops import boxes, heatmaps
 from kerapose.ops import images as image_ops
@@ -210,6 +211,14 @@ def test_a_size_of_which_a_side_is_not_known_is_held_against_no_picture(size):
 
 
 # ---------------------------------------------------------------------------------------------------- COCO files
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_header_of_a_picture_tells_its_size_as_it_is_shown(tmp_path, orientation):
+    exif = PIL.Image.Exif()
+    exif[coco.ORIENTATION_TAG] = orientation
+    PIL.Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
+    assert coco.header_size(tmp_path / "a.jpg") == ((30, 20) if orientation >= 5 else (20, 30))
+
+
 CATEGORY = {"id": 3, "name": "mouse", "keypoints": ["snout", "leftear", "rightear"], "skeleton": [[1, 2], [1, 3]]}
 
 

@@ -9,6 +9,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import types
 
 import cv2
 import numpy as np
@@ -288,3 +289,13 @@ def test_overwriting_keeps_the_old_one_when_the_new_one_fails(tmp_path):
         build.run("pyskl_clips/ntu60", data, manual, overwrite=True)
     assert train_names(data) == names
     assert sorted(folder.name for folder in data.iterdir()) == ["downloads", "pyskl_clips"]
+
+
+def test_overwriting_keeps_the_old_one_when_the_new_one_cannot_be_put_in_its_place(tmp_path, monkeypatch):
+    old = tmp_path / "clips"
+    old.mkdir()
+    (old / "record").write_text("old")
+    monkeypatch.setattr(build, "prepare", lambda *given: None)  # nothing is there to be renamed
+    with pytest.raises(FileNotFoundError):
+        build.rebuild(lambda folder: types.SimpleNamespace(data_dir=str(pathlib.Path(folder, "clips"))), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["clips"] and (old / "record").read_text() == "old"

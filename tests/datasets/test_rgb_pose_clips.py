@@ -120,6 +120,13 @@ def test_names_of_classes_are_taken_where_they_are(folder, tmp_path):
         build(tmp_path / "again", "ntu60", folder)
 
 
+def test_names_that_are_given_come_before_those_beside_the_file(tmp_path):
+    path, given = own_folder(tmp_path), tmp_path / "elsewhere.txt"
+    given.write_text("wave\ndance\n")
+    (path.parent / "classes.txt").write_text("old wave\nold dance\n")
+    assert rgb_pose_clips.own("mine", path, class_names=given).class_names == ("wave", "dance")
+
+
 @pytest.mark.parametrize("given", ["classes.txt", "class_names", "num_classes"])
 def test_files_of_ones_own(tmp_path, given):
     path, classes = own_folder(tmp_path), {"num_classes": 2}

@@ -301,6 +301,8 @@ def test_an_image_far_wider_than_high_stays_of_a_size_that_can_be_done():
     heatmaps, _, matrix = estimators.BottomUpEstimator(random_network(), TRIANGLE, height=64).fields(noise(2, 3000))
     assert heatmaps.shape == (1 * 4, 64 * 4, 3)  # 512 pixels wide
     np.testing.assert_allclose(matrix[0, 0], 2 * 3000 / 512, rtol=1e-3)
+    heatmaps, _, _ = estimators.BottomUpEstimator(random_network(), TRIANGLE, height=64).fields(noise(7, 60))
+    assert heatmaps.shape == (7 * 4, 60 * 4, 3)  # hardly more than 8 times as wide, and not a pixel beyond 512
     heatmaps, _, _ = estimators.BottomUpEstimator(random_network(), TRIANGLE, height=64).fields(noise(3000, 2))
     assert heatmaps.shape == (8 * 4, 1 * 4, 3)
 

@@ -284,6 +284,18 @@ def test_keypoints_may_be_anywhere_in_an_oblong_frame():
         checked([50.0, 300.0])
 
 
+@pytest.mark.parametrize(("joints", "is_person"), [(2, False), (3, True)])
+def test_one_of_several_people_may_not_be_in_fractions_of_the_frame(joints, is_person):
+    points = np.zeros((1, 2, 4, 17, 2), "float32")
+    points[0, 0], points[0, 1, :, :joints] = 50.0, 0.5
+    given = {"keypoints": tf.constant(points), "scores": tf.ones((1, 2, 4, 17)), "frame_size": tf.constant([[90, 90]])}
+    if not is_person:  # but what a detector found by accident
+        assert places.check_places(given, "sequence", rank=5)["keypoints"].shape == points.shape
+        return
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"keypoints must be in pixels, got none beyond 0\.5"):
+        places.check_places(given, "sequence", rank=5)
+
+
 def test_a_call_that_names_no_signature_is_answered_by_the_first(tmp_path):
     number = tf.TensorSpec((), tf.float32, "number")
     signatures = {"double": (lambda number: {"twice": 2 * number}, [number]), "begin": (lambda: {"number": 0.0}, [])}

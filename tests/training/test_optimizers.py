@@ -136,6 +136,8 @@ def test_epochs_of_decay_are_the_recipes_in_proportion():
     found = optimizers.set_decay_epochs(config, recipe, ())
     assert found == config | {"decay_epochs": [9, 12]}
     assert optimizers.set_decay_epochs(config | {"epochs": 1}, recipe, ())["decay_epochs"] == [1, 1]
+    early = {"epochs": 100, "decay_epochs": [10, 60]}
+    assert optimizers.set_decay_epochs(config | {"epochs": 3}, early, ())["decay_epochs"] == [1, 2]  # not before one
     given = config | {"decay_epochs": [3, 13]}
     assert optimizers.set_decay_epochs(given, recipe, {"decay_epochs"}) == given
     with pytest.raises(ValueError, match="Each of decay_epochs is less than the 14 epochs, got 14; leave it out"):

@@ -274,6 +274,15 @@ def test_crops_are_enlarged_with_their_poses_and_heatmaps_stand_last():
     assert abs(columns.mean() - 41.5) < 2
 
 
+def test_no_line_leads_to_where_nobody_knows_the_joint_to_be():
+    images, found = np.zeros((1, 60, 80, 3), np.uint8), stick((20, 15), (60, 35), (20, 45))
+    truth = stick((20, 15), (0, 0), (20, 45))
+    picture = visualize.compare_poses(images, truth, found, STICK, [[2, 0, 1]], panel_height=60)
+    plain = visualize.draw_skeletons(black(60, 80), found, None, STICK, line_width=1)
+    changed = (picture[:, -80:] != plain).any(axis=-1)
+    assert not changed[:, 25:].any()
+
+
 def test_heatmaps_lie_on_their_crops_as_the_codec_has_it():
     images, points = np.full((1, 30, 20, 3), 40, np.uint8), stick((5, 5), (15, 5), (5, 25))
     heatmaps = np.random.default_rng(0).random((1, 15, 10, 3)).astype("float32")

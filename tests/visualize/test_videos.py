@@ -41,6 +41,15 @@ def read(path):
 
 
 # ---------------------------------------- strips
+def test_panels_are_numbered_by_their_frames(monkeypatch):
+    told = []
+    monkeypatch.setattr(visualize.videos, "contact_sheet", lambda panels, columns, captions: told.append(captions))
+    visualize.video_strip(gradient(7), walking(7), None, STICK, num_frames=3)
+    grid, joints = np.full((7, 2, 2), 1 / 56), np.full((7, 3), 1 / 42)
+    visualize.draw_attention(gradient(7), grid, joints, walking(7), None, STICK, num_frames=3)
+    assert told == [["0", "3", "6"], [f"{frame}: grid 7.1%, joints 7.1%" for frame in (0, 3, 6)]]
+
+
 def test_a_strip_shows_the_frames_with_their_people_in_order():
     frames, keypoints = gradient(), walking()
     before = frames.copy()

@@ -155,6 +155,13 @@ def test_a_skeleton_lies_exactly_over_its_heatmap():
     np.testing.assert_array_equal(unsure, plain)
 
 
+def test_of_each_frame_those_are_drawn_who_are_seen_in_it():
+    volume, keypoints = np.zeros((2, 20, 24, 3), np.float32), np.full((1, 2, 3, 2), 9.0)
+    scores = np.array([[[0, 0, 0], [1, 1, 1]]])
+    pictures = [visualize.draw_volume(volume, t, None, keypoints, scores, STICK) for t in range(2)]
+    assert [(picture != visualize.BACKGROUND).any() for picture in pictures] == [False, True]
+
+
 def test_volume_strip_shows_spaced_frames():
     volume = np.zeros((9, 20, 20, 1), np.float32)
     for frame in range(9):

@@ -71,7 +71,7 @@ LENGTHS = (20, 60, 96)
 CODEC_SIZES = (256, 192), (64, 48)
 
 # Models that take a step of `fit` here. Of the others SlowOnly, MC3ResNet18, StackedHourglass and TemporalLifter are
-# parts of these, and HRNet is made of the layers of its kin: of them JAX compiles the way forward alone.
+# parts of these, and HRNet is made of the layers of its kin: of them JAX always compiles the way forward alone.
 LEARNING = (
     *("C3D", "X3D", "RGBPoseConv3D", "STARTransformer", "SimpleBaseline", "LightweightOpenPose"),
     *("Distiller", "LiftTrainer"),
@@ -320,11 +320,14 @@ def modules_without_tensorflow():
 @pytest.fixture(scope="module")
 def outputs(inputs, tmp_path_factory):
     """What one process under JAX computes of everything."""
-    folder = tmp_path_factory.mktemp("jax")
+    return computed(inputs, tmp_path_factory.mktemp("jax"), OF_THEIR_PARTS)
+
+
+def computed(inputs, folder, of_their_parts):
     np.savez(folder / "inputs.npz", **inputs)
     plan = {"networks": NETWORKS, "pose_networks": POSE_NETWORKS, "field_networks": FIELD_NETWORKS}
     plan |= {"trained": TRAINED, "lengths": LENGTHS, "alike": ALIKE, "codec_sizes": CODEC_SIZES}
-    plan |= {"of_their_parts": OF_THEIR_PARTS, "without_tensorflow": modules_without_tensorflow()}
+    plan |= {"of_their_parts": of_their_parts, "without_tensorflow": modules_without_tensorflow()}
     (folder / "plan.json").write_text(json.dumps(plan))
     backend = {
         "KERAS_BACKEND": "jax",
@@ -470,6 +473,12 @@ def test_every_model_that_trains_is_trained_or_made_of_parts_of_those(outputs):
 def test_a_step_of_fit_changes_the_weights(outputs, name):
     raised = outputs["raised"][name]
     assert raised is None, raised
+
+
+@pytest.mark.slow  # most of a minute
+def test_so_does_that_of_the_others(inputs, tmp_path):
+    raised = computed(inputs, tmp_path, of_their_parts=[])["raised"]
+    assert set(raised) == {*LEARNING, *OF_THEIR_PARTS} and not any(raised.values()), raised
 
 
 def test_a_distiller_learns_from_its_teacher_and_leaves_it_alone(outputs):

@@ -56,14 +56,18 @@ UNREPEATABLE = {
     "Timestamp": None,
 }
 
-# The steps of these are part of others', which are compiled: the blocks of SlowOnly and MC3ResNet18 are those of the
-# videos' networks, and the student of the distiller is an hourglass.
+# The steps of these are part of others', which are always compiled, so that their own may wait: the blocks of SlowOnly
+# and MC3ResNet18 are those of the videos' networks, and the student of the distiller is an hourglass.
 PARTS = {
     models.SlowOnly: models.RGBPoseConv3D,
     models.MC3ResNet18: models.STARTransformer,
     models.StackedHourglass: training.Distiller,
 }
-COMPILED = [model for model in ALL_MODELS if model not in UNTRAINED and model not in PARTS]
+COMPILED = [
+    pytest.param(model, marks=[pytest.mark.slow] if model in PARTS else [])
+    for model in ALL_MODELS
+    if model not in UNTRAINED
+]
 
 # Writes what training each model for one step raised, or null.
 PROGRAM = """

@@ -37,22 +37,26 @@ class Network(keras.Model):
             **changes: any argument of the class, in place of the variant's.
 
         Raises:
-            ValueError: if there is no such variant.
+            ValueError: if there is no such variant or argument.
 
         Example:
             >>> SlowOnly.from_variant("slowonly_wd", num_classes=60, dropout=0.2)
         """
+        strange = sorted(set(changes) - {*cls.argument_names(), "name", "dtype", "trainable"})
+        if strange:  # which Keras would swallow
+            known = ", ".join(cls.argument_names())
+            raise ValueError(f"{cls.__name__} has the arguments {known}, got {strange[0]!r}; correct the name.")
         return cls(*outputs, **(cls._variant(variant) | changes))
 
     @classmethod
-    def from_preset(cls, name: Path, *outputs: int, **changes: typing.Any) -> typing.Self:
+    def from_preset(cls, preset: Path, *outputs: int, **changes: typing.Any) -> typing.Self:
         """Builds a published network with its weights, which are fetched when they are first asked for.
 
         Args:
-            name: of `presets.names()`; or a `.keras` file of such a network or of an estimator of one, or the folder
-                that `save_preset` wrote.
-            *outputs: the class's first argument, in place of the published one: another number of classes, whose last
-                layer then begins anew. For networks of actions.
+            preset: a name of `presets.names()`; or a `.keras` file of such a network or of an estimator of one, or the
+                folder that `save_preset` wrote.
+            *outputs: of a network of actions, another number of classes, whose last layer then begins anew; by name or
+                by place.
             **changes: any argument of the class, in place of the preset's: another `dropout`, say.
 
         Raises:
@@ -63,11 +67,11 @@ class Network(keras.Model):
             >>> network = models.SlowOnly.from_preset("slowonly_ntu60_xsub_joint")
             >>> network = models.SlowOnly.from_preset("slowonly_346_k400_joint", num_classes=5)
         """
-        if not presets.is_name(name):
+        if not presets.is_name(preset):
             if outputs or changes:
-                raise ValueError(f"A file has a network as it is, got {name} and changes; give the file alone.")
-            return cls._of_file(name)
-        preset = presets.get(name)
+                raise ValueError(f"A file has a network as it is, got {preset} and changes; give the file alone.")
+            return cls._of_file(preset)
+        name, preset = preset, presets.get(preset)
         if preset.network != cls.__name__:
             raise ValueError(f"The preset {name} is of models.{preset.network}, got {cls.__name__}; use that class.")
         if preset.task == "start":
@@ -75,17 +79,23 @@ class Network(keras.Model):
                 f"The preset {name} has no head for people; build a network, and give it what has been learnt: "
                 f"weights.load_backbone(network, presets.fetch({name!r}))."
             )
-        changes = dict(zip(cls.argument_names(), outputs, strict=False)) | changes
-        model = cls.from_variant(preset.variant, **(preset.arguments | changes))
+        if len(outputs) > 1 or outputs and preset.counted in changes:
+            raise ValueError(f"{cls.__name__}.from_preset takes one {preset.counted}, got more; leave one out.")
+        count = outputs[0] if outputs else changes.pop(preset.counted, preset.outputs)
+        if count != preset.outputs and not preset.task.endswith("actions"):
+            raise ValueError(
+                f"A preset for {preset.task} keeps its {preset.counted}, {preset.outputs} of {name}, got {count}; "
+                "train a network of your own, from ImageNet on."
+            )
+        model = cls.from_variant(preset.variant, **(preset.arguments | changes | {preset.counted: count}))
         file = presets.fetch(preset)
-        same = all(getattr(model, argument) == value for argument, value in preset.arguments.items())
         if file.suffix == ".xml":
             weights.load_openvino(model, file)
-        elif same:
+        elif count == preset.outputs:
             weights.load_torch(model, file)
         else:
             weights.load_backbone(model, file)
-            logging.info("%s begins with a new head: %s.", name, changes)
+            logging.info("%s begins with a new head, for %d classes instead of %d.", name, count, preset.outputs)
         return model
 
     @classmethod

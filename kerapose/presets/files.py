@@ -6,12 +6,20 @@ import io
 import os
 import pathlib
 import sys
+import threading
+import time
+import uuid
+import zipfile
 
 import keras
 from absl import logging
 
 from kerapose.presets.table import File, Preset, get
 
+FETCHING = threading.Lock()  # one thread of a process at a time: the others then find what it has fetched
+PART = ".part"  # the end of the name of what is being fetched
+OLD_SECONDS = 24 * 3600  # after which nobody fetches it any more
+BEGINNINGS = (b"\x80", b"\x89HDF", b"<?xml")  # of a pickle, as PyTorch's older files are; of HDF5; of OpenVINO's
 HOME = "KERAPOSE_HOME"  # an environment variable: where files are kept in place of Keras's own folder
 
 
@@ -40,7 +48,8 @@ def fetch(preset: str | Preset) -> pathlib.Path:
         >>> weights.load_backbone(network, presets.fetch("resnet50_imagenet"))
     """
     preset = get(preset) if isinstance(preset, str) else preset
-    return [_fetched(preset, file) for file in preset.files][0]
+    with FETCHING:
+        return [_fetched(preset, file) for file in preset.files][0]
 
 
 def folder_of(preset: Preset) -> pathlib.Path:
@@ -50,13 +59,16 @@ def folder_of(preset: Preset) -> pathlib.Path:
 
 
 def _fetched(preset: Preset, file: File) -> pathlib.Path:
-    path = folder_of(preset) / file.name
+    path = _place(preset, file)
     if path.is_file():
         _check(preset, file, path, "put there")
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Of another name until it is whole: a process that is killed leaves nothing that looks like the file.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{uuid.uuid4().hex}{PART}")
+    for old in path.parent.glob(f".*{PART}"):
+        with contextlib.suppress(FileNotFoundError):  # another process may be as tidy
+            if time.time() - old.stat().st_mtime > OLD_SECONDS:
+                old.unlink()
     logging.info("Fetching %s for the preset %s.", file.url, preset.name)
     # Keras draws a bar of control characters, which is for a terminal: in a file it would be a line every moment.
     shown = contextlib.nullcontext() if sys.stdout.isatty() else contextlib.redirect_stdout(io.StringIO())
@@ -76,13 +88,41 @@ def _fetched(preset: Preset, file: File) -> pathlib.Path:
     return path
 
 
+def _place(preset, file):
+    """Where a file is, or is to be put; refuses a folder that takes none."""
+    path = None
+    try:
+        path = folder_of(preset) / file.name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(path.parent, os.W_OK):
+                raise PermissionError("it may not be written to")
+        elif not path.is_file():
+            raise IsADirectoryError("a folder is there")
+    except (OSError, RuntimeError) as error:  # the latter of a home that nobody has
+        raise FetchError(
+            f"The file of {preset.name} goes to {path or os.environ.get(HOME)}, which cannot be ({_reason(error)}); "
+            f"set {HOME} to a folder for such files."
+        ) from error
+    return path
+
+
 def _reason(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _check(preset, file, path, how):
-    """Refuses a file of another hash, and removes it."""
+    """Refuses a file of another hash, or one that is none where none is known, and removes it."""
     if not file.hashes:
+        with open(path, "rb") as opened:
+            begin = opened.read(8)
+        is_whole = zipfile.is_zipfile(path) if begin.startswith(b"PK") else begin.startswith(BEGINNINGS)
+        if not is_whole:
+            path.unlink()
+            raise FetchError(
+                f"The file of {preset.name} must be a checkpoint, got something else, or a part of one, {how} and "
+                f"removed now; fetch it anew from {file.url}"
+            )
         logging.info("%s says nothing of the hash of %s: it is taken as it is.", preset.publisher.name, file.name)
         return
     with open(path, "rb") as opened:

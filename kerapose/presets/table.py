@@ -10,6 +10,7 @@ import typing
 from kerapose.types import Path
 
 TABLE = pathlib.Path(__file__).with_name("table.csv")
+LONGEST_NAME = 100
 CLASSES = pathlib.Path(__file__).with_name("classes")
 
 # What a checkpoint is for; a "start" has no head for people: `weights.load_backbone` takes it.
@@ -155,15 +156,16 @@ class Preset:
         return {name: float(number) for name, number in words}
 
     @property
+    def counted(self) -> str:
+        """The argument of the network that says how many outputs it has."""
+        of_task = {"top-down pose": "num_joints", "bottom-up pose": "num_heatmaps", "lifting": "num_joints_out"}
+        return of_task.get(self.task, "num_classes")
+
+    @property
     def arguments(self) -> dict[str, typing.Any]:
         """What the network is built with besides its variant, by name."""
-        if self.task == "top-down pose":
-            return {"num_joints": self.outputs, "image_shape": (*self.size, 3)}
-        if self.task == "bottom-up pose":
-            return {"num_heatmaps": self.outputs}
-        if self.task == "lifting":
-            return {"num_joints_out": self.outputs}
-        return {"num_classes": self.outputs}
+        shape = {"image_shape": (*self.size, 3)} if self.task == "top-down pose" else {}
+        return {self.counted: self.outputs} | shape
 
 
 @functools.cache
@@ -200,7 +202,7 @@ def names(task: str | None = None, network: str | None = None) -> list[str]:
         network: name of a class in `models`. None: any.
 
     Raises:
-        ValueError: if there is no such task.
+        ValueError: if there is no such task, or no preset of such a class.
 
     Example:
         >>> presets.names(task="lifting")
@@ -208,6 +210,9 @@ def names(task: str | None = None, network: str | None = None) -> list[str]:
     """
     if task is not None and task not in TASKS:
         raise ValueError(f"task must be one of {', '.join(TASKS)}, got {task!r}; use one of them.")
+    classes = sorted({preset.network for preset in _table().values()})
+    if network is not None and network not in classes:
+        raise ValueError(f"There are presets of {', '.join(classes)}, got {network!r}; use one of them.")
     return [
         preset.name for preset in _table().values() if task in (None, preset.task) and network in (None, preset.network)
     ]
@@ -216,7 +221,10 @@ def names(task: str | None = None, network: str | None = None) -> list[str]:
 def is_name(text: Path) -> bool:
     """Whether a text is meant as a name rather than as a path: there is no such path, and it looks like none."""
     path = pathlib.Path(text)
-    return isinstance(text, str) and not path.exists() and not path.suffix and path.name == text
+    if not isinstance(text, str) or len(text) > LONGEST_NAME or path.suffix or path.name != text:
+        return False
+    # A folder that happens to have the name of a preset hides it only where there is a model in it.
+    return not (path / "model.keras").is_file() if text in _table() else not path.exists()
 
 
 def get(name: str) -> Preset:
@@ -233,6 +241,8 @@ def get(name: str) -> Preset:
         'NTU RGB+D'
     """
     known = _table()
+    if not isinstance(name, str):
+        raise ValueError(f"A preset goes by its name, got {name!r}; presets.names() has all.")
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or list(known)[:3]
         raise ValueError(

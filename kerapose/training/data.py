@@ -4,10 +4,9 @@ import types
 import typing
 from collections.abc import Collection, Sequence
 
-import keras
 from absl import logging
 
-from kerapose import mirrors, skeletons
+from kerapose import mirrors, presets, skeletons
 from kerapose.data import clips, prepared
 from kerapose.skeletons import Skeleton
 
@@ -151,10 +150,10 @@ def flip_labels(class_names: Sequence[str], config: dict[str, typing.Any]) -> li
     return mirrors.mirrored_labels(class_names, pairs)
 
 
-def refuse_other_classes(estimator: keras.Model, class_names: Sequence[str]) -> None:
-    """Refuses a recognizer of other classes than those of the data, as far as their number tells."""
-    if estimator.num_classes != len(class_names):
+def refuse_other_classes(preset: presets.Preset, class_names: Sequence[str]) -> None:
+    """Refuses a preset of other classes than those of the data, as far as their number tells."""
+    if preset.outputs != len(class_names):
         raise ValueError(
-            f"The data must have the classes of the recognizer, got {len(class_names)} of the data and "
-            f"{estimator.num_classes} of the recognizer; use the data set that it was trained on."
+            f"The data must have the classes that {preset.name} knows, got {len(class_names)} and {preset.outputs}; "
+            f"use {preset.data}, which it was trained on."
         )

@@ -75,7 +75,14 @@ REFINEMENT = "refinement_stages_"  # the names of the layers of these stages beg
 WIDTHS = ("filters", "trunk_width", "head_filters")  # of networks of one variant
 OPTIONS = [
     *common_options("runs/openpose", "puppets/groups"),
-    Option("check", bool, True, "Whether to look at every image and person once before training begins.", free=True),
+    Option(
+        "check",
+        bool,
+        True,
+        "Whether to look at every image and person once before training begins.",
+        free=True,
+        tested=True,
+    ),
     Option(
         "skeleton",
         str,
@@ -100,7 +107,7 @@ OPTIONS = [
     ),
     Option("pretrained", str, None, ".keras file of a trained network to start from; new stages are new."),
     Option("backbone_weights", str, None, "File, or preset, of a MobileNet, trained on ImageNet, to start from."),
-    Option("max_people", int, 20, "Whom the final test finds in an image at most.", least=1, free=True),
+    Option("max_people", int, 20, "Whom the final test finds in an image at most.", least=1, free=True, tested=True),
     Option("flip_probability", float, 0.5, "Of mirroring.", least=0.0, most=1.0),
     # Of these, and of batch_size and epochs, which are those of each phase, the defaults are in RECIPES.
     Option("learning_rate", float, None, "Of Adam at its peak, in each phase.", least=0.0),
@@ -124,7 +131,9 @@ OPTIONS = [
     Option("rotation_degrees", float, None, "By which an image is turned at most.", least=0.0),
     Option("shift_px", float, None, "By which a person is off the middle at most, pixels.", least=0.0),
     Option("color_jitter", float, None, "Spread of brightness, contrast and saturation.", least=0.0),
-    Option("test_height", int, None, "To which test images are brought, pixels; 0: as is.", least=0, free=True),
+    Option(
+        "test_height", int, None, "To which test images are brought, pixels; 0: as is.", least=0, free=True, tested=True
+    ),
 ]
 
 

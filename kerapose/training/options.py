@@ -25,6 +25,7 @@ class Option:
         choices: all values there are; none: any.
         repeated: of a list, whether a command line gives the flag once for each value instead of once with commas.
         free: whether a run that is resumed may have another value than it began with.
+        tested: whether the test of a preset, without any training, depends on it.
 
     Example:
         >>> Option("box_padding", float, 1.25, "How many times larger than its box a crop is.", least=0.1)
@@ -39,6 +40,7 @@ class Option:
     choices: tuple = ()
     repeated: bool = False
     free: bool = False
+    tested: bool = False
 
     def checked(self, value: typing.Any) -> typing.Any:
         """A value that was given, in its kind: NumPy's numbers as Python's, paths as text, sequences as lists.
@@ -117,6 +119,11 @@ def choose(options: collections.abc.Iterable[Option], given: dict[str, typing.An
     return values
 
 
+def names_tested(options: collections.abc.Iterable[Option]) -> list[str]:
+    """The names of those options that the test of a preset depends on."""
+    return [option.name for option in options if option.tested]
+
+
 def free_names(options: collections.abc.Iterable[Option]) -> list[str]:
     """The names of those options that a run may be given anew when it is resumed."""
     return [option.name for option in options if option.free]
@@ -149,14 +156,16 @@ def common_options(
             workdir,
             "Folder of checkpoints, curves and figures; a run there is resumed.",
             free=True,
+            tested=True,
         ),
-        Option("dataset", str, dataset, "TFDS name of the data set."),
+        Option("dataset", str, dataset, "TFDS name of the data set.", tested=True),
         Option(
             "data_dir",
             str,
             None,
             "Where datasets/build.py put the data set; by default TFDS's own folder.",
             free=True,
+            tested=True,
         ),
         Option("train_split", str, "train", "Split to train on."),
         Option(
@@ -165,17 +174,18 @@ def common_options(
             validation_split,
             "Split that chooses the best weights; empty: the last ones.",
         ),
-        Option("test_split", str, "test", "Split of the final figures."),
-        Option("skip", [str], [], "Names of samples to leave out, of any split.", repeated=True),
-        Option("batch_size", int, batch_size, "Samples a step, over all devices.", least=1),
+        Option("test_split", str, "test", "Split of the final figures.", tested=True),
+        Option("skip", [str], [], "Names of samples to leave out, of any split.", repeated=True, tested=True),
+        Option("batch_size", int, batch_size, "Samples a step, over all devices.", least=1, tested=True),
         Option("epochs", int, epochs, "Passes over the training split.", least=1),
-        Option("seed", int, 0, "Of initialization, shuffling, augmentation and dropout.", least=0),
+        Option("seed", int, 0, "Of initialization, shuffling, augmentation and dropout.", least=0, tested=True),
         Option(
             "precision",
             str,
             "auto",
             "Of the computation; weights are float32. auto: mixed_bfloat16 on a CPU that multiplies in it, or float32.",
             choices=("auto", "float32", "mixed_bfloat16", "mixed_float16"),
+            tested=True,
         ),
         Option(
             "deterministic",
@@ -184,6 +194,7 @@ def common_options(
             "Whether the same seed gives the same weights, to the last bit, and a run that was cut short and resumed "
             "those of one that was not. By default on a CPU, where it costs little, and off on a GPU, where it costs "
             "more: slower operations, and none compiled by XLA.",
+            tested=True,
         ),
         Option(
             "strategy",
@@ -205,7 +216,7 @@ def flip_options(probability: float, flip_test: bool) -> list[Option]:
     """
     return [
         Option("flip_probability", float, probability, "Of mirroring a clip; 0: none is.", least=0.0, most=1.0),
-        Option("flip_test", bool, flip_test, "Whether the final test averages with the mirrored clips."),
+        Option("flip_test", bool, flip_test, "Whether the final test averages with the mirrored clips.", tested=True),
         Option(
             "flip_pairs",
             [str],

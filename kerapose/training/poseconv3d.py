@@ -30,8 +30,15 @@ OPTIONS = [
         "coco",
         "Keypoint set of the network.",
         choices=tuple(skeleton.name for skeleton in skeletons.ALL),
+        tested=True,
     ),
-    Option("dataset_skeleton", str, None, "Keypoint set of the data set, if it is to be mapped to that of skeleton."),
+    Option(
+        "dataset_skeleton",
+        str,
+        None,
+        "Keypoint set of the data set, if it is to be mapped to that of skeleton.",
+        tested=True,
+    ),
     Option(
         "pretrained",
         str,
@@ -60,7 +67,7 @@ OPTIONS = [
     Option("dropout", float, 0.5, "Before the classifier."),
     Option("least_area", float, 0.56, "Of the random crop, as a fraction of the people's box."),
     Option("rotation_degrees", float, 0.0, "Greatest angle by which a training clip is turned."),
-    Option("num_clips", int, 10, "Clips a sequence in the final test."),
+    Option("num_clips", int, 10, "Clips a sequence in the final test.", tested=True),
     *flip_options(probability=0.5, flip_test=True),
 ]
 
@@ -169,10 +176,8 @@ class PoseConv3D(Training):
             logging.info("Test, joint + limb: %s", results["fusion"])
         return results
 
-    def published(self, name: str) -> estimators.ActionRecognizer:
-        estimator = super().published(name)
-        data.refuse_other_classes(estimator, self.class_names)
-        return estimator
+    def refuse(self, preset: presets.Preset) -> None:
+        data.refuse_other_classes(preset, self.class_names)
 
     def figures(self, results: dict[str, dict[str, float]], preset: presets.Preset) -> dict[str, float | None]:
         return {"top-1": results[preset.kind]["top1"], "mean class": results[preset.kind]["mean_class"]}

@@ -208,10 +208,8 @@ class RGBPose(VideoTraining):
         print(table(results))
         return results
 
-    def published(self, name: str) -> estimators.VideoRecognizer:
-        estimator = super().published(name)
-        data.refuse_other_classes(estimator, self.class_names)
-        return estimator
+    def refuse(self, preset: presets.Preset) -> None:
+        data.refuse_other_classes(preset, self.class_names)
 
     def figures(self, results: dict, preset: presets.Preset) -> dict[str, float | None]:
         return {"top-1": results["both"].get("plain", {}).get("top1")}

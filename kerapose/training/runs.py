@@ -16,7 +16,7 @@ from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole, write_whole
 from kerapose.training import pictures
 from kerapose.training.devices import filled_up, is_deterministic, set_up
-from kerapose.training.options import Option, choose, free_names
+from kerapose.training.options import Option, choose, free_names, names_tested
 from kerapose.training.resume import Resume
 from kerapose.training.workdir import load_network, open_workdir
 from kerapose.types import Path
@@ -211,13 +211,20 @@ class Training:
         """
         preset = presets.get(name)
         if preset.task != cls.TASK:
-            raise ValueError(f"{cls.__name__} tests presets for {cls.TASK}, got {name} for {preset.task}; use another.")
+            tests = f"tests presets for {cls.TASK}" if cls.TASK else "has no presets to test"
+            raise ValueError(f"{cls.__name__} {tests}, got {name} for {preset.task}; use another.")
+        untested = sorted(
+            name for name, value in options.items() if value is not None and name not in names_tested(cls.OPTIONS)
+        )
+        if untested:
+            raise ValueError(f"{untested[0]} is of a training, which {name} has behind it; leave it out.")
         training = cls.__new__(cls)
         training._choose(f"runs/{name}" if workdir is None else workdir, options)
         # As published: what is computed in 16 bits has other last digits.
         precision = training.config["precision"] if "precision" in training.given else "float32"
         training.config |= {"preset": name, "roles": ["test"], "precision": precision}
         training.load()
+        training.refuse(preset)
         set_up(training.config)
         estimator = training.published(name)
         training.workdir = open_workdir(training.config["workdir"], training.lasting())
@@ -227,9 +234,12 @@ class Training:
         results |= {"published": {"preset": name, "measured": preset.publisher.measured, "figures": figures}}
         for key, both in figures.items():
             logging.info("%s of %s: %s here, %s published.", key, name, both["found"], both["published"])
-        training.draw(estimator)
         write_whole(training.workdir / "metrics.json", json.dumps(results, indent=2).encode())
+        training.draw(estimator)
         return results
+
+    def refuse(self, preset: presets.Preset) -> None:
+        """Refuses a preset that does not fit the data, before it is fetched."""
 
     def published(self, name: str) -> estimators.Estimator:
         """The estimator of a preset, with the choices that were given."""
@@ -256,6 +266,9 @@ class Training:
         """The options that the result depends on: those that a run keeps when it is resumed."""
         free = free_names(self.OPTIONS)
         lasting = {name: value for name, value in self.config.items() if name not in free}
+        if "preset" in self.config:  # nothing of a training counts
+            untested = set(free_names(self.OPTIONS)) | {option.name for option in self.OPTIONS if not option.tested}
+            lasting = {name: value for name, value in self.config.items() if name not in untested}
         return lasting | {"deterministic": is_deterministic(self.config)}
 
     def load(self) -> None:

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
-from kerapose import estimators, evaluation, export, losses, metrics, models, presets
+from kerapose import estimators, evaluation, export, losses, metrics, models, presets, skeletons
 from kerapose.data import crops, detections
 from kerapose.ops import heatmaps
 from kerapose.training import boards, pictures
@@ -103,8 +103,17 @@ AUGMENTATION = (
 SHARE = {"least": 0.0, "most": 1.0}
 OPTIONS = [
     *common_options("runs/topdown", "puppets/images"),
-    Option("check", bool, True, "Whether to look at every image and person once before training begins.", free=True),
-    Option("detections", str, None, "COCO results file of a detector, whose boxes are tested too.", free=True),
+    Option(
+        "check",
+        bool,
+        True,
+        "Whether to look at every image and person once before training begins.",
+        free=True,
+        tested=True,
+    ),
+    Option(
+        "detections", str, None, "COCO results file of a detector, whose boxes are tested too.", free=True, tested=True
+    ),
     Option("model", str, "simple_baseline", "Network.", choices=tuple(sorted(MODELS))),
     Option("variant", str, None, "Form of the network, a key of its VARIANTS."),
     Option(
@@ -120,8 +129,8 @@ OPTIONS = [
     Option("alpha", float, 0.5, "Share of the teacher's heatmaps in the loss.", **SHARE),
     Option("ohkm", int, 0, "How many of a person's joints count, the worst; 0: all.", least=0),
     Option("flip_probability", float, 0.5, "Of mirroring.", **SHARE),
-    Option("box_padding", float, 1.25, "How many times larger than its box a crop is.", least=0.1),
-    Option("flip_test", bool, True, "Whether the final test averages with the mirrored crops."),
+    Option("box_padding", float, 1.25, "How many times larger than its box a crop is.", least=0.1, tested=True),
+    Option("flip_test", bool, True, "Whether the final test averages with the mirrored crops.", tested=True),
     # Of these, and of batch_size and epochs, the defaults are in RECIPES.
     Option("image_height", int, None, "Of a crop, pixels; the variant's own if not given.", least=1),
     Option("image_width", int, None, "Of a crop, pixels; the variant's own if not given.", least=1),
@@ -259,12 +268,23 @@ class TopDown(Training):
         logging.info("Test: %s", {name: value for name, value in results.items() if name != "joints"})
         return results
 
+    def refuse(self, preset: presets.Preset) -> None:
+        known = skeletons.get(preset.keypoints[0])
+        if known.keypoints != self.skeleton.keypoints:
+            raise ValueError(
+                f"The data must have the keypoints that {preset.name} finds, got {self.skeleton.name} for "
+                f"{known.name}; use another preset."
+            )
+
     def figures(self, results: dict[str, Any], preset: presets.Preset) -> dict[str, float | None]:
-        coco, mpii = results.get("coco_detected_boxes") or results.get("coco") or {}, results.get("mpii") or {}
+        # AP of the true boxes is another figure than that of a detector's, which is published.
+        coco, mpii = results.get("coco_detected_boxes") or {}, results.get("mpii") or {}
         return {"AP": coco.get("AP"), "AR": coco.get("AR"), "PCKh@0.5": mpii.get("Mean")}
 
     def draw(self, estimator: estimators.PoseEstimator) -> None:
-        shown = self.some_people(self.splits["test"])
+        cutting = {name: getattr(estimator, name) for name in ("image_size", "box_padding", "normalization")}
+        udp = estimator.codec == "udp"
+        shown = pictures.some_people(self.splits["test"], self.skeleton, udp=udp, **cutting)
         maps = estimator.heatmaps(shown["crop"])
         reading = {"codec": estimator.codec, "normalization": estimator.normalization}
         pictures.save_png(self.workdir / "predictions.png", pictures.poses(shown, maps, self.skeleton, **reading))

@@ -35,6 +35,7 @@ def video_options(workdir: str, variants: Iterable[str], recipes: Iterable[str])
             True,
             "Whether to look at every video and its keypoints once before training begins.",
             free=True,
+            tested=True,
         ),
         Option("variant", str, None, "Network.", choices=tuple(sorted(variants))),
         Option(
@@ -56,6 +57,7 @@ def video_options(workdir: str, variants: Iterable[str], recipes: Iterable[str])
             f"Of the final test, of {', '.join(evaluation.VIDEO_CONDITIONS)}.",
             choices=evaluation.VIDEO_CONDITIONS,
             free=True,
+            tested=True,
         ),
         *recipe_options(),
     ]
@@ -64,7 +66,7 @@ def video_options(workdir: str, variants: Iterable[str], recipes: Iterable[str])
 def recipe_options() -> list[Option]:
     """The shared options whose defaults a recipe says, besides batch_size and epochs."""
     return [
-        Option("num_clips", int, None, "Clips a video in the final test.", least=1, free=True),
+        Option("num_clips", int, None, "Clips a video in the final test.", least=1, free=True, tested=True),
         Option("learning_rate", float, None, "At its peak.", least=0.0),
         Option("optimizer", str, None, "What applies the gradients.", choices=("sgd", "adamw")),
         Option("weight_decay", float, None, "L2 of SGD, as PyTorch has it, or AdamW's own.", least=0.0),

@@ -124,7 +124,13 @@ def load_start(network: keras.Model, source: Path) -> None:
         network: to be trained.
         source: of the file; or a name of `presets.names(task="start")`.
     """
-    weights.load_backbone(network, presets.fetch(source) if presets.is_name(source) else source)
+    if presets.is_name(source):
+        preset = presets.get(source)
+        if preset.task != "start":
+            starts = ", ".join(presets.names("start"))
+            raise ValueError(f"A backbone starts from one of {starts}, got the preset {source}; use one of them.")
+        source = presets.fetch(preset)
+    weights.load_backbone(network, source)
 
 
 def _replaced(shapes, old, new):

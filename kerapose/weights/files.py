@@ -18,8 +18,17 @@ NO_WEIGHTS = ("data_preprocessor.mean", "data_preprocessor.std")
 
 # Whose objects trainings keep beside the weights: figures, times, states of generators, configurations. They are read
 # as something that holds nothing and does nothing.
-HARMLESS = ("numpy", "mmengine", "mmcv", "mmpose", "mmaction", "mmcls", "pyskl", "argparse", "pathlib", "datetime")
-HARMLESS_NAMES = ("_codecs.encode", "builtins.getattr", "builtins.set")
+HARMLESS = (
+    *("numpy", "mmengine", "mmcv", "mmpose", "mmaction", "mmcls", "pyskl"),
+    *("argparse", "pathlib", "datetime", "decimal", "fractions", "uuid", "enum", "functools"),
+)
+HARMLESS_BUILTINS = (
+    *("getattr", "set", "frozenset", "int", "float", "complex", "str", "list", "dict", "tuple", "range", "slice"),
+)
+HARMLESS_NAMES = (
+    *("_codecs.encode", "collections.deque", "collections.defaultdict"),
+    *(f"builtins.{name}" for name in HARMLESS_BUILTINS),
+)
 REFUSED = re.compile(r"GLOBAL (\S+) (?:was not an allowed|whose module)")
 
 
@@ -29,22 +38,39 @@ def read(source: str | Path | Mapping[str, typing.Any], nestings: Iterable[str] 
         source = _read_file(Path(source))
     if not hasattr(source, "items"):
         raise ValueError(f"A checkpoint maps names to arrays, got a {type(source).__name__}; save its state dict.")
-    averages = next((key for key in AVERAGES if hasattr(source.get(key), "items")), None)
+    averages = next((key for key in AVERAGES if hasattr(source.get(key), "items") and source[key]), None)
     if averages is not None:
         logging.info("Of plain weights and their averages over the last steps, %s, the averages are loaded.", averages)
         source = source[averages]
+        nestings = (*nestings, "module")  # of a file that keeps beside them how they were averaged
     elif PLAIN_BESIDE_AVERAGES in source:
         logging.info("Averages of the weights over the last steps are loaded: the file has them as its state dict.")
     for key in (*nestings, *NESTINGS):
         if key in source and hasattr(source[key], "items"):
             source = source[key]
+    strange = next((name for name, array in source.items() if not isinstance(name, str) or _is_unread(array)), None)
+    if strange is not None:
+        raise ValueError(
+            f"A checkpoint maps names to tensors, got something else under {strange!r}; save a state dict of PyTorch."
+        )
     left_out = _no_weights(source)
-    return {name: array for name, array in source.items() if name not in left_out}
+    return {name: array for name, array in source.items() if _inner(name) not in left_out}
+
+
+def _inner(name):
+    """A name without what wrappers of whole networks put before it."""
+    for wrapping in ("module.", "model."):
+        name = name.removeprefix(wrapping)
+    return name
+
+
+def _is_unread(array):
+    return isinstance(array, _Unread)
 
 
 def _no_weights(state):
     """The names that no network has: of a preprocessor, and of weights before averaging, as MMCV keeps them."""
-    plain = {f"{PLAIN_PREFIX}{name.replace('.', '_')}" for name in state} & set(state)
+    plain = {f"{PLAIN_PREFIX}{_inner(name).replace('.', '_')}" for name in state} & {_inner(name) for name in state}
     if plain:
         logging.info("Averages of the weights over the last steps are loaded; %d plain ones are left out.", len(plain))
     return plain | set(NO_WEIGHTS)
@@ -67,7 +93,9 @@ def _read_file(path):
                 f"A checkpoint has weights and notes of its training, got {path} with {refused}, which could run "
                 "code and is not read; get the file from its publisher, or save the state dict alone."
             ) from error
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        # PyTorch's advice to read a file without safety is none of ours.
+        said = [line.strip() for line in str(error).rpartition("WeightsUnpickler error:")[2].splitlines()]
+        reason = next((line for line in said if line and "weights_only" not in line), type(error).__name__)
         raise ValueError(
             f"{path} is not a readable checkpoint of plain tensors ({reason}); download it again, or save its state "
             "dict by itself."
@@ -104,9 +132,9 @@ def _loader(suffix):
                     return torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:
                 refused = _refused(error)
-                if refused is None or not _is_harmless(refused) or (_Unread, refused) in unread:
+                if refused is None or not _is_harmless(refused) or refused in {name for _, name in unread}:
                     raise
-                unread.append((_Unread, refused))
+                unread.append((STANDINS.get(refused, _Unread), refused))
 
     return load
 
@@ -131,3 +159,15 @@ class _Unread:
 
     def __setstate__(self, state):
         pass
+
+
+def _no_list(*arguments):
+    return []
+
+
+def _no_dict(*arguments):
+    return {}
+
+
+# What is filled after it was made: PyTorch's reader fills nothing but lists and dicts.
+STANDINS = {"collections.deque": _no_list, "collections.defaultdict": _no_dict}

@@ -101,6 +101,8 @@ def _in_our_order(kernel, concat):
     inputs = [_without_rounding(concat.input_value(index)) for index in range(concat.get_input_size())]
     ends = np.cumsum([output.get_partial_shape()[1].get_length() for output in inputs])
     kinds = [FIELDS.get(output.get_node().get_friendly_name()[-2:], "features") for output in inputs]
+    if sorted(kinds) != sorted(ORDER):
+        return kernel  # of another network, whose names will tell
     parts = dict(zip(kinds, np.split(kernel, ends[:-1], axis=1), strict=True))
     return np.concatenate([parts[kind] for kind in ORDER], axis=1)
 
@@ -111,8 +113,9 @@ def _bias(convolution, count, path):
         node = target.get_node()
         if node.get_type_name() == "Add":
             other = node.input_value(1 - target.get_index()).get_node()
-            if _is_constant(other):
-                return _value(other, path).reshape(count)
+            added = _value(other, path) if _is_constant(other) else None
+            if added is not None and added.size in (1, count):
+                return np.broadcast_to(added.reshape(-1), (count,))
     return np.zeros(count, "float32")
 
 

@@ -1,5 +1,6 @@
 """Published checkpoints by name: the table, how their files come, and what becomes of them."""
 
+import concurrent.futures
 import hashlib
 import os
 import pathlib
@@ -60,11 +61,15 @@ def test_names_go_by_task_and_class():
     assert len(presets.names()) == sum(len(presets.names(task)) for task in presets.TASKS)
     with pytest.raises(ValueError, match="task must be one of top-down pose, .*, got 'poses'; use one of them"):
         presets.names(task="poses")
+    with pytest.raises(ValueError, match="There are presets of C3D, HRNet, .*, got 'HRnet'; use one of them"):
+        presets.names(network="HRnet")
 
 
 def test_of_an_unknown_name_the_nearest_are_told():
     with pytest.raises(ValueError, match="no preset 'hrnet_w32_coco', .*; the nearest are .*hrnet_w32_coco_256x192"):
         presets.get("hrnet_w32_coco")
+    with pytest.raises(ValueError, match="A preset goes by its name, got None; presets.names.. has all"):
+        presets.get(None)
     with pytest.raises(ValueError, match="names of the classes of .*ntu60.*, got 'nobodys'; use one of them"):
         presets.class_names("nobodys")
 
@@ -75,6 +80,16 @@ def test_what_looks_like_a_path_is_no_name(tmp_path, monkeypatch, kind):
     (tmp_path / "mine").mkdir()
     assert not any(presets.is_name(kind(path)) for path in ("mine", "a.keras", "runs/a", str(tmp_path / "absent")))
     assert presets.is_name(kind("hrnet_w32_coco_256x192")) == (kind is str)
+    assert not presets.is_name(kind("x" * 5000))
+
+
+def test_a_folder_hides_a_preset_only_if_a_model_is_in_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "lifter_h36m_cpn"
+    folder.mkdir()
+    assert presets.is_name("lifter_h36m_cpn")
+    (folder / "model.keras").touch()
+    assert not presets.is_name("lifter_h36m_cpn")
 
 
 @pytest.mark.parametrize(
@@ -132,9 +147,9 @@ def offer(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("hashed", [0, 8, 64])
 def test_a_file_is_fetched_once_and_checked(home, offer, hashed, capsys):
-    row = offer(b"weights", hashed=hashed)
+    row = offer(b"\x80weights", hashed=hashed)
     path = presets.fetch("mine")
-    assert path == home / "mine" / "published.pth" and path.read_bytes() == b"weights"
+    assert path == home / "mine" / "published.pth" and path.read_bytes() == b"\x80weights"
     assert capsys.readouterr().out == ""  # nobody looks on, so that no bar is drawn
     pathlib.Path(row.files[0].url.removeprefix("file://")).unlink()  # it is not needed again
     assert presets.fetch(row) == path
@@ -177,6 +192,44 @@ def test_a_file_of_another_hash_is_refused_and_removed(home, offer, how):
     ):
         presets.fetch("mine")
     assert os.listdir(place.parent) == []
+
+
+def test_what_was_left_half_is_not_taken_for_the_file(home, offer):
+    row = offer(b"\x80 a checkpoint", hashed=0)
+    place = home / "mine"
+    place.mkdir(parents=True)
+    (place / f".published.pth.{os.getpid()}.part").write_bytes(b"half")
+    (place / ".of_yesterday.part").write_bytes(b"half")
+    os.utime(place / ".of_yesterday.part", (0, 0))
+    assert presets.fetch(row).read_bytes() == b"\x80 a checkpoint"
+    assert not (place / ".of_yesterday.part").exists()
+
+
+def test_several_may_fetch_at_once(home, offer):
+    offer(b"\x80" + bytes(10_000_000), hashed=0)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        sizes = list(pool.map(lambda _: presets.fetch("mine").stat().st_size, range(4)))
+    assert sizes == [10_000_001] * 4 and os.listdir(home / "mine") == ["published.pth"]
+
+
+@pytest.mark.parametrize("content", [b"<html>404</html>", b"", b"PK\x03\x04 cut short"])
+def test_what_is_no_checkpoint_is_refused_and_removed_where_no_hash_is_known(home, offer, content):
+    offer(content, hashed=0)
+    with pytest.raises(presets.FetchError, match="must be a checkpoint, got something else, or a part of one, fetched"):
+        presets.fetch("mine")
+    assert os.listdir(home / "mine") == []
+
+
+def test_a_place_that_takes_no_files_is_told_before_anything_is_fetched(tmp_path, offer, monkeypatch):
+    row = offer(b"\x80", hashed=0)
+    (tmp_path / "file").touch()
+    (tmp_path / "home" / "mine" / "published.pth").mkdir(parents=True)
+    for home in (tmp_path / "file", tmp_path / "home", "~nobody_of_this_name/home"):
+        monkeypatch.setenv("KERAPOSE_HOME", str(home))
+        with pytest.raises(
+            presets.FetchError, match="of mine goes to .*, which cannot be .*; set KERAPOSE_HOME to a fol"
+        ):
+            presets.fetch(row)
 
 
 # ---------------------------------------- networks
@@ -222,6 +275,23 @@ def test_a_network_comes_by_name_with_its_weights(published_network):
         ValueError, match=r"no head for people; build .*load_backbone\(network, presets.fetch\('resnet50_im"
     ):
         models.SimpleBaseline.from_preset("resnet50_imagenet")
+
+
+def test_another_size_keeps_all_weights_and_other_joints_are_refused(published_network, monkeypatch):
+    network = models.SimpleBaseline.from_preset("mine", image_shape=(64, 96, 3), name="other")
+    assert network.image_shape == (64, 96, 3) and network.name == "other" and same_weights(network, published_network)
+    monkeypatch.setattr(presets, "fetch", lambda preset: pytest.fail("it is fetched"))
+    for given in ((14,), ()):
+        with pytest.raises(
+            ValueError, match="A preset for top-down pose keeps its num_joints, 17 of mine, got 14; train"
+        ):
+            models.SimpleBaseline.from_preset("mine", *given, **({} if given else {"num_joints": 14}))
+    with pytest.raises(ValueError, match="A preset for lifting keeps its num_joints_out, 17 of lifter_h36m_cpn, got 5"):
+        models.TemporalLifter.from_preset("lifter_h36m_cpn", 5)
+    with pytest.raises(ValueError, match="SimpleBaseline.from_preset takes one num_joints, got more; leave one out"):
+        models.SimpleBaseline.from_preset("mine", 17, num_joints=17)
+    with pytest.raises(ValueError, match="SimpleBaseline has the arguments num_joints, .*, got 'num_joint'; correct"):
+        models.SimpleBaseline.from_preset("mine", num_joint=17)
 
 
 def test_a_predictor_comes_by_name_as_it_was_trained(published_network):

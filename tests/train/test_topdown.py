@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import evaluation, export, losses, models, predictors, training, weights
+from kerapose import estimators, evaluation, export, losses, models, predictors, training, weights
 from kerapose.data import crops
 from kerapose.models import stacked_hourglass
 from kerapose.training import TopDown, pictures, runs, topdown
@@ -518,3 +518,23 @@ def test_mirrored_over_two_devices(groups_dir, tmp_path, start, state, metrics_o
     _, history = state(tmp_path)
     assert len(history) == EPOCHS and history[-1]["loss"] < 0.5 * history[0]["loss"]
     assert metrics_of(tmp_path)["pck@0.2"] > 0.8
+
+
+# ---------------------------------------------------------------------------------------------------- presets
+def test_a_preset_of_any_size_and_codec_is_tested_and_drawn(
+    groups_dir, tmp_path, doll, monkeypatch, computing_as_tests_do, real_networks
+):
+    estimator = estimators.PoseEstimator(FewLayers(doll.num_keypoints, (32, 64, 3)), doll, codec="udp", flip_test=False)
+    monkeypatch.setattr(runs, "estimator_of", lambda name: estimator)
+    given = {"dataset": "groups", "data_dir": groups_dir, "check": False}
+    with pytest.raises(
+        ValueError, match=f"keypoints that hrnet_w32_coco_256x192_udp finds, got {doll.name} for coco; use"
+    ):
+        TopDown.test_preset("hrnet_w32_coco_256x192_udp", tmp_path, **given)
+    monkeypatch.setattr(topdown.skeletons, "get", lambda name: doll)
+    found = TopDown.test_preset("hrnet_w32_coco_256x192_udp", tmp_path, **given)
+    assert found["people"] > 0 and (tmp_path / "predictions.png").is_file()
+    # AP is published of a detector's boxes, and there are none here.
+    assert found["published"]["figures"]["AP"] == {"found": None, "published": 0.762}
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["preset"] == "hrnet_w32_coco_256x192_udp" and not {"codec", "epochs", "model"} & set(config)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import skeletons
+from kerapose import presets, skeletons
 from kerapose.data import prepared
 from kerapose.training import data
 
@@ -158,10 +158,11 @@ def test_a_test_alone_reads_no_other_split(clips):
     assert set(splits) == {"test", "validation"} and names_of(splits["test"]) == ["a", "f"]
 
 
-def test_a_recognizer_of_other_classes_is_refused():
-    data.refuse_other_classes(types.SimpleNamespace(num_classes=2), ["a", "b"])
-    with pytest.raises(ValueError, match="must have the classes of the recognizer, got 3 of the data and 2 of the rec"):
-        data.refuse_other_classes(types.SimpleNamespace(num_classes=2), ["a", "b", "c"])
+def test_a_preset_of_other_classes_is_refused():
+    preset = presets.get("slowonly_ntu60_xsub_joint")
+    data.refuse_other_classes(preset, ["a"] * 60)
+    with pytest.raises(ValueError, match="that slowonly_ntu60_xsub_joint knows, got 3 and 60; use NTU RGB.D, which"):
+        data.refuse_other_classes(preset, ["a", "b", "c"])
 
 
 def test_labels_in_a_mirror_are_those_of_the_options(caplog):

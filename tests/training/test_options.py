@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from kerapose import training
-from kerapose.training.options import Option, choose, common_options, flip_options, free_names
+from kerapose.training.options import Option, choose, common_options, flip_options, free_names, names_tested
 
 EPOCHS = Option("epochs", int, 12, "Passes.", least=1, most=99)
 RATE = Option("learning_rate", float, None, "Of the optimizer.", least=0.0)
@@ -158,3 +158,5 @@ def test_the_options_of_all_trainings():
     assert (found["flip_probability"], found["flip_test"], found["flip_pairs"]) == (0.5, True, None)
     assert common_options("", "")[4].default == "validation"
     assert free_names(table) == ["workdir", "data_dir", "export"]
+    asked = {"workdir", "dataset", "data_dir", "test_split", "skip", "batch_size", "seed", "precision", "deterministic"}
+    assert set(names_tested(table)) == asked

@@ -37,7 +37,7 @@ class Doubling(runs.Training):
         *common_options("runs/doubling", "numbers", epochs=3),
         Option("recipe", str, None, "What others are if not given.", choices=("published", "small")),
         Option("units", int, None, "Of the layer.", least=1),
-        Option("factor", float, 2.0, "By which numbers are multiplied."),
+        Option("factor", float, 2.0, "By which numbers are multiplied.", tested=True),
     ]
     RECIPES = {"published": {"units": 8, "batch_size": 4}, "small": {"units": 2, "batch_size": 3}}
     SMALL_DATASET = "numbers"
@@ -360,6 +360,35 @@ def test_what_an_estimator_may_choose_may_be_given(tmp_path, preset, set_up):
     assert found["error"] == 0.25 and set_up[0]["precision"] == "mixed_bfloat16"
 
 
+def test_a_training_that_a_preset_has_behind_it_has_no_options(tmp_path, preset):
+    with pytest.raises(ValueError, match="^epochs is of a training, which twice has behind it; leave it out"):
+        Doubling.test_preset("twice", tmp_path / "run", epochs=3)
+    Doubling.test_preset("twice", tmp_path / "run", epochs=None)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["preset"] == "twice" and config["factor"] == 2 and not {"epochs", "units", "recipe"} & set(config)
+
+
+def test_what_does_not_fit_is_refused_before_it_is_fetched(tmp_path, preset, monkeypatch):
+    def refuse(self, preset):
+        raise ValueError("of other numbers")
+
+    monkeypatch.setattr(runs, "estimator_of", lambda name: pytest.fail("it is fetched"))
+    monkeypatch.setattr(Doubling, "refuse", refuse)
+    with pytest.raises(ValueError, match="of other numbers"):
+        Doubling.test_preset("twice", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_picture_costs_no_figures(tmp_path, preset, monkeypatch):
+    def fail(self, estimator):
+        raise RuntimeError("no picture")
+
+    monkeypatch.setattr(Doubling, "draw", fail)
+    with pytest.raises(RuntimeError, match="no picture"):
+        Doubling.test_preset("twice", tmp_path)
+    assert json.loads((tmp_path / "metrics.json").read_text())["error"] == 0
+
+
 def test_a_preset_has_a_folder_of_its_own(tmp_path, preset, monkeypatch, finished):
     monkeypatch.chdir(tmp_path)
     Doubling.test_preset("twice")
@@ -377,5 +406,8 @@ def test_a_preset_for_another_task_is_refused(tmp_path, preset, monkeypatch):
     with pytest.raises(
         ValueError, match="Doubling tests presets for top-down pose, got twice for lifting; use another"
     ):
+        Doubling.test_preset("twice", tmp_path / "run")
+    monkeypatch.setattr(Doubling, "TASK", None)
+    with pytest.raises(ValueError, match="Doubling has no presets to test, got twice for lifting; use another"):
         Doubling.test_preset("twice", tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -124,11 +124,15 @@ def test_a_network_to_start_from_may_be_a_preset(monkeypatch):
 
 def test_what_imagenet_has_taught_may_be_a_preset(monkeypatch):
     asked = []
-    monkeypatch.setattr(presets, "fetch", lambda name: f"the file of {name}")
+    monkeypatch.setattr(presets, "fetch", lambda preset: f"the file of {preset.name}")
     monkeypatch.setattr(workdir.weights, "load_backbone", lambda *given: asked.append(given))
     workdir.load_start("network", "resnet50_imagenet")
     workdir.load_start("network", "resnet50.pth")
     assert asked == [("network", "the file of resnet50_imagenet"), ("network", "resnet50.pth")]
+    with pytest.raises(
+        ValueError, match="A backbone starts from one of .*hrnet_w32_imagenet.*, got the preset resnet50_c"
+    ):
+        workdir.load_start("network", "resnet50_coco_256x192")
 
 
 def test_each_modality_starts_from_its_own(tmp_path):

@@ -3,6 +3,7 @@
 import collections
 import datetime
 import pathlib
+import re
 import sys
 import types
 
@@ -68,6 +69,7 @@ def save(monkeypatch, tmp_path):
 META = {"epoch": 210, "time": "20220913", "cfg": "model = dict(type='TopdownPoseEstimator')", "seed": 0}
 DATASET = {"dataset_name": "coco", "sigmas": np.full(17, 0.05), "colors": np.zeros((3, 3), "uint8")}
 FIGURES = {"best_score": np.float64(0.72), "last": pathlib.PurePosixPath("epoch_210.pth"), "t": datetime.date.today()}
+NOTES = {"last": collections.deque([0.3, 0.2], 2), "by": collections.defaultdict(list, a=[1]), "sizes": range(3)}
 PREPROCESSOR = {f"data_preprocessor.{name}": torch.ones(3, 1, 1) for name in ("mean", "std")}
 
 
@@ -104,8 +106,17 @@ FILES = {
         "meta": META,
         "state_dict": state | {f"ema_{name.replace('.', '_')}": array for name, array in others.items()},
     },
-    "wrapped by hand": lambda state, _: {"epoch": 3, "state_dict": under("module.", under("backbone.", state))},
+    "wrapped by hand": lambda state, _: {
+        "epoch": 3,
+        "notes": NOTES,
+        "state_dict": under("module.", under("backbone.", state) | PREPROCESSOR),
+    },
     "averages beside": lambda state, others: {"state_dict": others, "state_dict_ema": state},
+    "averages beside, with notes": lambda state, others: {
+        "model": others,
+        "model_ema": {"module": state, "decay": 0.9},
+    },
+    "none averaged yet": lambda state, _: {"state_dict": state, "state_dict_ema": {}},
 }
 
 
@@ -123,7 +134,7 @@ def test_averages_are_told(kind, monkeypatch):
     monkeypatch.setattr(logging, "info", lambda text, *values: told.append(text % values))
     model = network()
     weights.load_torch(model, FILES[kind](state_of(model), state_of(model, seed=1)))
-    assert [("verages" in one) for one in told] == [True] * ("average" in kind)
+    assert [("verages" in one) for one in told] == [True] * ("average" in kind and "none" not in kind)
 
 
 # ---------------------------------------- what could run code
@@ -147,3 +158,17 @@ def test_what_is_refused_is_named(save, what, name, archive):
     assert "save the state dict alone" in str(error.value)
     for old, new in zip(before, model.weights, strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("state", [{3: torch.ones(2)}, {"fc_cls.weight": np.ones((5, 16))}], ids=["numbers", "NumPy's"])
+def test_what_maps_no_names_to_tensors_is_refused(save, state):
+    name = re.escape(repr(next(iter(state))))
+    with pytest.raises(ValueError, match=f"maps names to tensors, got something else under {name}; save a state dict"):
+        weights.load_torch(network(), save({"state_dict": state}))
+
+
+def test_nobody_is_told_to_read_a_file_without_safety(tmp_path):
+    (tmp_path / "page.pth").write_text("<html>404</html>")
+    with pytest.raises(ValueError, match="page.pth is not a readable checkpoint of plain tensors") as error:
+        weights.load_torch(network(), tmp_path / "page.pth")
+    assert "weights_only" not in str(error.value)

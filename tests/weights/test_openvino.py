@@ -166,3 +166,16 @@ def test_without_openvino_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "openvino", None)
     message = refusal(network(), pathlib.Path("pose.xml"), ImportError)
     assert "Reading this file needs openvino; pip install 'kerapose[openvino]'" in message
+
+
+def test_a_graph_that_is_put_together_otherwise_is_refused_by_its_names(tmp_path):
+    """Whatever is concatenated or added in it."""
+    ops = openvino.opset13
+    one, two = (ops.parameter([1, 2, 4, 4], np.float32) for _ in range(2))
+    kernel = ops.constant(np.ones((3, 4, 1, 1), "float32"))
+    node = ops.convolution(ops.concat([one, two], 1), kernel, [1, 1], [0, 0], [0, 0], [1, 1])
+    node.set_friendly_name("other")
+    for added in (ops.constant(np.float32(2)), ops.constant(np.ones((1, 3, 4, 4), "float32"))):
+        path = tmp_path / "other.xml"
+        openvino.serialize(openvino.Model([ops.add(node, added)], [one, two], "other"), path, path.with_suffix(".bin"))
+        assert "left over: other.bias, other.weight" in refusal(network(), path)

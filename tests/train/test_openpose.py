@@ -228,7 +228,7 @@ def test_leaves_a_model_that_answers_as_it_was_tested(
             found = said["keypoints"].numpy()[0, :count]
             distances.append(np.linalg.norm(found - points, axis=-1).mean(axis=-1).min())
     assert total == metrics_of(finished)["people_found"]
-    assert np.median(distances) < 7  # pixels, of dolls of 50
+    assert np.median(distances) < 10  # pixels, of dolls of 50, after two short phases
 
 
 # ---------------------------------------------------------------------------------------------------- going on

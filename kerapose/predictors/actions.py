@@ -66,6 +66,11 @@ class SkeletonAction:
         self.skeleton = self.recognizer.skeleton
         self.class_names = self.recognizer.class_names
 
+    @property
+    def estimator(self) -> estimators.ActionRecognizer:
+        """The `recognizer`, by the name that it has in every predictor."""
+        return self.recognizer
+
     def __call__(
         self,
         keypoints: ArrayLike,

@@ -105,6 +105,11 @@ class Lifter:
         self.min_score = min_score
         _refuse_unlike_sets(self.skeleton, self.input_skeleton)
 
+    @property
+    def estimator(self) -> estimators.TrackLifter:
+        """The `lifter`, by the name that it has in every predictor."""
+        return self.lifter
+
     def __call__(self, keypoints: ArrayLike, frame_size: tuple[int, int], scores: ArrayLike | None = None) -> Pose3D:
         """Lifts the track of one person, or those of several.
 

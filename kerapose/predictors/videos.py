@@ -59,6 +59,11 @@ class Action:
         self.class_names = self.recognizer.class_names
         self._of_samples = _OfSamples(self.recognizer)
 
+    @property
+    def estimator(self) -> estimators.VideoRecognizer:
+        """The `recognizer`, by the name that it has in every predictor."""
+        return self.recognizer
+
     def __call__(
         self,
         video: Path | bytes | Array,

@@ -121,7 +121,8 @@ def test_actions_of_joints_and_limbs(tmp_path):
     actions = recognize(*people(), SIZE)
     assert actions == expected(*people(), SIZE)
     assert [action.name for action in actions] != list(NAMES)
-    assert predictors.load(path, num_clips=1).recognizer.num_clips == 1
+    once = predictors.load(path, num_clips=1)
+    assert once.recognizer.num_clips == 1 and once.estimator is once.recognizer
 
 
 def test_actions_of_videos(tmp_path):
@@ -131,7 +132,7 @@ def test_actions_of_videos(tmp_path):
     recognize = predictors.load(saved(whole, tmp_path))
     expected = predictors.Action(network, NAMES, COCO, **options)
     film = frames.encode(np.stack([picture()] * 12), fps=25)
-    assert isinstance(recognize, predictors.Action)
+    assert isinstance(recognize, predictors.Action) and recognize.estimator is recognize.recognizer
     assert recognize(film, *people()) == expected(film, *people())
 
 
@@ -140,6 +141,7 @@ def test_tracks(tmp_path):
     path = saved(estimators.TrackLifter(lifting_network(), H36M, trajectory=trajectory), tmp_path)
     lift, keypoints = predictors.load(path), people(1)[0][0]
     assert isinstance(lift, predictors.Lifter) and lift.skeleton == lift.input_skeleton == H36M
+    assert lift.estimator is lift.lifter
     expected = predictors.Lifter(lifting_network(), H36M, trajectory)(keypoints, SIZE)
     np.testing.assert_array_equal(lift(keypoints, SIZE).poses_m, expected.poses_m)
     np.testing.assert_array_equal(lift(keypoints, SIZE).poses_camera_m, expected.poses_camera_m)

@@ -322,6 +322,25 @@ def test_a_contact_sheet_holds_every_picture_in_its_cell():
     assert visualize.contact_sheet([black(50, 50)], columns=7).shape == (50, 50, 3)
 
 
+def test_pairs_stand_in_as_many_columns_as_are_asked_for():
+    images, points = np.zeros((3, 30, 20, 3), np.uint8), np.zeros((3, 3, 2))
+    width = 2 * 40 + visualize.GAP_PX  # of a pair
+    for columns, rows in ((1, 3), (2, 2), (3, 1)):
+        picture = visualize.compare_poses(images, points, points, STICK, panel_height=60, columns=columns)
+        gap = 4 * visualize.GAP_PX
+        assert picture.shape == (rows * 60 + (rows - 1) * gap, columns * width + (columns - 1) * gap, 3)
+
+
+@pytest.mark.parametrize(("size", "columns"), [((40, 10), 6), ((10, 40), 2), ((20, 20), 3)])
+def test_a_sheet_is_about_square_whatever_the_form_of_its_pictures(size, columns):
+    sheet = visualize.contact_sheet([black(*size)] * 9)
+    rows = -(-9 // columns)
+    expected = [
+        one * (side + visualize.GAP_PX) - visualize.GAP_PX for one, side in zip((rows, columns), size, strict=True)
+    ]
+    assert sheet.shape == (*expected, 3)
+
+
 def test_captions_are_written_on_their_own_picture_and_the_pictures_left_alone():
     pictures = [black(60, 90), black(60, 90)]
     sheet = visualize.contact_sheet(pictures, columns=2, captions=["", "second"])

@@ -458,17 +458,6 @@ def test_a_rotation_turns_each_clip_as_a_whole():
     assert max(map(abs, angles)) <= 20 and min(angles) < -5 and max(angles) > 5
 
 
-def test_a_dataset_without_those_who_show_nobody_is_as_it_is():
-    """Of which clips that are is known of the dataset that is left, however often it is asked."""
-    scores = [np.full((1, 30, 17), float(i % 2)) for i in range(5)]
-    dataset = clips.from_arrays([walk(i) for i in range(5)], range(5), COCO, scores)
-    once = clips.trainable(dataset)
-    twice = clips.trainable(once)
-    assert twice is once
-    for one in (once, twice):
-        assert [int(element["label"]) for element in one] == [1, 3] and int(one.cardinality()) == 2
-
-
 @pytest.mark.parametrize("least", [heatmaps.MIN_SCORE, 0.9 * heatmaps.MIN_SCORE])
 def test_who_is_just_sure_enough_to_be_drawn_is_somebody(least):
     """By `check`, which reads clips anyway, and without it."""

@@ -493,6 +493,25 @@ def test_what_training_cannot_use_is_left_out_and_counted(monkeypatch):
     assert crops.check(dataset, COCO) == 6
 
 
+def test_each_person_is_checked_in_the_image_that_it_is_in(monkeypatch):
+    """Whatever the ids of images that come one after the other."""
+    told = []
+    monkeypatch.setattr(
+        annotated,
+        "check",
+        lambda dataset, is_first, images, people, places: told.append(
+            (is_first.tolist(), images["name"].tolist(), images["size"].tolist(), places.tolist())
+        ),
+    )
+    pictures = [np.zeros((20 + i, 30, 3), "uint8") for i in range(4)]
+    images = [pictures[i] for i in (0, 1, 1, 2, 3, 3)]
+    given = {"boxes": [[1, 2, 9, 9]] * 6, "keypoints": np.ones((6, 17, 2)), "visibility": np.full((6, 17), 2)}
+    dataset = crops.from_arrays(images, **given, skeleton=COCO, image_ids=[9, 3, 3, 7, 5, 5])
+    assert crops.check(dataset, COCO) == 6
+    firsts = [True, True, False, True, True, False]
+    assert told == [(firsts, ["9", "3", "7", "5"], [[20 + i, 30] for i in range(4)], [0, 1, 1, 2, 3, 3])]
+
+
 def test_somebody_must_be_left():
     dataset = crops.from_arrays(**people(2, visibility=np.zeros((2, 17))), skeleton=COCO)
     for use in (crops.trainable, crops.check, crops.training, crops.validation):

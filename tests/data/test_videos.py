@@ -684,6 +684,26 @@ def test_pictures_alone_are_mirrored_whatever_the_skeleton_knows(monkeypatch, da
     assert (labels.numpy() < 7).all() == ("pose_shape" not in options)
 
 
+def test_mirror_colours_and_crop_are_drawn_apart(monkeypatch, dataset):
+    """No number counts twice: who is mirrored says nothing of colours and of what is seen."""
+    told_of(monkeypatch, "training_video_clip")
+    step = videos._training_clip
+
+    def with_crop(frames, keypoints, scores, size, crop, *given, **options):
+        pictures, keypoints, flips = step(frames, keypoints, scores, size, crop, *given, **options)
+        return tf.cast(pictures, tf.float32), tf.zeros_like(keypoints) + crop[:2], flips
+
+    monkeypatch.setattr(videos, "_training_clip", with_crop)
+    monkeypatch.setattr(videos.image_ops, "jitter", lambda pictures, colors, _: tf.zeros_like(pictures) + colors)
+    monkeypatch.setattr(videos.image_ops, "normalize", lambda pictures: pictures)
+    shapes = {"rgb_shape": (1, 8, 12, 3), "pose_shape": (1, 8, 12, 17)}
+    ((inputs, _),) = read(videos.training(dataset, COCO, 70, **shapes, color_jitter=0.5), 1)
+    flips, colors, crop = inputs["scores"][:, 0, 0, 0], inputs["rgb"][:, 0, 0, 0], inputs["keypoints"][:, 0, 0, 0]
+    drawn = np.concatenate([flips[:, None], colors, crop], axis=1)  # [B, 6]
+    between = np.corrcoef(drawn.T) - np.eye(6)
+    assert np.abs(between).max() < 0.5 and 15 < flips.sum() < 55
+
+
 def test_every_clip_is_degraded_by_seeds_of_its_own(monkeypatch, dataset):
     """The same in every pass, whatever the batch."""
     told_of(monkeypatch, "evaluation_video_clip")

@@ -127,15 +127,16 @@ def test_maps_are_placed_by_their_matrix_and_end_where_they_end():
 
 
 def test_maps_lie_over_pictures_that_are_higher_than_wide_and_wider_than_high():
+    """Of cells that are no squares either."""
     for height, width in ((120, 60), (60, 120)):
-        image, size = np.full((height, width, 3), 100, np.uint8), (height // 10, width // 10)
+        image, size = np.full((height, width, 3), 100, np.uint8), (height // 10, width // 15)
         heat, pafs = np.zeros((*size, 3), np.float32), np.zeros((*size, 4), np.float32)
         row, column = size[0] - 2, size[1] - 3
         heat[row, column, 1], pafs[row, column, 0] = 1, 1
         picture = visualize.draw_fields(image, heat, pafs, STICK)
         assert picture.shape == (height, 2 * width + visualize.GAP_PX, 3)
         for panel in panels(picture):
-            assert middle(coloured(panel)) == pytest.approx((10 * column + 4.5, 10 * row + 4.5), abs=1.2)
+            assert middle(coloured(panel)) == pytest.approx((15 * column + 7, 10 * row + 4.5), abs=1.2)
 
 
 def test_an_enlarged_picture_shows_the_same():

@@ -8,6 +8,7 @@ from kerapose.skeletons import Skeleton
 
 STICK = Skeleton("stick", ("top", "left_end", "right_end"), ((0, 1), (0, 2)))
 PERSON = np.array([[(10, 12), (44, 18), (18, 34)]], float)  # [1, K, 2] in 40 x 60
+STILL = PERSON.copy()  # that no test moves
 CLIP = PERSON[:, None].repeat(2, axis=1)  # [1, T, K, 2]
 POSE = np.array([[(0, 0, 0), (0.3, 0.1, 0), (0.1, 0.3, 0.1)]])  # [1, J, 3]
 FRAMES = np.zeros((2, 40, 60, 3), np.uint8)
@@ -30,8 +31,8 @@ def attention(scores, _, **options):
 DRAWN = {  # from scores of a clip [1, T, K] to a picture
     "skeletons": lambda s, _, **how: visualize.draw_skeletons(FRAMES[0], PERSON, s[:, 0], STICK, **how),
     "identities": lambda s, _, **how: visualize.draw_identities(FRAMES[0], PERSON, s[:, 0], STICK, [3], **how),
-    "truth": lambda s, _, **how: visualize.compare_poses(FRAMES[:1], PERSON, PERSON, STICK, s[:, 0], **how),
-    "found": lambda s, _, **how: visualize.compare_poses(FRAMES[:1], PERSON, PERSON, STICK, None, s[:, 0], **how),
+    "truth": lambda s, _, **how: visualize.compare_poses(FRAMES[:1], PERSON, STILL, STICK, s[:, 0], **how),
+    "found": lambda s, _, **how: visualize.compare_poses(FRAMES[:1], STILL, PERSON, STICK, None, s[:, 0], **how),
     "strip": lambda s, _, **how: visualize.video_strip(FRAMES, CLIP, s, STICK, **how),
     "cropped strip": lambda s, _, **how: visualize.video_strip(FRAMES, CLIP, s, STICK, cropped=True, **how),
     "attention": attention,
@@ -68,3 +69,16 @@ def test_scores_from_the_lowest_on_are_drawn(draw, monkeypatch):
     assert not np.array_equal(drawn(sure), drawn(part)) and not np.array_equal(drawn(part), drawn(none))
     np.testing.assert_array_equal(drawn(0.3 * sure), drawn(sure))  # the lowest one where none is given
     np.testing.assert_array_equal(drawn(0.29 * sure), drawn(none))
+
+
+@pytest.mark.parametrize("draw", DRAWN.values(), ids=DRAWN)
+@pytest.mark.parametrize("place", [(3, 2), (0, 0), (500, -40), (np.nan, 7)])
+def test_where_a_joint_is_that_is_not_drawn_changes_nothing(draw, place, monkeypatch):
+    scores = np.ones((1, 2, 3))
+    scores[..., 1] = 0.1
+    before = draw(scores, monkeypatch)
+    moved = PERSON.copy()
+    moved[:, 1] = place
+    monkeypatch.setitem(globals(), "PERSON", moved)
+    monkeypatch.setitem(globals(), "CLIP", moved[:, None].repeat(2, axis=1))
+    np.testing.assert_array_equal(draw(scores, monkeypatch), before)

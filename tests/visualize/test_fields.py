@@ -115,6 +115,15 @@ def test_small_cells_share_an_arrow():
     assert len(np.unique(rows // 8)) == 10 and np.isin(rows % 8, (4, 5)).all()  # of the third of every four
 
 
+def test_narrow_cells_share_an_arrow_along_their_short_side_alone():
+    """Of 2 x 8 pixels every four side by side, and each row has its own."""
+    heat, pafs = np.zeros((10, 40, 3), np.float32), np.zeros((10, 40, 4), np.float32)
+    pafs[..., 0] = 1
+    _, right = panels(visualize.draw_fields(np.zeros_like(GREY), heat, pafs, STICK, opacity=0))
+    rows = np.flatnonzero((right.max(axis=-1) > 100).sum(axis=1) > 40)  # those of shafts
+    assert len(np.unique(rows // 8)) == 10
+
+
 def test_maps_are_placed_by_their_matrix_and_end_where_they_end():
     heat, pafs = nothing()
     heat[..., 1] = 1

@@ -153,6 +153,26 @@ def test_labels_stand_above_their_box_and_stay_inside_the_image():
     assert picture[:20, :20].max() > 150  # the letters
 
 
+@pytest.mark.parametrize("place", [(90, 40), (20, 100)])
+def test_a_label_begins_at_the_left_upper_corner_wherever_it_is(place):
+    x, y = place
+    people, box = np.full((1, 3, 2), np.nan), [[x, y, x + 30, y + 15]]
+    plain = visualize.draw_skeletons(black(), people, None, STICK, boxes=box)
+    picture = visualize.draw_skeletons(black(), people, None, STICK, boxes=box, labels=["one"])
+    rows, columns = np.nonzero((plain != picture).any(axis=-1))
+    assert columns.min() == x and rows.max() <= y and y - 25 < rows.min()
+
+
+@pytest.mark.parametrize(("size", "width"), [((400, 1600), 4), ((1600, 400), 4), ((100, 100), 1)])
+def test_lines_go_by_the_area_of_a_picture_of_any_form(size, width):
+    points = stick((10, 20), (70, 20), (10, 80))
+    for draw in (visualize.draw_skeletons, lambda *given, **how: visualize.draw_identities(*given, [0], **how)):
+        own, usual = draw(black(*size), points, None, STICK, line_width=width), draw(black(*size), points, None, STICK)
+        np.testing.assert_array_equal(usual, own)
+        other = draw(black(*size), points, None, STICK, line_width=width + 2)
+        assert (usual != other).any()
+
+
 def test_without_boxes_a_label_stands_at_its_person():
     people = np.concatenate([stick((60, 60), (100, 70), (70, 100)), np.full((1, 3, 2), np.nan)])
     plain = visualize.draw_skeletons(black(), people, None, STICK)

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 
-from kerapose.data.gate import Report, sequences
+from kerapose.data.gate import Report, images, sequences
 from kerapose.data.gate import tracks as track_gate
 from kerapose.skeletons import H36M
 
@@ -217,3 +217,28 @@ def test_a_track_of_one_frame_is_a_track():
         report = Report("tracks")
         assert not track_gate.note_track_form(report, track | change, H36M, H36M)
         assert rule in report._breaches
+
+
+@pytest.mark.parametrize(
+    ("box", "is_refused"),
+    [
+        ((79, 10, 90, 20), False),
+        ((80, 10, 90, 20), True),
+        ((10, 39, 20, 50), False),
+        ((10, 40, 20, 50), True),
+        ((-9, 10, 1, 20), False),
+        ((-9, 10, 0, 20), True),
+        ((10, -9, 20, 1), False),
+        ((10, -9, 20, 0), True),
+        ((10, 10, 10, 20), True),
+        ((10, 10, 20, 10), True),
+        ((10, 10, 10.5, 10.5), False),
+    ],
+)
+def test_boxes_show_a_part_of_a_picture_of_any_form(box, is_refused):
+    for given, size in ((box, (40, 80)), (np.take(box, [1, 0, 3, 2]), (80, 40))):
+        if is_refused:
+            with pytest.raises(ValueError, match="A box must"):
+                images.check_boxes([given], size)
+        else:
+            np.testing.assert_array_equal(images.check_boxes([given], size), [given])

@@ -180,6 +180,28 @@ def test_a_view_that_would_leave_the_picture_is_left_out():
 
 
 @pytest.mark.parametrize(
+    ("place", "is_seen"),
+    [
+        ((0, 0, views.NEAREST_M), False),
+        ((0, 0, views.NEAREST_M * 1.001), True),
+        ((4, 0, 4), False),
+        ((0, -4, 4), False),
+        ((3.99, -3.99, 4), True),
+    ],
+)
+def test_the_nearest_and_the_widest_place_of_a_view_are_out_of_it(place, is_seen):
+    poses = np.zeros((1, 2, 17, 3), "float32") + np.float32([0, 0, 4])
+    poses[0, 1, 5] = place
+    assert bool(views.is_in_view(tf.constant(poses))[0]) == is_seen
+
+
+def test_the_least_and_greatest_numbers_are_taken():
+    nothing = {"turn_degrees": 0, "shift_m": 0, "body_spread": 0, "bone_spread": 0, "limb_degrees": 0}
+    for share in (0, 1):
+        assert callable(views.random_views((-1, 0, 1), share=share, **nothing))
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"share": 1.5}, "from 0 to 1, got 1.5"),

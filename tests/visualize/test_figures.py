@@ -16,6 +16,7 @@ def test_confusion_matrix_is_normalised_by_row():
     np.testing.assert_allclose(shares[:2], [[0.75, 0.25, 0], [0, 0.5, 0.5]])
     assert np.ma.getmaskarray(np.ma.masked_invalid(shares))[2].all()  # no clips, no shares
     written = {tuple(int(value) for value in text.get_position()[::-1]): text.get_text() for text in axes.texts}
+    assert {(text.get_ha(), text.get_va()) for text in axes.texts} == {("center", "center")}  # of their cells
     assert written == {(0, 0): "75", (0, 1): "25", (1, 1): "50", (1, 2): "50"}
     assert [label.get_text() for label in axes.get_yticklabels()] == ["walk", "run", "jump"]
     assert axes.get_title() == "top-1 61.1%, mean class 62.5%"

@@ -267,6 +267,22 @@ def test_truth_stands_left_and_what_was_found_right_with_its_errors():
     assert rows.max() >= 32
 
 
+@pytest.mark.parametrize("height", [60, 320, 640])
+def test_lines_go_by_the_height_of_the_panels(height):
+    image, points = np.zeros((1, height, 40, 3), np.uint8), stick((5, 5), (30, 10), (8, 50))
+    picture = visualize.compare_poses(image, points, points, STICK, panel_height=height)
+    width = {60: 1, 320: 2, 640: 5}[height]
+    expected = visualize.draw_skeletons(image[0], points, None, STICK, line_width=width)
+    np.testing.assert_array_equal(picture[:, :40], expected)
+    truth_alone = visualize.compare_poses(
+        image, points, points, STICK, predicted_scores=np.eye(3)[:1], panel_height=height
+    )
+    np.testing.assert_array_equal(truth_alone[:, :40], expected)
+    joint = visualize.draw_skeletons(image[0], points, np.eye(3)[:1], STICK, line_width=width)
+    drawn = joint.any(axis=-1) & (truth_alone[:, -40:] != visualize.images.ERROR_COLOR).any(axis=-1)
+    np.testing.assert_array_equal(truth_alone[:, -40:][drawn], joint[drawn])
+
+
 def test_what_is_not_labelled_or_not_sure_is_not_drawn():
     images = np.zeros((2, 60, 80, 3), np.uint8)
     points = np.repeat(stick((20, 15), (60, 15), (20, 45)), 2, axis=0)

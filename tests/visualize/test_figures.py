@@ -25,6 +25,14 @@ def test_confusion_matrix_is_normalised_by_row():
     assert image.min() < 100  # dark cells are there
 
 
+def test_figures_grow_with_what_they_show_in_pixels_of_one_size():
+    matrices = [visualize.confusion_matrix_figure(np.eye(count), list(map(str, range(count)))) for count in (2, 20, 60)]
+    curves = [visualize.curves_figure({str(i): [1.0] for i in range(count)}) for count in (1, 3)]
+    assert {figure.dpi for figure in (*matrices, *curves)} == {120}
+    assert [figure.get_size_inches().tolist() for figure in matrices] == [[side] * 2 for side in (3.84, 11.4, 14.4)]
+    assert [figure.get_size_inches().tolist() for figure in curves] == [[4.4, 3.2], [3 * 4.4, 3.2]]
+
+
 def test_confusion_matrix_without_a_single_clip():
     assert visualize.confusion_matrix_figure(np.zeros((2, 2)), ["a", "b"]).axes[0].get_title() == "no clips"
 

@@ -94,7 +94,7 @@ def test_ap_is_of_all_images_and_by_the_sigmas_of_the_set(monkeypatch):
 
 def test_crowds_and_people_without_keypoints_are_not_counted(caplog):
     bare = skeletons.Skeleton("bare", skeletons.COCO.keypoints, skeletons.COCO.edges)
-    data = images(np.zeros((2, 17, 2)) + 9, [], [])
+    data = images(np.zeros((2, 17, 2)) + 9, np.zeros((2, 17, 2)), [])
     data = data.map(lambda image: image | {"is_crowd": tf.range(tf.shape(image["is_crowd"])[0]) == 0})
     found = evaluation.people_figures(Finder(), data, bare)
     assert found["people"] == 1 and "coco" not in found

@@ -178,6 +178,10 @@ def test_distances_by_hand():
     assert metrics.pck(predicted, truth, visible, [20.0]) == {"mean": 0.5, "joints": [0.0, 1.0]}
     assert metrics.pck(predicted, truth, visible, 20.0, threshold=0.25) == {"mean": 1.0, "joints": [1.0, 1.0]}  # just
     assert metrics.auc(predicted, truth, visible, 20.0) == {"mean": 0.75, "joints": [0.5, 1.0]}
+    at = metrics.auc(predicted, truth, visible, 20.0, thresholds=[0.25, 0.2])  # just at the first
+    assert at == {"mean": 0.75, "joints": [0.5, 1.0]}
+    far = metrics.auc(predicted, truth, visible, 20.0, max_threshold=0.2)
+    assert far == {"mean": 0.5, "joints": [0.0, 1.0]}
     assert np.isnan(metrics.pixel_error(predicted, truth, [[0, 0]])["mean"])
 
 

@@ -119,6 +119,11 @@ def test_videos_are_written_for_browsers_and_lose_little(monkeypatch):
     assert (stream.pix_fmt, stream.height, stream.width) == ("yuv420p", 32, 48)
 
 
+def test_a_pose_alone_is_no_track(tmp_path, standing):
+    with pytest.raises(ValueError, match=r"poses_m of h36m must be \[T, 17, 3\] or .*, got \(17, 3\)"):
+        visualize.write_animation(tmp_path / "a.gif", seen(standing(frames=1)), standing(), H36M, H36M)
+
+
 @pytest.mark.parametrize("ending", ["gif", "mp4"])
 def test_a_single_frame_or_none(tmp_path, ending, standing):
     poses = standing(frames=1)

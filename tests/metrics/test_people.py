@@ -601,6 +601,11 @@ def test_coco_ap_suppresses_as_it_is_told_to(monkeypatch):
     assert [one["score"] for left, _ in kept for one in left] == [0.2, 0.2, 0.1, 0.3]
 
 
+def test_what_was_not_measured_is_in_no_mean():
+    means = metrics.average_precision._known_mean(np.array([[-1, 0.5, 0.7], [-1, -1, 0.0]]), axis=1)
+    assert means == pytest.approx([0.6, 0.0]) and metrics.average_precision._known_mean(np.array([-1.0, -1])) == -1
+
+
 def test_coco_ap_knows_two_ways_of_suppression():
     with pytest.raises(ValueError, match="got 'hard'"):
         metrics.coco_ap(*mice(), nms="hard")

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import threading
+import types
 
 import av
 import cv2
@@ -20,7 +21,7 @@ from kerapose import commands, estimators, models, predictors, skeletons, tracki
 from kerapose.commands import networks, predict, sources
 from kerapose.commands.recordings import Recording
 from kerapose.data import frames
-from kerapose.skeletons import COCO, H36M, OPENPOSE
+from kerapose.skeletons import COCO, H36M, MPII, OPENPOSE
 
 HEIGHTS = {"nose": 6, "eye": 3, "ear": 5, "shoulder": 18, "elbow": 30, "wrist": 40, "hip": 45, "knee": 65, "ankle": 85}
 SIDES = {"left": 6, "right": -6}
@@ -569,6 +570,29 @@ def test_a_camera_is_followed_until_it_ends_or_is_enough(walk, monkeypatch, tmp_
         walk("camera:1")
 
 
+def test_the_speed_of_a_camera_is_that_of_its_own_pictures(monkeypatch):
+    """Each is given to the network as it will be later; where one is lacking, the first stands for it."""
+    seen, clock = [], iter(np.arange(0, 100, 0.25))
+    monkeypatch.setattr(sources.cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(sources, "TRIAL_FRAMES", 8)
+    monkeypatch.setattr(sources.time, "perf_counter", lambda: next(clock))
+    source = sources.moving(parsed(["camera:0", "--model", "none", "--max_frames", "3"]), seen.append)
+    np.testing.assert_array_equal(seen, textured(7)[[0, *range(1, 7), 0, 0]])
+    assert source.fps == 20  # of the camera: the network would manage 32
+    assert (source.name, source.given, source.num_frames) == ("camera_0", "camera:0", 3)
+    clock = iter(np.arange(0, 100, 2.0))
+    assert sources.moving(parsed(["camera:0", "--model", "none"]), seen.append).fps == 4  # of the network
+
+
+def test_a_camera_that_does_not_tell_its_speed_has_the_usual_one(monkeypatch):
+    monkeypatch.setattr(sources.cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(Camera, "get", lambda *_: 0.0)
+    clock = iter(np.arange(0, 100, 1e-3))
+    monkeypatch.setattr(sources.time, "perf_counter", lambda: next(clock))
+    source = sources.moving(parsed(["camera:0", "--model", "none"]), lambda image: [])
+    assert source.fps == sources.USUAL_FPS and source.num_frames is None
+
+
 def test_without_a_camera_one_sentence_says_so(walk):
     with pytest.raises(ValueError, match="camera:97 must be a camera"):
         walk("camera:97")
@@ -666,6 +690,82 @@ def test_a_lifter_alone_goes_by_the_options(tmp_path):
     lift = networks.make_lifter(parsed(arguments), OPENPOSE)
     assert (lift.skeleton, lift.input_skeleton, lift.pose_skeleton) == (OPENPOSE, COCO, H36M)
     assert networks.make_lifter(parsed(["walk.mp4", "--model", "any"]), OPENPOSE) is None
+
+
+class Asked:
+    """In place of a predictor: what it was made of."""
+
+    def __init__(self, *given, **options):
+        self.given, self.options = given, options
+
+
+def test_every_option_reaches_the_predictor_of_a_network_alone(monkeypatch):
+    """Whatever the other options are."""
+    for name in ("TopDownPose", "BottomUpPose", "PersonDetector", "Lifter"):
+        monkeypatch.setattr(predictors, name, type(name, (Asked,), {}))
+    monkeypatch.setattr(networks, "_read", lambda path, what, tasks: models_by_path[path])
+    heatmaps, fields = types.SimpleNamespace(), types.SimpleNamespace()
+    hourglass = object.__new__(type("Hourglass", (models.StackedHourglass,), {}))
+    known = object.__new__(type("Pose", (estimators.PoseEstimator,), {}))
+    finder = object.__new__(type("People", (estimators.BottomUpEstimator,), {}))
+    lifter = object.__new__(type("Track", (models.TemporalLifter,), {}))
+    kinds = {id(heatmaps): "heatmaps", id(hourglass): "heatmaps", id(fields): "fields"}
+    monkeypatch.setattr(networks, "kind_of", lambda model: kinds.get(id(model)))
+    models_by_path = {"a": heatmaps, "b": fields, "c": hourglass, "d": known, "e": finder, "f": lifter}
+
+    def made(*arguments):
+        find, min_score = networks.make_predictor(parsed(["walk.mp4", "--model", *arguments]))
+        return type(find).__name__, *find.given, find.options, min_score
+
+    pose = "--skeleton", "mpii", "--codec", "udp"
+    kind, network, skeleton, detector, options, score = made("a", *pose, "--detector", "dfine", "--min_score", "0.2")
+    assert (kind, network, skeleton, options, score) == ("TopDownPose", heatmaps, MPII, {"codec": "udp"}, 0.2)
+    assert (type(detector).__name__, detector.given) == ("PersonDetector", ("dfine",))
+    assert made("a", *pose) == ("TopDownPose", heatmaps, MPII, None, {"codec": "udp"}, networks.SURE_SCORE)
+    plain = {"codec": "udp", "normalization": networks.PLAIN_PIXELS}
+    assert made("c", *pose) == ("TopDownPose", hourglass, MPII, None, plain, networks.SURE_SCORE)
+    kind, network, options, score = made("d", "--detector", "dfine")
+    assert (kind, network, options["detector"].given, score) == ("TopDownPose", known, ("dfine",), networks.SURE_SCORE)
+    bottom_up = "--skeleton", "openpose", "--height", "200"
+    assert made("b", *bottom_up, "--min_score", "0.4") == ("BottomUpPose", fields, OPENPOSE, {"height": 200}, 0.4)
+    assert made("b", *bottom_up[:2]) == ("BottomUpPose", fields, OPENPOSE, {}, 0.0)
+    assert made("e", "--height", "200") == ("BottomUpPose", finder, {"height": 200}, 0.0)
+    sets = "--lifter_skeleton", "coco", "--pose_skeleton", "h36m"
+    lift = networks.make_lifter(parsed(["walk.mp4", "--model", "a", "--lifter", "f", *sets]), OPENPOSE)
+    assert lift.given == (lifter, OPENPOSE) and lift.options == {"pose_skeleton": H36M, "input_skeleton": COCO}
+
+
+def test_every_option_reaches_the_recording(monkeypatch, video, tmp_path):
+    made = []
+
+    class Told(Recording):
+        def __init__(self, *given):
+            made.append(given[1:])
+            super().__init__(*given)
+
+    find = Walkers()
+    monkeypatch.setattr(predict, "Recording", Told)
+    monkeypatch.setattr(networks, "make_predictor", lambda arguments: (find, 0.25))
+    arguments = [str(video), "--model", "none", "--output", str(tmp_path / "out"), "--max_frames", "1"]
+    for options in ((), ("--raw", "--trail", "7")):
+        predict.predict(parsed([*arguments, *options]))
+    assert made == [(find, 0.25, True, 0), (find, 0.25, False, 7)]
+
+
+def test_the_least_numbers_that_make_sense_are_taken(walk, video):
+    content = json.loads(walk(video, "--max_frames", "1", "--trail", "0")[1].read_text())
+    assert len(content["frames"]) == 1
+
+
+def test_a_keypoint_of_just_the_least_score_does_not_count(monkeypatch):
+    """As the option says: up to it."""
+    drawn, picture = [], textured(1)[0]
+    monkeypatch.setattr(visualize, "draw_identities", lambda image, *people: drawn.append(people) or image)
+    pictures = iter([frames.Frame(picture, None, False)])
+    source = sources.Source("walk", "walk.mp4", 12.5, 1, pictures)
+    recording = Recording(source, Walkers(), float(np.float32(0.9)), False, 2)
+    list(recording.drawn(tqdm.tqdm(disable=True), threading.Event()))
+    assert not drawn[0][1].any() and [len(way) for way in drawn[0][4]] == [0] * len(drawn[0][3])
 
 
 # ---------------------------------------- files that know themselves

@@ -1,6 +1,7 @@
 """The pipeline of action recognition: sources, bad input, reproducible training batches, published evaluation clips."""
 
 import hashlib
+import inspect
 import itertools
 import pickle
 import subprocess
@@ -455,6 +456,53 @@ def test_a_rotation_turns_each_clip_as_a_whole():
         angles.append(by.mean())
         assert (turned[label][0][scores == 0] == 0).all()  # what is missing stays missing
     assert max(map(abs, angles)) <= 20 and min(angles) < -5 and max(angles) > 5
+
+
+@pytest.mark.parametrize("least", [heatmaps.MIN_SCORE, 0.9 * heatmaps.MIN_SCORE])
+def test_who_is_just_sure_enough_to_be_drawn_is_somebody(least):
+    """By `check`, which reads clips anyway, and without it."""
+    scores = [np.ones((1, 30, 17)), np.full((1, 30, 17), least)]
+    for checked in (True, False):
+        dataset = clips.from_arrays([walk(0), walk(1)], [0, 1], COCO, scores)
+        if checked:
+            clips.check(dataset, COCO, 2)
+        assert int(clips.trainable(dataset).cardinality()) == 1 + (np.float32(least) >= heatmaps.MIN_SCORE)
+
+
+def told_of(monkeypatch, name):
+    """What a step of a pipeline is given, as names and values, in place of the step; it gives clips of zeros."""
+    told = []
+    signature = inspect.signature(getattr(clips.clip_ops, name.removeprefix("_")))
+
+    def step(*given, **options):
+        bound = signature.bind(*given, **options)
+        told.append(bound.arguments)
+        shape = (1, 1, 2, 17) if name == "_evaluation_clips" else (1, 2, 17)
+        return tf.zeros((*shape, 2)), tf.zeros(shape)
+
+    monkeypatch.setattr(clips, name, step)
+    monkeypatch.setattr(clips, "trainable", lambda dataset: dataset)
+    monkeypatch.setattr(clips, "_batched", lambda dataset, batch_size: told[-1].update(batch_size=batch_size))
+    return told
+
+
+def test_every_option_of_a_pipeline_reaches_the_clip(monkeypatch):
+    """Of those that are numbers; and without options the recipe is the published one."""
+    dataset, bounds = clips.from_arrays([walk()], [0], COCO, frame_sizes=(240, 320)), ("area_range", "aspect_range")
+    crop = {"padding": 0.5, "short_side_px": 40, "area_range": (0.2, 0.8), "aspect_range": (0.5, 0.6)}
+    told = told_of(monkeypatch, "_training_clip")
+    clips.training(dataset, COCO, 3, num_frames=6, size=(24, 40), **crop)
+    clips.training(dataset, COCO)
+    own, usual = told
+    assert {key: own[key] for key in crop} == crop and (own["num_frames"], tuple(own["size"])) == (6, (24, 40))
+    assert (usual["num_frames"], tuple(usual["size"])) == (48, (56, 56)) and not set(usual) & {"padding", *bounds}
+    assert [one["batch_size"] for one in told] == [3, 16]
+    assert all(one["flip_permutation"] == COCO.flip_permutation for one in told)
+    told = told_of(monkeypatch, "_evaluation_clips")
+    clips.evaluation(dataset, 3, num_frames=6, size=(24, 40), padding=0.5)
+    clips.evaluation(dataset)
+    found = [(one["batch_size"], one["num_frames"], tuple(one["size"]), one["padding"]) for one in told]
+    assert found == [(3, 6, (24, 40), 0.5), (16, 48, (64, 64), 0.25)] and "num_clips" not in told[0]
 
 
 # ---------------------------------------------------------------------------------------------------- evaluation

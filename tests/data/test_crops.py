@@ -493,6 +493,25 @@ def test_what_training_cannot_use_is_left_out_and_counted(monkeypatch):
     assert crops.check(dataset, COCO) == 6
 
 
+def test_each_person_is_checked_in_the_image_that_it_is_in(monkeypatch):
+    """Whatever the ids of images that come one after the other."""
+    told = []
+    monkeypatch.setattr(
+        annotated,
+        "check",
+        lambda dataset, is_first, images, people, places: told.append(
+            (is_first.tolist(), images["name"].tolist(), images["size"].tolist(), places.tolist())
+        ),
+    )
+    pictures = [np.zeros((20 + i, 30, 3), "uint8") for i in range(4)]
+    images = [pictures[i] for i in (0, 1, 1, 2, 3, 3)]
+    given = {"boxes": [[1, 2, 9, 9]] * 6, "keypoints": np.ones((6, 17, 2)), "visibility": np.full((6, 17), 2)}
+    dataset = crops.from_arrays(images, **given, skeleton=COCO, image_ids=[9, 3, 3, 7, 5, 5])
+    assert crops.check(dataset, COCO) == 6
+    firsts = [True, True, False, True, True, False]
+    assert told == [(firsts, ["9", "3", "7", "5"], [[20 + i, 30] for i in range(4)], [0, 1, 1, 2, 3, 3])]
+
+
 def test_somebody_must_be_left():
     dataset = crops.from_arrays(**people(2, visibility=np.zeros((2, 17))), skeleton=COCO)
     for use in (crops.trainable, crops.check, crops.training, crops.validation):
@@ -722,6 +741,50 @@ def test_encoded_images_are_drawn_from_a_buffer_of_bounded_size(monkeypatch, dat
         with pytest.raises(SeenError) as seen:
             crops.training(elements, COCO, batch_size=4, seed=3, first_step=5, **options)
         assert seen.value.args == (3, 20, size)
+
+
+def test_every_option_of_a_pipeline_reaches_the_crops_and_the_heatmaps(monkeypatch, dataset):
+    """And without options the recipe is the published one."""
+    told, sizes = {}, []
+
+    def keep(name):
+        return lambda *given: told.setdefault(name, []).append(given) or {"evaluation": dataset}.get(name)
+
+    class Shuffled:
+        def batch(self, batch_size, drop_remainder):
+            sizes.append((batch_size, drop_remainder))
+            return self
+
+        def __getattr__(self, name):
+            return lambda *given: self
+
+    monkeypatch.setattr(crops, "trainable", lambda dataset, skeleton: dataset)
+    monkeypatch.setattr(order, "shuffled_endlessly", lambda *given: given)
+    monkeypatch.setattr(
+        annotated, "with_handles", lambda elements: told.setdefault("order", []).append(elements[1:]) or Shuffled()
+    )
+    for place, name in ((crops, "_preparer"), (crops, "_encoder"), (annotated, "finisher")):
+        monkeypatch.setattr(place, name, keep(name))
+    asked = {"image_size": (64, 48), "heatmap_size": (32, 12), "codec": "udp", "sigma_px": 3.0, "box_padding": 1.5}
+    changes = {"flip_probability": 0.1, "scale_factor": 0.2, "rotation_degrees": 90.0, "rotation_probability": 0.3}
+    changes |= {"half_body_probability": 0.4, "shift_factor": 0.6, "color_jitter": 0.7, "normalization": PLAIN}
+    more = {"batch_size": 5, "seed": 9, "first_step": 2, "shuffle_buffer": 11}
+    crops.training(dataset, COCO, **asked, **changes, **more)
+    crops.training(dataset, COCO)
+    own, usual = told["_preparer"]
+    joints = COCO.flip_permutation, COCO.upper_body
+    assert own == (*joints, (64, 48), (32, 12), "udp", 3.0, 1.5, (0.1, 0.2, np.float32(np.pi / 2), 0.3, 0.4, 0.6))
+    turn = np.float32(np.radians(40))
+    assert usual == (*joints, (256, 192), (64, 48), "gaussian", 2.0, 1.25, (0.5, 0.35, turn, 0.6, 0.3, 0.0))
+    assert told["finisher"] == [(PLAIN, 0.7), (None, 0.0)]
+    assert told["order"] == [(9, 10, 11), (0, 0, None)] and sizes == [(5, True), (32, True)]
+    monkeypatch.setattr(crops, "evaluation", keep("evaluation"))
+    monkeypatch.setattr(tf.data.Dataset, "map", lambda dataset, *given: dataset)
+    crops.validation(dataset, COCO, 5, **asked, normalization=PLAIN)
+    crops.validation(dataset, COCO)
+    assert told["_encoder"] == [((64, 48), (32, 12), "udp", 3.0), ((256, 192), (64, 48), "gaussian", 2.0)]
+    own, usual = told["evaluation"]
+    assert own[1:] == (COCO, 5, (64, 48), True, 1.5, PLAIN) and usual[1:] == (COCO, 32, (256, 192), False, 1.25, None)
 
 
 # ---------------------------------------------------------------------------------------------------- as published

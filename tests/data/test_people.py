@@ -493,6 +493,47 @@ def test_encoded_images_are_drawn_from_a_buffer_of_bounded_size(monkeypatch, dat
         assert seen.value.args == (3, 20, size)
 
 
+def test_every_option_of_a_pipeline_reaches_the_fields(monkeypatch, dataset):
+    """And without options the recipe is the published one."""
+    told, sizes, batches = {}, [], people.batches
+
+    class Shuffled:
+        def ragged_batch(self, batch_size, drop_remainder=False):
+            sizes.append((batch_size, drop_remainder))
+            return self
+
+        def __getattr__(self, name):
+            return lambda *given: self
+
+    def keep(name):
+        return lambda *given: told.setdefault(name, []).append(given)
+
+    def with_handles(elements):
+        told.setdefault("order", []).append(elements[1:] if isinstance(elements, tuple) else "in order")
+        return Shuffled()
+
+    monkeypatch.setattr(batches, "trainable", lambda dataset, skeleton: dataset)
+    monkeypatch.setattr(order, "shuffled_endlessly", lambda *given: given)
+    monkeypatch.setattr(annotated, "with_handles", with_handles)
+    monkeypatch.setattr(annotated, "finisher", keep("finisher"))
+    monkeypatch.setattr(batches, "_fields", keep("_fields"))
+    monkeypatch.setattr(batches.mirrors, "allowed", keep("mirrors"))
+    fields = {"batch_size": 5, "image_size": (64, 96), "sigma_px": 3.0, "stride": 16, "thickness": 2.0}
+    fields |= {"published": True, "normalization": PLAIN}
+    options = {"flip_probability": 0.1, "color_jitter": 0.7, "seed": 9, "first_step": 2, "shuffle_buffer": 11}
+    people.training(dataset, COCO, OPENPOSE, **fields, **options)
+    people.training(dataset, COCO)
+    people.validation(dataset, COCO, OPENPOSE, **fields)
+    people.validation(dataset, COCO)
+    own, usual = (COCO, OPENPOSE, (64, 96), 3.0, 16, 2.0, True), (COCO, COCO, (368, 368), 7.0, 8, 1.0, False)
+    assert told["_fields"] == [own, usual] * 2
+    published = image_ops.OPENPOSE_NORMALIZATION
+    assert told["finisher"] == [(PLAIN, 0.7), (published, 0.0), (PLAIN, 0.0), (published, 0.0)]
+    assert told["mirrors"] == [(0.1, OPENPOSE), (0.5, COCO)]  # of what is trained, which alone is mirrored
+    assert told["order"] == [(9, 10, 11), (0, 0, None), "in order", "in order"]
+    assert sizes == [(5, True), (32, True), (5, False), (32, False)]
+
+
 # ---------------------------------------------------------------------------------------------------- as published
 def translation(x, y):
     return np.array([[1.0, 0, x], [0, 1, y], [0, 0, 1]])

@@ -1,6 +1,7 @@
 """The pipeline of video and skeleton: sources, bad input, pictures and keypoints that belong together."""
 
 import fractions
+import inspect
 import io
 import itertools
 import pickle
@@ -14,7 +15,7 @@ import tensorflow_datasets as tfds
 
 from kerapose.data import frames, order, videos
 from kerapose.ops import sequences
-from kerapose.skeletons import COCO
+from kerapose.skeletons import COCO, Skeleton
 
 HEIGHT, WIDTH = 96, 128
 unconverted = tf.autograph.experimental.do_not_convert  # nothing to convert, which takes long to find out
@@ -615,6 +616,107 @@ def test_videos_in_memory_are_drawn_from_a_buffer_of_bounded_size(monkeypatch, d
         with pytest.raises(SeenError) as seen:
             training(dataset, first_step=5, **options)
         assert seen.value.args == (3, 20, size)
+
+
+def told_of(monkeypatch, name):
+    """What a step of a pipeline is given, as names and values, in place of the step; scores are whether it mirrors.
+
+    Pictures are not decoded but black.
+    """
+    told = []
+    signature = inspect.signature(getattr(videos.clip_ops, name))
+
+    def step(*given, **options):
+        arguments = signature.bind(*given, **options).arguments
+        told.append(arguments)
+        pictures, scores = arguments["frames"], arguments["scores"]
+        flip = tf.cast(arguments.get("flip", False), tf.float32)
+        return pictures, arguments["keypoints"], tf.zeros_like(scores) + flip
+
+    def sample(length, rgb_frames, pose_frames, num_clips, aligned, words=None, random_start=False):
+        clocks.append((aligned, random_start))
+        return [
+            tf.zeros((num_clips, count or rgb_frames or pose_frames), tf.int32) for count in (rgb_frames, pose_frames)
+        ]
+
+    clocks = []
+    monkeypatch.setattr(videos, "_sample_in_graph", sample)
+    monkeypatch.setattr(videos, f"_{name.replace('_video', '')}", step)
+    monkeypatch.setattr(videos, "decode", lambda video, rgb, *_: tf.zeros((*rgb.shape, 8, 12, 3), tf.uint8))
+    return told, clocks
+
+
+def test_every_option_of_a_pipeline_reaches_the_clip(monkeypatch, dataset):
+    """Of those that are numbers; and without options the recipe is the published one."""
+    crop = {"padding": 0.5, "short_side_px": 40, "area_range": (0.2, 0.8), "aspect_range": (0.5, 0.6)}
+    sizes = {"rgb_shape": (2, 16, 24, 3), "pose_shape": (4, 6, 10, 17)}
+    batch_sizes = []
+    monkeypatch.setattr(videos, "trainable", lambda dataset: dataset)
+    monkeypatch.setattr(videos, "_batched", lambda dataset, batch_size: batch_sizes.append(batch_size))
+    told, clocks = told_of(monkeypatch, "training_video_clip")
+    videos.training(dataset, COCO, 3, **sizes, aligned=False, **crop)
+    videos.training(dataset, COCO)
+    own, usual = told
+    assert {key: own[key] for key in crop} == crop
+    assert [(one["rgb_size"], one["pose_size"]) for one in told] == [((16, 24), (6, 10)), ((224, 224), (56, 56))]
+    assert not set(usual) & set(crop) and all(one["flip_permutation"] == COCO.flip_permutation for one in told)
+    assert [(one["frames"].shape[0], one["keypoints"].shape[1]) for one in told] == [(2, 4), (8, 32)]
+    assert clocks == [(False, True), (True, True)]
+    told, clocks = told_of(monkeypatch, "evaluation_video_clip")
+    videos.evaluation(dataset, 3, **sizes, aligned=False, padding=0.5)
+    videos.evaluation(dataset)
+    assert [(one["rgb_size"], one["pose_size"]) for one in told] == [((16, 24), (6, 10)), ((256, 256), (64, 64))]
+    assert [one["padding"] for one in told] == [0.5, 0.25]
+    assert clocks == [(False, False), (True, False)] and batch_sizes == [3, 16, 3, 16]
+    assert [(one["frames"].shape[0], one["keypoints"].shape[1]) for one in told] == [(2, 4), (8, 32)]
+
+
+@pytest.mark.parametrize("options", [{"rgb_shape": None}, {"pose_shape": None}])
+def test_pictures_alone_are_mirrored_whatever_the_skeleton_knows(monkeypatch, dataset, options):
+    """They have no sides that change places, as keypoints have."""
+    told_of(monkeypatch, "training_video_clip")
+    unsided = Skeleton("unsided", tuple(f"joint {i}" for i in range(17)), COCO.edges)
+    assert not unsided.knows_sides
+    shapes = {"rgb_shape": (1, 8, 12, 3), "pose_shape": (2, 8, 12, 17)} | options
+    batches = videos.training(dataset, unsided, 7, **shapes, flip_probability=1.0, flip_labels=MIRRORED)
+    _, labels = next(iter(batches))
+    assert (labels.numpy() >= 7).all() == ("pose_shape" in options)
+    assert (labels.numpy() < 7).all() == ("pose_shape" not in options)
+
+
+def test_mirror_colours_and_crop_are_drawn_apart(monkeypatch, dataset):
+    """No number counts twice: who is mirrored says nothing of colours and of what is seen."""
+    told_of(monkeypatch, "training_video_clip")
+    step = videos._training_clip
+
+    def with_crop(frames, keypoints, scores, size, crop, *given, **options):
+        pictures, keypoints, flips = step(frames, keypoints, scores, size, crop, *given, **options)
+        return tf.cast(pictures, tf.float32), tf.zeros_like(keypoints) + crop[:2], flips
+
+    monkeypatch.setattr(videos, "_training_clip", with_crop)
+    monkeypatch.setattr(videos.image_ops, "jitter", lambda pictures, colors, _: tf.zeros_like(pictures) + colors)
+    monkeypatch.setattr(videos.image_ops, "normalize", lambda pictures: pictures)
+    shapes = {"rgb_shape": (1, 8, 12, 3), "pose_shape": (1, 8, 12, 17)}
+    ((inputs, _),) = read(videos.training(dataset, COCO, 70, **shapes, color_jitter=0.5), 1)
+    flips, colors, crop = inputs["scores"][:, 0, 0, 0], inputs["rgb"][:, 0, 0, 0], inputs["keypoints"][:, 0, 0, 0]
+    drawn = np.concatenate([flips[:, None], colors, crop], axis=1)  # [B, 6]
+    between = np.corrcoef(drawn.T) - np.eye(6)
+    assert np.abs(between).max() < 0.5 and 15 < flips.sum() < 55
+
+
+def test_every_clip_is_degraded_by_seeds_of_its_own(monkeypatch, dataset):
+    """The same in every pass, whatever the batch."""
+    told_of(monkeypatch, "evaluation_video_clip")
+    seen = []
+
+    def degrade(clip, seeds):
+        return {"keypoints": tf.zeros_like(clip["keypoints"]) + tf.cast(tf.stack(seeds)[1] % 4093, tf.float32)}
+
+    for batch_size in (3, 4):
+        batches = evaluation(dataset, batch_size=batch_size, degrade=degrade)
+        seen.append(np.concatenate([inputs["keypoints"][:, 0, 0, 0, 0] for inputs, _ in batches]))
+    np.testing.assert_array_equal(*seen)
+    assert len(set(seen[0])) == len(LENGTHS)
 
 
 # ---------------------------------------------------------------------------------------------------- evaluation

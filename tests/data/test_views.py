@@ -166,6 +166,24 @@ def test_who_is_seen_anew_says_nothing_of_the_side_that_they_turn_to():
     assert (turns < -1e-4).sum() > 2 and (turns > 1e-4).sum() > 2 and (np.abs(turns) < 1e-6).sum() > 2
 
 
+def test_every_draw_has_a_stream_of_its_own(monkeypatch):
+    """What is drawn of bodies, bones, limbs, sides and places says nothing of the others."""
+    seeds = []
+    for name in ("stateless_normal", "stateless_uniform"):
+        draw = getattr(tf.random, name)
+        monkeypatch.setattr(
+            tf.random,
+            name,
+            lambda shape, seed, *bounds, draw=draw: seeds.append(tuple(seed)) or draw(shape, seed, *bounds),
+        )
+    poses = tf.zeros((2, 3, 3, 3)) + [0.0, 0, 5]
+    batch = {"keypoints": tf.zeros((2, 3, 3, 2)), "poses_m": poses, "poses_world_m": poses, "camera": tf.ones((2, 9))}
+    batch |= {"orientation": tf.constant([[1.0, 0, 0, 0]] * 2), "translation_m": tf.zeros((2, 3))}
+    augment = views.random_views((-1, 0, 1), share=0.5, body_spread=0.1, bone_spread=0.1, limb_degrees=5)
+    augment(batch, np.array([7, 3]))
+    assert len(seeds) == len(set(seeds)) == 6
+
+
 def test_the_same_seed_gives_the_same_views_and_another_seed_others():
     first, again, other = first_batch(), batch(), batch(seed=1)
     np.testing.assert_array_equal(first["keypoints"], again["keypoints"])
@@ -177,6 +195,28 @@ def test_a_view_that_would_leave_the_picture_is_left_out():
     poses[1, 2, 3] = (5.5, 0, 5)  # further aside than away
     poses[2, 0, 0] = (0, 0, 0.5)  # too near
     np.testing.assert_array_equal(views.is_in_view(tf.constant(poses)), [True, False, False])
+
+
+@pytest.mark.parametrize(
+    ("place", "is_seen"),
+    [
+        ((0, 0, views.NEAREST_M), False),
+        ((0, 0, views.NEAREST_M * 1.001), True),
+        ((4, 0, 4), False),
+        ((0, -4, 4), False),
+        ((3.99, -3.99, 4), True),
+    ],
+)
+def test_the_nearest_and_the_widest_place_of_a_view_are_out_of_it(place, is_seen):
+    poses = np.zeros((1, 2, 17, 3), "float32") + np.float32([0, 0, 4])
+    poses[0, 1, 5] = place
+    assert bool(views.is_in_view(tf.constant(poses))[0]) == is_seen
+
+
+def test_the_least_and_greatest_numbers_are_taken():
+    nothing = {"turn_degrees": 0, "shift_m": 0, "body_spread": 0, "bone_spread": 0, "limb_degrees": 0}
+    for share in (0, 1):
+        assert callable(views.random_views((-1, 0, 1), share=share, **nothing))
 
 
 @pytest.mark.parametrize(

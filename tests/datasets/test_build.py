@@ -174,6 +174,32 @@ def test_builds_a_file_of_ones_own(tmp_path, capsys):
     assert "\n  clips: 1\n  left out: 1 (c0)\n" in capsys.readouterr().out
 
 
+def test_the_report_tells_of_each_split_what_was_counted_in_it():
+    """And where the data are, in the words that read them."""
+    split = types.SimpleNamespace
+    counts = {
+        "train": {"people": 3, "corrupt_images_left_out": ["a.jpg"]},
+        "test": {"people": 5},
+        "mice": {"people": 9},
+    }
+    info = split(
+        metadata={"counts": counts, "left_out": ["c0", "c1"]},
+        splits={name: split(num_examples=count) for name, count in (("train", 7), ("test", 8), ("plain", 2))},
+    )
+    builder = split(name="mice", builder_config_name="own", data_dir="there/mice/own/1.0.0", info=info)
+    assert build.report(builder, "there", "is prepared").split("\n") == [
+        "mice/own is prepared: there/mice/own/1.0.0",
+        "  train: 7 images, 3 people, 1 corrupt images left out (a.jpg)",
+        "  test: 8 images, 5 people",
+        "  plain: 2",
+        "  left out: 2 (c0, c1)",
+        'Read it with tfds.load("mice/own", split="train", data_dir="there").',
+    ]
+    builder.builder_config_name, info.metadata = None, None
+    plain = build.report(builder, None, "is prepared").split("\n")
+    assert plain[1:] == ["  train: 7", "  test: 8", "  plain: 2", 'Read it with tfds.load("mice", split="train").']
+
+
 def mice(folder):
     """Two COCO keypoint files, a folder with their images, of which one is cut short."""
     category = {"id": 1, "name": "mouse", "keypoints": ["snout", "one", "other"]}

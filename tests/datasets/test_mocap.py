@@ -201,6 +201,19 @@ def test_the_whole_take_must_be_before_the_cameras(tmp_path):
         build(tmp_path / "built", folder)
 
 
+@pytest.mark.parametrize("place", [(0, 0, -1), (4, 0, 4), (0, -4, 4), (4.1, 0, 4)])
+def test_a_single_joint_that_a_lens_cannot_see_is_told_with_its_frame(place):
+    poses = np.zeros((5, 17, 3)) + [0, 0, 4]
+    camera = {"name": "front", "orientation": [1.0, 0, 0, 0], "translation_m": [0.0, 0, 0], "frame_size": (100, 200)}
+    camera |= {"focal_px": [100.0, 100], "center_px": [100.0, 50], "radial": [0.0] * 3, "tangential": [0.0] * 2}
+    np.testing.assert_allclose(track_records.project("walk", poses, camera), np.full((5, 17, 2), (100, 50)))
+    poses[3, 9] = place
+    with pytest.raises(ValueError, match="walk: all joints .* the camera front, .* in 1 frames .first 3. some do not"):
+        track_records.project("walk", poses, camera)
+    poses[3, 9] = (3.9, -3.9, 4)
+    assert track_records.project("walk", poses, camera)[3, 9] == pytest.approx((197.5, -47.5), abs=1e-3)
+
+
 @pytest.mark.parametrize(
     "changes, match",
     [

@@ -123,6 +123,27 @@ def test_it_is_the_mean_over_clips_and_mirror_images(modality):
     assert np.abs(actual[0] - actual[1]).max() > 1e-2  # or the network would have ignored its input
 
 
+@pytest.mark.parametrize("option", ["num_clips", "use_scores", "padding", "sigma_px"])
+def test_every_option_changes_what_the_network_sees(option):
+    value = {"num_clips": 2, "use_scores": False, "padding": 0.7, "sigma_px": 1.2}[option]
+    inputs, seen = sequences(batch=1, people=1), []
+    for options in ({}, {option: value}):
+        spy = Spy((8, 16, 24, 17), [np.zeros((options.get("num_clips", 1), 5), "float32")])
+        recognizer = recognizer_of(spy, flip_test=False, **options)
+        answer(recognizer, inputs)
+        seen.append(keras.ops.convert_to_numpy(spy.asked[-1]))
+        assert seen[-1].shape[1:] == (8, 16, 24, 17)
+    assert len(seen[0]) != len(seen[1]) or np.abs(seen[0] - seen[1]).max() > 0.01
+
+
+def test_volumes_are_drawn_in_the_precision_of_the_recognizer():
+    spy = Spy((8, 16, 24, 17), [np.zeros((1, 5), "float32")])
+    recognizer = recognizer_of(spy, flip_test=False, dtype="mixed_bfloat16")
+    recognizer(sequences(batch=1))
+    assert keras.backend.standardize_dtype(spy.asked[-1].dtype) == "bfloat16"
+    assert recognizer.arguments()["dtype"].compute_dtype == "bfloat16"
+
+
 def test_people_of_score_zero_change_nothing():
     recognizer = recognizer_of(tiny_network(), num_clips=2)
     inputs = sequences(batch=2, people=1)

@@ -227,6 +227,28 @@ def test_normalization_and_sigma_reach_the_network():
     assert custom["pose"].mean() > 2 * usual["pose"].mean()
 
 
+def test_pictures_alone_have_a_mirror_whatever_the_skeleton_knows():
+    """They have no sides that change places, as keypoints have."""
+    unsided = skeletons.Skeleton("unsided", tuple(f"joint {i}" for i in range(17)), COCO.edges)
+    answers = [np.zeros((2, NUM_CLASSES), "float32")]
+    for shapes, mirrored in (((RGB_SHAPE, None), True), ((None, POSE_SHAPE), False), ((RGB_SHAPE, POSE_SHAPE), False)):
+        spy = Spy(*shapes, answers)
+        assert recognizer_of(spy, unsided, flip_test=True, flip_labels=range(NUM_CLASSES)).flip_test is mirrored
+
+
+@pytest.mark.parametrize("option", ["num_clips", "aligned", "use_scores", "padding", "sigma_px"])
+def test_every_option_changes_what_the_network_sees(option):
+    value = {"num_clips": 2, "aligned": False, "use_scores": False, "padding": 0.7, "sigma_px": 1.2}[option]
+    inputs, seen = videos(batch=1, people=1), []
+    for options in ({}, {option: value}):
+        spy = Spy(RGB_SHAPE, POSE_SHAPE, [np.zeros((1, NUM_CLASSES), "float32")])
+        recognizer = recognizer_of(spy, **options)
+        answer(recognizer, inputs)
+        seen.append(spy.asked[0])
+        assert recognizer.arguments()[option] == options.get(option, recognizer_of(spy).arguments()[option])
+    assert any((one != other).any() for one, other in zip(seen[0].values(), seen[1].values(), strict=True))
+
+
 # ---------------------------------------- how it works
 def test_clips_go_one_after_the_other():
     answers = list(np.random.default_rng(0).normal(size=(10, 2, NUM_CLASSES)).astype("float32"))

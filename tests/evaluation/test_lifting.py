@@ -9,6 +9,7 @@ import pytest
 
 from kerapose import estimators, evaluation, metrics, models
 from kerapose.data import tracks
+from kerapose.evaluation import lifting
 from kerapose.skeletons import COCO, H36M
 
 LENGTHS = (12, 1, 7, 20)
@@ -98,6 +99,14 @@ def test_lifted_tracks_are_what_metrics_take(lifter, known):
 def np_like(screen):
     """A lifter of ones own: every joint at the root."""
     return keras.ops.zeros((*screen.shape[:3], 3))
+
+
+def test_tracks_of_all_lengths_share_one_graph(lifter):
+    traced = []
+    ask = lifting.compiled(lifter, lambda screen: traced.append(screen.shape) or 2 * screen)
+    for length in (3, 9, 1):
+        assert ask(np.ones((1, length, 17, 2), "float32")).shape == (1, length, 17, 2)
+    assert [tuple(shape) for shape in traced] == [(None, None, 17, 2)]
 
 
 @pytest.mark.parametrize("field", ["skeleton", "pose_skeleton"])

@@ -81,9 +81,20 @@ def test_the_figures_are_those_worked_out_by_hand():
     assert found["coco"]["AP"] == pytest.approx(51 / 101)  # up to a recall of a half it is right
 
 
+def test_ap_is_of_all_images_and_by_the_sigmas_of_the_set(monkeypatch):
+    """Those without anybody are known by their numbers alone."""
+    asked = []
+    monkeypatch.setattr(metrics, "coco_ap", lambda *given, **options: asked.append((given, options)) or {"AP": 1.0})
+    figures = evaluation.people_figures(Finder(overflow=True), images([], [], []), skeletons.COCO)
+    (((truth, found, sigmas), options),) = asked
+    assert sigmas == skeletons.COCO.sigmas and sorted(options.pop("image_ids")) == sorted(IDS) and not options
+    assert len(truth["image_id"]) == 0 and found["image_id"].tolist() == [7, 7, 9, 9]
+    assert figures == {"images": 3, "people": 0, "people_found": 4, "images_beyond_bounds": 2, "coco": {"AP": 1.0}}
+
+
 def test_crowds_and_people_without_keypoints_are_not_counted(caplog):
     bare = skeletons.Skeleton("bare", skeletons.COCO.keypoints, skeletons.COCO.edges)
-    data = images(np.zeros((2, 17, 2)) + 9, [], [])
+    data = images(np.zeros((2, 17, 2)) + 9, np.zeros((2, 17, 2)), [])
     data = data.map(lambda image: image | {"is_crowd": tf.range(tf.shape(image["is_crowd"])[0]) == 0})
     found = evaluation.people_figures(Finder(), data, bare)
     assert found["people"] == 1 and "coco" not in found

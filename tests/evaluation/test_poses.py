@@ -12,6 +12,7 @@ import tensorflow as tf
 from kerapose import evaluation, metrics, skeletons
 from kerapose.data import crops
 from kerapose.estimators import PoseEstimator
+from kerapose.evaluation import poses
 
 LAMP = skeletons.Skeleton("lamp", ("head", "left_hand", "right_hand"), edges=((0, 1), (0, 2)), sigmas=(0.1, 0.1, 0.1))
 PLACES = np.float32([[[20, 12], [12, 30], [30, 28]], [[60, 20], [52, 40], [70, 36]]])  # [N, K, 2], of lights
@@ -58,6 +59,47 @@ def test_the_figures_are_those_worked_out_by_hand():
     assert 0.8 < similarity < 0.85
     assert found["coco"]["AR75"] == 1.0 and found["coco"]["AR"] == pytest.approx((10 + 7) / 20, abs=0.01)
     assert "mpii" not in found and "coco_detected_boxes" not in found
+
+
+@pytest.mark.parametrize("sides", [(10, 30), (30, 10)])
+def test_distances_go_by_the_longer_side_of_a_box_whatever_its_form(sides):
+    """Of a box of 30 pixels, 5 of 6 joints are within a fifth of it, and the third just is not."""
+    truth = np.full((2, 3, 2), 40.0)
+    found = truth + np.float64([[[5.9, 0], [0, 5.9], [6.1, 0]], [[0, 0], [0, 0], [-5.9, 0]]])
+    box = np.tile(np.float64([20, 20, 20 + sides[0], 20 + sides[1]]), (2, 1))
+    people = {"found": found, "keypoints": truth, "visibility": np.array([[2, 1, 2], [2, 2, 1]]), "box": box}
+    figures = poses._distances(people | {"head_size": np.array([0.0, 11.0])}, LAMP)
+    assert figures["pck@0.2"] == pytest.approx(5 / 6) and figures["people"] == 2
+    assert figures["pckh@0.5"] == pytest.approx(2 / 3)  # of the one whose head is known
+    assert [joint["labelled"] for joint in figures["joints"].values()] == [2, 2, 2]
+
+
+def test_every_option_reaches_the_steps_of_the_test(monkeypatch):
+    """People at once, and what is to be told of people in boxes of a detector."""
+    asked, scored, box = [], [], np.float64([[10, 20, 40, 30]])
+
+    def found(estimator, people, skeleton, batch_size):
+        asked.append((people, skeleton, batch_size))
+        one = {"found": np.ones((1, 3, 2)), "found_scores": np.ones((1, 3)), "keypoints": np.ones((1, 3, 2))}
+        other = {"visibility": np.ones((1, 3)), "box": box, "head_size": np.zeros(1), "image_id": np.array([7])}
+        return one | other | ({"score": np.array([0.5])} if people == "detected" else {})
+
+    truth = {"image_id": np.array([5, 7])}
+    monkeypatch.setattr(poses, "found_poses", found)
+    monkeypatch.setattr(crops, "trainable", lambda people, skeleton: f"trainable {people}")
+    monkeypatch.setattr(crops, "annotations", lambda people, skeleton: truth)
+    monkeypatch.setattr(metrics, "coco_ap", lambda *given, **options: scored.append((given, options)) or {})
+    estimator = types.SimpleNamespace(skeleton=LAMP, image_size=(64, 32), box_padding=1.5)
+    figures = evaluation.pose_figures(estimator, "people", LAMP, "detected", batch_size=7)
+    assert asked == [("trainable people", LAMP, 7), ("detected", LAMP, 7)]
+    assert figures["coco_detected_boxes"] == {"boxes": 1}
+    for (known, found, sigmas), options in scored:
+        assert known is truth and sigmas == LAMP.sigmas and options["nms"] == "oks"
+        np.testing.assert_allclose(found["area"], 45 * 90)  # 30 x 10, grown to the form of the crop, and padded
+    np.testing.assert_array_equal(scored[1][1]["image_ids"], [5, 7])
+    assert scored[1][0][1]["score"][0] == scored[0][0][1]["score"][0] / 2
+    evaluation.pose_figures(estimator, "people", LAMP)
+    assert asked[-1][2] == 32
 
 
 def test_crowds_have_no_figures_of_their_own():

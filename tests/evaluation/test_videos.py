@@ -64,6 +64,29 @@ def test_clips_are_sampled_as_the_recognizer_samples_them(monkeypatch, dataset):
     assert told == [{"num_clips": 3, "aligned": False, "rgb_frames": 4, "pose_frames": 8}]
 
 
+def test_conditions_are_as_dark_and_as_blind_as_they_are_said_to_be(monkeypatch, dataset):
+    told = {}
+
+    def darkened(frames, seeds, light, noise_levels):
+        told["dark"] = light, noise_levels
+        return frames
+
+    def missed(keypoints, scores, seeds, share):
+        told["missed"] = share
+        return keypoints, scores
+
+    for name, value in (("LIGHT", 0.2), ("NOISE_LEVELS", 7.0), ("MISSED_SHARE", 0.1)):
+        monkeypatch.setattr(protocol, name, value)
+    monkeypatch.setattr(videos, "darkened", darkened)
+    monkeypatch.setattr(videos, "missed", missed)
+    monkeypatch.setattr(videos, "sampled", lambda element, **how: {"frames": element["scores"]})
+    recognizer = types.SimpleNamespace(
+        recognize=lambda **inputs: {"fused": tf.zeros((1, 5))}, num_clips=1, aligned=True, **SHAPES
+    )
+    evaluation.video_probabilities(recognizer, dataset, ("dark", "missed"))
+    assert told == {"dark": (0.2, 7.0), "missed": 0.1}
+
+
 def test_figures_are_of_the_fused_answers_under_each_condition(monkeypatch):
     asked, labels, right = [], np.array([0, 1, 1]), np.eye(2)[[0, 1, 1]]
     found = {"dark": {"rgb": 1 - right, "fused": right}, "missed": {"rgb": right, "fused": 1 - right}}

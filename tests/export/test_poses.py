@@ -214,6 +214,10 @@ def with_value(array, index, value):
             lambda r: {"boxes": with_value(r["boxes"], (2, 2), [100, 10, 140, 60])},
             "must show a part of its image, got .100 10 140 60. in image 2, which is 80 wide and 150 high; leave",
         ),
+        *(  # that only touch it
+            (lambda r, box=box: {"boxes": with_value(r["boxes"], (2, 2), box)}, "must show a part of its image, got .*")
+            for box in ([80, 10, 140, 60], [10, 150, 40, 190], [-20, 10, 0, 60], [10, -20, 40, 0])
+        ),
         (
             lambda r: {"boxes": np.tile(np.float32([0.25, 0.1, 0.75, 0.9]), (3, 4, 1))},
             "Boxes must be in pixels, got .0.25 0.1 0.75 0.9. in image 0, which is .* wide and .* high; multiply",

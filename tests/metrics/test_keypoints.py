@@ -178,7 +178,40 @@ def test_distances_by_hand():
     assert metrics.pck(predicted, truth, visible, [20.0]) == {"mean": 0.5, "joints": [0.0, 1.0]}
     assert metrics.pck(predicted, truth, visible, 20.0, threshold=0.25) == {"mean": 1.0, "joints": [1.0, 1.0]}  # just
     assert metrics.auc(predicted, truth, visible, 20.0) == {"mean": 0.75, "joints": [0.5, 1.0]}
+    at = metrics.auc(predicted, truth, visible, 20.0, thresholds=[0.25, 0.2])  # just at the first
+    assert at == {"mean": 0.75, "joints": [0.5, 1.0]}
+    far = metrics.auc(predicted, truth, visible, 20.0, max_threshold=0.2)
+    assert far == {"mean": 0.5, "joints": [0.0, 1.0]}
     assert np.isnan(metrics.pixel_error(predicted, truth, [[0, 0]])["mean"])
+
+
+def test_a_head_is_as_large_as_three_fifths_of_its_diagonal():
+    np.testing.assert_allclose(metrics.head_size([[10, 20, 13, 24], [0, 0, 12, 5]]), [3.0, 7.8])
+
+
+def test_a_keypoint_just_at_the_threshold_of_pckh_is_right():
+    truth = np.zeros((1, 3, 2))
+    predicted = truth + np.float64([[[0, 5], [0, 5.01], [1, 0]]])
+    groups = {"at": (0,), "beyond": (1,), "near": (2,)}
+    figures = metrics.pckh(predicted, truth, np.ones((1, 3)), [10.0], groups=groups, uncounted=())
+    assert (figures["at"], figures["beyond"], figures["near"]) == (1, 0, 1)
+    assert figures["Mean"] == pytest.approx(2 / 3) and figures["Mean@0.1"] == figures["Mean@0.11"] == pytest.approx(
+        1 / 3
+    )
+
+
+def test_a_peak_just_at_the_threshold_of_heatmaps_is_wrong():
+    """Of heatmaps of 20 x 40 the units are 4 pixels along x and 2 along y, or as published the other way round."""
+    truth = np.zeros((1, 20, 40, 1), "float32")
+    truth[0, 10, 20, 0] = 1
+    for dx, dy, plain, published in ((2, 0, 0, 0), (1, 0, 1, 0), (0, 1, 0, 1), (0, 2, 0, 0)):
+        found = np.zeros_like(truth)
+        found[0, 10 + dy, 20 + dx, 0] = 1
+        for rule, share in ((False, plain), (True, published)):
+            assert metrics.heatmap_accuracy(truth, found, 0.5, rule)["mean"] == share
+            metric = metrics.HeatmapPCK(0.5, rule)
+            metric.update_state(truth, found)
+            assert float(metric.result()) == share
 
 
 def test_distances_refuse_what_they_cannot_measure():

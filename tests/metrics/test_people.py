@@ -126,6 +126,36 @@ def test_box_nms_equals_the_loop(published):
     assert metrics.box_nms(boxes, scores, 0.4, not published) != kept
 
 
+def test_just_as_alike_as_the_threshold_stays():
+    """For boxes, poses and scores of keypoints alike."""
+    boxes = [[0, 0, 30, 10], [15, 0, 45, 10]]  # of their union of 45 x 10 a third is common
+    assert metrics.box_nms(boxes, [0.5, 0.6], 1 / 3) == [1, 0] and metrics.box_nms(boxes, [0.5, 0.6], 0.33) == [1]
+    flat = [[0, 0, 10, 30], [0, 20, 10, 50]]  # of 50 x 10 a fifth
+    assert metrics.box_nms(flat, [0.6, 0.5], 0.2) == [0, 1] and metrics.box_nms(flat, [0.6, 0.5], 0.19) == [0]
+    points = np.array([[[0.0, 0], [5, 9]], [[3, 0], [5, 9]]])
+    given = points, [0.5, 0.6], [100.0, 300.0], [0.1, 0.1]
+    alike = metrics.oks_between(points, given[2], given[3])[1, 0]
+    assert alike == pytest.approx((1 + np.exp(-9 / (2 * 200 * 0.2**2))) / 2)
+    assert metrics.oks_nms(*given, alike) == [1, 0] and metrics.oks_nms(*given, alike - 1e-9) == [1]
+    scores = np.array([[0.5, 0.7], [0.9, 0.7]])
+    sure = metrics.oks_between(points, given[2], given[3], scores, 0.5)[1, 0]
+    assert sure == 1  # the keypoint of 0.5 does not count
+    assert metrics.oks_nms(*given, 0.99, keypoint_scores=scores, score_threshold=0.5) == [1]
+
+
+def test_soft_suppression_keeps_as_many_as_it_is_told_to():
+    points, scores, areas = np.arange(5)[:, None, None] * np.full((5, 2, 2), 99.0), np.linspace(0.1, 0.5, 5), [9.0] * 5
+    kept, reduced = metrics.soft_oks_nms(points, scores, areas, [0.1, 0.1], max_people=2)
+    assert kept == [4, 3] and reduced == pytest.approx([0.5, 0.4])
+    assert len(metrics.soft_oks_nms(np.zeros((25, 1, 2)), np.ones(25), np.ones(25), [0.1])[0]) == 20
+    both = [points * 0, scores, areas, [0.1, 0.1]]
+    assert metrics.soft_oks_nms(*both, 0.5)[1][1] == pytest.approx(0.4 * np.exp(-1 / 0.5))
+
+
+def test_sigmas_are_at_most_one():
+    assert metrics.sound_sigmas([1.0, 1e-9], 2).tolist() == [1.0, 1e-9]
+
+
 def test_rescore_by_hand():
     joints = [[0.8, 0.6, 0.1], [0.2, 0.1, 0.0], [0.3, 0.9, 0.6]]
     np.testing.assert_allclose(metrics.rescore([0.5, 1.0, 1.0], joints), [0.35, 0.0, 0.6])  # 0.2 is not above 0.2
@@ -541,6 +571,41 @@ def test_a_person_without_a_labelled_keypoint_fits_nothing_whatever_the_file_say
     assert metrics.coco_ap(nobody, found, [0.05] * 3)["AP"] == -1
 
 
+def test_coco_ap_suppresses_as_it_is_told_to(monkeypatch):
+    """In one way or the other, each image for itself, by the areas that it is given."""
+    told, people = [], metrics.average_precision
+    monkeypatch.setattr(people, "oks_nms", lambda *given: told.append(("oks", *given)) or [1])
+    monkeypatch.setattr(people, "soft_oks_nms", lambda *given: told.append(("soft", *given)) or ([0], None))
+    truth = {"image_id": [7, 5], "keypoints": np.ones((2, 2, 2)), "visibility": np.full((2, 2), 2)}
+    truth["box"] = [[0, 0, 60, 70]] * 2
+    found = {"image_id": [7, 7, 5], "keypoints": np.arange(12.0).reshape(3, 2, 2), "score": [0.1, 0.2, 0.3]}
+    kept = []
+    monkeypatch.setattr(people, "_evaluate", lambda truth, left, sigmas, most: kept.append((left, most)) or 1 / 0)
+    for nms, most in (("oks", 20), ("soft", 3)):
+        options = {} if nms == "oks" else {"nms_threshold": 0.4, "max_people": most}
+        found |= {} if nms == "oks" else {"area": [4.0, 5.0, 6.0]}
+        given = {key: value[:2] for key, value in found.items()}
+        with pytest.raises(ZeroDivisionError):
+            metrics.coco_ap(truth, given, [0.1, 0.1], nms=nms, **options)
+        with pytest.raises(ZeroDivisionError):
+            metrics.coco_ap(
+                truth,
+                {key: value[2:] for key, value in found.items()} if nms == "soft" else given,
+                [0.1, 0.1],
+                nms=nms,
+                **options,
+            )
+    assert [one[0] for one in told] == ["oks", "oks", "soft", "soft"]
+    assert [one[5] for one in told] == [0.9, 0.9, 0.4, 0.4] and [one[1] for one in kept] == [20, 20, 3, 3]
+    assert told[0][3] == [4.0, 4.0] and told[2][3] == [4.0, 5.0] and told[3][3] == [6.0]  # else of the keypoints
+    assert [one["score"] for left, _ in kept for one in left] == [0.2, 0.2, 0.1, 0.3]
+
+
+def test_what_was_not_measured_is_in_no_mean():
+    means = metrics.average_precision._known_mean(np.array([[-1, 0.5, 0.7], [-1, -1, 0.0]]), axis=1)
+    assert means == pytest.approx([0.6, 0.0]) and metrics.average_precision._known_mean(np.array([-1.0, -1])) == -1
+
+
 def test_coco_ap_knows_two_ways_of_suppression():
     with pytest.raises(ValueError, match="got 'hard'"):
         metrics.coco_ap(*mice(), nms="hard")
@@ -565,6 +630,7 @@ def test_coco_results_are_what_the_server_takes():
     assert metrics.coco_results(detections) == [expected]
     rounded = expected | {"keypoints": [1.3, 2.0, 0.5, 3.0, 4.0, 0.25]}
     assert metrics.coco_results(detections, decimals=1) == [rounded]
+    assert metrics.coco_results(detections, category_id=3) == [expected | {"category_id": 3}]
     assert json.loads(json.dumps(metrics.coco_results(detections))) == [expected]
     with pytest.raises(ValueError, match="must be numbers"):
         metrics.coco_results(changed(detections, "keypoint_scores", unnumbered))

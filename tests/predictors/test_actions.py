@@ -207,3 +207,17 @@ def test_a_network_alone_is_asked_for_what_it_lacks(joint_network):
         SkeletonAction(joint_network)
     with pytest.raises(ValueError, match="does not know its class_names, got C3D; give class_names=... as in its tr"):
         SkeletonAction(joint_network, COCO)
+
+
+def test_the_best_are_named_as_many_as_are_wanted(monkeypatch):
+    """And what is asked about is handed on as it is."""
+    asked, recognize = [], object.__new__(SkeletonAction)
+    recognize.class_names = [f"class {number}" for number in range(7)]
+    found = np.float32([0.05, 0.3, 0.1, 0.3, 0.05, 0.1, 0.1])
+    monkeypatch.setattr(SkeletonAction, "probabilities", lambda self, *given: asked.append(given) or found)
+    for top in (1, 2, 7, 9):
+        best = recognize("keypoints", "scores", (3, 4), top=top)
+        assert [one.name for one in best] == [f"class {i}" for i in (1, 3, 2, 5, 6, 0, 4)[:top]]
+        assert [one.probability for one in best] == found[[1, 3, 2, 5, 6, 0, 4]][:top].tolist()
+    assert asked == [("keypoints", "scores", (3, 4))] * 4
+    assert len(recognize("keypoints", "scores", (3, 4))) == 5

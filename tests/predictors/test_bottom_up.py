@@ -1,6 +1,7 @@
 """Images in, everybody in them out by name: people whose maps are known, and those of a network of random weights."""
 
 import logging
+import types
 
 import cv2
 import keras
@@ -141,6 +142,20 @@ def test_of_too_many_the_surest_are_given_with_a_warning(caplog):
         poses = BottomUpPose(network, OPENPOSE, max_people=2)(image)
     assert sorted(round(pose["nose"].x / 100) for pose in poses) == [2, 3]
     assert "3 people were found, at most 2 are given" in caplog.text and "raise max_people" in caplog.text
+
+
+@pytest.mark.parametrize("overflow", [True, False])
+def test_of_too_many_keypoints_of_a_kind_a_warning_tells_too(caplog, overflow):
+    """However few people are made of the others; and without too many none, however many there are."""
+    found = {"keypoints": np.ones((3, 3, 2)), "scores": np.ones((3, 3)), "num_found": 2 if overflow else 3}
+    found |= {"count": found["num_found"], "overflow": overflow}
+    find = object.__new__(BottomUpPose)
+    find.skeleton, find.published = BIRD, False
+    find.estimator = types.SimpleNamespace(predict_on_batch=lambda image: found, max_people=3, max_peaks=5)
+    with caplog.at_level(logging.WARNING, logger="absl"):
+        assert len(find(photo())) == found["count"]
+    told = "2 people were found, at most 3 are given, made of at most 5 keypoints of a kind" in caplog.text
+    assert told == overflow == bool(caplog.records)
 
 
 @pytest.mark.parametrize("published", [False, True])

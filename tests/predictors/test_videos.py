@@ -348,3 +348,17 @@ def test_what_does_not_fit_together_is_refused(network):
         Action(network, NAMES)
     with pytest.raises(ValueError, match="The network must take .* use RGBPoseConv3D"):
         Action(keras.Model(image := keras.Input((64, 64, 3)), keras.layers.Conv2D(17, 1)(image)), NAMES, COCO)
+
+
+def test_the_best_are_named_as_many_as_are_wanted(monkeypatch):
+    """And what is asked about is handed on as it is."""
+    asked, recognize = [], object.__new__(Action)
+    recognize.class_names = [f"class {number}" for number in range(7)]
+    found = np.float32([0.05, 0.3, 0.1, 0.3, 0.05, 0.1, 0.1])
+    monkeypatch.setattr(Action, "probabilities", lambda self, *given: asked.append(given) or found)
+    for top in (1, 2, 7, 9):
+        best = recognize("walk.mp4", "keypoints", "scores", (3, 4), top=top)
+        assert [one.name for one in best] == [f"class {i}" for i in (1, 3, 2, 5, 6, 0, 4)[:top]]
+        assert [one.probability for one in best] == found[[1, 3, 2, 5, 6, 0, 4]][:top].tolist()
+    assert asked == [("walk.mp4", "keypoints", "scores", (3, 4))] * 4
+    assert len(recognize("walk.mp4", "keypoints", "scores", (3, 4))) == 7

@@ -1,5 +1,10 @@
 """Files that move hold what was drawn, at the speed of the track."""
 
+import contextlib
+import fractions
+import types
+
+import av
 import numpy as np
 import pytest
 
@@ -98,6 +103,25 @@ def test_write_animation_refuses(tmp_path, path, options, message, standing):
     with pytest.raises(ValueError, match=message):
         visualize.write_animation(tmp_path / path, seen(poses), poses, H36M, H36M, **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_videos_are_written_for_browsers_and_lose_little(monkeypatch):
+    """H.264 of a constant quality that the eye takes for none lost, in the colours that every player knows."""
+    told, codec = [], types.SimpleNamespace(is_open=False)
+    stream = types.SimpleNamespace(encode=lambda *given: [], codec_context=codec)
+    writer = types.SimpleNamespace(add_stream=lambda codec, **how: told.append((codec, how)) or stream, mux=lambda _: 0)
+    monkeypatch.setattr(av, "open", lambda file, mode, format: contextlib.nullcontext(writer))
+    for fps in (12.5, 1e-6):
+        visualize.animations.encode_mp4([np.zeros((32, 48, 3), np.uint8)], fps)
+    options = {"crf": "18", "preset": "veryfast"}
+    rates = fractions.Fraction(25, 2), visualize.animations.SLOWEST_FPS
+    assert told == [("libx264", {"rate": rate, "options": options}) for rate in rates]
+    assert (stream.pix_fmt, stream.height, stream.width) == ("yuv420p", 32, 48)
+
+
+def test_a_pose_alone_is_no_track(tmp_path, standing):
+    with pytest.raises(ValueError, match=r"poses_m of h36m must be \[T, 17, 3\] or .*, got \(17, 3\)"):
+        visualize.write_animation(tmp_path / "a.gif", seen(standing(frames=1)), standing(), H36M, H36M)
 
 
 @pytest.mark.parametrize("ending", ["gif", "mp4"])

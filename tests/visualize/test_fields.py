@@ -115,6 +115,15 @@ def test_small_cells_share_an_arrow():
     assert len(np.unique(rows // 8)) == 10 and np.isin(rows % 8, (4, 5)).all()  # of the third of every four
 
 
+def test_narrow_cells_share_an_arrow_along_their_short_side_alone():
+    """Of 2 x 8 pixels every four side by side, and each row has its own."""
+    heat, pafs = np.zeros((10, 40, 3), np.float32), np.zeros((10, 40, 4), np.float32)
+    pafs[..., 0] = 1
+    _, right = panels(visualize.draw_fields(np.zeros_like(GREY), heat, pafs, STICK, opacity=0))
+    rows = np.flatnonzero((right.max(axis=-1) > 100).sum(axis=1) > 40)  # those of shafts
+    assert len(np.unique(rows // 8)) == 10
+
+
 def test_maps_are_placed_by_their_matrix_and_end_where_they_end():
     heat, pafs = nothing()
     heat[..., 1] = 1
@@ -124,6 +133,19 @@ def test_maps_are_placed_by_their_matrix_and_end_where_they_end():
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (10, 42, 18, 50)
     far = matrix + [[0, 0, 500], [0, 0, 0]]
     assert not coloured(visualize.draw_fields(GREY, heat, pafs, STICK, far).astype(int)).any()
+
+
+def test_maps_lie_over_pictures_that_are_higher_than_wide_and_wider_than_high():
+    """Of cells that are no squares either."""
+    for height, width in ((120, 60), (60, 120)):
+        image, size = np.full((height, width, 3), 100, np.uint8), (height // 10, width // 15)
+        heat, pafs = np.zeros((*size, 3), np.float32), np.zeros((*size, 4), np.float32)
+        row, column = size[0] - 2, size[1] - 3
+        heat[row, column, 1], pafs[row, column, 0] = 1, 1
+        picture = visualize.draw_fields(image, heat, pafs, STICK)
+        assert picture.shape == (height, 2 * width + visualize.GAP_PX, 3)
+        for panel in panels(picture):
+            assert middle(coloured(panel)) == pytest.approx((15 * column + 7, 10 * row + 4.5), abs=1.2)
 
 
 def test_an_enlarged_picture_shows_the_same():

@@ -16,12 +16,21 @@ def test_confusion_matrix_is_normalised_by_row():
     np.testing.assert_allclose(shares[:2], [[0.75, 0.25, 0], [0, 0.5, 0.5]])
     assert np.ma.getmaskarray(np.ma.masked_invalid(shares))[2].all()  # no clips, no shares
     written = {tuple(int(value) for value in text.get_position()[::-1]): text.get_text() for text in axes.texts}
+    assert {(text.get_ha(), text.get_va()) for text in axes.texts} == {("center", "center")}  # of their cells
     assert written == {(0, 0): "75", (0, 1): "25", (1, 1): "50", (1, 2): "50"}
     assert [label.get_text() for label in axes.get_yticklabels()] == ["walk", "run", "jump"]
     assert axes.get_title() == "top-1 61.1%, mean class 62.5%"
     image = visualize.figure_to_image(figure)
     assert image.dtype == np.uint8
     assert image.min() < 100  # dark cells are there
+
+
+def test_figures_grow_with_what_they_show_in_pixels_of_one_size():
+    matrices = [visualize.confusion_matrix_figure(np.eye(count), list(map(str, range(count)))) for count in (2, 20, 60)]
+    curves = [visualize.curves_figure({str(i): [1.0] for i in range(count)}) for count in (1, 3)]
+    assert {figure.dpi for figure in (*matrices, *curves)} == {120}
+    assert [figure.get_size_inches().tolist() for figure in matrices] == [[side] * 2 for side in (3.84, 11.4, 14.4)]
+    assert [figure.get_size_inches().tolist() for figure in curves] == [[4.4, 3.2], [3 * 4.4, 3.2]]
 
 
 def test_confusion_matrix_without_a_single_clip():

@@ -153,6 +153,26 @@ def test_labels_stand_above_their_box_and_stay_inside_the_image():
     assert picture[:20, :20].max() > 150  # the letters
 
 
+@pytest.mark.parametrize("place", [(90, 40), (20, 100)])
+def test_a_label_begins_at_the_left_upper_corner_wherever_it_is(place):
+    x, y = place
+    people, box = np.full((1, 3, 2), np.nan), [[x, y, x + 30, y + 15]]
+    plain = visualize.draw_skeletons(black(), people, None, STICK, boxes=box)
+    picture = visualize.draw_skeletons(black(), people, None, STICK, boxes=box, labels=["one"])
+    rows, columns = np.nonzero((plain != picture).any(axis=-1))
+    assert columns.min() == x and rows.max() <= y and y - 25 < rows.min()
+
+
+@pytest.mark.parametrize(("size", "width"), [((400, 1600), 4), ((1600, 400), 4), ((100, 100), 1)])
+def test_lines_go_by_the_area_of_a_picture_of_any_form(size, width):
+    points = stick((10, 20), (70, 20), (10, 80))
+    for draw in (visualize.draw_skeletons, lambda *given, **how: visualize.draw_identities(*given, [0], **how)):
+        own, usual = draw(black(*size), points, None, STICK, line_width=width), draw(black(*size), points, None, STICK)
+        np.testing.assert_array_equal(usual, own)
+        other = draw(black(*size), points, None, STICK, line_width=width + 2)
+        assert (usual != other).any()
+
+
 def test_without_boxes_a_label_stands_at_its_person():
     people = np.concatenate([stick((60, 60), (100, 70), (70, 100)), np.full((1, 3, 2), np.nan)])
     plain = visualize.draw_skeletons(black(), people, None, STICK)
@@ -247,6 +267,22 @@ def test_truth_stands_left_and_what_was_found_right_with_its_errors():
     assert rows.max() >= 32
 
 
+@pytest.mark.parametrize("height", [60, 320, 640])
+def test_lines_go_by_the_height_of_the_panels(height):
+    image, points = np.zeros((1, height, 40, 3), np.uint8), stick((5, 5), (30, 10), (8, 50))
+    picture = visualize.compare_poses(image, points, points, STICK, panel_height=height)
+    width = {60: 1, 320: 2, 640: 5}[height]
+    expected = visualize.draw_skeletons(image[0], points, None, STICK, line_width=width)
+    np.testing.assert_array_equal(picture[:, :40], expected)
+    truth_alone = visualize.compare_poses(
+        image, points, points, STICK, predicted_scores=np.eye(3)[:1], panel_height=height
+    )
+    np.testing.assert_array_equal(truth_alone[:, :40], expected)
+    joint = visualize.draw_skeletons(image[0], points, np.eye(3)[:1], STICK, line_width=width)
+    drawn = joint.any(axis=-1) & (truth_alone[:, -40:] != visualize.images.ERROR_COLOR).any(axis=-1)
+    np.testing.assert_array_equal(truth_alone[:, -40:][drawn], joint[drawn])
+
+
 def test_what_is_not_labelled_or_not_sure_is_not_drawn():
     images = np.zeros((2, 60, 80, 3), np.uint8)
     points = np.repeat(stick((20, 15), (60, 15), (20, 45)), 2, axis=0)
@@ -320,6 +356,25 @@ def test_a_contact_sheet_holds_every_picture_in_its_cell():
     square = visualize.contact_sheet([black(50, 50)] * 9)
     assert square.shape[0] == square.shape[1]
     assert visualize.contact_sheet([black(50, 50)], columns=7).shape == (50, 50, 3)
+
+
+def test_pairs_stand_in_as_many_columns_as_are_asked_for():
+    images, points = np.zeros((3, 30, 20, 3), np.uint8), np.zeros((3, 3, 2))
+    width = 2 * 40 + visualize.GAP_PX  # of a pair
+    for columns, rows in ((1, 3), (2, 2), (3, 1)):
+        picture = visualize.compare_poses(images, points, points, STICK, panel_height=60, columns=columns)
+        gap = 4 * visualize.GAP_PX
+        assert picture.shape == (rows * 60 + (rows - 1) * gap, columns * width + (columns - 1) * gap, 3)
+
+
+@pytest.mark.parametrize(("size", "columns"), [((40, 10), 6), ((10, 40), 2), ((20, 20), 3)])
+def test_a_sheet_is_about_square_whatever_the_form_of_its_pictures(size, columns):
+    sheet = visualize.contact_sheet([black(*size)] * 9)
+    rows = -(-9 // columns)
+    expected = [
+        one * (side + visualize.GAP_PX) - visualize.GAP_PX for one, side in zip((rows, columns), size, strict=True)
+    ]
+    assert sheet.shape == (*expected, 3)
 
 
 def test_captions_are_written_on_their_own_picture_and_the_pictures_left_alone():

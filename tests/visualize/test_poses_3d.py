@@ -225,3 +225,42 @@ def test_a_strip_shows_the_track_at_one_scale(standing):
 def test_lift_strip_refuses(keypoints, poses, options, message):
     with pytest.raises(ValueError, match=message):
         visualize.lift_strip(keypoints, poses, H36M, H36M, **options)
+
+
+def test_every_option_reaches_the_panels_of_pictures_strips_and_animations(monkeypatch, tmp_path, standing):
+    """Whatever is not the default arrives, and the others are left to their defaults."""
+    told, before = [], poses_3d.lift_panels
+
+    def panels(*given, **options):
+        told.append((given[4:6], options))
+        return before(*given, **options)
+
+    monkeypatch.setattr(poses_3d, "lift_panels", panels)
+    monkeypatch.setattr(visualize.animations, "lift_panels", panels)
+    options = {"axes": "world", "azimuth": 5, "elevation": 50, "min_score": 0.7, "panel_height": 64}
+    poses, truth, images = standing(frames=2), 2 * standing(frames=2), np.zeros((2, 40, 60, 3), np.uint8)
+    scores = np.random.default_rng(0).random((2, 17))
+    sets = H36M, H36M
+    visualize.draw_lift(seen(poses)[0], poses[0], *sets, truth[0], images[0], scores=scores[0], **options)
+    visualize.lift_strip(seen(poses), poses, *sets, truth, images, 1, scores=scores, **options)
+    path = tmp_path / "a.gif"
+    visualize.write_animation(path, seen(poses), poses, *sets, truth, images, scores=scores, **options)
+    for (one_truth, one_images), given in told:
+        count = np.size(one_truth) // 51
+        np.testing.assert_array_equal(np.reshape(one_truth, (count, 17, 3)), truth[:count])
+        assert len(one_images) == count
+        np.testing.assert_array_equal(np.reshape(given.pop("scores"), (count, 17)), scores[:count])
+        assert given == options
+    assert len(told) == 3
+
+
+@pytest.mark.parametrize(
+    "option", [{"axes": "world"}, {"azimuth": 5}, {"elevation": 50}, {"truth_m": True}, {"panel_height": 64}]
+)
+def test_every_option_of_a_pose_changes_its_picture(option, standing):
+    if "truth_m" in option:
+        option = {"truth_m": 0.9 * standing()}
+    plain, other = visualize.draw_pose_3d(standing(), H36M), visualize.draw_pose_3d(standing(), H36M, **option)
+    assert other.shape != plain.shape or (other != plain).any()
+    lifted = visualize.draw_lift(seen(standing()), standing(), H36M, H36M, **option)[:, -other.shape[1] :]
+    np.testing.assert_array_equal(lifted[:40], other[:40])  # above the caption

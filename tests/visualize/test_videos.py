@@ -92,6 +92,17 @@ def test_a_cropped_strip_shows_where_the_people_go_in_all_frames():
     assert panels[0][60, 0, 0] == frames[0, 0, 298, 0]
 
 
+def test_a_cropped_strip_has_a_margin_within_the_picture():
+    """Of a picture of 60 x 80: points on its right and lower edge are outside of it, those before are inside."""
+    part, size = visualize.videos._people_part, (60, 80)
+    whole = 0, 60, 0, 80
+    for outside in ((80, 30), (40, 60), (-1, 30), (40, -1)):
+        assert part(np.float64([outside]), size) == whole
+    assert part(np.float64([(79, 59)]), size) == (55, 60, 75, 80)  # 0.12 of 32 pixels round a point
+    assert part(np.float64([(0, 0)]), size) == (0, 5, 0, 5)
+    assert part(np.float64([(10, 20), (60, 30)]), size) == (14, 37, 4, 67)  # and of the longer side of a box
+
+
 def test_a_cropped_strip_of_nobody_shows_whole_frames():
     far = np.full((1, 5, 3, 2), -500.0)
     whole = visualize.video_strip(gradient(), far, None, STICK)

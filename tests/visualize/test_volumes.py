@@ -64,6 +64,17 @@ def test_clip_strip_is_not_misled_by_a_stray_point():
     assert np.ptp(rows) > 20  # within the frame's 120 rows the person takes 20
 
 
+@pytest.mark.parametrize("size", [(100, 300), (300, 100)])
+def test_a_stray_point_counts_up_to_the_border_of_a_frame_of_any_form(size):
+    height, width = size
+    box = visualize.volumes._people_box(np.float64([(20, 30), (1e6, 1e6), (-9, -9)]), size)
+    margin = 0.12 * 300
+    assert box == pytest.approx((-margin, -margin, width + margin, height + margin))
+    assert visualize.volumes._people_box(np.zeros((0, 2)), size) == (0, 0, width, height)
+    point = visualize.volumes._people_box(np.float64([(20, 30)]), size)
+    assert point == pytest.approx((20 - 0.96, 30 - 0.96, 20 + 0.96, 30 + 0.96))  # 0.12 of 8 pixels
+
+
 def test_clip_strip_shows_people_anywhere_in_a_wide_frame():
     keypoints = np.repeat(stick((20, 40), (280, 40), (20, 60))[:, None], 2, axis=1)
     picture = visualize.clip_strip(keypoints, None, STICK, (120, 300), num_frames=1)

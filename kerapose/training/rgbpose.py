@@ -155,8 +155,10 @@ class RGBPose(VideoTraining):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """What is trained, in this order."""
+        """What is trained, in this order, or tested of a preset."""
         config = self.config
+        if "preset" in config:
+            return ("both",)
         alone = config["modality"] != "both" or config["pretrained"] or config["from_scratch"]
         return (config["modality"],) if alone else (*SINGLE, "both")
 
@@ -198,8 +200,6 @@ class RGBPose(VideoTraining):
 
     def evaluate(self, estimator: estimators.VideoRecognizer) -> dict[str, dict[str, dict[str, float]]]:
         """The figures by network and condition."""
-        if "preset" in self.config:
-            return {"both": figures_of(*self.test("both", estimator))}
         for modality in self.modalities:
             recognizer = estimator if modality == self.modalities[-1] else self.trained(modality)
             labels, answers = self.test(modality, recognizer)

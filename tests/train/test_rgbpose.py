@@ -1,5 +1,6 @@
 """`training.RGBPose`, from a few videos to a served model; cut short and resumed; given wrong options."""
 
+import dataclasses
 import functools
 import shutil
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import models, predictors, training
+from kerapose import models, predictors, presets, training
 from kerapose.data import videos
 from kerapose.layers import ConvNorm, layer_name
 from kerapose.models import slowonly
@@ -436,3 +437,20 @@ def test_a_mistaken_option_takes_no_work_folder(tmp_path, changes, match, option
 
 def test_the_script_is_of_this_training():
     assert script.TRAINING is RGBPose
+
+
+# ---------------------------------------------------------------------------------------------------- presets
+def test_a_preset_is_tested_as_a_network_of_ones_own(
+    finished, gestures_dir, tmp_path, monkeypatch, metrics_of, postures, computing_as_tests_do
+):
+    row = dataclasses.replace(presets.get("rgbpose_ntu60_xsub"), outputs=len(postures))
+    monkeypatch.setattr(presets, "get", lambda name: row)
+    monkeypatch.setattr(runs, "estimator_of", lambda name: predictors.load(finished / "model.keras").estimator)
+    given = {"dataset": "gestures", "data_dir": gestures_dir, "conditions": ["plain"], "check": False}
+    found = RGBPose.test_preset("rgbpose_ntu60_xsub", tmp_path, **given)
+    expected = metrics_of(finished)
+    assert found["both"]["plain"] == pytest.approx(expected["both"]["plain"])
+    assert {"both_rgb", "both_pose"} < set(found) and "rgb" not in found
+    top1 = expected["both"]["plain"]["top1"]
+    assert found["published"]["figures"] == {"top-1": {"found": pytest.approx(top1), "published": 0.969}}
+    assert (tmp_path / "both" / "confusion_matrix_plain.png").is_file()

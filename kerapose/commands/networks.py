@@ -9,11 +9,11 @@ import keras
 from kerapose import estimators, models, predictors, presets, skeletons, weights
 from kerapose.estimators.published import estimator_of
 from kerapose.models.reading import CHECKPOINTS, read
+from kerapose.ops.images import PLAIN_NORMALIZATION
 from kerapose.predictors.loading import kind_of, predictor_of
 
 SURE_SCORE = 0.3  # of top-down keypoints: a heatmap has a maximum also where there is nothing
 FINDS = ("top-down pose", "bottom-up pose")  # tasks of the presets that find people
-PLAIN_PIXELS = {"mean": [0.0] * 3, "std": [1.0] * 3}  # what hourglasses are trained with
 
 
 def make_predictor(arguments: argparse.Namespace) -> tuple[predictors.BottomUpPose | predictors.TopDownPose, float]:
@@ -91,7 +91,7 @@ def _top_down(model, arguments):
         _refuse_known(arguments, arguments.model, "skeleton", "codec")
         return predictors.TopDownPose(model, detector=detector)
     _ask(arguments, model, arguments.model, "skeleton", "codec")
-    options = {"normalization": PLAIN_PIXELS} if isinstance(model, models.StackedHourglass) else {}
+    options = {"normalization": PLAIN_NORMALIZATION} if isinstance(model, models.StackedHourglass) else {}
     return predictors.TopDownPose(model, _skeleton(arguments.skeleton), detector, codec=arguments.codec, **options)
 
 

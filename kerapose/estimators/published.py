@@ -8,15 +8,15 @@ from kerapose.estimators.pose_estimator import PoseEstimator
 from kerapose.estimators.track_lifter import TrackLifter
 from kerapose.estimators.video_recognizer import VideoRecognizer
 from kerapose.models.network import Network
+from kerapose.ops.images import PLAIN_NORMALIZATION
 
 # Where the published test differs from what its codec or task has by default.
 DECODING = {"resnet152_coco_384x288_dark": {"blur_kernel": 17}}
 NORMALIZATION = {
-    "princeton": {"mean": [0.0] * 3, "std": [1.0] * 3},
+    "princeton": PLAIN_NORMALIZATION,
     "open_model_zoo": {"mean": [0.502] * 3, "std": [1.0] * 3, "bgr": True},
 }
 TEST_MARGIN_PX = 8  # by which volumes are larger in the published test than in training
-TEST_SHAPES = {"both": ((8, 256, 256, 3), (32, 64, 64, 17)), "pose": ((32, 64, 64, 17),), "rgb": ((8, 224, 224, 3),)}
 TEST_CLIPS = 10
 
 
@@ -74,8 +74,8 @@ def _skeleton_actions(preset: presets.Preset, network: Network, sets, **options)
 
 def _video_actions(preset: presets.Preset, network: Network, sets, **options):
     options |= {"num_clips": TEST_CLIPS} | ({"sigma_px": 0.6} if preset.kind == "pose" else {})
-    network = network.resized(*TEST_SHAPES[preset.kind])
-    return VideoRecognizer(network, *sets, presets.class_names(preset.classes), **options)
+    recognizer = VideoRecognizer(network, *sets, presets.class_names(preset.classes), **options)
+    return recognizer if preset.kind == "rgb" else recognizer.on_whole_box()  # as published
 
 
 _MAKERS = {

@@ -7,10 +7,10 @@ import zipfile
 import keras
 
 from kerapose.files import whole
+from kerapose.presets.table import SAVED
 from kerapose.types import Path
 
 CHECKPOINTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")  # PyTorch's
-SAVED = "model.keras"  # what `save` leaves in a folder, and a training in its own
 HDF5_SIGNATURE = b"\x89HDF"
 ZIP_SIGNATURE = b"PK"
 

@@ -14,6 +14,8 @@ from kerapose.types import ArrayLike, Size, Tensor
 # Of ImageNet, in units of the full range, red first.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# Of the stacked hourglass, as arguments of `normalize`: 0 to 1.
+PLAIN_NORMALIZATION = {"mean": [0.0] * 3, "std": [1.0] * 3}
 # Of Lightweight OpenPose, as arguments of `normalize`: (pixel - 128) / 256, blue first.
 OPENPOSE_NORMALIZATION = {"mean": (128 / 255,) * 3, "std": (256 / 255,) * 3, "bgr": True}
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601, as OpenCV's grey)

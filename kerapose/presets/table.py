@@ -11,6 +11,7 @@ from kerapose.types import Path
 
 TABLE = pathlib.Path(__file__).with_name("table.csv")
 LONGEST_NAME = 100
+SAVED = "model.keras"  # what `save_preset` leaves in a folder, and a training in its own
 CLASSES = pathlib.Path(__file__).with_name("classes")
 
 # What a checkpoint is for; a "start" has no head for people: `weights.load_backbone` takes it.
@@ -224,7 +225,7 @@ def is_name(text: Path) -> bool:
     if not isinstance(text, str) or len(text) > LONGEST_NAME or path.suffix or path.name != text:
         return False
     # A folder that happens to have the name of a preset hides it only where there is a model in it.
-    return not (path / "model.keras").is_file() if text in _table() else not path.exists()
+    return not (path / SAVED).is_file() if text in _table() else not path.exists()
 
 
 def get(name: str) -> Preset:

@@ -14,6 +14,7 @@ from kerapose import estimators, presets
 from kerapose.estimators.published import estimator_of
 from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole, write_whole
+from kerapose.models.reading import SAVED
 from kerapose.training import pictures
 from kerapose.training.devices import filled_up, is_deterministic, set_up
 from kerapose.training.options import Option, choose, free_names, names_tested
@@ -213,9 +214,8 @@ class Training:
         if preset.task != cls.TASK:
             tests = f"tests presets for {cls.TASK}" if cls.TASK else "has no presets to test"
             raise ValueError(f"{cls.__name__} {tests}, got {name} for {preset.task}; use another.")
-        untested = sorted(
-            name for name, value in options.items() if value is not None and name not in names_tested(cls.OPTIONS)
-        )
+        tested = names_tested(cls.OPTIONS)
+        untested = sorted(name for name, value in options.items() if value is not None and name not in tested)
         if untested:
             raise ValueError(f"{untested[0]} is of a training, which {name} has behind it; leave it out.")
         training = cls.__new__(cls)
@@ -264,11 +264,10 @@ class Training:
 
     def lasting(self) -> dict[str, typing.Any]:
         """The options that the result depends on: those that a run keeps when it is resumed."""
-        free = free_names(self.OPTIONS)
-        lasting = {name: value for name, value in self.config.items() if name not in free}
+        dropped = set(free_names(self.OPTIONS))
         if "preset" in self.config:  # nothing of a training counts
-            untested = set(free_names(self.OPTIONS)) | {option.name for option in self.OPTIONS if not option.tested}
-            lasting = {name: value for name, value in self.config.items() if name not in untested}
+            dropped |= {option.name for option in self.OPTIONS if not option.tested}
+        lasting = {name: value for name, value in self.config.items() if name not in dropped}
         return lasting | {"deterministic": is_deterministic(self.config)}
 
     def load(self) -> None:
@@ -311,7 +310,7 @@ class Training:
         estimator = self.estimator()
         results = self.evaluate(estimator)
         estimator.training = self.record(results)
-        with whole(self.workdir / "model.keras") as part:
+        with whole(self.workdir / SAVED) as part:
             estimator.save(part)
         self.draw(estimator)
         if self.config["export"]:

@@ -11,6 +11,7 @@ from absl import logging
 from kerapose import estimators, evaluation, export, losses, metrics, models, presets, skeletons
 from kerapose.data import crops, detections
 from kerapose.ops import heatmaps
+from kerapose.ops.images import PLAIN_NORMALIZATION
 from kerapose.training import boards, pictures
 from kerapose.training.data import load_images
 from kerapose.training.devices import make_strategy
@@ -22,7 +23,7 @@ from kerapose.training.workdir import load_network, load_start, start_from
 from kerapose.types import Path
 
 MODELS = {"simple_baseline": models.SimpleBaseline, "hrnet": models.HRNet, "hourglass": models.StackedHourglass}
-NORMALIZATION = {"simple_baseline": {}, "hrnet": {}, "hourglass": {"mean": [0.0] * 3, "std": [1.0] * 3}}  # {}: ImageNet
+NORMALIZATION = {"simple_baseline": {}, "hrnet": {}, "hourglass": PLAIN_NORMALIZATION}  # {}: ImageNet
 
 # What an option is that is not given, by recipe and model. "published": the papers' own, for COCO and, with the
 # hourglass, MPII; batch sizes are those of 4 GPUs (1 for the hourglass). "small": puppets in minutes on two cores.

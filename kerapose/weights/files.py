@@ -48,11 +48,11 @@ def read(source: str | Path | Mapping[str, typing.Any], nestings: Iterable[str] 
     for key in (*nestings, *NESTINGS):
         if key in source and hasattr(source[key], "items"):
             source = source[key]
-    strange = next((name for name, array in source.items() if not isinstance(name, str) or _is_unread(array)), None)
-    if strange is not None:
-        raise ValueError(
-            f"A checkpoint maps names to tensors, got something else under {strange!r}; save a state dict of PyTorch."
-        )
+    for name, array in source.items():
+        if not isinstance(name, str) or isinstance(array, _Unread):
+            raise ValueError(
+                f"A checkpoint maps names to tensors, got something else under {name!r}; save a state dict of PyTorch."
+            )
     left_out = _no_weights(source)
     return {name: array for name, array in source.items() if _inner(name) not in left_out}
 
@@ -62,10 +62,6 @@ def _inner(name):
     for wrapping in ("module.", "model."):
         name = name.removeprefix(wrapping)
     return name
-
-
-def _is_unread(array):
-    return isinstance(array, _Unread)
 
 
 def _no_weights(state):

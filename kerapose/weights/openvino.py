@@ -10,30 +10,36 @@ from kerapose.layers import BATCH_NORM_EPSILON, ConvNorm
 from kerapose.weights.files import need
 from kerapose.weights.matching import CONVOLUTIONS
 
-# What its convolutions are called there, as they were in Caffe, and here. The blocks of the MobileNet are numbered
-# within their stages there and through here.
+# The blocks of the MobileNet, which are numbered within their stages there and through here.
 BLOCKS = ("2_1", "2_2", "3_1", "3_2", "4_1", "4_2", "5_1", "5_2", "5_3", "5_4", "5_5")
-NAMES = (
-    {"conv1": "model.0.0"}
-    | {f"conv{block}/dw": f"model.{index}.0" for index, block in enumerate(BLOCKS, start=1)}
-    | {f"conv{block}/sep": f"model.{index}.3" for index, block in enumerate(BLOCKS, start=1)}
-    | {"conv4_3_CPM/al": "cpm.align.0", "conv4_3_CPM/red": "cpm.reduce.0", "conv4_4_CPM": "cpm.conv.0"}
-    | {f"conv4_3_CPM/dw{index + 1}": f"cpm.trunk.{index}.0" for index in range(3)}
-    | {f"conv4_3_CPM/dw{index + 1}/1x1": f"cpm.trunk.{index}.2" for index in range(2)}
-    | {"conv4_3_CPM/inc": "cpm.trunk.2.2"}
-    | {f"conv5_{index + 1}_CPM_L1": f"initial_stage.trunk.{index}.0" for index in range(3)}
-)
 FIELDS = {"L1": "pafs", "L2": "heatmaps"}
-for branch, field in FIELDS.items():
-    NAMES |= {f"conv5_{4 + index}_CPM_{branch}": f"initial_stage.{field}.{index}.0" for index in range(2)}
-for stage in range(5):
-    ours = f"refinement_stages.{stage}"
-    parts = {"sq": "initial.0", "3x3": "trunk.0.0", "3x3/2": "trunk.1.0"}
-    for block in range(5):
-        there = f"Mconv{block + 1}_stage{stage + 2}_L1"
-        NAMES |= {f"{there}/{theirs}": f"{ours}.trunk.{block}.{part}" for theirs, part in parts.items()}
+STAGES = 5  # of refinement, at most
+
+
+def _names():
+    """What its convolutions are called there, as they were in Caffe, and here."""
+    names = {"conv1": "model.0.0"}
+    for index, block in enumerate(BLOCKS, start=1):
+        names |= {f"conv{block}/dw": f"model.{index}.0", f"conv{block}/sep": f"model.{index}.3"}
+    names |= {"conv4_3_CPM/al": "cpm.align.0", "conv4_3_CPM/red": "cpm.reduce.0", "conv4_4_CPM": "cpm.conv.0"}
+    names |= {f"conv4_3_CPM/dw{index + 1}": f"cpm.trunk.{index}.0" for index in range(3)}
+    names |= {f"conv4_3_CPM/dw{index + 1}/1x1": f"cpm.trunk.{index}.2" for index in range(2)}
+    names |= {"conv4_3_CPM/inc": "cpm.trunk.2.2"}
+    names |= {f"conv5_{index + 1}_CPM_L1": f"initial_stage.trunk.{index}.0" for index in range(3)}
     for branch, field in FIELDS.items():
-        NAMES |= {f"Mconv{6 + index}_stage{stage + 2}_{branch}": f"{ours}.{field}.{index}.0" for index in range(2)}
+        names |= {f"conv5_{4 + index}_CPM_{branch}": f"initial_stage.{field}.{index}.0" for index in range(2)}
+    for stage in range(STAGES):
+        ours = f"refinement_stages.{stage}"
+        for block in range(5):
+            there, here = f"Mconv{block + 1}_stage{stage + 2}_L1", f"{ours}.trunk.{block}"
+            names |= {f"{there}/sq": f"{here}.initial.0", f"{there}/3x3": f"{here}.trunk.0.0"}
+            names |= {f"{there}/3x3/2": f"{here}.trunk.1.0"}
+        for branch, field in FIELDS.items():
+            names |= {f"Mconv{6 + index}_stage{stage + 2}_{branch}": f"{ours}.{field}.{index}.0" for index in range(2)}
+    return names
+
+
+NAMES = _names()
 ORDER = ("features", "heatmaps", "pafs")  # in which a refinement stage here sees what was found before
 
 

@@ -722,7 +722,7 @@ def test_every_option_reaches_the_predictor_of_a_network_alone(monkeypatch):
     assert (kind, network, skeleton, options, score) == ("TopDownPose", heatmaps, MPII, {"codec": "udp"}, 0.2)
     assert (type(detector).__name__, detector.given) == ("PersonDetector", ("dfine",))
     assert made("a", *pose) == ("TopDownPose", heatmaps, MPII, None, {"codec": "udp"}, networks.SURE_SCORE)
-    plain = {"codec": "udp", "normalization": networks.PLAIN_PIXELS}
+    plain = {"codec": "udp", "normalization": networks.PLAIN_NORMALIZATION}
     assert made("c", *pose) == ("TopDownPose", hourglass, MPII, None, plain, networks.SURE_SCORE)
     kind, network, options, score = made("d", "--detector", "dfine")
     assert (kind, network, options["detector"].given, score) == ("TopDownPose", known, ("dfine",), networks.SURE_SCORE)

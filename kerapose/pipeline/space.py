@@ -75,6 +75,8 @@ class LiveLift:
     def see(self, moment: Moment, frame_size: tuple[int, int]) -> Array:
         """The poses [N, J, 3] of the people of the next frame, metres from joint 0; NaN for who is not known yet."""
         self._forget(moment.ids.tolist())
+        if self._state is None and not len(moment.ids):  # nobody came yet
+            return np.zeros((0, self.stream.pose_skeleton.num_keypoints, 3))
         fresh = self._placed(moment.ids.tolist())
         scores = np.where(moment.keypoint_scores > self.min_score, moment.keypoint_scores, 0)
         points = np.where(scores[..., None] > 0, moment.keypoints, 0).astype("float32")

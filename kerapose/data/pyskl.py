@@ -1,4 +1,4 @@
-"""Reads and writes the annotation pickles of PYSKL and MMAction2, the form in which most published 2D skeletons are kept.
+"""Reads and writes the annotation pickles of PYSKL and MMAction2, in which most published 2D skeletons are kept.
 
 A pickle can run any program when it is loaded; here it cannot (`data.pickles`).
 """

@@ -345,10 +345,10 @@ KINECT_V1 = Skeleton(
     ),
 )
 
-# BlazePose (Bazarevsky et al., "BlazePose: On-device Real-time Body Pose Tracking", 2020), the 33 landmarks of MediaPipe
-# in its order. Its "pinky" and "index" are the first knuckles of these fingers, its "thumb" the thumb's second one, its
-# "foot index" the tip of the foot. The limbs are MediaPipe's, and ours from the nose to mouth and shoulders, which tie the parts together. It
-# comes without sigmas.
+# BlazePose (Bazarevsky et al., "BlazePose: On-device Real-time Body Pose Tracking", 2020): the 33 landmarks of
+# MediaPipe in its order. Its "pinky" and "index" are the first knuckles of these fingers, its "thumb" is the thumb's
+# second one, its "foot index" the tip of the foot. The limbs are MediaPipe's, and ours from the nose to the mouth and
+# the shoulders, which tie the parts together. It comes without sigmas.
 BLAZEPOSE = Skeleton(
     name="blazepose",
     keypoints=(

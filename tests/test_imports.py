@@ -51,6 +51,16 @@ MAY_IMPORT = {
     "export": {"estimators", "models", "layers", "ops", "skeletons", "data.images", "data.gate"},
     "predictors": {"estimators", "models", "presets", "data", "ops", "sides", "skeletons", "visualize", "files"},
     "tracking": {"metrics", "skeletons"},
+    "pipeline": {
+        "predictors",
+        "estimators",
+        "tracking",
+        "data",
+        "ops",
+        "skeletons",
+        "files",
+        "visualize",
+    },
     # relaxed: one reader of each kind of file, one gate, one way to find a prepared data set, and one projection
     "datasets": {
         "skeletons",

@@ -12,18 +12,36 @@ from kerapose.models.reading import CHECKPOINTS, read
 from kerapose.ops.images import PLAIN_NORMALIZATION
 from kerapose.predictors.loading import kind_of, predictor_of
 
-SURE_SCORE = 0.3  # of top-down keypoints: a heatmap has a maximum also where there is nothing
 FINDS = ("top-down pose", "bottom-up pose")  # tasks of the presets that find people
 
 
-def make_predictor(arguments: argparse.Namespace) -> tuple[predictors.BottomUpPose | predictors.TopDownPose, float]:
-    """What finds people in an image, and the score up to which its keypoints do not count.
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Defines the arguments by which `make_predictor` and `make_lifter` go."""
+    add = parser.add_argument
+    add("--model", required=True, metavar="FILE", help="model.keras of a training, a preset, or a published .pth")
+    add(
+        "--skeleton",
+        metavar="SET",
+        help="of a network alone: its keypoint set, a name (coco, openpose, ...) or a JSON file of Skeleton.to_dict()",
+    )
+    add("--height", type=int, metavar="PX", help="bottom-up: what a frame is resized to for the network")
+    add("--detector", metavar="PRESET", help="top-down: KerasHub's detector of people, dfine_medium_coco for one")
+    add("--codec", help="of a top-down network alone: as in its training, gaussian for one")
+    add("--lifter", metavar="FILE", help="model.keras of a lifter's training, or a preset")
+    add("--lifter_skeleton", metavar="SET", help="of a lifter's network alone: the keypoint set that it takes")
+    add("--pose_skeleton", metavar="SET", help="of a lifter's network alone: the keypoint set of its poses")
+    add("--min_score", type=float, help="keypoints up to this do not count (default: 0 bottom-up, 0.3 top-down)")
+    add("--raw", action="store_true", help="leave keypoints as they are found; without it they are smoothed over time")
+
+
+def make_predictor(arguments: argparse.Namespace) -> predictors.BottomUpPose | predictors.TopDownPose:
+    """What finds people in an image.
 
     Args:
-        arguments: `model`, `skeleton`, `codec`, `height`, `detector`, `min_score` of the command line.
+        arguments: `model`, `skeleton`, `codec`, `height`, `detector` of the command line.
 
     Returns:
-        The predictor and the score.
+        The predictor.
 
     Raises:
         ValueError, OSError: if file and options do not fit together, or options lack that the file needs.
@@ -32,16 +50,16 @@ def make_predictor(arguments: argparse.Namespace) -> tuple[predictors.BottomUpPo
     model = _published(arguments) if _is_published(path) else _read(arguments.model, "--model", FINDS)
     if isinstance(model, estimators.PoseEstimator) or kind_of(model) == "heatmaps":
         _refuse(arguments, "bottom-up networks", "height")
-        find, default_score = _top_down(model, arguments), SURE_SCORE
+        find = _top_down(model, arguments)
     elif isinstance(model, estimators.BottomUpEstimator) or kind_of(model) == "fields":
         _refuse(arguments, "top-down networks", "detector", "codec")
-        find, default_score = _bottom_up(model, arguments), 0.0
+        find = _bottom_up(model, arguments)
     else:
         raise ValueError(
             f"--model must find people in images, got {type(model).__name__} in {path}; give a PoseEstimator or "
             "BottomUpEstimator, or a network of one, and a lifter as --lifter."
         )
-    return find, default_score if arguments.min_score is None else arguments.min_score
+    return find
 
 
 def make_lifter(arguments: argparse.Namespace, skeleton: skeletons.Skeleton) -> predictors.Lifter | None:
@@ -72,6 +90,26 @@ def make_lifter(arguments: argparse.Namespace, skeleton: skeletons.Skeleton) -> 
     _ask(arguments, model, arguments.lifter, "lifter_skeleton", "pose_skeleton")
     pose_skeleton, own = _skeleton(arguments.pose_skeleton), _skeleton(arguments.lifter_skeleton)
     return predictors.Lifter(model, skeleton, pose_skeleton=pose_skeleton, input_skeleton=own)
+
+
+def make_action(arguments: argparse.Namespace) -> predictors.SkeletonAction | predictors.Action | None:
+    """What names the actions of people, if there is such a file on the command line.
+
+    Args:
+        arguments: `action` of the command line.
+
+    Raises:
+        ValueError, OSError: if it is something else.
+    """
+    if arguments.action is None:
+        return None
+    model = _read(arguments.action, "--action", ("skeleton action", "video action"))
+    if not isinstance(model, estimators.ActionRecognizer | estimators.VideoRecognizer):
+        raise ValueError(
+            f"--action must be a recognizer, which knows the names of its classes, got {type(model).__name__} in "
+            f"{arguments.action}; give the model.keras of a training of poseconv3d, rgbpose or star_transformer."
+        )
+    return predictor_of(model)
 
 
 def _read(path, what, tasks):

@@ -4,7 +4,8 @@
 
 writes `predicted/walk.mp4`, the video with the skeletons of its people, each in the colour of the person's identity and
 with its number at the head, and `predicted/walk.json`. SOURCE is a video, an image (`predicted/NAME.png`), a folder of
-images (.jpg, .jpeg, .png), which are taken one by one, or `camera:0`, the first camera. Whatever else is in a folder is
+images (.jpg, .jpeg, .png), which are taken one by one, `camera:0`, the first camera, or the address of a stream.
+Whatever else is in a folder is
 named and left alone, but for hidden files and those of file managers (Thumbs.db). The file that a training ends with
 knows its keypoints and all else that is needed, and it says what is done:
 
@@ -16,19 +17,28 @@ knows its keypoints and all else that is needed, and it says what is done:
 A network alone, such as best.keras, is told what it does not know by --skeleton, --codec, --lifter_skeleton and
 --pose_skeleton. The published checkpoints of Lightweight OpenPose (.pth) are known.
 
+With --action, the model.keras of a training of poseconv3d, rgbpose or star_transformer names what each person does, or
+all of them together where it was trained on several: in windows that slide along the frames, beside the identity and in
+the JSON file with their times. With windows of L frames at F frames a second the first name comes after L / F seconds,
+and a change of action shows after about half of that.
+
+A camera and a stream (rtsp://, http://) go on by the clock, as does a file that is still being written, with --follow:
+the newest frame is always the next, and how many were left out between, since the networks took longer, is in the JSON
+file. What is kept of the past does not grow. There a lifter has to be causal (train/lifter.py's --causal).
+
 The JSON file has pixels of the source, x first, and scores of 0 where a keypoint was not found; `pose_3d` is there with
 --lifter only, metres from the first joint of `pose_skeleton`, x right, y down, z away from the camera, and null for a
-person of whom too little was seen:
+person of whom too little was seen. `kerapose.data.predictions` has all of it, and reads it:
 
     {"source": "walk.mp4",
-     "skeleton": {"name": "openpose", "keypoints": ["nose", ...], "edges": [[1, 8], ...]},
-     "pose_skeleton": {"name": "h36m", "keypoints": [...], "edges": [...]},
+     "skeleton": {"name": "openpose", "keypoints": ["nose", ...], "edges": [[1, 8], ...], ...},
      "fps": 25.0,                      null for an image
      "frame_size": [height, width],
      "frames": [{"frame": 0,
                  "time": 0.0,          seconds on the clock of the file, of a camera from its first picture on; or null
                  "people": [{"id": 0, "score": 0.8, "box": [left, top, right, bottom],
-                             "keypoints": [[x, y, score], ...], "pose_3d": [[x, y, z], ...]}]}]}
+                             "keypoints": [[x, y, score], ...], "pose_3d": [[x, y, z], ...]}],
+                 "actions": [{"id": 0, "frames": [0, 47], "time": [0.0, 1.88], "name": "kick", ...}]}]}
 
 A frame that cannot be decoded has `"lost": true` and no people; in the video the picture before it is shown again.
 
@@ -39,6 +49,7 @@ neither file is written, and what a folder had before is kept; the exit status i
 """
 
 import argparse
+import collections
 import contextlib
 import pathlib
 import signal
@@ -47,10 +58,16 @@ import threading
 from collections.abc import Iterable
 
 import tqdm
+from absl import logging
 
-from kerapose.commands import networks, sources
-from kerapose.commands.recordings import Recording, write
+from kerapose.commands import networks
+from kerapose.commands.recording import Recording
+from kerapose.data import frames
+from kerapose.pipeline import Pipeline, sources
 from kerapose.sides import some
+
+ACTION_OPTIONS = ("window", "step", "average", "min_probability", "together")  # arguments of `Pipeline`
+OF_FILE_MANAGERS = ("thumbs.db", "desktop.ini")  # and what begins with a dot; nobody means these
 
 
 class IncompleteError(RuntimeError):
@@ -65,21 +82,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Defines the arguments of the command."""
     add = parser.add_argument
     add("source", metavar="SOURCE", help="a video, an image, a folder of images, or camera:0")
-    add("--model", required=True, metavar="FILE", help="model.keras of a training, or a published .pth (OpenPose)")
+    networks.add_arguments(parser)
     add("--output", default="predicted", metavar="FOLDER", help="where the files go (default: predicted)")
+    add("--action", metavar="FILE", help="model.keras of a recognizer's training, or a preset: names what people do")
+    add("--window", type=int, metavar="FRAMES", help="of an action (default: as the clips of the training)")
+    add("--step", type=int, metavar="FRAMES", help="from window to window (default: a quarter of one)")
+    add("--average", type=int, metavar="WINDOWS", help="over which probabilities are averaged (default: 3)")
+    add("--min_probability", type=float, help="what is less probable gets no name (default: 0.5)")
     add(
-        "--skeleton",
-        metavar="SET",
-        help="of a network alone: its keypoint set, a name (coco, openpose, ...) or a JSON file of Skeleton.to_dict()",
+        "--together",
+        action=argparse.BooleanOptionalAction,
+        help="whether all people of a window have one action (default: as in the training)",
     )
-    add("--height", type=int, metavar="PX", help="bottom-up: what a frame is resized to for the network")
-    add("--detector", metavar="PRESET", help="top-down: KerasHub's detector of people, dfine_medium_coco for one")
-    add("--codec", help="of a top-down network alone: as in its training, gaussian for one")
-    add("--lifter", metavar="FILE", help="model.keras of a lifter's training")
-    add("--lifter_skeleton", metavar="SET", help="of a lifter's network alone: the keypoint set that it takes")
-    add("--pose_skeleton", metavar="SET", help="of a lifter's network alone: the keypoint set of its poses")
-    add("--min_score", type=float, help="keypoints up to this do not count (default: 0 bottom-up, 0.3 top-down)")
-    add("--raw", action="store_true", help="leave keypoints as they are found; without it they are smoothed over time")
+    add("--follow", action="store_true", help="SOURCE is a file that is still being written")
     add("--trail", type=int, default=0, metavar="FRAMES", help="draw the way of each person in these last frames")
     add("--max_frames", type=int, metavar="FRAMES", help="end a video or the camera after so many")
 
@@ -128,10 +143,12 @@ def predict(arguments: argparse.Namespace) -> list[pathlib.Path]:
     if arguments.max_frames is not None and arguments.max_frames < 1:
         raise ValueError(f"--max_frames must be at least 1, got {arguments.max_frames}; leave it out for all.")
     output = pathlib.Path(arguments.output)
-    files = sources.images(arguments.source, output)  # before the network is loaded, which takes its time
-    find, min_score = networks.make_predictor(arguments)
-    lift = networks.make_lifter(arguments, find.skeleton)
-    given = [sources.of_image(path) for path in files] or [sources.moving(arguments, find)]
+    files = images(arguments.source, output)  # before the network is loaded, which takes its time
+    pipeline = make_pipeline(arguments)
+    given = [sources.of_image(path) for path in files]
+    if not given:
+        options = {"follow": arguments.follow, "find": pipeline.pose}
+        given = [sources.opened(arguments.source, arguments.max_frames, **options)]
     written, failures = [], {}
     # Without a terminal there is no bar, which is made of control characters, but a line for each file.
     total = None if given[0].num_frames is None else sum(source.num_frames for source in given)
@@ -139,15 +156,15 @@ def predict(arguments: argparse.Namespace) -> list[pathlib.Path]:
         for source in given:
             if stop.is_set():
                 break
-            recording = Recording(source, find, min_score, not arguments.raw, arguments.trail)
+            recording = Recording(pipeline, source, arguments.trail)
             try:
-                written += write(recording, recording.drawn(bar, stop), lift, output)
+                written += recording.write(bar, stop, output)
             except Exception as error:  # of whatever kind: the other images do not suffer from it
                 if len(given) == 1:
                     raise
                 failures[source.given] = error
             if bar.disable:
-                print(f"{source.given}: {len(recording.people)}/{source.num_frames or '?'} frames", file=sys.stderr)
+                print(_progress(recording), file=sys.stderr)
             if recording.error is not None:
                 raise _cut_short(recording, written) from recording.error
     if failures:
@@ -155,8 +172,69 @@ def predict(arguments: argparse.Namespace) -> list[pathlib.Path]:
     return written
 
 
+def make_pipeline(arguments: argparse.Namespace) -> Pipeline:
+    """The pipeline of a command line; ValueError, OSError as for `predict`."""
+    find = networks.make_predictor(arguments)
+    lift = networks.make_lifter(arguments, find.skeleton)
+    action = networks.make_action(arguments)
+    chosen = {name: getattr(arguments, name) for name in ACTION_OPTIONS if getattr(arguments, name) is not None}
+    if chosen and action is None:
+        raise ValueError(f"--{next(iter(chosen))} is for an --action, got it without; leave it out.")
+    return Pipeline(find, lift, action, min_score=arguments.min_score, smooth=not arguments.raw, **chosen)
+
+
+def images(given: str, output: pathlib.Path) -> list[pathlib.Path]:
+    """The images that are meant, none for a video or a camera; refuses what is not there or would be overwritten."""
+    if sources.camera_number(given) is not None or frames.is_address(given):
+        return []
+    path = pathlib.Path(given)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"SOURCE must be a video, an image, a folder of images or camera:0, got {given}, which is not there."
+        )
+    folder = path if path.is_dir() else path.parent
+    if folder.resolve() == output.resolve():
+        raise ValueError(f"--output must be another folder than the source's, got {output}; files have the same names.")
+    if not path.is_dir():
+        return [path] if sources.is_image(path) else []
+    found = sorted(one for one in path.iterdir() if sources.is_image(one) and one.is_file() and not _hidden(one))
+    others = [
+        one for one in path.iterdir() if one not in found and not _hidden(one) and one.resolve() != output.resolve()
+    ]
+    others = sorted(one.name for one in others)
+    if not found:
+        but = f", but {some(others)}" if others else ""
+        raise ValueError(
+            f"A folder must have images ({', '.join(sources.IMAGES)}), got none in {path}{but}; give another."
+        )
+    if others:
+        logging.warning(
+            "Of a folder its images (%s) are read, got %d others in %s that are not (%s); convert images, and give "
+            "videos and folders themselves.",
+            ", ".join(sources.IMAGES),
+            len(others),
+            path,
+            some(others),
+        )
+    counts = collections.Counter(one.stem for one in found)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise ValueError(f"Images of a folder must have names of their own, got two called {twice[0]}; rename one.")
+    return found
+
+
+def _hidden(path):
+    return path.name.startswith(".") or path.name.lower() in OF_FILE_MANAGERS
+
+
+def _progress(recording):
+    source = recording.source
+    dropped = f", {recording.dropped} left out to keep up" if recording.dropped else ""
+    return f"{source.given}: {recording.num_frames}/{source.num_frames or '?'} frames{dropped}"
+
+
 def _cut_short(recording, written):
-    source, error, count = recording.source, recording.error, len(recording.people)
+    source, error, count = recording.source, recording.error, recording.num_frames
     total = "" if source.num_frames is None else f" of {source.num_frames}"
     return IncompleteError(
         f"A video is worked through to its end, got {source.given} up to an error behind {count}{total} frames "

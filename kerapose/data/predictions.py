@@ -25,7 +25,7 @@ import dataclasses
 import functools
 import json
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -85,6 +85,7 @@ class Moment:
         time_s: when it is shown, seconds; None where nobody knows.
         is_lost: whether it could not be decoded.
         dropped: how many frames before it were left out to keep up with a camera.
+        picture: [H, W, 3] uint8 RGB, while it is worked on; it is in no file.
 
     Example:
         >>> for moment in pipeline.stream("camera:0"):
@@ -102,6 +103,7 @@ class Moment:
     time_s: float | None = None
     is_lost: bool = False
     dropped: int = 0
+    picture: np.ndarray | None = None
 
     def to_json(self) -> dict[str, typing.Any]:
         """As the file has it."""
@@ -236,17 +238,34 @@ def head_of(
     return {"source": source} | sets | {"fps": fps, "frame_size": [int(side) for side in frame_size]}
 
 
-def json_lines(head: Mapping[str, typing.Any], moments: Iterable[Moment]) -> Iterator[str]:
-    """The text of a JSON file, piece by piece, so that no more than one frame need be in memory.
+class JsonWriter:
+    """Writes a JSON file frame by frame, so that no more than one frame need be in memory.
+
+    Args:
+        file: open for text.
+        head: what the file has before its frames (`head_of`).
 
     Example:
-        >>> "".join(json_lines(head_of("a.mp4", skeletons.COCO, 25.0, (480, 640)), moments))
+        >>> with open("walk.json", "w", encoding="utf-8") as file:
+        ...     writer = JsonWriter(file, head_of("walk.mp4", skeletons.COCO, 25.0, (480, 640)))
+        ...     for moment in moments:
+        ...         writer.add(moment)
+        ...     writer.end()
     """
-    opening = json.dumps(dict(head), allow_nan=False)
-    yield f'{opening[:-1]}, "frames": ['
-    for number, moment in enumerate(moments):
-        yield f"{',' if number else ''}\n{json.dumps(moment.to_json(), allow_nan=False)}"
-    yield "\n]}\n"
+
+    def __init__(self, file: typing.TextIO, head: Mapping[str, typing.Any]):
+        self._file, self._comma = file, ""
+        opening = json.dumps(dict(head), allow_nan=False, ensure_ascii=False)
+        file.write(f'{opening[:-1]}, "frames": [')
+
+    def add(self, moment: Moment) -> None:
+        """Writes the next frame."""
+        self._file.write(f"{self._comma}\n{json.dumps(moment.to_json(), allow_nan=False, ensure_ascii=False)}")
+        self._comma = ","
+
+    def end(self) -> None:
+        """Closes the list of frames, without which the file is not whole."""
+        self._file.write("\n]}\n")
 
 
 def read(path: Path) -> Predictions:

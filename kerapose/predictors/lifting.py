@@ -10,7 +10,7 @@ from absl import logging
 from kerapose import estimators, skeletons
 from kerapose.data import gate, tracks
 from kerapose.data.gate import sequences as sequence_gate
-from kerapose.predictors.networks import chosen, require
+from kerapose.predictors.networks import chosen, require, require_keypoints
 from kerapose.types import Array, ArrayLike
 
 
@@ -103,7 +103,7 @@ class Lifter:
         self.input_skeleton, self.pose_skeleton = self.lifter.skeleton, self.lifter.pose_skeleton
         self.skeleton = self.input_skeleton if skeleton is None else skeleton
         self.min_score = min_score
-        _refuse_unlike_sets(self.skeleton, self.input_skeleton)
+        require_keypoints(self.skeleton, self.input_skeleton, "lifter")
 
     @property
     def estimator(self) -> estimators.TrackLifter:
@@ -198,17 +198,6 @@ def _input_skeleton(network, skeleton, pose_skeleton, given):
         f"A network takes the keypoints that it was trained on, got {' and '.join(one.name for one in candidates)} for "
         f"one of {count} keypoints; give its set as input_skeleton."
     )
-
-
-def _refuse_unlike_sets(source, target):
-    """Refuses keypoints from which those that the network sees cannot be worked out: it cannot do without one."""
-    can = skeletons.mapping(source, target).any(axis=1)
-    lacking = [name for name, there in zip(target.keypoints, can, strict=True) if not there]
-    if lacking:
-        raise ValueError(
-            f"The lifter sees keypoints of {target.name}, which must follow from those given, of {source.name}: "
-            f"{', '.join(lacking)} cannot; use a lifter that was trained on keypoints like yours."
-        )
 
 
 def _short(value):

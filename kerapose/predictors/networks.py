@@ -4,7 +4,7 @@ import typing
 
 import keras
 
-from kerapose import estimators
+from kerapose import estimators, skeletons
 
 
 def require(network: keras.Model, **needed: typing.Any) -> None:
@@ -22,6 +22,26 @@ def require(network: keras.Model, **needed: typing.Any) -> None:
         raise ValueError(
             f"A network alone does not know its {' and '.join(lacking)}, got {type(network).__name__}; give "
             f"{', '.join(f'{name}=...' for name in lacking)} as in its training, or an estimator, which knows."
+        )
+
+
+def require_keypoints(source: skeletons.Skeleton, target: skeletons.Skeleton, what: str) -> None:
+    """Refuses keypoints from which those that a network sees cannot be worked out.
+
+    Args:
+        source: the set of the keypoints that there are.
+        target: the set that the network sees.
+        what: it is, for the error: "lifter".
+
+    Raises:
+        ValueError: naming the keypoints that cannot.
+    """
+    can = skeletons.mapping(source, target).any(axis=1)
+    lacking = [name for name, there in zip(target.keypoints, can, strict=True) if not there]
+    if lacking:
+        raise ValueError(
+            f"The {what} sees keypoints of {target.name}, which must follow from those given, of {source.name}: "
+            f"{', '.join(lacking)} cannot; use a {what} that was trained on keypoints like yours."
         )
 
 

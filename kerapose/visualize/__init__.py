@@ -11,7 +11,7 @@ Example:
 from kerapose.visualize.animations import write_animation, write_mp4
 from kerapose.visualize.fields import draw_fields
 from kerapose.visualize.figures import confusion_matrix_figure, curves_figure, figure_to_image
-from kerapose.visualize.identities import draw_identities, identity_colors
+from kerapose.visualize.identities import draw_identities, identity_colors, write_caption
 from kerapose.visualize.images import compare_poses, contact_sheet, draw_heatmaps, draw_skeletons
 from kerapose.visualize.panels import BACKGROUND, GAP_PX
 from kerapose.visualize.poses_3d import (
@@ -53,5 +53,6 @@ __all__ = [
     "video_strip",
     "volume_strip",
     "write_animation",
+    "write_caption",
     "write_mp4",
 ]

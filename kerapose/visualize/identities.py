@@ -1,6 +1,7 @@
 """People with identities: one colour for all of a person, the number at the head, the way that the person went."""
 
 import colorsys
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -40,6 +41,7 @@ def draw_identities(
     trails: list[Array] | None = None,
     min_score: float = 0.3,
     line_width: int | None = None,
+    captions: Sequence[str] | None = None,
 ) -> Array:
     """Draws people, each in the colour of the identity, with its number above the topmost joint.
 
@@ -52,6 +54,7 @@ def draw_identities(
         trails: M times `[L, 2]` pixels, any L, where the person has been, the newest last; None for none.
         min_score: the lowest score that is drawn.
         line_width: pixels; None goes by the size of the image.
+        captions: M texts that stand behind the numbers, what each person does for one; "" and None for none.
 
     Returns:
         RGB uint8 `[H, W, 3]`.
@@ -69,14 +72,35 @@ def draw_identities(
         raise ValueError(f"ids must be {len(keypoints)}, one per person, got {np.shape(ids)}; give one for each.")
     if trails is not None and len(trails) != len(keypoints):
         raise ValueError(f"trails must be {len(keypoints)}, one per person, got {len(trails)}; an empty one is none.")
+    if captions is not None and len(captions) != len(keypoints):
+        raise ValueError(f"captions must be {len(keypoints)}, one per person, got {len(captions)}; '' is none.")
     colors = identity_colors(ids)
     width = line_width or max(1, round(np.sqrt(image.shape[0] * image.shape[1]) / 200))
     for trail, color in zip([] if trails is None else trails, colors.tolist(), strict=trails is not None):
         points = fixed_point(np.asarray(trail, np.float64).reshape(-1, 1, 2)).astype(np.int32)
         cv2.polylines(image, [points], False, color, max(1, width // 2), cv2.LINE_AA, SUBPIXEL_BITS)
     image = draw_skeletons(image, keypoints, shown, skeleton, 0.5, width, colors=colors)
-    for number, points, visible in zip(ids, keypoints, shown, strict=True):
+    captions = [""] * len(keypoints) if captions is None else captions
+    for number, caption, points, visible in zip(ids, captions, keypoints, shown, strict=True):
         if visible.any():
             head = min(points[visible], key=lambda point: point[1])
-            write_text(image, str(number), head - (2 * width, HEAD_GAP * width))
+            write_text(image, f"{number} {caption}".strip(), head - (2 * width, HEAD_GAP * width))
+    return image
+
+
+def write_caption(image: Array, text: str) -> Array:
+    """Writes a text in the upper left corner, what all people together do for one.
+
+    Args:
+        image: RGB uint8 `[H, W, 3]`; it is not changed.
+        text: one line.
+
+    Returns:
+        RGB uint8 `[H, W, 3]`.
+
+    Example:
+        >>> picture = write_caption(picture, "hug 97%")
+    """
+    image = checked_image(image).copy()
+    write_text(image, text, (0, 0))
     return image

@@ -1,5 +1,6 @@
 """Drawings on images: people, heatmaps, what was found beside what is true, and sheets of many pictures."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import cv2
@@ -251,17 +252,20 @@ def _write_labels(image, labels, keypoints, shown, boxes):
 def write_text(image: Array, text: str, corner: Sequence[float]) -> int:
     """Writes a text above a point (x, y), on a ground of its own, and wholly inside the image if it fits at all.
 
+    OpenCV has letters of ASCII alone: others lose their accents, and are question marks where that is not enough.
     Returns the height of the ground in pixels, which is the same for every text.
     """
+    text = "".join(one for one in unicodedata.normalize("NFKD", str(text)) if not unicodedata.combining(one))
+    text = text.encode("ascii", "replace").decode()
     scale = max(0.35, np.sqrt(image.shape[0] * image.shape[1]) / 1400)
-    (width, _), _ = cv2.getTextSize(str(text), cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    (width, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     (_, height), below = cv2.getTextSize("Ay", cv2.FONT_HERSHEY_SIMPLEX, scale, 1)  # not of the text: lines line up
     height += below + 2
     left = int(np.clip(corner[0], 0, max(0, image.shape[1] - width - 2)))
     bottom = int(np.clip(corner[1], min(height, image.shape[0] - 1), image.shape[0] - 1))
     cv2.rectangle(image, (left, bottom - height), (left + width + 1, bottom), BACKGROUND, cv2.FILLED)
     place = left + 1, bottom - below
-    cv2.putText(image, str(text), place, cv2.FONT_HERSHEY_SIMPLEX, scale, BOX_COLOR, 1, cv2.LINE_AA)
+    cv2.putText(image, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, BOX_COLOR, 1, cv2.LINE_AA)
     return height
 
 

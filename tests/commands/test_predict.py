@@ -18,9 +18,10 @@ import pytest
 import tqdm
 
 from kerapose import commands, estimators, models, predictors, skeletons, tracking, visualize
-from kerapose.commands import networks, predict, sources
-from kerapose.commands.recordings import Recording
+from kerapose.commands import networks, predict
+from kerapose.commands.recording import Recording
 from kerapose.data import frames
+from kerapose.pipeline import Pipeline, sources
 from kerapose.skeletons import COCO, H36M, MPII, OPENPOSE
 
 HEIGHTS = {"nose": 6, "eye": 3, "ear": 5, "shoulder": 18, "elbow": 30, "wrist": 40, "hip": 45, "knee": 65, "ankle": 85}
@@ -90,8 +91,9 @@ def walk(monkeypatch, tmp_path):
 
     def walk(source, *options, find=None, min_score=0.0):
         find = find or Walkers()
-        monkeypatch.setattr(networks, "make_predictor", lambda arguments: (find, min_score))
-        arguments = [str(source), "--model", "none", "--output", str(tmp_path / "out"), *options]
+        monkeypatch.setattr(networks, "make_predictor", lambda arguments: find)
+        score = ["--min_score", str(min_score)] if min_score else []
+        arguments = [str(source), "--model", "none", "--output", str(tmp_path / "out"), *score, *options]
         written = predict.predict(parsed(arguments))
         assert all(path.is_file() for path in written)
         return written
@@ -102,6 +104,14 @@ def walk(monkeypatch, tmp_path):
 def saved(model, path):
     model.save(path)
     return str(path)
+
+
+def record(pictures, trail, min_score=0.0):
+    """Draws pictures of `Walkers`, as they are found."""
+    source = sources.opened(pictures, fps=12.5)
+    recording = Recording(Pipeline(Walkers(), min_score=min_score, smooth=False), source, trail)
+    moments = recording.moments(tqdm.tqdm(disable=True), threading.Event(), False)
+    assert len(list(recording._drawn(moments, io.StringIO()))) == len(pictures)
 
 
 def left_in(folder):
@@ -147,11 +157,7 @@ def test_a_video_becomes_a_video_and_a_json_file_with_identities(walk, video, tm
     content = json.loads(written[1].read_text())
     assert {key: content[key] for key in ("source", "frame_size")} == {"source": str(video), "frame_size": [112, 160]}
     assert content["fps"] == pytest.approx(12.5)
-    assert content["skeleton"] == {
-        "name": "coco",
-        "keypoints": list(COCO.keypoints),
-        "edges": [list(edge) for edge in COCO.edges],
-    }
+    assert content["skeleton"] == json.loads(json.dumps(COCO.to_dict()))
     assert "pose_skeleton" not in content
     assert [one["frame"] for one in content["frames"]] == list(range(8))
     assert [[person["id"] for person in one["people"]] for one in content["frames"]] == [[0]] * 2 + [[1, 0]] * 6
@@ -211,10 +217,8 @@ def test_keypoints_are_smoothed_at_the_rate_of_the_video(walk, tmp_path):
 
 def test_a_trail_goes_through_the_last_frames_that_were_asked_for(monkeypatch):
     drawn = []
-    monkeypatch.setattr(visualize, "draw_identities", lambda image, *people: drawn.append(people[3:5]) or image)
-    pictures = (frames.Frame(picture, None, False) for picture in textured(6))
-    recording = Recording(sources.Source("walk", "walk.mp4", 12.5, 6, pictures), Walkers(), 0.0, False, 3)
-    assert len(list(recording.drawn(tqdm.tqdm(disable=True), threading.Event()))) == 6
+    monkeypatch.setattr(visualize, "draw_identities", lambda image, *people, **_: drawn.append(people[3:5]) or image)
+    record(textured(6), 3)
     trails = [dict(zip(ids.tolist(), trails, strict=True)) for ids, trails in drawn]
     assert [len(trail[0]) for trail in trails] == [1, 2, 3, 3, 3, 3]
     assert [len(trail[1]) for trail in trails[2:]] == [1, 2, 3, 3]
@@ -403,7 +407,7 @@ def test_an_error_at_the_beginning_leaves_nothing(walk, video, tmp_path):
 
 
 def test_the_exit_status_says_that_not_all_was_done(monkeypatch, capsys, video, tmp_path):
-    monkeypatch.setattr(networks, "make_predictor", lambda arguments: (Walkers(fail, until=3), 0.0))
+    monkeypatch.setattr(networks, "make_predictor", lambda arguments: Walkers(fail, until=3))
     with pytest.raises(SystemExit) as ended:
         commands.main(["predict", str(video), "--model", "none", "--output", str(tmp_path / "out")])
     out, error = capsys.readouterr()
@@ -560,12 +564,15 @@ def test_a_camera_is_followed_until_it_ends_or_is_enough(walk, monkeypatch, tmp_
     assert content["source"] == "camera:0"
     assert 0 < content["fps"] <= 20
     times = [one["time"] for one in content["frames"]]
-    assert times[0] == 0 and all(before < after for before, after in zip(times, times[1:], strict=False))
-    assert len(content["frames"]) == frames.probe(drawn).num_frames == 4  # the first three are for its speed
+    assert all(before < after for before, after in zip(times, times[1:], strict=False))
+    shown = content["frames"]
+    # The first three are for its speed; this camera waits for nobody, so some of the others are left out.
+    assert sum(1 + one.get("dropped", 0) for one in shown) == 4 and frames.probe(drawn).num_frames == len(shown)
+    assert shown[-1]["frame"] == 3
     assert Camera.last.released
-    plain = textured(7)[3]
+    plain = textured(7)[3 + shown[0]["frame"]]
     assert np.abs(frames.read(drawn)[0, :, 140:].astype(int) - plain[:, 140:]).mean() < 12  # red is red
-    assert len(json.loads(walk("camera:0", "--max_frames", "2")[1].read_text())["frames"]) == 2
+    assert len(json.loads(walk("camera:0", "--max_frames", "1")[1].read_text())["frames"]) == 1
     with pytest.raises(ValueError, match="camera:1 must be a camera that OpenCV can read, got no picture; check its"):
         walk("camera:1")
 
@@ -576,12 +583,13 @@ def test_the_speed_of_a_camera_is_that_of_its_own_pictures(monkeypatch):
     monkeypatch.setattr(sources.cv2, "VideoCapture", Camera)
     monkeypatch.setattr(sources, "TRIAL_FRAMES", 8)
     monkeypatch.setattr(sources.time, "perf_counter", lambda: next(clock))
-    source = sources.moving(parsed(["camera:0", "--model", "none", "--max_frames", "3"]), seen.append)
+    source = sources.opened("camera:0", 3, find=seen.append)
     np.testing.assert_array_equal(seen, textured(7)[[0, *range(1, 7), 0, 0]])
-    assert source.fps == 20  # of the camera: the network would manage 32
-    assert (source.name, source.given, source.num_frames) == ("camera_0", "camera:0", 3)
+    assert source.shown_fps == source.fps == 20  # of the camera: the network would manage 32
+    assert (source.name, source.given, source.num_frames, source.is_live) == ("camera_0", "camera:0", 3, True)
     clock = iter(np.arange(0, 100, 2.0))
-    assert sources.moving(parsed(["camera:0", "--model", "none"]), seen.append).fps == 4  # of the network
+    source = sources.opened("camera:0", find=seen.append)
+    assert (source.fps, source.shown_fps) == (20, 4)  # of the network
 
 
 def test_a_camera_that_does_not_tell_its_speed_has_the_usual_one(monkeypatch):
@@ -589,7 +597,7 @@ def test_a_camera_that_does_not_tell_its_speed_has_the_usual_one(monkeypatch):
     monkeypatch.setattr(Camera, "get", lambda *_: 0.0)
     clock = iter(np.arange(0, 100, 1e-3))
     monkeypatch.setattr(sources.time, "perf_counter", lambda: next(clock))
-    source = sources.moving(parsed(["camera:0", "--model", "none"]), lambda image: [])
+    source = sources.opened("camera:0")
     assert source.fps == sources.USUAL_FPS and source.num_frames is None
 
 
@@ -605,9 +613,8 @@ def made(monkeypatch):
     made, before = [], networks.make_predictor
 
     def make(arguments):
-        find, min_score = before(arguments)
-        made.append(find)
-        return find, min_score
+        made.append(before(arguments))
+        return made[-1]
 
     monkeypatch.setattr(networks, "make_predictor", make)
     return made
@@ -653,11 +660,11 @@ def test_published_checkpoints_are_loaded(golden, video, tmp_path):
     state = {name: torch.from_numpy(weight) for name, weight in case.state_dict.items()}
     torch.save({"state_dict": state}, tmp_path / "published.pth")
     arguments = parsed([str(video), "--model", str(tmp_path / "published.pth")])
-    find, min_score = networks.make_predictor(arguments)
+    find = networks.make_predictor(arguments)
     assert isinstance(find, predictors.BottomUpPose)
     assert find.skeleton == OPENPOSE
     assert find.estimator.network.num_refinements == 1
-    assert min_score == 0
+    assert Pipeline(find).min_score == 0
     state.popitem()
     torch.save({"state_dict": state}, tmp_path / "published.pth")
     with pytest.raises(ValueError, match="missing"):
@@ -668,18 +675,19 @@ def test_a_network_alone_goes_by_the_options(top_down, tmp_path):
     def options(*given):
         return parsed(["walk.mp4", "--model", top_down, *given])
 
-    find, min_score = networks.make_predictor(options("--skeleton", "coco", "--codec", "udp"))
-    assert (find.estimator.codec, find.skeleton, min_score) == ("udp", COCO, 0.3)
+    pipeline = predict.make_pipeline(options("--skeleton", "coco", "--codec", "udp"))
+    find = pipeline.pose
+    assert (find.estimator.codec, find.skeleton, pipeline.min_score) == ("udp", COCO, 0.3)
     assert find.estimator.normalization == {}
-    assert networks.make_predictor(options(*ALONE, "--min_score", "0.1"))[1] == 0.1
-    assert networks.make_predictor(options(*ALONE, "--min_score", "0"))[1] == 0  # which is not the same as nothing
+    assert predict.make_pipeline(options(*ALONE, "--min_score", "0.1")).min_score == 0.1
+    assert predict.make_pipeline(options(*ALONE, "--min_score", "0")).min_score == 0  # which is not nothing
     (tmp_path / "own.json").write_text(json.dumps(COCO.to_dict() | {"name": "own"}))
     own = options("--skeleton", str(tmp_path / "own.json"), "--codec", "gaussian")
-    assert networks.make_predictor(own)[0].skeleton.name == "own"
+    assert networks.make_predictor(own).skeleton.name == "own"
     network = models.StackedHourglass(17, image_shape=(64, 64, 3), num_stacks=1, filters=16)
     path = saved(network, tmp_path / "hourglass.keras")
     arguments = ["walk.mp4", "--model", path, "--skeleton", "coco", "--codec", "hourglass"]
-    find, _ = networks.make_predictor(parsed(arguments))
+    find = networks.make_predictor(parsed(arguments))
     assert find.estimator.normalization == {"mean": [0] * 3, "std": [1] * 3}
 
 
@@ -714,42 +722,53 @@ def test_every_option_reaches_the_predictor_of_a_network_alone(monkeypatch):
     models_by_path = {"a": heatmaps, "b": fields, "c": hourglass, "d": known, "e": finder, "f": lifter}
 
     def made(*arguments):
-        find, min_score = networks.make_predictor(parsed(["walk.mp4", "--model", *arguments]))
-        return type(find).__name__, *find.given, find.options, min_score
+        find = networks.make_predictor(parsed(["walk.mp4", "--model", *arguments]))
+        return type(find).__name__, *find.given, find.options
 
     pose = "--skeleton", "mpii", "--codec", "udp"
-    kind, network, skeleton, detector, options, score = made("a", *pose, "--detector", "dfine", "--min_score", "0.2")
-    assert (kind, network, skeleton, options, score) == ("TopDownPose", heatmaps, MPII, {"codec": "udp"}, 0.2)
+    kind, network, skeleton, detector, options = made("a", *pose, "--detector", "dfine")
+    assert (kind, network, skeleton, options) == ("TopDownPose", heatmaps, MPII, {"codec": "udp"})
     assert (type(detector).__name__, detector.given) == ("PersonDetector", ("dfine",))
-    assert made("a", *pose) == ("TopDownPose", heatmaps, MPII, None, {"codec": "udp"}, networks.SURE_SCORE)
+    assert made("a", *pose) == ("TopDownPose", heatmaps, MPII, None, {"codec": "udp"})
     plain = {"codec": "udp", "normalization": networks.PLAIN_NORMALIZATION}
-    assert made("c", *pose) == ("TopDownPose", hourglass, MPII, None, plain, networks.SURE_SCORE)
-    kind, network, options, score = made("d", "--detector", "dfine")
-    assert (kind, network, options["detector"].given, score) == ("TopDownPose", known, ("dfine",), networks.SURE_SCORE)
+    assert made("c", *pose) == ("TopDownPose", hourglass, MPII, None, plain)
+    kind, network, options = made("d", "--detector", "dfine")
+    assert (kind, network, options["detector"].given) == ("TopDownPose", known, ("dfine",))
     bottom_up = "--skeleton", "openpose", "--height", "200"
-    assert made("b", *bottom_up, "--min_score", "0.4") == ("BottomUpPose", fields, OPENPOSE, {"height": 200}, 0.4)
-    assert made("b", *bottom_up[:2]) == ("BottomUpPose", fields, OPENPOSE, {}, 0.0)
-    assert made("e", "--height", "200") == ("BottomUpPose", finder, {"height": 200}, 0.0)
+    assert made("b", *bottom_up) == ("BottomUpPose", fields, OPENPOSE, {"height": 200})
+    assert made("b", *bottom_up[:2]) == ("BottomUpPose", fields, OPENPOSE, {})
+    assert made("e", "--height", "200") == ("BottomUpPose", finder, {"height": 200})
     sets = "--lifter_skeleton", "coco", "--pose_skeleton", "h36m"
     lift = networks.make_lifter(parsed(["walk.mp4", "--model", "a", "--lifter", "f", *sets]), OPENPOSE)
     assert lift.given == (lifter, OPENPOSE) and lift.options == {"pose_skeleton": H36M, "input_skeleton": COCO}
 
 
-def test_every_option_reaches_the_recording(monkeypatch, video, tmp_path):
-    made = []
+def test_every_option_reaches_the_pipeline(monkeypatch, video, tmp_path):
+    made, find, act = [], Walkers(), object()
 
-    class Told(Recording):
-        def __init__(self, *given):
-            made.append(given[1:])
-            super().__init__(*given)
+    class Told(Pipeline):
+        def __init__(self, *given, **options):
+            made.append((given, options))
+            super().__init__(find, None, None, min_score=options["min_score"], smooth=options["smooth"])
 
-    find = Walkers()
-    monkeypatch.setattr(predict, "Recording", Told)
-    monkeypatch.setattr(networks, "make_predictor", lambda arguments: (find, 0.25))
+    monkeypatch.setattr(predict, "Pipeline", Told)
+    monkeypatch.setattr(networks, "make_predictor", lambda arguments: find)
+    monkeypatch.setattr(networks, "make_action", lambda arguments: arguments.action and act)
     arguments = [str(video), "--model", "none", "--output", str(tmp_path / "out"), "--max_frames", "1"]
-    for options in ((), ("--raw", "--trail", "7")):
-        predict.predict(parsed([*arguments, *options]))
-    assert made == [(find, 0.25, True, 0), (find, 0.25, False, 7)]
+    predict.predict(parsed(arguments))
+    predict.predict(parsed([*arguments, "--raw", "--min_score", "0.25"]))
+    assert made == [
+        ((find, None, None), {"min_score": None, "smooth": True}),
+        ((find, None, None), {"min_score": 0.25, "smooth": False}),
+    ]
+    numbers = ["--window", "20", "--step", "3", "--average", "2", "--min_probability", "0.7", "--no-together"]
+    predict.predict(parsed([*arguments, "--action", "any", *numbers]))
+    given, options = made[-1]
+    assert given == (find, None, act)
+    chosen = {"window": 20, "step": 3, "average": 2, "min_probability": 0.7, "together": False}
+    assert options == {"min_score": None, "smooth": True} | chosen
+    with pytest.raises(ValueError, match="--window is for an --action, got it without"):
+        predict.predict(parsed([*arguments, *numbers]))
 
 
 def test_the_least_numbers_that_make_sense_are_taken(walk, video):
@@ -759,12 +778,9 @@ def test_the_least_numbers_that_make_sense_are_taken(walk, video):
 
 def test_a_keypoint_of_just_the_least_score_does_not_count(monkeypatch):
     """As the option says: up to it."""
-    drawn, picture = [], textured(1)[0]
-    monkeypatch.setattr(visualize, "draw_identities", lambda image, *people: drawn.append(people) or image)
-    pictures = iter([frames.Frame(picture, None, False)])
-    source = sources.Source("walk", "walk.mp4", 12.5, 1, pictures)
-    recording = Recording(source, Walkers(), float(np.float32(0.9)), False, 2)
-    list(recording.drawn(tqdm.tqdm(disable=True), threading.Event()))
+    drawn = []
+    monkeypatch.setattr(visualize, "draw_identities", lambda image, *people, **_: drawn.append(people) or image)
+    record(textured(1), 2, float(np.float32(0.9)))
     assert not drawn[0][1].any() and [len(way) for way in drawn[0][4]] == [0] * len(drawn[0][3])
 
 
@@ -787,7 +803,7 @@ def test_a_file_that_knows_itself_needs_no_option(fox, tmp_path, capsys):
     written = capsys.readouterr().out.split()
     assert written == [str(tmp_path / "out" / name) for name in ("fox.png", "fox.json")]
     content = json.loads((tmp_path / "out" / "fox.json").read_text())
-    assert content["skeleton"] == {"name": "fox", "keypoints": list(FOX.keypoints), "edges": [[0, 1], [0, 2], [0, 3]]}
+    assert skeletons.Skeleton(**content["skeleton"]) == FOX
     (person,) = content["frames"][0]["people"]
     (pose,) = predictors.load(fox)(picture)
     assert pose.names == FOX.keypoints

@@ -10,15 +10,18 @@ and `iterate` where they give all frames.
 """
 
 from kerapose.data.frames.finding import CONTAINERS, find, named
+from kerapose.data.frames.live import LiveVideo, is_address
 from kerapose.data.frames.reading import Frame, VideoInfo, iterate, probe, read, same_shape
 from kerapose.data.frames.writing import encode, steady_x264, wrap_jpegs
 
 __all__ = [
     "CONTAINERS",
     "Frame",
+    "LiveVideo",
     "VideoInfo",
     "encode",
     "find",
+    "is_address",
     "iterate",
     "named",
     "probe",

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 from absl import logging
 
+from kerapose.data.frames.display import Display
 from kerapose.data.packets import listed, opened
 from kerapose.types import Array, ArrayLike, Path, Size
 
@@ -17,8 +18,6 @@ ROUNDING_PX = 2  # that compression may add to a side or take from it: most code
 MOST_LOST = 0.5  # of the frames of a video may be beyond decoding; one that has lost more is refused
 NEAR = 12  # frames to either side of a lost one among which a whole one is looked for before all others
 MOST_HELD = 16  # frames that wait for an earlier one: as many as a decoder may hold back itself
-WIDEST_PIXEL = 8  # or highest, by its other side; a file that says more than that of its pixels says nothing
-UNNAMED = 16  # kinds of side data that FFmpeg may have behind the last that PyAV has a name for
 # Decoders that leave out what no other frame refers to if told so packet by packet; others, as dav1d, stay with it.
 SKIPPING = {"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"}
 
@@ -55,11 +54,13 @@ class Frame(typing.NamedTuple):
         picture: [H, W, 3] uint8 RGB.
         time_s: when it is shown, seconds on the clock of the file, which need not begin at 0; None if nothing is said.
         is_lost: whether it cannot be decoded; the picture is then that of another.
+        dropped: how many frames before it were left out, by somebody who could not keep up with a camera.
     """
 
     picture: np.ndarray
-    time_s: float | None
-    is_lost: bool
+    time_s: float | None = None
+    is_lost: bool = False
+    dropped: int = 0
 
 
 def probe(source: Path | bytes, name: str | None = None, tell: bool = True) -> VideoInfo:
@@ -199,15 +200,16 @@ class _Decoder:
     """Frames from the packets of a video. What cannot be decoded is left out; everything else keeps its number."""
 
     def __init__(self, packets):
-        from av.video.reformatter import VideoReformatter  # late, since it brings the whole of FFmpeg with it
-
         self.packets = packets
-        self._convert = VideoReformatter()
+        self._display = Display()
         self._numbers = packets.numbers  # by the time of a packet, or by its place once `find_order` has found it
-        self._rotation, self._matrix = None, None  # of the last frame
-        self.pixel = fractions.Fraction(1)  # its width by its height, of the last frame, as shown
         self._has_skipped = False  # whether the open decoder has left out frames
         self._is_sure = True  # that where there are no times, frames come out without holes, and can be counted
+
+    @property
+    def pixel(self):
+        """Its width by its height, of the last frame, as shown."""
+        return self._display.pixel
 
     def first(self):
         """The first frame that can be decoded, [H, W, 3]."""
@@ -318,7 +320,7 @@ class _Decoder:
             number = count if self._numbers is None else self._numbers.get(frame.pts)
             if number in left and not frame.is_corrupt:
                 left.discard(number)
-                yield number, self._as_shown(frame)
+                yield number, self._display(frame, self.packets.stream)
 
     def _frames(self, start, end, left, skip=False):
         """Gives the frames of PyAV of some packets until none is left that is wanted."""
@@ -350,51 +352,6 @@ class _Decoder:
             self._is_sure &= fed - given < (delay or fed + 1)
             yield from frames
         self._is_sure &= given == fed and self.packets.table[0].is_key
-
-    def _as_shown(self, frame):
-        """[H, W, 3] of a frame of PyAV, with square pixels, turned and mirrored as its file says."""
-        stream = self.packets.stream
-        ratio = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1  # of a pixel's sides
-        is_sane = fractions.Fraction(1, WIDEST_PIXEL) <= ratio <= WIDEST_PIXEL
-        self.pixel = fractions.Fraction(ratio if is_sane else 1)
-        height, width = round(frame.height / min(self.pixel, 1)), round(frame.width * max(self.pixel, 1))
-        picture = self._convert.reformat(frame, width, height, format="rgb24").to_ndarray()
-        if frame.rotation != self._rotation:  # else as before: side data is not looked at in vain, see `_matrix_of`
-            self._rotation, self._matrix = frame.rotation, _matrix_of(frame)
-        a, b, c, d = self._matrix
-        if abs(b) + abs(c) > abs(a) + abs(d):
-            picture, a, d, self.pixel = picture.swapaxes(0, 1), c, b, 1 / self.pixel
-        return picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-
-
-def _matrix_of(frame):
-    """(a, b, c, d) of the display matrix of a frame of PyAV: it is shown at x' = a x + c y, y' = b x + d y.
-
-    A frame whose side data was looked at refers to itself, and is in memory until the garbage collector comes.
-    """
-    try:
-        side_data = frame.side_data
-    except ValueError:  # there is some of a kind that PyAV has no name for, as the Exif of a JPEG
-        side_data = _with_named_side_data(frame).side_data
-    matrix = side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return 1.0, 0.0, 0.0, 1.0
-    a, b, _, c, d = np.frombuffer(matrix, "int32")[:5].astype("float64").tolist()
-    return a, b, c, d
-
-
-def _with_named_side_data(frame):
-    """A frame of PyAV without the side data that only FFmpeg has names for, which it is asked to take off."""
-    import av
-    from av.sidedata.sidedata import Type
-
-    named = max(kind.value for kind in Type)
-    graph = av.filter.Graph()
-    shape = {"width": frame.width, "height": frame.height, "format": frame.format, "time_base": fractions.Fraction(1)}
-    takers = [graph.add("sidedata", f"mode=delete:type={named + 1 + i}") for i in range(UNNAMED)]
-    graph.link_nodes(graph.add_buffer(**shape), *takers, graph.add("buffersink")).configure()
-    graph.push(frame)
-    return graph.pull()
 
 
 def _most_before(numbers):

@@ -1,0 +1,96 @@
+"""What a pipeline finds in a whole source."""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Callable, Iterator
+
+import cv2
+import numpy as np
+
+from kerapose import files, visualize
+from kerapose.data import predictions
+from kerapose.pipeline.drawing import Drawer
+from kerapose.types import Array, Path
+
+GAP_PX = 4  # between the picture and the poses in space
+
+
+@dataclasses.dataclass(eq=False)
+class Result(predictions.Predictions):
+    """Everybody in an image or a video: `people`, each with `keypoints` [T, K, 2], `scores`, `poses_m`, `actions`.
+
+    Args:
+        min_score: a keypoint counts as found where its score is above it.
+        window: frames of a window of actions. None without a recognizer.
+        again: gives the pictures once more. None where they are gone, as those of a camera.
+        error: that ended the source early; what was found before it is here. None: it came to its end.
+
+    Example:
+        >>> result = pipeline("walk.mp4")
+        >>> result.people[0].keypoints.shape, result.people[0].actions[0].name
+        ((250, 17, 2), 'walk')
+        >>> result.draw("walk_drawn.mp4")
+    """
+
+    min_score: float = 0.0
+    window: int | None = None
+    again: Callable[[], Iterator[Array]] | None = None
+    error: Exception | None = None
+
+    def to_json(self, path: Path | None = None) -> dict[str, typing.Any]:
+        """The content of the JSON file (`data.predictions`), which is also written if there is a path."""
+        content = super().to_json()
+        if path is not None:
+            text = json.dumps(content, allow_nan=False, ensure_ascii=False)
+            files.write_whole(path, text.encode())
+        return content
+
+    def draw(self, path: Path | None = None, trail: int = 0) -> Array | Iterator[Array]:
+        """Draws the people into the pictures, with their poses in space beside these.
+
+        Args:
+            path: where to write it, an image (.png) or a video (.mp4). None: nowhere.
+            trail: in how many of the last frames the way of each person is drawn.
+
+        Returns:
+            Of an image the picture, uint8 [H, W, 3]; of a video without a path an iterator over its pictures, with a
+            path the last of them.
+
+        Raises:
+            ValueError: if the pictures are gone.
+        """
+        if self.again is None:
+            raise ValueError(
+                f"To draw people takes their pictures, got those of {self.source}, which are gone; draw them as they "
+                "come, by Pipeline.stream."
+            )
+        pictures = self._drawn(trail)
+        if self.fps is None:
+            (picture,) = pictures
+            if path is not None:
+                files.write_whole(path, cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+            return picture
+        if path is None:
+            return pictures
+        last = []
+
+        def kept():
+            for picture in pictures:
+                last[:] = [picture]
+                yield picture
+
+        with files.whole(path) as part:
+            visualize.write_mp4(part, kept(), self.fps)
+        return last[0]
+
+    def _drawn(self, trail):
+        draw = Drawer(self.skeleton, self.min_score, trail, self.window)
+        panels, height = None, self.frame_size[0]
+        if self.pose_skeleton is not None:
+            ids, poses = [one.ids for one in self.moments], [one.poses_m for one in self.moments]
+            panels = visualize.people_panels(ids, poses, self.pose_skeleton, height)
+            gap = np.full((height, GAP_PX, 3), 255, np.uint8)
+        for picture, moment in zip(self.again(), self.moments, strict=False):  # it may have ended early
+            drawn = draw(picture, moment)
+            yield drawn if panels is None else np.concatenate([drawn, gap, next(panels)], axis=1)

@@ -176,6 +176,7 @@ def from_predictions(
     skeleton: skeletons.Skeleton,
     num_classes: int | None = None,
     max_people: int = slots.MAX_PEOPLE,
+    min_score: float = 0.0,
 ) -> tf.data.Dataset:
     """A dataset of what `kerapose predict` or `kerapose extract` found in videos, a clip each.
 
@@ -185,6 +186,7 @@ def from_predictions(
         skeleton: the `Skeleton` of their keypoints.
         num_classes: how many classes there are. None: not checked.
         max_people: of a clip, chosen as by `data.slots.fill`; of how many clips people are left out is logged.
+        min_score: a keypoint whose score is not above it counts as missing.
 
     Returns:
         A `tf.data.Dataset` of elements.
@@ -204,7 +206,7 @@ def from_predictions(
                 f"Keypoints of clips must be those of {skeleton.name}, got {one.skeleton.name} in {path}; give its "
                 "skeleton."
             )
-    filled = [slots.fill(one, max_people) for one in found]
+    filled = [slots.fill(one, max_people, min_score) for one in found]
     crowded = sum(bool(one.left_out) for one in filled)
     if crowded:
         logging.info("In %d of %d clips there are more people than max_people, %d.", crowded, len(filled), max_people)

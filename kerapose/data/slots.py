@@ -38,7 +38,7 @@ class Slots:
     poses_m: np.ndarray | None = None
 
 
-def fill(found: Predictions, max_people: int = MAX_PEOPLE) -> Slots:
+def fill(found: Predictions, max_people: int = MAX_PEOPLE, min_score: float = 0.0) -> Slots:
     """Chooses the people of a clip, one identity after another by `importance`, the earlier of equals first.
 
     Each goes to a slot whose identities are all over before it begins or begin when it is over: to that one whose last
@@ -48,6 +48,7 @@ def fill(found: Predictions, max_people: int = MAX_PEOPLE) -> Slots:
         found: of a video, at least one frame.
         max_people: M, at most; there are no more slots than are needed, and one of missing keypoints if nobody is
             seen.
+        min_score: a keypoint whose score is not above it counts as missing.
 
     Returns:
         `Slots`.
@@ -64,7 +65,7 @@ def fill(found: Predictions, max_people: int = MAX_PEOPLE) -> Slots:
         raise ValueError(f"max_people must be at least 1, got {max_people}; 2 is usual.")
     if not found.num_frames:
         raise ValueError(f"A clip has at least one frame, got none of {found.source}; leave it out.")
-    people = _by_identity(found)
+    people = _by_identity(found, min_score)
     ranks = [importance(person.keypoints, person.scores) for person in people]
     order = sorted(range(len(people)), key=lambda place: (-ranks[place], place))
     slots, left_out = [], []
@@ -124,25 +125,28 @@ class _Identity:
     poses_m: np.ndarray | None
 
 
-def _by_identity(found):
+def _by_identity(found, min_score):
     """All identities in the order in which they came; frames without any of their keypoints are none of theirs."""
     places = {}
     for frame, moment in enumerate(found.moments):
         for row, identity in enumerate(moment.ids.tolist()):
-            if (moment.keypoint_scores[row] > 0).any():
+            if (moment.keypoint_scores[row] > min_score).any():
                 places.setdefault(identity, []).append((frame, row))
-    people = []
-    for identity, seen in places.items():
-        frames, rows = zip(*seen, strict=True)
-        keypoints, scores = (
-            np.stack([getattr(found.moments[frame], field)[row] for frame, row in seen])
-            for field in ("keypoints", "keypoint_scores")
-        )
-        poses = None
-        if found.pose_skeleton is not None:
-            poses = np.stack([found.moments[frame].poses_m[row] for frame, row in seen])
-        people.append(_Identity(identity, np.array(frames), keypoints, scores, poses))
-    return people
+    return [_identity(found, identity, places[identity], min_score) for identity in places]
+
+
+def _identity(found, identity, places, min_score):
+    def over_time(field):
+        return np.stack([getattr(found.moments[frame], field)[row] for frame, row in places])
+
+    scores = over_time("keypoint_scores")
+    return _Identity(
+        id=identity,
+        frames=np.array([frame for frame, _ in places]),
+        keypoints=over_time("keypoints"),
+        scores=np.where(scores > min_score, scores, 0),
+        poses_m=None if found.pose_skeleton is None else over_time("poses_m"),
+    )
 
 
 def _apart(one, other):

@@ -117,6 +117,17 @@ def test_nobody_is_one_person_of_missing_keypoints():
         assert filled.keypoints.shape == (1, FRAMES, 17, 2) and not filled.scores.any() and filled.ids == ((),)
 
 
+def test_keypoints_of_low_scores_are_missing():
+    person = walking(0)
+    for t, (_, scores) in person.items():
+        scores[4] = 0.3
+        scores[:] = 0.3 if t == 9 else scores
+    filled = slots.fill(predictions({0: person}), min_score=0.3)
+    assert not filled.scores[0, :, 4].any() and not filled.keypoints[0, :, 4].any() and not filled.scores[0, 9].any()
+    assert filled.scores[0, 8, 5] == np.float32(0.8)
+    assert slots.fill(predictions({0: person})).scores[0, 9].all()
+
+
 def test_what_is_refused():
     with pytest.raises(ValueError, match="at least one frame, got none of walk.mp4"):
         slots.fill(predictions({}, 0))

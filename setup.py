@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 ROOT = pathlib.Path(__file__).parent
 
 DETECTOR = ["keras-hub>=0.32,<0.33"]  # finds the people that nobody has boxes of
+EXTRACT = ["ray[data]>=2.60,<2.61"]  # several videos at once, on one machine or many
 EXPORT = [
     "ai-edge-litert>=2,<3",  # runs .tflite files; TensorFlow itself writes them
     "onnx>=1.18,<2",
@@ -86,9 +87,10 @@ setup(
     extras_require={
         "detector": DETECTOR,
         "export": EXPORT,
+        "extract": EXTRACT,
         "jax": JAX,
         "openvino": OPENVINO,
-        "test": TEST + DETECTOR + EXPORT + JAX + OPENVINO + TORCH,
+        "test": TEST + DETECTOR + EXPORT + EXTRACT + JAX + OPENVINO + TORCH,
         "torch": TORCH,
     },
 )

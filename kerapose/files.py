@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import hashlib
 import json
 import numbers
 import os
@@ -91,6 +92,8 @@ def whole_number(value: typing.Any) -> int:
 def whole(path: Path) -> Iterator[pathlib.Path]:
     """Gives a path to write to and puts the file in place at the end: a kill leaves the old one or the new one.
 
+    After an error, as that of a full disk, nothing else is left.
+
     Args:
         path: of the file; what is written to in its stead has the same ending.
 
@@ -101,10 +104,30 @@ def whole(path: Path) -> Iterator[pathlib.Path]:
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.stem}.part{path.suffix}")
-    yield part
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    try:
+        yield part
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's content, or of all files of a folder with their names: the same if nothing has changed.
+
+    Example:
+        >>> digest("runs/openpose/model.keras")
+        '5f2c...'
+    """
+    path, total = pathlib.Path(path), hashlib.sha256()
+    for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if one.is_file():
+            with open(one, "rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            total.update(f"{one.relative_to(path).as_posix()} {content}\n".encode())
+    return total.hexdigest()
 
 
 def write_whole(path: Path, content: bytes) -> None:

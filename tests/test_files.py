@@ -36,9 +36,21 @@ def test_what_breaks_off_leaves_the_old_file(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         write()
-    assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"old" and list(path.parent.iterdir()) == [path]
     files.write_whole(path, b"new")
     assert path.read_bytes() == b"new" and list(path.parent.iterdir()) == [path]
+
+
+def test_a_digest_changes_with_content_and_names(tmp_path):
+    files.write_whole(tmp_path / "a" / "one", b"1")
+    files.write_whole(tmp_path / "b" / "one", b"1")
+    same = files.digest(tmp_path / "a")
+    assert same == files.digest(tmp_path / "b") and len(same) == 64
+    assert files.digest(tmp_path / "a" / "one") == files.digest(tmp_path / "b" / "one")
+    (tmp_path / "b" / "one").rename(tmp_path / "b" / "two")
+    assert files.digest(tmp_path / "b") != same
+    files.write_whole(tmp_path / "a" / "one", b"2")
+    assert files.digest(tmp_path / "a") != same
 
 
 WHOLE = json.dumps(CONTENT).encode()

@@ -66,6 +66,7 @@ MAY_IMPORT = {
         "skeletons",
         "files",
         "data.pyskl",
+        "data.labels",
         "data.pickles",
         "data.coco",
         "data.gate",

@@ -86,6 +86,7 @@ def test_sizes():
         ("wholebody", 133, 65),
         ("ap10k", 17, 17),
         ("kinect_v1", 20, 19),
+        ("blazepose", 33, 39),
     ]
 
 
@@ -291,7 +292,7 @@ def test_get_and_index():
     assert get("jhmdb") is JHMDB
     assert NTU.index("thorax") == 20
     known = "coco, mpii, h36m, openpose, ntu, jhmdb, humaneva, penn_action, body_25, halpe26, hand, wholebody, ap10k, "
-    known += "kinect_v1"
+    known += "kinect_v1, blazepose"
     with pytest.raises(ValueError, match=f"one of {known}, got 'COCO17'"):
         get("COCO17")
     with pytest.raises(ValueError, match="coco has no keypoint 'tail'"):
@@ -624,6 +625,7 @@ def test_what_can_be_worked_out():
     assert lacking["kinect_v1", "ntu"] == {name for name in NTU.keypoints if name not in KINECT_V1.keypoints}
     assert not lacking["ntu", "kinect_v1"]
     assert lacking["hand", "coco"] == set(COCO.keypoints)
+    assert not lacking["blazepose", "coco"] and not lacking["blazepose", "openpose"]
 
 
 def test_coco_to_h36m_against_the_formulas_written_out():

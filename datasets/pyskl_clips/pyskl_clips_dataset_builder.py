@@ -5,10 +5,9 @@ import re
 
 import clip_records
 import tensorflow_datasets as tfds
-from etils import epath
 
 from kerapose import skeletons
-from kerapose.data import pyskl
+from kerapose.data import labels, pyskl
 
 ADDRESS = "https://download.openmmlab.com/mmaction/pyskl/data"
 
@@ -73,7 +72,7 @@ def own(name, file, num_classes=None, class_names=None, skeleton=None, skip=()):
     """
     if name in Builder.builder_configs:
         raise ValueError(f"A file of your own must not be called {name}, which is a published one; use custom.")
-    names = read_class_names(class_names) if class_names else None
+    names = labels.read_class_names(class_names) if class_names else None
     if num_classes is None and names is None:
         raise ValueError(f"The number of classes in {file} must be known; give num_classes or class_names.")
     if names and num_classes not in (None, len(names)):
@@ -87,37 +86,11 @@ def own(name, file, num_classes=None, class_names=None, skeleton=None, skip=()):
         description=f"{num_classes} classes, {annotations.num_keypoints} keypoints",
         files=(str(file),),
         num_classes=num_classes,
-        class_names=names,
+        class_names=names and tuple(names),
         skeleton=skeleton,
         num_keypoints=annotations.num_keypoints,
         skip=tuple(skip),
     )
-
-
-def read_class_names(path):
-    """Reads a text file in UTF-8 with one class name a line; empty lines at the end do not count."""
-    path = epath.Path(path).expanduser()
-    if not path.exists():
-        raise FileNotFoundError(f"{path} must have one class name a line, there is no such file; check the path.")
-    try:
-        text = path.read_bytes().decode("utf-8-sig")  # with a byte order mark or without
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} must have class names in UTF-8, got bytes that are not at place {error.start}; save it as UTF-8."
-        ) from error
-    names = tuple(line.strip() for line in text.rstrip().splitlines())
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if not names or not all(names) or twice:
-        empty = f"an empty line {names.index('') + 1}" if "" in names else "none"
-        got = f"{', '.join(twice)} more than once" if twice and "" not in twice else empty
-        raise ValueError(f"{path} must have one different class name a line, got {got}; correct the file.")
-    numbers = [int(match[1]) for match in (re.match(r"(\d+)[\s,;:.|]+\S", name) for name in names) if match]
-    if len(numbers) == len(names) > 1 and sorted(numbers) in ([*range(len(names))], [*range(1, len(names) + 1)]):
-        raise ValueError(
-            f"{path} must have one class name a line in the order of the labels, got numbers before all of them "
-            f"({names[0]}); leave the numbers out."
-        )
-    return names
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):

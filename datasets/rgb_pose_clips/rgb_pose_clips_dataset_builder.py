@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from pyskl_clips import pyskl_clips_dataset_builder as pyskl_clips
 
 from kerapose import skeletons
-from kerapose.data import frames, gate, pickles, pyskl
+from kerapose.data import frames, gate, labels, pickles, pyskl
 
 CLASSES = "classes.txt"
 MOST_FRAMES_APART = 2  # that a video and its keypoints may be: some decoders count one frame more at the end
@@ -131,10 +131,10 @@ def refuse_without_frames(path):
 
 def read_class_names(path, num_classes):
     """The names of the classes, one for each."""
-    names = pyskl_clips.read_class_names(path)
+    names = labels.read_class_names(path)
     if len(names) != num_classes:
         raise ValueError(f"{path} must have one name for each of {num_classes} classes, got {len(names)}; correct it.")
-    return list(names)
+    return names
 
 
 def find_videos(folder, names):

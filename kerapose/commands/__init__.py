@@ -9,6 +9,7 @@ import kerapose
 
 COMMANDS = {
     "predict": "find people in videos, images or before the camera, draw them and write them down",
+    "extract": "find people in many videos, and make a data set of clips of them",
     "presets": "list the published checkpoints that --model takes by name",
 }
 

@@ -21,7 +21,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 
 from kerapose import mirrors, skeletons
-from kerapose.data import gate, order, prepared, pyskl, selection
+from kerapose.data import gate, order, predictions, prepared, pyskl, selection, slots
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps, sequences
@@ -168,6 +168,57 @@ def from_pyskl(
     dataset = dataset_of(annotations.clips, annotations.names_of(split), skeleton)
     _told[dataset] = annotations.told
     return dataset
+
+
+def from_predictions(
+    paths: Sequence[Path],
+    labels: Sequence[int],
+    skeleton: skeletons.Skeleton,
+    num_classes: int | None = None,
+    max_people: int = slots.MAX_PEOPLE,
+    min_score: float = 0.0,
+) -> tf.data.Dataset:
+    """A dataset of what `kerapose predict` or `kerapose extract` found in videos, a clip each.
+
+    Args:
+        paths: of the JSON files; a clip is named after its own.
+        labels: list of class indices.
+        skeleton: the `Skeleton` of their keypoints.
+        num_classes: how many classes there are. None: not checked.
+        max_people: of a clip, chosen as by `data.slots.fill`; of how many clips people are left out is logged.
+        min_score: a keypoint whose score is not above it counts as missing.
+
+    Returns:
+        A `tf.data.Dataset` of elements.
+
+    Raises:
+        BadDataError: naming the clips that are not as described (see `check`).
+        ValueError: if a file is something else, or of another skeleton, or there are not as many labels as files.
+        FileNotFoundError: if there is no such file.
+
+    Example:
+        >>> dataset = from_predictions(["predicted/walk.json", "predicted/run.json"], [0, 1], skeletons.OPENPOSE)
+    """
+    found = [predictions.read(path) for path in paths]
+    for path, one in zip(paths, found, strict=True):
+        if one.skeleton.keypoints != skeleton.keypoints:
+            raise ValueError(
+                f"Keypoints of clips must be those of {skeleton.name}, got {one.skeleton.name} in {path}; give its "
+                "skeleton."
+            )
+    filled = [slots.fill(one, max_people, min_score) for one in found]
+    crowded = sum(bool(one.left_out) for one in filled)
+    if crowded:
+        logging.info("In %d of %d clips there are more people than max_people, %d.", crowded, len(filled), max_people)
+    return from_arrays(
+        [one.keypoints for one in filled],
+        labels,
+        skeleton,
+        [one.scores for one in filled],
+        [one.frame_size for one in found],
+        [str(path) for path in paths],
+        num_classes,
+    )
 
 
 def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.data.Dataset, "tfds.core.DatasetInfo"]:

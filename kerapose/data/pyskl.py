@@ -1,4 +1,4 @@
-"""Reads the annotation pickles of PYSKL and MMAction2, the form in which most published 2D skeletons are kept.
+"""Reads and writes the annotation pickles of PYSKL and MMAction2, in which most published 2D skeletons are kept.
 
 A pickle can run any program when it is loaded; here it cannot (`data.pickles`).
 """
@@ -6,10 +6,14 @@ A pickle can run any program when it is loaded; here it cannot (`data.pickles`).
 import collections
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Mapping
+import pickle
+import pickletools
+import typing
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from kerapose import files
 from kerapose.data import gate, selection
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.data.pickles import AnnotationError, load_pickle
@@ -18,6 +22,7 @@ from kerapose.types import Path
 
 MAX_PEOPLE = 10  # in a frame of the compressed form, as PYSKL reads it
 LEAVE_OUT = ", or leave them out by skip=error.names"
+PRECISIONS = ("float16", "float32")  # of a written file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +106,80 @@ def read_annotations(
     told = _check_clips(clips, by_name, path, num_classes)
     splits = {"clips": list(by_name)} if splits is None else _checked_splits(splits, by_name, path)
     return Annotations(splits, clips, clips.num_keypoints, path, told)
+
+
+def write_annotations(
+    path: Path,
+    clips: Iterable[Mapping[str, typing.Any]],
+    splits: Mapping[str, Sequence[str]],
+    precision: str = "float32",
+) -> None:
+    """Writes an annotation file, whole or not at all, as `read_annotations`, PYSKL and MMAction2 read it.
+
+    Args:
+        path: of the pickle.
+        clips: as every source yields them: dicts of "keypoints" [M, T, K, 2] (pixels, (0, 0) where missing), "scores"
+            [M, T, K], "frame_size" (height, width), "label" and "name". Poses in space are "keypoints" [M, T, J, 3],
+            without "scores" if there are none; PYSKL reads such files, `read_annotations` does not.
+        splits: for each split the names of its clips.
+        precision: "float32", or "float16" as in the published files, half as large: places beyond 1024 pixels are then
+            whole ones.
+
+    Raises:
+        ValueError: if a clip is not as described, two have the same name, or a split names one that is not there.
+
+    Example:
+        >>> write_annotations("dance.pkl", elements, {"train": ["spin_1", "spin_2"], "test": ["spin_3"]})
+        >>> dataset = clips.from_pyskl("dance.pkl", "train", skeletons.COCO)
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be {' or '.join(PRECISIONS)}, got {precision!r}; use one of them.")
+    annotations = [_annotation(clip, precision) for clip in clips]
+    names = [annotation["frame_dir"] for annotation in annotations]
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"Clips must have names of their own, got two called {twice[0]}; rename one.")
+    for split, members in splits.items():
+        strangers = sorted(set(members) - set(names))
+        if strangers or not members:
+            got = f"{gate.some(strangers)} in {split}" if strangers else f"none in {split}"
+            raise ValueError(f"A split must name clips that there are, got {got}; correct it.")
+    content = {"split": {split: list(members) for split, members in splits.items()}, "annotations": annotations}
+    files.write_whole(path, _as_numpy_1(pickle.dumps(content, protocol=3)))
+
+
+def _annotation(clip, precision):
+    """One clip as PYSKL names things."""
+    name = clip["name"].decode() if isinstance(clip["name"], bytes) else str(clip["name"])
+    keypoints, scores = np.asarray(clip["keypoints"]), clip.get("scores")
+    size, label = sequence_gate.frame_size_of(clip["frame_size"]), sequence_gate.class_index(clip["label"])
+    if keypoints.ndim != 4 or keypoints.shape[-1] not in (2, 3) or 0 in keypoints.shape[1:3]:
+        raise ValueError(f"keypoints must be [M, T, K, 2] or [M, T, J, 3], got {keypoints.shape} in {name}; reshape.")
+    if (scores is None and keypoints.shape[-1] == 2) or (scores is not None and scores.shape != keypoints.shape[:3]):
+        got = "none" if scores is None else scores.shape
+        raise ValueError(f"scores must be {keypoints.shape[:3]}, one a keypoint, got {got} in {name}; give as many.")
+    if size is None or label is None:
+        what = "frame_size (height, width)" if size is None else "label a class index"
+        got = clip["frame_size"] if size is None else clip["label"]
+        raise ValueError(f"Each clip must have as {what}, got {got!r} in {name}; correct it.")
+    written = {
+        "frame_dir": name,
+        "label": label,
+        "img_shape": tuple(size.tolist()),
+        "original_shape": tuple(size.tolist()),
+        "total_frames": keypoints.shape[1],
+        "keypoint": keypoints.astype(precision),
+    }
+    return written if scores is None else written | {"keypoint_score": np.asarray(scores).astype(precision)}
+
+
+def _as_numpy_1(content):
+    """A pickle whose arrays are made by the name that the function has in NumPy 1, with which PYSKL runs, and in 2."""
+    for opcode, argument, place in pickletools.genops(content):
+        if opcode.name == "GLOBAL" and argument == "numpy._core.multiarray _reconstruct":  # written out once
+            end = content.index(b"\n", content.index(b"\n", place) + 1) + 1
+            return content[:place] + b"cnumpy.core.multiarray\n_reconstruct\n" + content[end:]
+    return content
 
 
 def _without(skip, by_name, splits, path):

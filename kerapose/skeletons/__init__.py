@@ -12,6 +12,7 @@ from kerapose.skeletons.maps import DERIVED, convert, mapping
 from kerapose.skeletons.sets import (
     ALL,
     AP10K,
+    BLAZEPOSE,
     BODY_25,
     COCO,
     H36M,
@@ -42,6 +43,7 @@ from kerapose.skeletons.skeleton import (
 __all__ = [
     "ALL",
     "AP10K",
+    "BLAZEPOSE",
     "BODY_25",
     "CENTER_COLOR",
     "COCO",

@@ -344,11 +344,37 @@ KINECT_V1 = Skeleton(
         (0, 16), (16, 17), (17, 18), (18, 19),
     ),
 )
+
+# BlazePose (Bazarevsky et al., "BlazePose: On-device Real-time Body Pose Tracking", 2020): the 33 landmarks of
+# MediaPipe in its order. Its "pinky" and "index" are the first knuckles of these fingers, its "thumb" is the thumb's
+# second one, its "foot index" the tip of the foot. The limbs are MediaPipe's, and ours from the nose to the mouth and
+# the shoulders, which tie the parts together. It comes without sigmas.
+BLAZEPOSE = Skeleton(
+    name="blazepose",
+    keypoints=(
+        "nose",
+        "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
+        "left_ear", "right_ear", "left_mouth", "right_mouth",
+        "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist",
+        "left_pinky_finger1", "right_pinky_finger1", "left_forefinger1", "right_forefinger1",
+        "left_thumb2", "right_thumb2",
+        "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle",
+        "left_heel", "right_heel", "left_foot_index", "right_foot_index",
+    ),
+    edges=(
+        (0, 1), (1, 2), (2, 3), (3, 7), (0, 4), (4, 5), (5, 6), (6, 8),
+        (9, 10), (0, 9), (0, 10), (0, 11), (0, 12),
+        (11, 12), (11, 13), (13, 15), (15, 17), (15, 19), (15, 21), (17, 19),
+        (12, 14), (14, 16), (16, 18), (16, 20), (16, 22), (18, 20),
+        (11, 23), (12, 24), (23, 24),
+        (23, 25), (25, 27), (27, 29), (27, 31), (29, 31), (24, 26), (26, 28), (28, 30), (28, 32), (30, 32),
+    ),
+)
 # fmt: on
 
 ALL = (
     *(COCO, MPII, H36M, OPENPOSE, NTU, JHMDB, HUMANEVA, PENN_ACTION),
-    *(BODY_25, HALPE26, HAND, WHOLEBODY, AP10K, KINECT_V1),
+    *(BODY_25, HALPE26, HAND, WHOLEBODY, AP10K, KINECT_V1, BLAZEPOSE),
 )
 
 
@@ -357,7 +383,7 @@ def get(name: str) -> Skeleton:
 
     Args:
         name: "coco", "mpii", "h36m", "openpose", "ntu", "jhmdb", "humaneva", "penn_action", "body_25", "halpe26",
-            "hand", "wholebody", "ap10k" or "kinect_v1".
+            "hand", "wholebody", "ap10k", "kinect_v1" or "blazepose".
 
     Returns:
         The Skeleton.

@@ -515,3 +515,71 @@ def test_a_split_lists_names(tmp_path, wrong):
             pyskl.read_annotations(save(tmp_path, value), skip=skip)
     with pytest.raises(ValueError, match=r"write \['a'\]"):
         pyskl.read_annotations(save(tmp_path, content()), skip="a")
+
+
+# ---------------------------------------------------------------------------------------------------- what is written
+def elements():
+    annotations = content()["annotations"]
+    return [
+        {"name": a["frame_dir"], "label": a["label"], "frame_size": a["img_shape"], "keypoints": a["keypoint"]}
+        | {"scores": a["keypoint_score"]}
+        for a in annotations
+    ]
+
+
+@pytest.mark.parametrize("precision", ["float16", "float32"])
+def test_a_written_file_is_read_again(tmp_path, precision):
+    path = tmp_path / "new folder" / "own.pkl"
+    pyskl.write_annotations(path, elements(), content()["split"], precision)
+    annotations = pyskl.read_annotations(path, skeletons.COCO, num_classes=3)
+    assert annotations.splits == content()["split"] and list(annotations.clips) == ["a", "b", "c"]
+    for expected in content()["annotations"]:  # of float16 numbers
+        assert_same_clip(annotations.clips[expected["frame_dir"]], expected)
+    written = pickle.loads(path.read_bytes())["annotations"][1]
+    assert written.keys() == annotation("b").keys() and written["keypoint"].dtype == precision
+    assert written["img_shape"] == written["original_shape"] == (240, 320) and type(written["label"]) is int
+    assert [file.name for file in path.parent.iterdir()] == ["own.pkl"]
+
+
+def test_a_written_file_is_one_for_numpy_1(tmp_path):
+    pyskl.write_annotations(tmp_path / "own.pkl", elements(), {"train": ["a"]})
+    raw = (tmp_path / "own.pkl").read_bytes()
+    assert b"numpy._core" not in raw and raw.count(b"numpy.core.multiarray") == 1
+
+
+def test_poses_in_space_are_written_too(tmp_path):
+    poses = np.random.default_rng(0).normal(size=(2, 5, 17, 3)).astype("float32")
+    clip = {"name": b"a", "label": np.int64(1), "frame_size": np.array([4, 6]), "keypoints": poses}
+    pyskl.write_annotations(tmp_path / "own.pkl", [clip], {"train": ["a"]})
+    (written,) = pickle.loads((tmp_path / "own.pkl").read_bytes())["annotations"]
+    np.testing.assert_array_equal(written["keypoint"], poses)
+    assert "keypoint_score" not in written and written["frame_dir"] == "a" and written["total_frames"] == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"keypoints": np.zeros((1, 5, 34))}, r"must be \[M, T, K, 2\] or \[M, T, J, 3\], got \(1, 5, 34\) in a"),
+        ({"keypoints": np.zeros((1, 0, 17, 2))}, r"got \(1, 0, 17, 2\) in a"),
+        ({"scores": np.zeros((1, 5, 16))}, r"one a keypoint, got \(1, 5, 16\) in a"),
+        ({"scores": None}, "one a keypoint, got none in a"),
+        ({"frame_size": (240,)}, r"frame_size \(height, width\), got \(240,\) in a"),
+        ({"label": 1.5}, "label a class index, got 1.5 in a"),
+        ({"name": "b"}, "got two called b; rename one"),
+    ],
+)
+def test_clips_that_are_not_written(tmp_path, change, match):
+    clips = elements()
+    clips[0] |= change
+    with pytest.raises(ValueError, match=match):
+        pyskl.write_annotations(tmp_path / "own.pkl", clips, {"train": ["a"]})
+    assert not (tmp_path / "own.pkl").exists()
+
+
+def test_splits_and_precisions_that_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="clips that there are, got d in train"):
+        pyskl.write_annotations(tmp_path / "own.pkl", elements(), {"train": ["a", "d"]})
+    with pytest.raises(ValueError, match="got none in val"):
+        pyskl.write_annotations(tmp_path / "own.pkl", elements(), {"train": ["a"], "val": []})
+    with pytest.raises(ValueError, match="precision must be float16 or float32, got 'int8'"):
+        pyskl.write_annotations(tmp_path / "own.pkl", elements(), {"train": ["a"]}, "int8")

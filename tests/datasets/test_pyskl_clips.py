@@ -203,10 +203,3 @@ def test_own_file_without_the_clips_that_are_skipped(tmp_path):
     assert set(clips_of(builder, "train")) == {"a"} and builder.info.metadata["left_out"] == ["b"]
     with pytest.raises(ValueError, match=r"write \['b'\]"):
         pyskl_clips.own("custom", path, num_classes=2, skip="b")
-
-
-def test_names_of_classes_may_begin_with_numbers(tmp_path):
-    path = tmp_path / "names.txt"
-    for names in (("3 steps", "10 steps"), ("2 hands", "clap"), ("0", "1")):
-        path.write_text("\n".join(names))
-        assert pyskl_clips.read_class_names(path) == names

@@ -19,7 +19,7 @@ from kerapose.data.tracks.batches import training
 from kerapose.data.tracks.checks import check, skip
 from kerapose.data.tracks.chunking import chunks, steps_per_epoch, windows
 from kerapose.data.tracks.gaps import fill_gaps
-from kerapose.data.tracks.reading import CAMERA_FIELDS, PLACEMENT_FIELDS, from_arrays, from_tfds
+from kerapose.data.tracks.reading import CAMERA_FIELDS, PLACEMENT_FIELDS, from_arrays, from_predictions, from_tfds
 from kerapose.data.tracks.track_set import Tracks
 from kerapose.data.tracks.whole import padded_batches, sequences
 
@@ -33,6 +33,7 @@ __all__ = [
     "chunks",
     "fill_gaps",
     "from_arrays",
+    "from_predictions",
     "from_tfds",
     "padded_batches",
     "sequences",

@@ -3,9 +3,10 @@
 from collections.abc import Collection, Sequence
 
 import numpy as np
+from absl import logging
 
 from kerapose import skeletons
-from kerapose.data import gate, prepared, selection
+from kerapose.data import gate, predictions, prepared, selection
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.data.gate import tracks as track_gate
 from kerapose.data.tracks.checks import check_told
@@ -129,6 +130,58 @@ def from_arrays(
             raise ValueError(f"There must be one {key} for each of {count} tracks, got {got}; match the lists.")
     elements = [{key: values[i] for key, values in given.items()} for i in range(count)]
     return _from_elements(elements, skeleton, pose_skeleton, trim)
+
+
+def from_predictions(
+    paths: Sequence[Path],
+    pose_skeleton: skeletons.Skeleton = skeletons.H36M,
+    min_score: float = 0.0,
+    min_frames: int = 2,
+) -> Tracks:
+    """The people whom `kerapose predict` or `kerapose extract` found in videos, a track for each identity, unlabelled.
+
+    A track goes from the first frame in which its person is seen to the last one, `PATH/3` is that of identity 3.
+
+    Args:
+        paths: of the JSON files, all of one keypoint set.
+        pose_skeleton: the `Skeleton` of the poses that are to be found.
+        min_score: a keypoint whose score is not above it counts as not seen; its place is filled in as by `fill_gaps`.
+        min_frames: in how many frames a person must be seen; how many are left out is logged.
+
+    Returns:
+        `Tracks`.
+
+    Raises:
+        BadDataError: naming the tracks that are not as described (see `check`).
+        ValueError: if a file is something else, an image, or of another keypoint set than the first, or nobody is seen
+            for long enough.
+        FileNotFoundError: if there is no such file.
+
+    Example:
+        >>> unlabelled = from_predictions(["predicted/walk.json"])
+    """
+    elements, short, skeleton = [], 0, None
+    for path in paths:
+        found = predictions.read(path)
+        skeleton = skeleton or found.skeleton
+        if found.fps is None or found.skeleton.keypoints != skeleton.keypoints:
+            got = "an image" if found.fps is None else f"keypoints of {found.skeleton.name}"
+            raise ValueError(f"Tracks are people in videos, of one keypoint set, {skeleton.name}; got {got} in {path}.")
+        for person in found.people:
+            scores = np.where(person.scores > min_score, person.scores, 0)
+            seen = np.flatnonzero((scores > 0).any(axis=-1))
+            if len(seen) < max(min_frames, 1):
+                short += 1
+                continue
+            time = slice(seen[0], seen[-1] + 1)
+            told = {"name": f"{path}/{person.id}", "subject": "", "action": "", "camera_name": ""}
+            frame = {"frame_size": found.frame_size, "fps": found.fps}
+            elements.append(told | frame | {"keypoints": person.keypoints[time], "scores": scores[time]})
+    if short:
+        logging.info("%d people are left out who are seen in less than %d frames.", short, min_frames)
+    if not elements:
+        raise ValueError(f"Tracks must be at least one, got nobody seen in {min_frames} frames; lower min_score.")
+    return _from_elements(elements, skeleton, pose_skeleton)
 
 
 def _from_elements(elements, skeleton, pose_skeleton, trim=False, min_score=0.0):

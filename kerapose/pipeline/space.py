@@ -126,9 +126,7 @@ class LiveLift:
             before = len(self._last)
             last[:before], known[:before] = self._last, self._known
             wider = {
-                name: self._state[name]
-                if name == "position"
-                else np.concatenate([self._state[name], value[before:]])
+                name: self._state[name] if name == "position" else np.concatenate([self._state[name], value[before:]])
                 for name, value in wider.items()
             }
         self._state, self._last, self._known = wider, last, known

@@ -90,7 +90,7 @@ OPTIONS = [
         "test_azimuths",
         [float],
         [0.0],
-        "3D skeletons: the final test's views, whose answers are averaged, degrees counter-clockwise from the sensor's.",
+        "3D skeletons: where the final test sees them from, degrees counter-clockwise; answers are averaged.",
         free=True,
         tested=True,
     ),
@@ -222,7 +222,8 @@ class PoseConv3D(Training):
 
 def views_of(config: dict, splits: dict) -> clips.Views | None:
     """The views of training clips; None where the splits hold keypoints, of which no view may be asked for."""
-    asked = [option.name for option in OPTIONS if option.name in VIEW_OPTIONS and config[option.name] != option.default]
+    defaults = {option.name: option.default for option in OPTIONS}
+    asked = [name for name in VIEW_OPTIONS if config[name] != defaults[name]]
     if any(clips.holds_poses(split) for split in splits.values() if split is not None):
         turn = config["turn_degrees"]
         return clips.Views((-turn, turn), config["view_heights_m"], config["view_distances_m"])

@@ -65,7 +65,7 @@ def test_everybody_is_in_the_picture_and_one_joint_near_its_border():
 
 
 def test_azimuth_0_sees_what_a_depth_sensor_saw():
-    """A Kinect's axes turned to z up: a person who faces it has the left hand on the picture's right, the head above."""
+    """Of a person who faces it the left hand is on the picture's right, and the head is above."""
     head, left, right = (0.0, 2.8, 0.6), (0.4, 2.8, 0.2), (-0.4, 2.8, 0.2)
     ((points,),), _ = virtual_cameras.keypoints_seen([[[head, left, right]]], np.ones((1, 1, 3)))
     points = np.asarray(points)

@@ -36,18 +36,19 @@ def action_probabilities(
     azimuths = [float(azimuth) for azimuth in azimuths_degrees]
     if not azimuths:
         raise ValueError("azimuths_degrees must be at least one angle, got none; 0 sees people as a sensor does.")
+    views = [dataset]
     if clips.holds_poses(dataset):
-        answers = [_probabilities(recognizer, clips.seen_from(dataset, azimuth)) for azimuth in azimuths]
-        return answers[0][0], np.mean([probabilities for _, probabilities in answers], axis=0)
-    if azimuths != [0.0]:
+        views = [clips.seen_from(dataset, azimuth) for azimuth in azimuths]
+    elif azimuths != [0.0]:
         raise ValueError(f"azimuths_degrees are those of 3D skeletons, got {azimuths} for keypoints; leave them out.")
-    return _probabilities(recognizer, dataset)
-
-
-def _probabilities(recognizer, dataset):
-    """Labels [B] and probabilities [B, C] of a dataset of keypoints."""
     # Without AutoGraph, which has nothing to convert here, but takes seconds to find that out.
     answer = tf.function(recognizer.__call__, reduce_retracing=True, autograph=False)
+    answers = [_probabilities(answer, view) for view in views]
+    return answers[0][0], np.mean([probabilities for _, probabilities in answers], axis=0)
+
+
+def _probabilities(answer, dataset):
+    """Labels [B] and what a function says of each sequence of keypoints, [B, C]."""
     labels, probabilities = [], []
     bar = make_bar(int(dataset.cardinality()), "sequence")
     for element in dataset.batch(1).prefetch(tf.data.AUTOTUNE):  # sequences differ in length

@@ -229,8 +229,8 @@ def views_of(config: dict, splits: dict) -> clips.Views | None:
         return clips.Views((-turn, turn), config["view_heights_m"], config["view_distances_m"])
     if asked:
         raise ValueError(
-            f"{asked[0]} is of 3D skeletons, got {config[asked[0]]} and {config['dataset']}, which has keypoints; leave "
-            "it out, or give a data set of 3D skeletons."
+            f"{asked[0]} is of 3D skeletons, got {config[asked[0]]} and the keypoints of {config['dataset']}; leave it "
+            "out, or give a data set of 3D skeletons."
         )
     return None
 

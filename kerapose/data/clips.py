@@ -34,6 +34,7 @@ from kerapose.ops import heatmaps, sequences
 from kerapose.types import ArrayLike, Edges, Path, Size
 
 NotPreparedError = prepared.NotPreparedError
+CROWDED_SHARE = 0.05  # of the clips may show more people than usual
 SHUFFLE_BUFFER = 10_000  # clips, where nobody knows how many there are
 BadDataError = gate.BadDataError
 Views = virtual.Views
@@ -44,7 +45,7 @@ _training_clip = tf.function(clip_ops.training_clip, autograph=False)
 _evaluation_clips = tf.function(clip_ops.evaluation_clips, autograph=False)
 
 _told = weakref.WeakKeyDictionary()  # by dataset: the warnings that the gate gave when it was read
-_shown = weakref.WeakKeyDictionary()  # by dataset: which of its clips show somebody, [N] bool
+_sizes = weakref.WeakKeyDictionary()  # by dataset: of each clip how many people it shows, and its frames, [N, 2]
 
 
 def from_arrays(
@@ -329,7 +330,7 @@ def seen_from(
     fixed = Views((azimuth_degrees,) * 2, (height_m,) * 2, (distance_m,) * 2)
     view = [np.float32(value) for value in (np.radians(azimuth_degrees), height_m, fixed.distances_m[0])]
     viewed = dataset.map(lambda element: virtual.seen(element, *view), tf.data.AUTOTUNE)
-    for known in (_told, _shown):
+    for known in (_told, _sizes):
         if dataset in known:
             known[viewed] = known[dataset]
     return viewed
@@ -412,7 +413,7 @@ def check_elements(
     note: Callable[..., None] = lambda report, raw, element: None,
 ) -> int:
     """What `check` does, and `note` with each element as it is in the dataset and as the gate reads it."""
-    report, names, shown = gate.Report("clips"), [], []
+    report, names, sizes = gate.Report("clips"), [], []
     report.told |= _told.get(dataset, set())
     for raw in dataset.as_numpy_iterator():
         names.append(raw["name"].decode())
@@ -422,14 +423,14 @@ def check_elements(
         else:
             given = (raw["scores"], raw["frame_size"])
             element = sequence_gate.read_clip(report, raw["keypoints"], skeleton, *given, *described)
-        shown.append(element is not None and bool((element["scores"] >= heatmaps.MIN_SCORE).any()))
+        sizes.append((0, 0) if element is None else _size_of(element["scores"]))
         if element is not None:
             note(report, raw, element)
     sequence_gate.note_repeated(report, names)
     if not names:
         raise ValueError("A dataset has at least one clip, got none; check the split and how it was prepared.")
     report.close()
-    _shown[dataset] = np.array(shown)
+    _sizes[dataset] = np.array(sizes)
     return len(names)
 
 
@@ -471,23 +472,38 @@ def trainable(dataset: tf.data.Dataset) -> tf.data.Dataset:
     Example:
         >>> steps_per_epoch = -(-int(trainable(dataset).cardinality()) // 16)
     """
-    keep = _shown.get(dataset)
-    if keep is None:
-        shows = dataset.map(_shows_somebody, tf.data.AUTOTUNE)
-        keep = np.array(list(shows.as_numpy_iterator()), bool)
+    sizes = _measured(dataset)  # [N, 2]
+    keep = sizes[:, 0] > 0
     if not keep.any():
         raise ValueError(
             f"A dataset has at least one clip to learn from, got {len(keep)} clips and nobody seen in any; check the "
             "split and how it was prepared."
         )
     if keep.all() and int(dataset.cardinality()) == len(keep):
-        _shown[dataset] = keep
         return dataset
     if not keep.all():
         logging.info("%d of %d clips show nobody and are left out of training.", (~keep).sum(), len(keep))
     dataset = selection.kept(dataset, keep)
-    _shown[dataset] = keep[keep]
+    _sizes[dataset] = sizes[keep]
     return dataset
+
+
+def usual(dataset: tf.data.Dataset) -> dict[str, int]:
+    """How long clips are and how many people they show, as whoever looks at other videos wants to know.
+
+    Args:
+        dataset: of elements, with videos or without; one that `check` or `trainable` has read is not read again.
+
+    Returns:
+        {"frames": of the clip in the middle, "people": of all but the 5 % with the most}, from 1 on.
+
+    Example:
+        >>> usual(dataset)
+        {'frames': 61, 'people': 2}
+    """
+    people, lengths = _measured(dataset).T
+    most = np.quantile(people, 1 - CROWDED_SHARE, method="inverted_cdf")
+    return {"frames": max(1, int(np.median(lengths))), "people": max(1, int(most))}
 
 
 def training(
@@ -678,9 +694,21 @@ def _batched(clips, batch_size):
     return clips.padded_batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
 
+def _measured(dataset):
+    """Of each clip how many people it shows, and its frames: [N, 2]."""
+    if dataset not in _sizes:
+        scores = dataset.map(_drawn_scores, tf.data.AUTOTUNE)
+        _sizes[dataset] = np.array([_size_of(one) for one in scores.as_numpy_iterator()]).reshape(-1, 2)
+    return _sizes[dataset]
+
+
 @tf.autograph.experimental.do_not_convert
-def _shows_somebody(element):
-    """Whether any keypoint of a clip is drawn."""
+def _drawn_scores(element):
+    """The scores [M, T, K] of a clip, 0 where nothing is drawn."""
     figures = element["poses_m"] if "poses_m" in element else element["keypoints"]
-    _, scores = clip_ops.without_missing(figures, element["scores"])
-    return tf.reduce_any(scores >= heatmaps.MIN_SCORE)
+    return clip_ops.without_missing(figures, element["scores"])[1]
+
+
+def _size_of(scores):
+    """How many people of scores [M, T, K] are drawn in some frame, and T."""
+    return int((scores >= heatmaps.MIN_SCORE).any(axis=(1, 2)).sum()), scores.shape[1]

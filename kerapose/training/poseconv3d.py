@@ -126,6 +126,9 @@ class PoseConv3D(Training):
         frames, size, *_ = NETWORKS[config["variant"]].argument_of(config["variant"], "input_shape")
         return config | {"num_frames": config["num_frames"] or frames, "size": config["size"] or size}
 
+    def record(self, results: dict) -> dict:
+        return super().record(results) | {"clips": clips.usual(self.splits["train"])}
+
     def load(self) -> None:
         skeleton = skeletons.get(self.config["skeleton"])
         self.splits, self.skeleton, self.class_names = data.load_clips(self.config, clips, skeleton)

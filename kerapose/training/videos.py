@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 import keras
 
 from kerapose import estimators, evaluation, export, metrics
-from kerapose.data import videos
+from kerapose.data import clips, videos
 from kerapose.ops import clips as clip_ops
 from kerapose.training import boards, data, pictures
 from kerapose.training.action_models import compile_for_actions, for_outputs, video_model
@@ -122,6 +122,9 @@ class VideoTraining(Training):
         self.splits, self.skeleton, self.class_names = data.load_clips(self.config, videos)
         self.flip_labels = data.flip_labels(self.class_names, self.config)
         self.tested = {}  # by network: labels [B] and, by condition and output, probabilities [B, C]
+
+    def record(self, results: dict) -> dict:
+        return super().record(results) | {"clips": clips.usual(self.splits["train"])}
 
     # ---------------------------------------- training
     def stage(

@@ -592,3 +592,21 @@ def test_convert_is_that_of_the_skeletons():
 def test_convert_names_what_cannot_be_derived():
     with pytest.raises(ValueError, match="mpii must follow from those of coco, head_top cannot; give another set"):
         clips.convert(clips.from_arrays([walk()], [0], COCO), COCO, MPII)
+
+
+def test_the_usual_clip_is_that_in_the_middle_with_nearly_all_its_people():
+    def clip(people, frames, seen):
+        scores = np.zeros((people, frames, 17))
+        scores[:seen, frames // 2] = 0.9
+        return np.full((people, frames, 17, 2), 5.0), scores
+
+    sizes = [(1, 10, 1)] * 8 + [(3, 40, 2)] * 11 + [(4, 90, 4)]
+    keypoints, scores = zip(*(clip(*size) for size in sizes), strict=True)
+    dataset = clips.from_arrays(keypoints, [0] * 20, COCO, scores)
+    assert clips.usual(dataset) == {"frames": 40, "people": 2}  # one of twenty has more
+    assert clips.check(dataset, COCO, 1) == 20 and clips.usual(clips.trainable(dataset)) == {"frames": 40, "people": 2}
+    dataset = clips.from_arrays(keypoints[7:], [0] * 13, COCO, scores[7:])
+    assert clips.usual(dataset) == {"frames": 40, "people": 4}  # one of thirteen is more than 5 %
+    nobody = clips.from_arrays(keypoints[:2], [0] * 2, COCO, [np.zeros((1, 10, 17)), scores[1]])
+    assert clips.usual(nobody) == {"frames": 10, "people": 1}
+    assert clips.usual(clips.trainable(nobody)) == {"frames": 10, "people": 1}

@@ -145,6 +145,7 @@ def test_leaves_a_file_that_knows_itself(finished, metrics_of, same_weights):
     for weight, expected in zip(recognizer.network["joint"].get_weights(), best.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
     assert recognizer.training["kind"] == "PoseConv3D" and recognizer.training["figures"] == metrics_of(finished)
+    assert recognizer.training["clips"].keys() == {"frames", "people"} and recognizer.training["clips"]["people"] == 1
     options = recognizer.training["options"]
     assert options["epochs"] == EPOCHS and options["dataset"] == "pyskl_clips/custom" and "data_dir" not in options
 

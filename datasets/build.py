@@ -6,6 +6,7 @@
     python datasets/build.py pyskl_clips/ntu60 --manual_dir=DIR     # DIR holds ntu60_hrnet.pkl
     python datasets/build.py pyskl_clips/custom --file=my.pkl --class_names=my.txt --skeleton=coco
     python datasets/build.py rgb_pose_clips/ntu60 --manual_dir=DIR  # DIR holds ntu60_hrnet.pkl and the videos
+    python datasets/build.py kinect_actions/florence3d --manual_dir=DIR  # DIR holds florence3d.npz
     python datasets/build.py penn_action --manual_dir=DIR           # DIR holds frames/ and labels/
     python datasets/build.py coco_keypoints/2017                    # downloads 20 GB
     python datasets/build.py coco_keypoints/mice --annotations=train:train.json,test:test.json --images=DIR
@@ -31,7 +32,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]  # the builders are packages of thi
 
 # The flags that describe files of one's own, by data set; the first of them is the one that makes it one's own.
 OWN_FILE_FLAGS = {
-    "pyskl_clips": ("file", "num_classes", "class_names", "skeleton", "skip"),
+    "pyskl_clips": ("file", "num_classes", "class_names", "skeleton", "skip", "up"),
     "rgb_pose_clips": ("file", "num_classes", "class_names", "skeleton", "skip"),
     "coco_keypoints": ("annotations", "images", "category", "flip_pairs", "sigmas", "skip_corrupt", "skip"),
 }
@@ -233,6 +234,7 @@ def define_flags():
     flags.DEFINE_integer("num_classes", None, clips + "how many classes it has.", lower_bound=1)
     flags.DEFINE_string("class_names", None, clips + "a text file with one class name a line.")
     flags.DEFINE_string("skeleton", None, clips + "its keypoint set, one of those in kerapose.skeletons.")
+    flags.DEFINE_enum("up", None, ["y", "z"], "pyskl_clips/custom: which axis of 3D skeletons is up; y by default.")
     coco = "coco_keypoints/custom: "
     flags.DEFINE_string("annotations", None, coco + "your COCO keypoint files, as SPLIT:FILE,SPLIT:FILE.")
     flags.DEFINE_string("images", None, coco + "folder of the images, or SPLIT:DIR,...; each file's own by default.")

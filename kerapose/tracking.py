@@ -135,6 +135,10 @@ class Tracker:
         min_similarity: the least similarity of a match, 0 to 1.
         min_score: a keypoint counts as found where its score is above it.
 
+    Attributes:
+        boxes: [N, 4] left, top, right, bottom, pixels: the least boxes round the keypoints that were found of the
+            people of the newest frame, in their order and as smooth as these; zeros where none was.
+
     Raises:
         ValueError: if a number is not as described.
 
@@ -142,6 +146,7 @@ class Tracker:
         >>> track = Tracker(skeletons.OPENPOSE, fps=25)
         >>> for keypoints, scores, person_scores in frames:  # [N, 18, 2], [N, 18], [N] each
         ...     ids, keypoints = track(keypoints, scores, person_scores)
+        ...     boxes = track.boxes  # [N, 4]
 
     Papers: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018 (similarity of poses);
     Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", ICPRAM 2019 (published code).
@@ -175,6 +180,7 @@ class Tracker:
         )
         self._tracks = []
         self._next_identity = 0
+        self.boxes = np.zeros((0, 4))
 
     def __call__(
         self, keypoints: ArrayLike, scores: ArrayLike, person_scores: ArrayLike | None = None
@@ -207,7 +213,27 @@ class Tracker:
             track = matches.get(person) or self._new_track()
             seen[person], keypoints[person] = self._updated(track, keypoints[person], found[person])
         self._tracks = seen if self.published else seen + self._still_awaited(matches)
+        self.boxes = np.array([_box(*pose) for pose in zip(keypoints, found, strict=True)]).reshape(-1, 4)
         return np.array([track.identity for track in seen], "int64"), keypoints
+
+    def expected(self) -> tuple[Array, Array]:
+        """Where everybody is expected in the next frame, those too who were not seen in this one.
+
+        Returns:
+            Identities [P] int64 and boxes [P, 4] round the keypoints that are expected: left, top, right, bottom,
+            pixels. Padded, they are boxes for a top-down network in a frame for which a detector has no time.
+
+        Example:
+            >>> ids, boxes = track.expected()
+            >>> poses = find(next_frame, boxes)
+        """
+        ids, boxes = [], []
+        for track in self._tracks:
+            known = track.missed <= (0 if self.published else self.max_missing)
+            if known.any():
+                ids.append(track.identity)
+                boxes.append(_box(track.keypoints + track.speed, known))
+        return np.array(ids, "int64"), np.array(boxes).reshape(-1, 4)
 
     # ---------------------------------------- matching
     def _matches(self, keypoints, found):
@@ -296,6 +322,14 @@ class Tracker:
             )
         is_float = np.issubdtype(keypoints.dtype, np.floating)
         return keypoints.astype(keypoints.dtype if is_float else "float64"), scores, person_scores
+
+
+def _box(keypoints, found):
+    """The least box [4] round those keypoints [K, 2] that were found, zeros if none was."""
+    if not found.any():
+        return np.zeros(4)
+    points = keypoints[found]
+    return np.concatenate([points.min(axis=0), points.max(axis=0)]).astype("float64")
 
 
 def _area(keypoints, found):

@@ -16,12 +16,14 @@ from kerapose.skeletons import (
     BODY_25,
     COCO,
     DERIVED,
+    FLORENCE3D,
     H36M,
     HALPE26,
     HAND,
     JHMDB,
     KINECT_V1,
     MPII,
+    MSR_ACTION3D,
     NTU,
     OPENPOSE,
     PENN_ACTION,
@@ -87,6 +89,8 @@ def test_sizes():
         ("ap10k", 17, 17),
         ("kinect_v1", 20, 19),
         ("blazepose", 33, 39),
+        ("msr_action3d", 20, 19),
+        ("florence3d", 15, 14),
     ]
 
 
@@ -227,6 +231,17 @@ def test_ap10k_as_published():
     assert AP10K.edges[3:5] == ((2, 3), (3, 4)) and AP10K.edges[-1] == (15, 16)
 
 
+def test_sets_of_depth_sensors_are_kinect_v1_in_other_orders():
+    def limbs(skeleton):
+        return {frozenset(skeleton.keypoints[end] for end in edge) for edge in skeleton.edges}
+
+    assert set(MSR_ACTION3D.keypoints) == set(KINECT_V1.keypoints) and limbs(MSR_ACTION3D) == limbs(KINECT_V1)
+    assert MSR_ACTION3D.flip_permutation[:8] == (1, 0, 2, 3, 5, 4, 6, 8)
+    assert set(FLORENCE3D.keypoints) - set(KINECT_V1.keypoints) == {"neck"}
+    assert FLORENCE3D.flip_permutation == (0, 1, 2, 6, 7, 8, 3, 4, 5, 12, 13, 14, 9, 10, 11)
+    assert not (mapping(NTU, MSR_ACTION3D).sum(axis=1) - 1).any() and not (mapping(NTU, FLORENCE3D).sum(1) - 1).any()
+
+
 def test_kinect_v1_is_kinect_v2_without_neck_and_fingers():
     assert [KINECT_V1.index(name) for name in ("hip", "thorax", "left_hand", "right_foot")] == [0, 2, 7, 19]
     gone = ("upper_neck", "left_hand_tip", "left_thumb", "right_hand_tip", "right_thumb")
@@ -292,7 +307,7 @@ def test_get_and_index():
     assert get("jhmdb") is JHMDB
     assert NTU.index("thorax") == 20
     known = "coco, mpii, h36m, openpose, ntu, jhmdb, humaneva, penn_action, body_25, halpe26, hand, wholebody, ap10k, "
-    known += "kinect_v1, blazepose"
+    known += "kinect_v1, blazepose, msr_action3d, florence3d"
     with pytest.raises(ValueError, match=f"one of {known}, got 'COCO17'"):
         get("COCO17")
     with pytest.raises(ValueError, match="coco has no keypoint 'tail'"):

@@ -293,3 +293,37 @@ def test_sigmas_that_measure_nothing_are_refused(sigmas):
     stick = types.SimpleNamespace(name="stick", num_keypoints=4, keypoints=STICK.keypoints, sigmas=sigmas)
     with pytest.raises(ValueError, match="sigmas must be one positive number per keypoint"):
         Tracker(stick)
+
+
+# ---------------------------------------- boxes
+def test_boxes_are_round_what_was_found_as_smooth_as_it_is():
+    track = Tracker(COCO, fps=25)
+    keypoints = np.random.default_rng(3).uniform(50, 90, (2, 17, 2))
+    keypoints[1] += 200
+    scores = np.ones((2, 17))
+    scores[1, :5] = 0
+    assert track.boxes.shape == (0, 4)
+    for shift in (0, 4, 9):
+        _, smooth = track(keypoints + shift, scores)
+    expected = [[*points.min(axis=0), *points.max(axis=0)] for points in (smooth[0], smooth[1, 5:])]
+    np.testing.assert_allclose(track.boxes, expected)
+    assert np.abs(smooth[0] - keypoints[0] - 9).max() > 0.5  # it is the smoothed ones that they are round
+    scores[0] = 0
+    track(keypoints, scores)
+    np.testing.assert_array_equal(track.boxes[0], np.zeros(4))
+    track(np.zeros((0, 17, 2)), np.zeros((0, 17)))
+    assert track.boxes.shape == (0, 4)
+
+
+def test_whoever_is_not_seen_for_a_while_is_expected_further_on():
+    track = Tracker(COCO, fps=25, smooth=False, max_missing=2)
+    keypoints = np.random.default_rng(3).uniform(50, 90, (1, 17, 2))
+    for frame in range(12):
+        track(keypoints + 3.0 * frame, np.ones((1, 17)))
+    least, most = keypoints[0].min(axis=0), keypoints[0].max(axis=0)
+    for frame in range(12, 15):
+        ids, boxes = track.expected()
+        assert ids.tolist() == [0]
+        np.testing.assert_allclose(boxes[0], [*(least + 3 * frame), *(most + 3 * frame)], atol=0.05)
+        track(keypoints[:0], np.zeros((0, 17)))
+    assert track.expected()[0].tolist() == [] and track.expected()[1].shape == (0, 4)

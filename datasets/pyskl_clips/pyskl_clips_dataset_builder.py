@@ -24,6 +24,8 @@ class PysklConfig(tfds.core.BuilderConfig):
         skeleton: name of the keypoint set, None where it is not known.
         num_keypoints: K.
         skip: names of clips to leave out.
+        is_3d: whether its skeletons are 3D ones.
+        up: which axis of 3D skeletons is up.
     """
 
     files: tuple[str, ...] = ()
@@ -33,22 +35,25 @@ class PysklConfig(tfds.core.BuilderConfig):
     skeleton: str | None = None
     num_keypoints: int = 0
     skip: tuple[str, ...] = ()
+    is_3d: bool = False
+    up: str = "y"
 
 
-def published(name, address, mmaction_file, num_classes):
-    """The config of a file that PYSKL publishes; all of them hold COCO keypoints, detected by HRNet."""
+def published(name, address, mmaction_file, num_classes, skeleton=skeletons.COCO):
+    """The config of a file that PYSKL publishes: COCO keypoints, detected by HRNet, or Kinect's 3D skeletons."""
     return PysklConfig(
         name=name,
         description=f"{address.rpartition('/')[2]}, {num_classes} classes",
         files=(address.rpartition("/")[2], mmaction_file),
         address=f"{ADDRESS}/{address}",
         num_classes=num_classes,
-        skeleton=skeletons.COCO.name,
-        num_keypoints=skeletons.COCO.num_keypoints,
+        skeleton=skeleton.name,
+        num_keypoints=skeleton.num_keypoints,
+        is_3d=skeleton is skeletons.NTU,
     )
 
 
-def own(name, file, num_classes=None, class_names=None, skeleton=None, skip=()):
+def own(name, file, num_classes=None, class_names=None, skeleton=None, skip=(), up="y"):
     """Makes the config of a file of one's own.
 
     Args:
@@ -58,6 +63,7 @@ def own(name, file, num_classes=None, class_names=None, skeleton=None, skip=()):
         class_names: path of a text file with one class name a line, in the order of the labels.
         skeleton: name of the keypoint set, as in `kerapose.skeletons`.
         skip: names of clips to leave out, such as those of the error that refused the file.
+        up: which axis of 3D skeletons is up, "y" or "z"; None: 3D skeletons are refused.
 
     Returns:
         A `PysklConfig`.
@@ -80,7 +86,7 @@ def own(name, file, num_classes=None, class_names=None, skeleton=None, skip=()):
             f"{class_names} must have one name for each class, got {len(names)} names and num_classes {num_classes}."
         )
     num_classes = len(names) if names else num_classes
-    annotations = pyskl.read_annotations(file, skeletons.get(skeleton) if skeleton else None, num_classes, skip)
+    annotations = pyskl.read_annotations(file, skeletons.get(skeleton) if skeleton else None, num_classes, skip, up)
     return PysklConfig(
         name=name,
         description=f"{num_classes} classes, {annotations.num_keypoints} keypoints",
@@ -90,6 +96,8 @@ def own(name, file, num_classes=None, class_names=None, skeleton=None, skip=()):
         skeleton=skeleton,
         num_keypoints=annotations.num_keypoints,
         skip=tuple(skip),
+        is_3d=annotations.is_3d,
+        up=up,
     )
 
 
@@ -101,6 +109,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     BUILDER_CONFIGS = [
         published("ntu60", "nturgbd/ntu60_hrnet.pkl", "ntu60_2d.pkl", 60),
         published("ntu120", "nturgbd/ntu120_hrnet.pkl", "ntu120_2d.pkl", 120),
+        published("ntu60_3d", "nturgbd/ntu60_3danno.pkl", "ntu60_3d.pkl", 60, skeletons.NTU),
+        published("ntu120_3d", "nturgbd/ntu120_3danno.pkl", "ntu120_3d.pkl", 120, skeletons.NTU),
         published("gym", "gym/gym_hrnet.pkl", "gym_2d.pkl", 99),
         published("k400", "k400/k400_hrnet.pkl", "k400_2d.pkl", 400),
         published("diving48", "diving48/diving48_hrnet.pkl", "diving48_2d.pkl", 48),
@@ -119,7 +129,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _info(self):
         config = self.builder_config
         return self.dataset_info_from_configs(
-            features=clip_records.features(config.num_keypoints, config.class_names or config.num_classes),
+            features=clip_records.features(
+                config.num_keypoints, config.class_names or config.num_classes, is_3d=config.is_3d
+            ),
             supervised_keys=None,
             metadata=metadata(config),
         )
@@ -127,7 +139,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager):
         config = self.builder_config
         skeleton = skeletons.get(config.skeleton) if config.skeleton else None
-        annotations = pyskl.read_annotations(self._file(dl_manager), skeleton, config.num_classes, config.skip)
+        up = config.up if config.is_3d else None
+        annotations = pyskl.read_annotations(self._file(dl_manager), skeleton, config.num_classes, config.skip, up)
         for split, names in annotations.splits.items():
             check_split(split, names)
         return {split: self._generate_examples(annotations, names) for split, names in annotations.splits.items()}

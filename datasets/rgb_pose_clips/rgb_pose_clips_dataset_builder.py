@@ -43,7 +43,7 @@ def own(name, file, num_classes=None, class_names=None, skeleton=None, skip=()):
     beside = pathlib.Path(file).parent / CLASSES
     if class_names is None and beside.is_file():
         class_names = beside
-    return pyskl_clips.own(name, file, num_classes, class_names, skeleton, skip)
+    return pyskl_clips.own(name, file, num_classes, class_names, skeleton, skip, up=None)  # 3D ones are refused
 
 
 class Builder(pyskl_clips.Builder):
@@ -52,7 +52,9 @@ class Builder(pyskl_clips.Builder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "Initial release."}
     # Of Kinetics-400 only the frames with people in them are read: poses would not stand beside their frames.
-    BUILDER_CONFIGS = [config for config in pyskl_clips.Builder.BUILDER_CONFIGS if config.name != "k400"]
+    BUILDER_CONFIGS = [
+        config for config in pyskl_clips.Builder.BUILDER_CONFIGS if config.name != "k400" and not config.is_3d
+    ]
 
     @property
     def MANUAL_DOWNLOAD_INSTRUCTIONS(self):  # noqa: N802, the name is TFDS's

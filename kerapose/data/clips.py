@@ -5,10 +5,14 @@ Every source yields the same element, and every step is a pure function of it:
     {"keypoints": [M, T, K, 2] pixels, "scores": [M, T, K], "frame_size": [2] height and width,
      "label": int, "name": str}
 
+or, of 3D skeletons, which a virtual camera turns into that (`seen_from`, `training`):
+
+    {"poses_m": [M, T, K, 3] metres, z up, "scores": [M, T, K], "label": int, "name": str}
+
 Batches are ({"keypoints": [B, M, L, K, 2] pixels of the volume, "scores": [B, M, L, K]}, labels [B]); people that a
 clip lacks beside others of its batch have score 0, so nothing is drawn for them. `layers.HeatmapVolume` turns such a
 batch into volumes inside a model, `volumes` does so in the pipeline. What a valid clip is says the gate,
-`data.gate.sequences`.
+`data.gate.sequences`, of 3D skeletons `data.gate.poses`.
 """
 
 import typing
@@ -22,6 +26,8 @@ from absl import logging
 
 from kerapose import mirrors, skeletons
 from kerapose.data import gate, order, predictions, prepared, pyskl, selection, slots
+from kerapose.data import virtual_views as virtual
+from kerapose.data.gate import poses as pose_gate
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps, sequences
@@ -30,6 +36,8 @@ from kerapose.types import ArrayLike, Edges, Path, Size
 NotPreparedError = prepared.NotPreparedError
 SHUFFLE_BUFFER = 10_000  # clips, where nobody knows how many there are
 BadDataError = gate.BadDataError
+Views = virtual.Views
+holds_poses = virtual.holds_poses
 
 # Graphs that are larger than the rest of a pipeline, made once for all pipelines of the same options.
 _training_clip = tf.function(clip_ops.training_clip, autograph=False)
@@ -77,6 +85,55 @@ def from_arrays(
     elements = elements_of(report, keypoints, labels, skeleton, scores, frame_sizes, names, num_classes)
     report.close()
     dataset = dataset_of(elements, range(len(elements)), skeleton)
+    _told[dataset] = report.told
+    return dataset
+
+
+def from_poses(
+    poses_m: Sequence[ArrayLike],
+    labels: Sequence[int],
+    skeleton: skeletons.Skeleton,
+    scores: Sequence[ArrayLike] | None = None,
+    names: Sequence[str] | None = None,
+    num_classes: int | None = None,
+    up: str = "z",
+) -> tf.data.Dataset:
+    """A dataset of 3D skeletons that are in memory, those of a depth sensor or of motion capture.
+
+    Args:
+        poses_m: list of [M, T, K, 3] (or [T, K, 3] for one person) arrays, metres; (0, 0, 0) or NaN where missing.
+            People who are missing throughout are left out.
+        labels: list of class indices.
+        skeleton: the `Skeleton` of the joints.
+        scores: list of [M, T, K] (or [T, K]) arrays; missing where 0. None: 1 where a joint is not missing.
+        names: list of clip names. None: their numbers.
+        num_classes: how many classes there are. None: not checked.
+        up: which axis is up, "z", or "y" of a Kinect's own axes (`data.gate.poses.to_world`).
+
+    Returns:
+        A `tf.data.Dataset` of elements of 3D skeletons, z up.
+
+    Raises:
+        BadDataError: naming the clips that are not as described, in other units than metres for one (see `check`).
+        ValueError: if there are not as many labels, scores or names as clips.
+
+    Example:
+        >>> dataset = from_poses([walk, run], labels=[0, 1], skeleton=skeletons.NTU, up="y")
+        >>> from_the_side = seen_from(dataset, azimuth_degrees=90)
+    """
+    for what, given in (("labels", labels), ("scores", scores), ("names", names)):
+        if given is not None and (isinstance(given, str) or len(given) != len(poses_m)):
+            raise ValueError(f"{what} are one for each of {len(poses_m)} clips, got {len(given)}; match the lists.")
+    report, elements = gate.Report("clips", ", or leave them out"), []
+    for i, poses in enumerate(poses_m):
+        figures = sequence_gate.numbers(poses)
+        if np.ndim(figures) in (3, 4) and figures.shape[-1] == 3:  # others are refused below
+            poses = pose_gate.to_world(figures, up)
+        given, name = None if scores is None else scores[i], str(i if names is None else names[i])
+        elements.append(pose_gate.read_poses(report, poses, skeleton, given, labels[i], name, num_classes))
+    sequence_gate.note_repeated(report, [] if names is None else names)
+    report.close()
+    dataset = dataset_of(elements, range(len(elements)), skeleton, is_3d=True)
     _told[dataset] = report.told
     return dataset
 
@@ -142,9 +199,14 @@ def make_element(
 
 
 def from_pyskl(
-    path: Path, split: str, skeleton: skeletons.Skeleton, num_classes: int | None = None, skip: Iterable[str] = ()
+    path: Path,
+    split: str,
+    skeleton: skeletons.Skeleton,
+    num_classes: int | None = None,
+    skip: Iterable[str] = (),
+    up: str = "y",
 ) -> tf.data.Dataset:
-    """A dataset of one split of a PYSKL annotation file.
+    """A dataset of one split of a PYSKL annotation file, of 2D or of 3D skeletons.
 
     Args:
         path: of the pickle, which is read safely.
@@ -152,9 +214,10 @@ def from_pyskl(
         skeleton: the `Skeleton` of its keypoints.
         num_classes: how many classes there are. None: not checked.
         skip: names of clips to leave out, such as those of the error that refused the file.
+        up: which axis of 3D skeletons is up; "y" in those of NTU RGB+D, which have Kinect's own axes.
 
     Returns:
-        A `tf.data.Dataset` of elements.
+        A `tf.data.Dataset` of elements; of 3D skeletons where the file holds these.
 
     Raises:
         BadDataError: if the file or a clip in it is not as described; its `names` are those of the clips.
@@ -164,8 +227,8 @@ def from_pyskl(
     Example:
         >>> dataset = from_pyskl("ntu60_hrnet.pkl", "xsub_train", skeletons.COCO, num_classes=60)
     """
-    annotations = pyskl.read_annotations(path, skeleton, num_classes, skip)
-    dataset = dataset_of(annotations.clips, annotations.names_of(split), skeleton)
+    annotations = pyskl.read_annotations(path, skeleton, num_classes, skip, up)
+    dataset = dataset_of(annotations.clips, annotations.names_of(split), skeleton, is_3d=annotations.is_3d)
     _told[dataset] = annotations.told
     return dataset
 
@@ -240,6 +303,38 @@ def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.d
     return builder.as_dataset(split=split, shuffle_files=False), builder.info
 
 
+def seen_from(
+    dataset: tf.data.Dataset, azimuth_degrees: float = 0.0, height_m: float = 0.0, distance_m: float = 3.0
+) -> tf.data.Dataset:
+    """3D skeletons as one camera sees each clip: a dataset of keypoints like any other.
+
+    Args:
+        dataset: of elements of 3D skeletons.
+        azimuth_degrees: how far the camera has gone round the people, counter-clockwise as seen from above; at 0 it
+            looks along y, as a depth sensor does.
+        height_m: of the camera above the people's centre, metres.
+        distance_m: on the ground, from the camera to the people's centre, metres.
+
+    Returns:
+        A `tf.data.Dataset` of elements, in pixels of a picture in which everybody just fits.
+
+    Raises:
+        ValueError: if the elements are keypoints already, or the distance is not above 0.
+
+    Example:
+        >>> from_the_side = seen_from(from_pyskl("ntu60_3danno.pkl", "xsub_val", skeletons.NTU), azimuth_degrees=90)
+    """
+    if not holds_poses(dataset):
+        raise ValueError("Only 3D skeletons can be seen from anywhere, got keypoints; leave seen_from out.")
+    fixed = Views((azimuth_degrees,) * 2, (height_m,) * 2, (distance_m,) * 2)
+    view = [np.float32(value) for value in (np.radians(azimuth_degrees), height_m, fixed.distances_m[0])]
+    viewed = dataset.map(lambda element: virtual.seen(element, *view), tf.data.AUTOTUNE)
+    for known in (_told, _shown):
+        if dataset in known:
+            known[viewed] = known[dataset]
+    return viewed
+
+
 def convert(dataset: tf.data.Dataset, source: skeletons.Skeleton, target: skeletons.Skeleton) -> tf.data.Dataset:
     """Maps the keypoints of a dataset from one set to another, so that a network of one can learn from the other.
 
@@ -249,8 +344,8 @@ def convert(dataset: tf.data.Dataset, source: skeletons.Skeleton, target: skelet
         target: a `Skeleton` whose joints can all be derived from those of `source` (`skeletons.mapping`).
 
     Returns:
-        A `tf.data.Dataset` of elements with the keypoints of `target`, as `skeletons.convert` gives them: a derived
-        joint has the least score of those that it is made of, and is missing where one of them is.
+        A `tf.data.Dataset` of elements with the keypoints of `target`, or 3D skeletons, as `skeletons.convert` gives
+        them: a derived joint has the least score of those that it is made of, and is missing where one of them is.
 
     Raises:
         ValueError: naming the joints that cannot be derived.
@@ -258,6 +353,7 @@ def convert(dataset: tf.data.Dataset, source: skeletons.Skeleton, target: skelet
     Example:
         >>> dataset = convert(coco_clips, skeletons.COCO, skeletons.JHMDB)
     """
+    figures = "poses_m" if holds_poses(dataset) else "keypoints"
     matrix = skeletons.mapping(source, target)  # [K', K]
     made_of = (matrix != 0)[None, None]  # [1, 1, K', K]
     lacking = [name for name, row in zip(target.keypoints, matrix, strict=True) if not row.any()]
@@ -269,13 +365,13 @@ def convert(dataset: tf.data.Dataset, source: skeletons.Skeleton, target: skelet
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def apply(element):
-        keypoints, scores = clip_ops.without_missing(element["keypoints"], element["scores"])
+        keypoints, scores = clip_ops.without_missing(element[figures], element["scores"])
         present = scores > 0  # [M, T, K]
         derived_present = tf.reduce_all(present[:, :, None] | ~made_of, axis=-1)  # [M, T, K']
         derived = tf.einsum("jk,mtkx->mtjx", matrix, keypoints)
         least = tf.reduce_min(tf.where(made_of, scores[:, :, None], np.float32(np.inf)), axis=-1)
         return element | {
-            "keypoints": tf.where(derived_present[..., None], derived, 0.0),
+            figures: tf.where(derived_present[..., None], derived, 0.0),
             "scores": tf.where(derived_present, least, 0.0),
         }
 
@@ -296,7 +392,8 @@ def check(dataset: tf.data.Dataset, skeleton: skeletons.Skeleton, num_classes: i
     Raises:
         BadDataError: naming all clips of wrong shapes or number of keypoints, without frames, with a label that is no
             class, a frame size that is none, or scores above 10; where more than half of the clips do it, those with
-            keypoints about (0, 0) or beyond the frame; and if nobody is seen in any clip. Its `names` are for `skip`.
+            keypoints about (0, 0) or beyond the frame, or 3D skeletons in other units than metres; and if nobody is
+            seen in any clip. Its `names` are for `skip`.
         ValueError: if there is no clip at all.
 
     Example:
@@ -319,8 +416,12 @@ def check_elements(
     report.told |= _told.get(dataset, set())
     for raw in dataset.as_numpy_iterator():
         names.append(raw["name"].decode())
-        values = (raw[key] for key in ("scores", "frame_size", "label"))
-        element = sequence_gate.read_clip(report, raw["keypoints"], skeleton, *values, names[-1], num_classes)
+        described = (raw["label"], names[-1], num_classes)
+        if "poses_m" in raw:
+            element = pose_gate.read_poses(report, raw["poses_m"], skeleton, raw["scores"], *described)
+        else:
+            given = (raw["scores"], raw["frame_size"])
+            element = sequence_gate.read_clip(report, raw["keypoints"], skeleton, *given, *described)
         shown.append(element is not None and bool((element["scores"] >= heatmaps.MIN_SCORE).any()))
         if element is not None:
             note(report, raw, element)
@@ -401,6 +502,8 @@ def training(
     flip_labels: ArrayLike | None = None,
     rotation_degrees: float = 0.0,
     use_scores: bool = True,
+    p_interval: Sequence[float] = (1.0, 1.0),
+    views: Views | None = None,
     **augmentation: typing.Any,
 ) -> tf.data.Dataset:
     """Endless shuffled batches of random clips.
@@ -420,10 +523,16 @@ def training(
         flip_labels: [C] the class that each becomes in a mirror (`mirrors.mirrored_labels`). None: its own.
         rotation_degrees: greatest angle by which a clip is turned, either way; 0 in the published recipe.
         use_scores: whether a keypoint is drawn as high as its score, or every one that was found with 1.
+        p_interval: least and greatest share of a sequence, of which one is drawn for each clip that is taken from so
+            long an interval (`ops.sequences.sample_frames`); (1, 1), as published for PoseConv3D: whole sequences.
+        views: of 3D skeletons, from which a view of each clip is drawn. None: all as of `seen_from`.
         **augmentation: `padding`, `short_side_px`, `area_range`, `aspect_range` of `ops.clips.training_clip`.
 
     Returns:
         A `tf.data.Dataset` of batches.
+
+    Raises:
+        ValueError: if `p_interval` is no range of shares, or there are `views` and no 3D skeletons.
 
     Example:
         >>> batches = training(dataset, skeletons.COCO, batch_size=32)
@@ -432,6 +541,11 @@ def training(
     num_frames, *size = map(int, (num_frames, *size))
     words = sequences.num_words(num_frames)
     flip_probability = mirrors.allowed(flip_probability, skeleton)
+    p_interval = sequences.check_p_interval(p_interval)
+    if views is not None and not holds_poses(dataset):
+        raise ValueError("views are those of 3D skeletons, got a dataset of keypoints; leave them out.")
+    if views is None and holds_poses(dataset):
+        views = Views()
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def augment(index, element):
@@ -439,6 +553,8 @@ def training(
         uniforms = tf.random.stateless_uniform((24,), [2 * seed + 1, index])
         flip = uniforms[0] < flip_probability
         angle = (uniforms[1] * 2 - 1) * np.float32(np.radians(rotation_degrees))
+        if views is not None:  # of a stream of its own, so that the others are those of keypoints
+            element = virtual.seen(element, *views.draw([2 * seed + 1, -1 - index]))
         keypoints, scores = _training_clip(
             element["keypoints"],
             element["scores"] if use_scores else clip_ops.full_scores(element["scores"]),
@@ -450,6 +566,7 @@ def training(
             num_frames,
             size,
             rotation=angle,
+            p_interval=p_interval,
             **augmentation,
         )
         label = element["label"]
@@ -473,7 +590,7 @@ def evaluation(
     """Batches of one deterministic clip a sequence, in order, the last one as small as it comes.
 
     Args:
-        dataset: of elements.
+        dataset: of elements; 3D skeletons are seen from in front (`seen_from`).
         batch_size: clips a batch.
         num_frames: frames a clip, L.
         size: height and width of the volume, pixels.
@@ -484,6 +601,7 @@ def evaluation(
         A `tf.data.Dataset` of batches.
     """
     num_frames, *size = map(int, (num_frames, *size))
+    dataset = seen_from(dataset) if holds_poses(dataset) else dataset
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
     def prepare(element):
@@ -523,6 +641,7 @@ def dataset_of(
     keys: Sequence[typing.Any],
     skeleton: skeletons.Skeleton,
     source: str | None = None,
+    is_3d: bool = False,
 ) -> tf.data.Dataset:
     """A dataset of `elements[key]` for each key; an element is fetched when its turn comes.
 
@@ -531,15 +650,22 @@ def dataset_of(
         keys: a sequence of them.
         skeleton: the `Skeleton` of the keypoints.
         source: "video" or "path" where elements have that, too.
+        is_3d: whether they are 3D skeletons.
 
     Returns:
         A `tf.data.Dataset` whose `cardinality()` is known.
     """
     signature = {} if source is None else {source: tf.TensorSpec((), tf.string)}
+    figure = (None, None, skeleton.num_keypoints)
+    if is_3d:
+        signature |= {"poses_m": tf.TensorSpec((*figure, 3), tf.float32)}
+    else:
+        signature |= {
+            "keypoints": tf.TensorSpec((*figure, 2), tf.float32),
+            "frame_size": tf.TensorSpec((2,), tf.int32),
+        }
     signature |= {
-        "keypoints": tf.TensorSpec((None, None, skeleton.num_keypoints, 2), tf.float32),
-        "scores": tf.TensorSpec((None, None, skeleton.num_keypoints), tf.float32),
-        "frame_size": tf.TensorSpec((2,), tf.int32),
+        "scores": tf.TensorSpec(figure, tf.float32),
         "label": tf.TensorSpec((), tf.int64),
         "name": tf.TensorSpec((), tf.string),
     }
@@ -555,5 +681,6 @@ def _batched(clips, batch_size):
 @tf.autograph.experimental.do_not_convert
 def _shows_somebody(element):
     """Whether any keypoint of a clip is drawn."""
-    _, scores = clip_ops.without_missing(element["keypoints"], element["scores"])
+    figures = element["poses_m"] if "poses_m" in element else element["keypoints"]
+    _, scores = clip_ops.without_missing(figures, element["scores"])
     return tf.reduce_any(scores >= heatmaps.MIN_SCORE)

@@ -1,4 +1,4 @@
-"""Reads and writes the annotation pickles of PYSKL and MMAction2, in which most published 2D skeletons are kept.
+"""Reads and writes the annotation pickles of PYSKL and MMAction2, in which most published skeletons are kept.
 
 A pickle can run any program when it is loaded; here it cannot (`data.pickles`).
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from kerapose import files
 from kerapose.data import gate, selection
+from kerapose.data.gate import poses as pose_gate
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.data.pickles import AnnotationError, load_pickle
 from kerapose.skeletons import Skeleton
@@ -33,11 +34,13 @@ class Annotations:
         splits: for each split the names of its clips, those that share a keypoint file one after another.
         clips: for each name the clip, a dict of
             "keypoints" float32 `[M, T, K, 2]` (pixels, x first), "scores" float32 `[M, T, K]`,
-            "frame_size" int32 `[2]` (height, width), "label" int and "name" str.
+            "frame_size" int32 `[2]` (height, width), "label" int and "name" str; of 3D skeletons
+            "poses_m" float32 `[M, T, K, 3]` (metres, z up) in place of keypoints and size.
             Its arrays are made anew whenever it is asked for, so that the set is held once, as small as in the file.
         num_keypoints: K, the same in every clip.
         path: of the file.
         told: what the gate warned of when it was read (`gate.Report.told`).
+        is_3d: whether its skeletons are 3D ones.
 
     Example:
         >>> annotations = read_annotations("ntu60_hrnet.pkl")
@@ -49,6 +52,7 @@ class Annotations:
     num_keypoints: int
     path: pathlib.Path
     told: set = dataclasses.field(default_factory=set)
+    is_3d: bool = False
 
     def names_of(self, split: str) -> list[str]:
         """The names of the clips of a split.
@@ -63,7 +67,11 @@ class Annotations:
 
 
 def read_annotations(
-    path: Path, skeleton: Skeleton | None = None, num_classes: int | None = None, skip: Iterable[str] = ()
+    path: Path,
+    skeleton: Skeleton | None = None,
+    num_classes: int | None = None,
+    skip: Iterable[str] = (),
+    up: str | None = None,
 ) -> Annotations:
     """Reads an annotation file and checks every clip in it.
 
@@ -77,11 +85,16 @@ def read_annotations(
     has no scores, those of all others are 1. A clip in which nobody was found has one person of missing joints, and so
     stays in its split. A warning counts such clips, and those where a joint is missing that has a score.
 
+    Of 3D skeletons `keypoint` is `[M, T, K, 3]` in metres, and there is no `img_shape`. Joints at (0, 0, 0) are missing
+    ones, and people who have no others are left out.
+
     Args:
         path: the pickle.
         skeleton: the keypoint set expected, to check the number of keypoints; None takes what the file has.
         num_classes: C, to check the labels; None allows any label from 0 on.
         skip: names of clips to leave out, such as those of the error that refused the file.
+        up: which axis of 3D skeletons is up (`gate.poses.to_world`): "y" in files of Kinect's own axes, as those of NTU
+            RGB+D are. None: 3D skeletons are refused.
 
     Returns:
         An `Annotations`.
@@ -89,7 +102,8 @@ def read_annotations(
     Raises:
         FileNotFoundError: when the file, or a keypoint file it names, is not there.
         AnnotationError: when the file is no pickle, cut short, asks for anything but arrays and plain containers, holds
-            3D skeletons, or when a clip, a label or a split is impossible; `names` are those of the clips.
+            3D skeletons and `up` is not given, or when a clip, a label or a split is impossible; `names` are those of
+            the clips.
 
     Example:
         >>> annotations = read_annotations("gym_hrnet.pkl", skeleton=skeletons.COCO, num_classes=99)
@@ -102,10 +116,10 @@ def read_annotations(
     splits, annotations = _sections(load_pickle(path), path)
     by_name = _by_name(annotations, path)
     by_name, splits = _without(skip, by_name, splits, path)
-    clips = _Clips(by_name, path, skeleton)
+    clips = _Clips(by_name, path, skeleton, up)
     told = _check_clips(clips, by_name, path, num_classes)
     splits = {"clips": list(by_name)} if splits is None else _checked_splits(splits, by_name, path)
-    return Annotations(splits, clips, clips.num_keypoints, path, told)
+    return Annotations(splits, clips, clips.num_keypoints, path, told, clips.num_coordinates == 3)
 
 
 def write_annotations(
@@ -120,7 +134,7 @@ def write_annotations(
         path: of the pickle.
         clips: as every source yields them: dicts of "keypoints" [M, T, K, 2] (pixels, (0, 0) where missing), "scores"
             [M, T, K], "frame_size" (height, width), "label" and "name". Poses in space are "keypoints" [M, T, J, 3],
-            without "scores" if there are none; PYSKL reads such files, `read_annotations` does not.
+            without "scores" if there are none.
         splits: for each split the names of its clips.
         precision: "float32", or "float16" as in the published files, half as large: places beyond 1024 pixels are then
             whole ones.
@@ -211,9 +225,11 @@ def _check_clips(clips, by_name, path, num_classes):
             malformed[name] = error
             continue
         label, size = annotation.get("label"), annotation.get("img_shape")
-        if "keypoint" in annotation:
-            of_file = (() if size is None else size, label, name, num_classes, sequence_gate.PEOPLE_OF_FILE)
-            sequence_gate.read_clip(report, keypoints, None, scores, *of_file)
+        of_file = (label, name, num_classes, sequence_gate.PEOPLE_OF_FILE)
+        if "keypoint" in annotation and clips.num_coordinates == 3:
+            pose_gate.read_poses(report, keypoints, clips.skeleton, scores, *of_file)
+        elif "keypoint" in annotation:
+            sequence_gate.read_clip(report, keypoints, None, scores, () if size is None else size, *of_file)
         else:
             sequence_gate.note_description(report, size, label, name, num_classes)
     if malformed:
@@ -227,8 +243,9 @@ def _check_clips(clips, by_name, path, num_classes):
 class _Clips(Mapping):
     """The clips by name, made when asked for; of the keypoint files, the one used last stays open."""
 
-    def __init__(self, by_name, path, skeleton):
-        self.num_keypoints = skeleton.num_keypoints if skeleton else None
+    def __init__(self, by_name, path, skeleton, up):
+        self.skeleton, self.num_keypoints = skeleton, skeleton.num_keypoints if skeleton else None
+        self.num_coordinates, self._up = None, up
         self._by_name, self._path = by_name, path
         self._model = f"skeleton {skeleton.name}" if skeleton else None  # what the others are compared with
         self._open_file, self._open_content = None, None
@@ -241,6 +258,9 @@ class _Clips(Mapping):
 
     def __getitem__(self, name):
         annotation = self._by_name[name]
+        if self.num_coordinates == 3:
+            poses, scores = self.keypoints_and_scores(name)  # on which all was said when the file was read
+            return pose_gate.read_poses(gate.Report("clips"), poses, None, scores, annotation["label"], name)
         keypoints, scores, _ = sequence_gate.without_missing(*self.keypoints_and_scores(name))
         if not len(keypoints):
             keypoints, scores = (np.zeros((1, *array.shape[1:]), np.float32) for array in (keypoints, scores))
@@ -253,11 +273,23 @@ class _Clips(Mapping):
         }
 
     def keypoints_and_scores(self, name):
-        """The figures of a clip, `[M, T, K, 2]` and `[M, T, K]` or None, with the numbers and types the file has."""
+        """The figures of a clip, `[M, T, K, 2]` and `[M, T, K]` or None, with the numbers and types the file has.
+
+        Of 3D skeletons `[M, T, K, 3]`, and z is up.
+        """
         annotation, where = self._by_name[name], f"{self._path.name}, clip {name!r}"
         if "keypoint" not in annotation:
             annotation = annotation | self._from_keypoint_file(where, name, annotation)
-        keypoints, scores = _figures(where, annotation)
+        keypoints, scores = _figures(where, annotation, self._up is not None)
+        if self.num_coordinates is None:
+            self.num_coordinates = keypoints.shape[3]
+        if self.num_coordinates != keypoints.shape[3]:
+            raise AnnotationError(
+                f"{where}: all clips must be of 2D skeletons or all of 3D ones, this one has {keypoints.shape[3]} "
+                f"coordinates and those before {self.num_coordinates}; make two files of it."
+            )
+        if keypoints.shape[3] == 3:
+            keypoints = pose_gate.to_world(keypoints, self._up)
         if self.num_keypoints is None:
             self.num_keypoints, self._model = keypoints.shape[2], f"clip {name!r}"
         if self.num_keypoints != keypoints.shape[2]:
@@ -369,7 +401,7 @@ def _checked_splits(splits, by_name, path):
 
 
 # ---------------------------------------------------------------------------------------------------- one clip
-def _figures(where, annotation):
+def _figures(where, annotation, takes_3d):
     """Keypoints `[M, T, K, 2]` and scores `[M, T, K]`, or None, whichever form the annotation has them in."""
     keypoint = _numbers(where, annotation, "keypoint")
     total_frames = annotation.get("total_frames")
@@ -382,12 +414,13 @@ def _figures(where, annotation):
         total_frames = whole
     if "frame_inds" in annotation:
         return _unpacked(where, keypoint, _numbers(where, annotation, "frame_inds"), total_frames)
-    if keypoint.ndim == 4 and keypoint.shape[3] == 3:
+    is_3d = keypoint.ndim == 4 and keypoint.shape[3] == 3
+    if is_3d and not takes_3d:
         raise AnnotationError(
             f"{where}: `keypoint` {keypoint.shape} has three coordinates, a 3D skeleton, and only 2D ones are read; "
             "take the 2D file of the set (..._hrnet.pkl), or if the third is a score, move it to `keypoint_score`."
         )
-    if keypoint.ndim != 4 or keypoint.shape[3] != 2:
+    if not is_3d and (keypoint.ndim != 4 or keypoint.shape[3] != 2):
         raise AnnotationError(
             f"{where}: `keypoint` must be [people, frames, keypoints, 2], got {keypoint.shape}; correct the clip."
         )

@@ -1,30 +1,54 @@
 """The test of skeleton actions: every sequence of a split, whole, as PoseConv3D's paper has it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
 from kerapose import metrics
+from kerapose.data import clips
 from kerapose.estimators import ActionRecognizer
 from kerapose.evaluation.progress import make_bar
 from kerapose.types import Array
 
 
-def action_probabilities(recognizer: ActionRecognizer, dataset: tf.data.Dataset) -> tuple[Array, Array]:
+def action_probabilities(
+    recognizer: ActionRecognizer, dataset: tf.data.Dataset, azimuths_degrees: Sequence[float] = (0.0,)
+) -> tuple[Array, Array]:
     """What a recognizer makes of every sequence of a split.
 
     Args:
         recognizer: an `ActionRecognizer`, whose `num_clips` and `flip_test` are those of the test.
         dataset: of elements, as the sources of `data.clips` give them.
+        azimuths_degrees: of 3D skeletons, from where they are seen (`data.clips.seen_from`); of several views, the
+            probabilities are averaged.
 
     Returns:
         Labels [B] and probabilities [B, C].
+
+    Raises:
+        ValueError: if there is no view, or more than the frontal one of keypoints.
 
     Example:
         >>> labels, probabilities = action_probabilities(recognizer, dataset)
         >>> metrics.confusion_matrix(labels, probabilities.argmax(-1), num_classes=60)
     """
+    azimuths = [float(azimuth) for azimuth in azimuths_degrees]
+    if not azimuths:
+        raise ValueError("azimuths_degrees must be at least one angle, got none; 0 sees people as a sensor does.")
+    views = [dataset]
+    if clips.holds_poses(dataset):
+        views = [clips.seen_from(dataset, azimuth) for azimuth in azimuths]
+    elif azimuths != [0.0]:
+        raise ValueError(f"azimuths_degrees are those of 3D skeletons, got {azimuths} for keypoints; leave them out.")
     # Without AutoGraph, which has nothing to convert here, but takes seconds to find that out.
     answer = tf.function(recognizer.__call__, reduce_retracing=True, autograph=False)
+    answers = [_probabilities(answer, view) for view in views]
+    return answers[0][0], np.mean([probabilities for _, probabilities in answers], axis=0)
+
+
+def _probabilities(answer, dataset):
+    """Labels [B] and what a function says of each sequence of keypoints, [B, C]."""
     labels, probabilities = [], []
     bar = make_bar(int(dataset.cardinality()), "sequence")
     for element in dataset.batch(1).prefetch(tf.data.AUTOTUNE):  # sequences differ in length
@@ -35,12 +59,15 @@ def action_probabilities(recognizer: ActionRecognizer, dataset: tf.data.Dataset)
     return np.array(labels), np.stack(probabilities)
 
 
-def action_figures(recognizer: ActionRecognizer, dataset: tf.data.Dataset) -> dict[str, float]:
+def action_figures(
+    recognizer: ActionRecognizer, dataset: tf.data.Dataset, azimuths_degrees: Sequence[float] = (0.0,)
+) -> dict[str, float]:
     """How well a recognizer names the actions of a split.
 
     Args:
         recognizer: as for `action_probabilities`.
         dataset: likewise.
+        azimuths_degrees: likewise.
 
     Returns:
         {"top1": float, "top5": float, "mean_class": float}, each in [0, 1].
@@ -52,4 +79,4 @@ def action_figures(recognizer: ActionRecognizer, dataset: tf.data.Dataset) -> di
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """
-    return metrics.action_metrics(*action_probabilities(recognizer, dataset))
+    return metrics.action_metrics(*action_probabilities(recognizer, dataset, azimuths_degrees))

@@ -79,6 +79,7 @@ def training_clip(
     aspect_range: Sequence[float] = (3 / 4, 4 / 3),
     rotation: Tensor = 0.0,
     published: bool = False,
+    p_interval: Sequence[float] = (1.0, 1.0),
 ) -> tuple[Tensor, Tensor]:
     """One random clip of a sequence: sampled, cropped to the people, then randomly cropped, resized and mirrored.
 
@@ -100,11 +101,13 @@ def training_clip(
         aspect_range: of the random crop, width / height.
         rotation: angle in radians by which to turn the people in their box; 0 in the published recipe.
         published: whether missing keypoints are taken as they are given.
+        p_interval: least and greatest share of the sequence that the clip is taken from (`sequences.sample_frames`).
 
     Returns:
         keypoints [M, L, K, 2] in pixels of the volume, scores [M, L, K].
     """
-    frames = sequences.sample_frames(ops.shape(keypoints)[1], num_frames, 1, words, random_start=True)[0]  # [L]
+    length = ops.shape(keypoints)[1]
+    frames = sequences.sample_frames(length, num_frames, 1, words, random_start=True, p_interval=p_interval)[0]  # [L]
     keypoints, scores = take_frames(keypoints, scores, frames)
     keypoints, scores = (keypoints, scores) if published else without_missing(keypoints, scores)
     keypoints, box_size = compact(keypoints, frame_size, padding)
@@ -231,7 +234,7 @@ def without_missing(keypoints: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
     """Brings what is missing to (0, 0) and score 0, so that it shapes no box and is drawn nowhere.
 
     Args:
-        keypoints: [..., K, 2]; missing where not finite, or (0, 0).
+        keypoints: [..., K, 2], or poses [..., K, 3]; missing where not finite, or all 0.
         scores: [..., K]; missing where not finite, or not above 0.
 
     Returns:
@@ -247,7 +250,7 @@ def without_missing(keypoints: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def is_seen(keypoints: Tensor, scores: Tensor) -> Tensor:
-    """Which keypoints [..., K, 2] were seen: finite, not (0, 0), of a finite score [..., K] above 0."""
+    """Which keypoints [..., K, 2 or 3] were seen: finite, not all 0, of a finite score [..., K] above 0."""
     placed = ops.logical_and(ops.all(ops.isfinite(keypoints), axis=-1), ops.any(keypoints != 0.0, axis=-1))
     return ops.logical_and(placed, ops.logical_and(ops.isfinite(scores), scores > 0.0))
 

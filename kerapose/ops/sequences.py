@@ -7,6 +7,7 @@ tests and for serving, random ones for training; the sampler is the same.
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 from keras import ops
@@ -43,12 +44,19 @@ def published_words(num_frames: int, num_clips: int = 1, seed: int = PUBLISHED_S
 
 
 def sample_frames(
-    length: Tensor, num_frames: int, num_clips: int = 1, words: Tensor | None = None, random_start: bool = False
+    length: Tensor,
+    num_frames: int,
+    num_clips: int = 1,
+    words: Tensor | None = None,
+    random_start: bool = False,
+    p_interval: Sequence[float] = (1.0, 1.0),
 ) -> Tensor:
     """Draws the frames of `num_clips` clips from a sequence.
 
     A sequence shorter than a clip is played in a loop; one shorter than two clips gives its frames in order with some
-    skipped; a longer one gives one frame from each of `num_frames` equal segments.
+    skipped; a longer one gives one frame from each of `num_frames` equal segments. With `p_interval` each clip is so
+    taken from an interval of the sequence: a share of its frames, drawn between two bounds and rounded down, at a place
+    that is drawn, too. As published, the loop of an interval shorter than a clip runs on behind its end.
 
     Args:
         length: frames of the sequence, int or int32 scalar tensor.
@@ -57,15 +65,38 @@ def sample_frames(
         words: [P] int32 random words in [0, 2³¹), P at least `num_words(num_frames, num_clips)`. None: the published
             test mode's.
         random_start: whether a looped clip starts at a random frame (training) or at evenly spread ones (test).
+        p_interval: least and greatest share, above 0 and up to 1; an interval has at least one frame. (1, 1): the whole
+            sequence.
 
     Returns:
         [num_clips, num_frames] int32 indices in [0, length).
 
+    Raises:
+        ValueError: if `p_interval` is no such range.
+
     Example:
         >>> sample_frames(300, num_frames=48, num_clips=10).shape
         (10, 48)
+
+    Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022; `p_interval` is that of its code,
+    PYSKL, for graph networks.
     """
-    return _sample(length, num_frames, num_clips, words, random_start)[0]
+    least, most = check_p_interval(p_interval)
+    if least == 1.0:
+        return _sample(length, num_frames, num_clips, words, random_start)[0]
+    words = published_words(num_frames, num_clips) if words is None else words
+    return _sample_intervals(length, num_frames, num_clips, words, random_start, least, most)
+
+
+def check_p_interval(p_interval: Sequence[float]) -> tuple[float, float]:
+    """The two shares of `sample_frames` as floats; a ValueError if they are no shares, the lesser first."""
+    shares = tuple(float(share) for share in p_interval)
+    if len(shares) != 2 or not 0 < shares[0] <= shares[1] <= 1:
+        raise ValueError(
+            f"p_interval must be two shares of a sequence, 0 < least <= greatest <= 1, got {list(p_interval)}; "
+            "(1, 1) takes whole sequences, (0.5, 1) half of one or more."
+        )
+    return shares
 
 
 def sample_rgb_and_pose(
@@ -154,19 +185,49 @@ def fill_gaps(keypoints: Tensor, found: Tensor) -> Tensor:
     return start + share * (end - start)
 
 
-def _sample(length, num_frames, num_clips, words, random_start):
-    """What `sample_frames` gives, and how many of the words it took to get there."""
+def _sample_intervals(length, num_frames, num_clips, words, random_start, least, most):
+    """What `sample_frames` gives of intervals, [N, L]: clip by clip, since each may be looped, skipping or segmented.
+
+    The two words that whole sequences discard are those of the share. Of the numbers that the published generator
+    makes of 32 bits a word, these are made of the 31 that a word has here.
+    """
+    length, words = ops.cast(length, "int32"), ops.cast(words, "int32")
+    clips = []
+    for clip in range(num_clips):
+        first, second = (ops.cast(words[place], "float64") for place in (0, 1))
+        uniform = (ops.floor(first / 2**4) * 2**26 + ops.floor(second / 2**5)) / 2**53
+        share = uniform * (most - least) + least
+        count = ops.cast(ops.floor(share * ops.cast(length, "float64")), "int32")
+        count = ops.clip(count, 1, length)
+        place, used = _draws(words, ops.reshape(length - count, (1,)), 1)  # [1, 1]
+        # A draw from one number takes no word; the sampler discards two words, which are behind us.
+        words = ops.roll(words, -ops.where(count < length, used - _DISCARDED, 0))
+        indices, used = _sample(count, num_frames, 1, words, random_start, (clip, num_clips))
+        clips.append((indices[0] + place[0, 0]) % length)
+        words = ops.roll(words, -used)
+    return ops.stack(clips)
+
+
+def _sample(length, num_frames, num_clips, words, random_start, one_of=None):
+    """What `sample_frames` gives of whole sequences, and how many of the words it took to get there.
+
+    `one_of` is the number of the one clip of an interval, and of how many it is: those of tests start evenly spread.
+    Its loop runs on behind the interval's end.
+    """
     length, is_published = ops.cast(length, "int32"), words is None
     words = ops.cast(published_words(num_frames, num_clips) if is_published else words, "int32")
 
     def looped():
         if random_start:
             start, used = _draws(words, ops.broadcast_to(length - 1, (1,)), num_clips)  # [N, 1]
+            used = ops.where(length > 1, used, num_clips * _DISCARDED)  # a draw from one number takes no word
         else:
-            clip = ops.arange(num_clips, dtype="int32")[:, None]
-            start = ops.where(length < num_clips, clip, clip * length // num_clips)
+            clip = ops.arange(num_clips, dtype="int32")[:, None] if one_of is None else np.array([[one_of[0]]], "int32")
+            total = num_clips if one_of is None else one_of[1]
+            start = ops.where(length < total, clip, clip * length // total)
             used = ops.convert_to_tensor(num_clips * _DISCARDED, "int32")
-        return (start + ops.arange(num_frames, dtype="int32")) % length, used
+        frames = start + ops.arange(num_frames, dtype="int32")
+        return frames % length if one_of is None else frames, used
 
     def skipping():
         if is_published:

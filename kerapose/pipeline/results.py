@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from kerapose import files, visualize
-from kerapose.data import predictions
+from kerapose.data import predictions, slots
 from kerapose.pipeline.drawing import Drawer
 from kerapose.types import Array, Path
 
@@ -45,6 +45,27 @@ class Result(predictions.Predictions):
             text = json.dumps(content, allow_nan=False, ensure_ascii=False)
             files.write_whole(path, text.encode())
         return content
+
+    def to_clips(self, max_people: int = slots.MAX_PEOPLE) -> dict[str, typing.Any]:
+        """The people as a clip, for a training or a recognizer.
+
+        Args:
+            max_people: M at most, the most important ones (`data.slots.fill`).
+
+        Returns:
+            {"keypoints": [M, T, K, 2] pixels, (0, 0) where missing, "scores": [M, T, K], "frame_size": (height, width)}
+            and, with a lifter, "poses_m": [M, T, J, 3] metres.
+
+        Raises:
+            ValueError: if `max_people` is below 1.
+
+        Example:
+            >>> recognize(**result.to_clips())
+            [ScoredAction(name='walk', probability=0.93), ...]
+        """
+        filled = slots.fill(self, max_people, self.min_score)
+        clip = {"keypoints": filled.keypoints, "scores": filled.scores, "frame_size": self.frame_size}
+        return clip if filled.poses_m is None else clip | {"poses_m": filled.poses_m}
 
     def draw(self, path: Path | None = None, trail: int = 0) -> Array | Iterator[Array]:
         """Draws the people into the pictures, with their poses in space beside these.

@@ -1,5 +1,6 @@
 """People's poses in space: of whole tracks, or of each frame as it comes."""
 
+import keras
 import numpy as np
 from absl import logging
 from keras import ops
@@ -66,6 +67,7 @@ class LiveLift:
                 "--causal, or lift a whole video."
             )
         self.stream = estimators.StreamingLifter(network, lift.input_skeleton, lift.pose_skeleton)
+        self._step = _Step(self.stream)
         self.skeleton = lift.skeleton
         self.min_score = min_score
         self.max_missing = max_missing
@@ -75,6 +77,8 @@ class LiveLift:
     def see(self, moment: Moment, frame_size: tuple[int, int]) -> Array:
         """The poses [N, J, 3] of the people of the next frame, metres from joint 0; NaN for who is not known yet."""
         self._forget(moment.ids.tolist())
+        if self._state is None and not len(moment.ids):  # nobody came yet
+            return np.zeros((0, self.stream.pose_skeleton.num_keypoints, 3))
         fresh = self._placed(moment.ids.tolist())
         scores = np.where(moment.keypoint_scores > self.min_score, moment.keypoint_scores, 0)
         points = np.where(scores[..., None] > 0, moment.keypoints, 0).astype("float32")
@@ -85,9 +89,9 @@ class LiveLift:
         self._known[rows] |= known > 0
         whole = self._known.all(axis=-1)  # [P]
         fresh |= whole & ~before  # what came before was no person
-        screen = cameras.normalize_screen(self._last, np.array(frame_size))
-        poses, self._state = self.stream.step(screen, self._state, ops.convert_to_tensor(fresh))
-        poses = ops.convert_to_numpy(poses)
+        inputs = {"keypoints": self._last, "frame_size": np.array(frame_size, "int32"), "reset": fresh}
+        answer = self._step.predict_on_batch(inputs | {"state": self._state})
+        poses, self._state = answer["poses"], answer["state"]  # [P, J, 3]
         poses = np.where(whole[:, None, None], poses - poses[:, :1], np.nan)
         return poses[rows]
 
@@ -115,18 +119,32 @@ class LiveLift:
 
     def _grow(self, size):
         """Makes room for more people, who keep their places."""
-        wider, count = self.stream.initial_state(size), self.stream.skeleton.num_keypoints
+        wider = {name: ops.convert_to_numpy(value) for name, value in self.stream.initial_state(size).items()}
+        count = self.stream.skeleton.num_keypoints
         last, known = np.zeros((size, count, 2), "float32"), np.zeros((size, count), bool)
         if self._state is not None:
             before = len(self._last)
             last[:before], known[:before] = self._last, self._known
             wider = {
-                name: self._state[name]
-                if name == "position"
-                else ops.concatenate([self._state[name], value[before:]], axis=0)
+                name: self._state[name] if name == "position" else np.concatenate([self._state[name], value[before:]])
                 for name, value in wider.items()
             }
         self._state, self._last, self._known = wider, last, known
+
+
+class _Step(keras.Model):
+    """A step of a stream, compiled as Keras compiles a prediction: of its parts alone, starting each costs most."""
+
+    def __init__(self, stream):
+        super().__init__(name="step")
+        self.stream = stream
+        self.built = True
+        self.jit_compile = False  # a new number of places would be a new compilation
+
+    def call(self, inputs):
+        screen = cameras.normalize_screen(inputs["keypoints"], inputs["frame_size"])
+        poses, state = self.stream.step(screen, inputs["state"], inputs["reset"])
+        return {"poses": poses, "state": state}
 
 
 def is_causal(lift: predictors.Lifter) -> bool:

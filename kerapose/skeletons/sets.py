@@ -326,7 +326,7 @@ AP10K = Skeleton(
 )
 
 # Kinect v1: the 20 joints in the order of Microsoft's SDK; those of Kinect v2 are NTU. "Hip centre" is `hip` here,
-# "shoulder centre" `thorax`; `head` is its middle. MSR Action3D has the same joints in an order of its own.
+# "shoulder centre" `thorax`; `head` is its middle. MSR_ACTION3D has the same joints in another order.
 KINECT_V1 = Skeleton(
     name="kinect_v1",
     keypoints=(
@@ -370,11 +370,47 @@ BLAZEPOSE = Skeleton(
         (23, 25), (25, 27), (27, 29), (27, 31), (29, 31), (24, 26), (26, 28), (28, 30), (28, 32), (30, 32),
     ),
 )
+
+# MSR Action3D (Li, Zhang and Liu, CVPR Workshops 2010): the joints of Kinect v1 in the order of its files. Which is
+# which was told from where they are in the median, and left and right from the arm that everybody waves, the right one.
+MSR_ACTION3D = Skeleton(
+    name="msr_action3d",
+    keypoints=(
+        "left_shoulder", "right_shoulder", "thorax", "spine", "left_hip", "right_hip", "hip",
+        "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hand", "right_hand",
+        "left_knee", "right_knee", "left_ankle", "right_ankle", "left_foot", "right_foot",
+        "head",
+    ),
+    edges=(
+        (6, 3), (3, 2), (2, 19),
+        (2, 0), (0, 7), (7, 9), (9, 11),
+        (2, 1), (1, 8), (8, 10), (10, 12),
+        (6, 4), (4, 13), (13, 15), (15, 17),
+        (6, 5), (5, 14), (14, 16), (16, 18),
+    ),
+)
+
+# Florence 3D Actions (Seidenari et al., CVPR Workshops 2013), 15 joints of Kinect v1 in the order of its file, told
+# apart like those of MSR_ACTION3D (in three quarters of the clips one arm waves, drinks and answers: the right one, it
+# is taken for). Its "torso", in the middle between neck and hips, is `spine` here.
+FLORENCE3D = Skeleton(
+    name="florence3d",
+    keypoints=(
+        "head", "neck", "spine",
+        "left_shoulder", "left_elbow", "left_wrist", "right_shoulder", "right_elbow", "right_wrist",
+        "left_hip", "left_knee", "left_ankle", "right_hip", "right_knee", "right_ankle",
+    ),
+    edges=(
+        (0, 1), (1, 2),
+        (1, 3), (3, 4), (4, 5), (1, 6), (6, 7), (7, 8),
+        (2, 9), (9, 10), (10, 11), (2, 12), (12, 13), (13, 14),
+    ),
+)
 # fmt: on
 
 ALL = (
     *(COCO, MPII, H36M, OPENPOSE, NTU, JHMDB, HUMANEVA, PENN_ACTION),
-    *(BODY_25, HALPE26, HAND, WHOLEBODY, AP10K, KINECT_V1, BLAZEPOSE),
+    *(BODY_25, HALPE26, HAND, WHOLEBODY, AP10K, KINECT_V1, BLAZEPOSE, MSR_ACTION3D, FLORENCE3D),
 )
 
 
@@ -383,7 +419,7 @@ def get(name: str) -> Skeleton:
 
     Args:
         name: "coco", "mpii", "h36m", "openpose", "ntu", "jhmdb", "humaneva", "penn_action", "body_25", "halpe26",
-            "hand", "wholebody", "ap10k", "kinect_v1" or "blazepose".
+            "hand", "wholebody", "ap10k", "kinect_v1", "blazepose", "msr_action3d" or "florence3d".
 
     Returns:
         The Skeleton.

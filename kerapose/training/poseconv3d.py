@@ -21,6 +21,7 @@ from kerapose.types import Path
 
 NETWORKS = {variant: cls for cls in (models.C3D, models.SlowOnly, models.X3D) for variant in cls.VARIANTS}
 MODALITIES = ("joint", "limb")
+VIEW_OPTIONS = ("turn_degrees", "view_heights_m", "view_distances_m", "test_azimuths")
 
 OPTIONS = [
     *common_options("runs/poseconv3d", "puppets", batch_size=16, epochs=26),
@@ -67,6 +68,32 @@ OPTIONS = [
     Option("dropout", float, 0.5, "Before the classifier."),
     Option("least_area", float, 0.56, "Of the random crop, as a fraction of the people's box."),
     Option("rotation_degrees", float, 0.0, "Greatest angle by which a training clip is turned."),
+    Option(
+        "p_interval",
+        [float],
+        [1.0, 1.0],
+        "Least and greatest share of a sequence that a training clip is taken from.",
+        least=0.0,
+        most=1.0,
+    ),
+    Option(
+        "turn_degrees",
+        float,
+        0.0,
+        "3D skeletons: how far the camera of a training clip goes round the people, to either side.",
+        least=0.0,
+        most=180.0,
+    ),
+    Option("view_heights_m", [float], [0.0, 0.0], "3D skeletons: its least and greatest height above their centre."),
+    Option("view_distances_m", [float], [3.0, 3.0], "3D skeletons: its least and greatest distance."),
+    Option(
+        "test_azimuths",
+        [float],
+        [0.0],
+        "3D skeletons: where the final test sees them from, degrees counter-clockwise; answers are averaged.",
+        free=True,
+        tested=True,
+    ),
     Option("num_clips", int, 10, "Clips a sequence in the final test.", tested=True),
     *flip_options(probability=0.5, flip_test=True),
 ]
@@ -104,6 +131,7 @@ class PoseConv3D(Training):
         self.splits, self.skeleton, self.class_names = data.load_clips(self.config, clips, skeleton)
         self.flip_labels = data.flip_labels(self.class_names, self.config)
         self.modalities = MODALITIES if self.config["modality"] == "both" else (self.config["modality"],)
+        self.views = views_of(self.config, self.splits)
         self.tested = None  # labels [B] and probabilities [B, C] of the test split
 
     def stages(self) -> Iterator[Stage]:
@@ -135,7 +163,8 @@ class PoseConv3D(Training):
                 flip_labels=self.flip_labels,
                 area_range=(config["least_area"], 1.0),
                 short_side_px=clip_ops.whole_side(config["size"]),
-                **{name: config[name] for name in ("seed", "flip_probability", "rotation_degrees")},
+                views=self.views,
+                **{name: config[name] for name in ("seed", "flip_probability", "rotation_degrees", "p_interval")},
                 **reading,
             )
 
@@ -161,12 +190,12 @@ class PoseConv3D(Training):
 
     def evaluate(self, estimator: estimators.ActionRecognizer) -> dict[str, dict[str, float]]:
         """The figures by modality: on one clip a sequence, as they are tested, and of the fusion of both."""
-        results, probabilities, test = {}, [], self.splits["test"]
+        results, probabilities, test = {}, [], (self.splits["test"], self.config["test_azimuths"])
         for modality, network in estimator.network.items():
             alone = estimators.ActionRecognizer(**(estimator.arguments() | {"network": {modality: network}}))
             once = alone.changed(num_clips=1, flip_test=False)
-            results[f"{modality}_one_clip"] = evaluation.action_figures(once, test)
-            labels, found = evaluation.action_probabilities(alone, test)
+            results[f"{modality}_one_clip"] = evaluation.action_figures(once, *test)
+            labels, found = evaluation.action_probabilities(alone, *test)
             results[modality] = metrics.action_metrics(labels, found)
             probabilities.append(found)
             logging.info("Test, %s: %s", modality, results[modality])
@@ -189,6 +218,21 @@ class PoseConv3D(Training):
 
     def export(self, estimator: estimators.ActionRecognizer, path: pathlib.Path) -> None:
         export.saved_model(estimator, path, overwrite=True)
+
+
+def views_of(config: dict, splits: dict) -> clips.Views | None:
+    """The views of training clips; None where the splits hold keypoints, of which no view may be asked for."""
+    defaults = {option.name: option.default for option in OPTIONS}
+    asked = [name for name in VIEW_OPTIONS if config[name] != defaults[name]]
+    if any(clips.holds_poses(split) for split in splits.values() if split is not None):
+        turn = config["turn_degrees"]
+        return clips.Views((-turn, turn), config["view_heights_m"], config["view_distances_m"])
+    if asked:
+        raise ValueError(
+            f"{asked[0]} is of 3D skeletons, got {config[asked[0]]} and the keypoints of {config['dataset']}; leave it "
+            "out, or give a data set of 3D skeletons."
+        )
+    return None
 
 
 def pretrained(config: dict, modality: str) -> Path:

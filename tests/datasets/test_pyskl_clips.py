@@ -67,6 +67,8 @@ def test_published_files():
     assert classes == {
         "ntu60": 60,
         "ntu120": 120,
+        "ntu60_3d": 60,
+        "ntu120_3d": 120,
         "gym": 99,
         "k400": 400,
         "diving48": 48,
@@ -74,8 +76,10 @@ def test_published_files():
         "hmdb51": 51,
     }
     for config in pyskl_clips.Builder.BUILDER_CONFIGS:
-        assert config.files[0] == f"{config.name}_hrnet.pkl" == config.address.rpartition("/")[2]
-        assert config.num_keypoints == 17 and config.skeleton == "coco"
+        base, of_3d, _ = config.name.partition("_3d")
+        assert config.files[0] == f"{base}_{'3danno' if of_3d else 'hrnet'}.pkl" == config.address.rpartition("/")[2]
+        expected = (25, "ntu", True) if of_3d else (17, "coco", False)
+        assert (config.num_keypoints, config.skeleton, config.is_3d) == expected
 
 
 @pytest.mark.parametrize("config", ["ntu60", "k400"])
@@ -89,6 +93,45 @@ def test_elements_are_those_of_the_file(tmp_path, config):
         for name in names:
             assert_same_clip(clips[name], annotations.clips[name])
     assert builder.info.metadata["skeleton"] == "coco"
+
+
+def file_of_3d(folder, keypoints=25, **changes):
+    """An annotation file of 3D skeletons in Kinect's axes, as PYSKL has NTU's: the second person is filled up."""
+    random = np.random.default_rng(0)
+    body = random.uniform((-0.3, -0.9, -0.2), (0.3, 0.8, 0.2), (keypoints, 3)) + (0, 0, 3)
+    clips = {name: np.zeros((2, frames, keypoints, 3), np.float16) for name, frames in (("a", 3), ("b", 5))}
+    for keypoint in clips.values():
+        keypoint[0] = body + random.normal(0, 0.02, (keypoint.shape[1], keypoints, 3))
+    annotations = [
+        {"frame_dir": name, "label": label, "total_frames": keypoint.shape[1], "keypoint": keypoint}
+        for label, (name, keypoint) in enumerate(clips.items())
+    ]
+    path = folder / "ntu60_3danno.pkl"
+    path.write_bytes(pickle.dumps({"split": {"xsub_train": ["a"], "xsub_val": ["b"]}, "annotations": annotations}))
+    return path, clips
+
+
+def test_3d_skeletons_are_kept_with_z_up(tmp_path):
+    path, raw = file_of_3d(tmp_path)
+    builders = {
+        "y": build(tmp_path / "published", "ntu60_3d", tmp_path),
+        "z": build(tmp_path / "own", pyskl_clips.own("own", path, num_classes=2, up="z")),
+    }
+    for up, builder in builders.items():
+        (clip,) = clips_of(builder, "xsub_val").values()
+        kinect = raw["b"][:1].astype(np.float32)
+        expected = kinect if up == "z" else np.stack([-kinect[..., 0], kinect[..., 2], kinect[..., 1]], -1)
+        np.testing.assert_array_equal(clip["poses_m"], expected)
+        np.testing.assert_array_equal(clip["scores"], np.ones((1, 5, 25)))
+        assert set(clip) == {"poses_m", "scores", "label", "name"} and clip["label"] == 1
+    assert builders["y"].info.metadata["skeleton"] == "ntu"
+
+
+def test_a_2d_config_refuses_3d_skeletons(tmp_path):
+    path, _ = file_of_3d(tmp_path)
+    path.rename(tmp_path / "ntu60_hrnet.pkl")
+    with pytest.raises(pyskl.AnnotationError, match="a 3D skeleton, and only 2D ones are read"):
+        build(tmp_path / "built", "ntu60", tmp_path)
 
 
 def test_takes_mmactions_name_of_a_file_too(tmp_path):

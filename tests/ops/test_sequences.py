@@ -12,20 +12,26 @@ unconverted = tf.autograph.experimental.do_not_convert  # AutoGraph has nothing 
 GOLDEN_LENGTHS = (1, 5, 20, 47, 48, 60, 95, 96, 97, 150, 300)
 
 
-def slow_sample(length, num_frames, num_clips, seed, random_start=False):
+def slow_sample(length, num_frames, num_clips, seed, random_start=False, p_interval=None):
     """Uniform sampling with the calls of the legacy generator that the published indices come from.
 
     `seed` may be a generator, which then goes on from where it is.
     """
     random = seed if isinstance(seed, np.random.RandomState) else np.random.RandomState(seed)
-    clips = []
+    clips, whole = [], length
     for clip in range(num_clips):
-        random.random_sample()  # the published code draws a share of the sequence here, which always is all of it
+        place = 0
+        if p_interval is None:
+            random.random_sample()  # the published code draws a share of the sequence here, of which this is the whole
+        else:
+            share = random_share(random) * (p_interval[1] - p_interval[0]) + p_interval[0]
+            length = max(1, int(share * whole))
+            place = random.randint(whole - length + 1)
         if length < num_frames:
             start = clip if length < num_clips else clip * length // num_clips
             if random_start:
                 start = random.randint(0, length)
-            indices = (start + np.arange(num_frames)) % length
+            indices = start + np.arange(num_frames)
         elif length < 2 * num_frames:
             skipped_before = np.zeros(num_frames + 1, int)
             skipped_before[random.choice(num_frames + 1, length - num_frames, replace=False)] = 1
@@ -33,18 +39,24 @@ def slow_sample(length, num_frames, num_clips, seed, random_start=False):
         else:
             edges = np.arange(num_frames + 1) * length // num_frames
             indices = edges[:-1] + random.randint(np.diff(edges))
-        clips.append(indices)
+        clips.append((indices + place) % whole)
     return np.stack(clips)
 
 
+def random_share(random):
+    """A number in [0, 1) as the generator makes it, of the lower 31 bits of its two words: the op has no more."""
+    first, second = (int(random.randint(0, 2**32, dtype=np.uint32)) % 2**31 for _ in range(2))
+    return ((first >> 4) * 2**26 + (second >> 5)) / 2**53
+
+
 @functools.cache
-def sampler(num_frames, num_clips=1, random_start=False):
+def sampler(num_frames, num_clips=1, random_start=False, p_interval=(1.0, 1.0)):
     """The op as one graph for any length and any words; None stands for the published words."""
     count = sequences.num_words(num_frames, num_clips)
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.int32), tf.TensorSpec((count,), tf.int32)], autograph=False)
     def sample(length, words):
-        return sequences.sample_frames(length, num_frames, num_clips, words, random_start)
+        return sequences.sample_frames(length, num_frames, num_clips, words, random_start, p_interval)
 
     published = sequences.published_words(num_frames, num_clips)
     return lambda length, words=None: sample(length, published if words is None else words).numpy()
@@ -115,6 +127,41 @@ def test_published_words_are_the_raw_stream():
     random = np.random.RandomState(sequences.PUBLISHED_SEED)
     assert words[:50].tolist() == [random.randint(0, 2**32, dtype=np.uint32) % 2**31 for _ in range(50)]
     np.testing.assert_array_equal(words[:100], sequences.published_words(48)[:100])
+
+
+# ---------------------------------------- of intervals
+@pytest.mark.parametrize("p_interval", [(0.5, 1.0), (0.29, 0.29), (1.0, 1.0)])
+@pytest.mark.parametrize("num_clips, random_start", [(1, True), (3, True), (3, False)])
+def test_intervals_equal_the_legacy_generator(p_interval, num_clips, random_start):
+    sample, random_lengths = sampler(8, num_clips, random_start, p_interval), np.random.default_rng(0)
+    for length in (*range(1, 40), 100, *random_lengths.integers(41, 400, 10).tolist()):  # 0.29 * 100 is below 29
+        words = sequences.published_words(8, num_clips, seed=length)
+        expected = slow_sample(length, 8, num_clips, length, random_start, p_interval)
+        np.testing.assert_array_equal(sample(length, words), expected, err_msg=f"{length} frames")
+
+
+def test_intervals_of_the_test_mode_are_the_published_generators():
+    """Where the share is fixed, no bit of the generator is missing: these are its very indices."""
+    expected = slow_sample(150, 16, 4, sequences.PUBLISHED_SEED, p_interval=(0.95, 0.95))
+    np.testing.assert_array_equal(sequences.sample_frames(150, 16, 4, p_interval=(0.95, 0.95)), expected)
+
+
+def test_intervals_have_the_shares_and_lie_everywhere():
+    sample, firsts, lasts = sampler(8, 1, True, (0.5, 0.75)), [], []
+    for seed in range(300):
+        (indices,) = sample(200, sequences.published_words(8, 1, seed))
+        firsts.append(indices[0])
+        lasts.append(indices[-1])
+    spread = np.subtract(lasts, firsts)
+    assert spread.max() < 150 and spread.min() > 0.75 * 100  # 6 whole segments of the 8 at least
+    assert min(firsts) < 10 and max(lasts) > 190
+    assert 85 < np.median(spread) < 140
+
+
+@pytest.mark.parametrize("p_interval", [(0.0, 1.0), (0.8, 0.5), (0.5, 1.1), (0.5,), (float("nan"), 1.0)])
+def test_shares_of_intervals_are_shares(p_interval):
+    with pytest.raises(ValueError, match="p_interval must be two shares .* half of one or more"):
+        sequences.sample_frames(100, 8, p_interval=p_interval)
 
 
 # ---------------------------------------- what random words give

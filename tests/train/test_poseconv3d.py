@@ -250,6 +250,11 @@ OTHER = {
     "dropout": 0.3,
     "least_area": 0.8,
     "rotation_degrees": 15.0,
+    "p_interval": [0.5, 0.75],
+    "turn_degrees": 90.0,
+    "view_heights_m": [-0.5, 0.5],
+    "view_distances_m": [2.0, 4.0],
+    "test_azimuths": [-45.0, 45.0],
     "num_clips": 3,
     "flip_probability": 0.25,
     "flip_test": False,
@@ -263,6 +268,7 @@ def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults, as
     read = watch(clips, "from_tfds")
     evaluated, trained_on = (watch(clips, name, lambda *args, **how: None) for name in ("evaluation", "training"))
     set_up = watch(runs, "set_up", lambda config: None)
+    of_3d = watch(clips, "holds_poses", lambda dataset: True)  # else it had no views; the splits hold keypoints
     strategies = watch(poseconv3d, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
     exported = watch(poseconv3d.export, "saved_model", lambda *args, **options: None)
     limbs = skeletons.JHMDB.num_edges
@@ -297,6 +303,7 @@ def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults, as
     rates = [float(optimizer._learning_rate(step)) for step in (0, 3, 6, 9, 12)]  # 2 of 4 epochs to rise, of 3 steps
     np.testing.assert_allclose(rates, [0, 0.01, 0.02, 0.01, 0], atol=1e-7)
 
+    assert of_3d
     stage.arguments()
     ((_, given),) = trained_on
     reading = {"batch_size": 3, "num_frames": 6, "size": (26, 26), "use_scores": False}
@@ -308,6 +315,8 @@ def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults, as
         "rotation_degrees": 15.0,
         "area_range": (0.8, 1.0),
         "short_side_px": 30,
+        "p_interval": [0.5, 0.75],
+        "views": clips.Views((-90, 90), (-0.5, 0.5), (2, 4)),
     }
     assert [options for _, options in evaluated] == [reading]
 
@@ -316,6 +325,10 @@ def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults, as
     assert (recognizer.num_clips, recognizer.flip_test, recognizer.flip_labels) == (3, False, (1, 0, 2))
     assert (recognizer.size, recognizer.sigma_px, recognizer.use_scores) == ((31, 31), 0.9, False)
     assert recognizer.skeleton == skeletons.JHMDB and list(recognizer.network) == ["limb"]
+    tested = watch(poseconv3d.evaluation, "action_figures", lambda *args: {})
+    watch(poseconv3d.evaluation, "action_probabilities", lambda *args: (np.zeros(2, int), np.eye(2, 3)))
+    training.evaluate(recognizer)
+    assert tested[0][0][2] == [-45.0, 45.0]
     training.evaluate = lambda estimator: {}
     training.draw = lambda estimator: None
     training.finish()
@@ -337,7 +350,7 @@ def test_both_modalities_are_tested_alone_and_fused(options, tmp_path, monkeypat
     labels = np.array([0, 1])
     said = {"joint": [[0.9, 0.1, 0], [0.6, 0.4, 0]], "limb": [[0.3, 0.7, 0], [0.1, 0.9, 0]]}
 
-    def probabilities(recognizer, dataset):
+    def probabilities(recognizer, dataset, azimuths_degrees):
         (modality,) = recognizer.network
         tested.append((modality, recognizer.num_clips, recognizer.flip_test))
         assert dataset is training.splits["test"] and recognizer.size == (27, 27)

@@ -13,6 +13,7 @@ from kerapose.types import Path
 OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 10.0
 PATIENCE_S = 5.0  # for which a growing file may stay as it is
+ANALYZED_US = 1_000_000  # of a growing file, from which FFmpeg tells what is in it; the first frame waits for that
 PAUSE_S = 0.02  # between two looks at a file that has not grown
 
 
@@ -99,7 +100,7 @@ class LiveVideo:
             if of_net:
                 options = {"rtsp_transport": "tcp"} if self.name.lower().startswith("rtsp") else {}
                 return av.open(self.name, options=options, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
-            return av.open(self._file, mode="r")
+            return av.open(self._file, mode="r", options={"analyzeduration": str(ANALYZED_US)})
         except (av.FFmpegError, OSError) as error:
             if self._file is not None:
                 self._file.close()

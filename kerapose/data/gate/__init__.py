@@ -5,6 +5,7 @@
 | people in an image: keypoints, visibility, boxes | `images.py` |
 | a clip, a video with its keypoints | `sequences.py` |
 | a track, a pose in space | `tracks.py` |
+| a clip of 3D skeletons | `poses.py` |
 
 The doors are whatever samples come in by: `from_arrays`, `from_coco`, `from_pyskl` and `from_tfds` of the pipelines and
 their `check`, the builders of `datasets/`, the predictors, and, as far as a graph can, the exported models.

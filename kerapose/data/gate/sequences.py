@@ -164,7 +164,7 @@ def plain(value: typing.Any) -> str:
 
 # ---------------------------------------- what is missing
 def is_seen(keypoints: Array, scores: Array) -> Array:
-    """Which keypoints [..., 2] were seen: finite, not (0, 0), of a finite score [...] above 0."""
+    """Which keypoints [..., 2 or 3] were seen: finite, not all 0, of a finite score [...] above 0."""
     with np.errstate(invalid="ignore"):
         placed = np.isfinite(keypoints).all(axis=-1) & (keypoints != 0).any(axis=-1)
         return placed & np.isfinite(scores) & (scores > 0)
@@ -174,16 +174,18 @@ def without_missing(keypoints: ArrayLike, scores: ArrayLike | None = None) -> tu
     """Brings keypoints to the one convention: what is missing is at (0, 0) and has score 0.
 
     Args:
-        keypoints: [..., K, 2], (0, 0), NaN or infinity where missing; without scores also where it is (-1, -1).
+        keypoints: [..., K, 2], (0, 0), NaN or infinity where missing; without scores also where it is (-1, -1). Poses
+            [..., K, 3] likewise, but for the last.
         scores: [..., K], 0, less, or NaN where missing. None: not known.
 
     Returns:
-        keypoints [..., K, 2] and scores [..., K] (1 where not known), float32, and how many keypoints had a score, or
-        NaN for one, and yet were missing.
+        keypoints of the same shape and scores [..., K] (1 where not known), float32, and how many keypoints had a
+        score, or NaN for one, and yet were missing.
     """
     with np.errstate(over="ignore"):  # what is too large for float32 is missing too
         keypoints = np.asarray(keypoints, "float32")
-        given = np.asarray(~_is_placeholder(keypoints) if scores is None else scores, "float32")
+        placed = ~_is_placeholder(keypoints) if keypoints.shape[-1] == 2 else np.ones(keypoints.shape[:-1], bool)
+        given = np.asarray(placed if scores is None else scores, "float32")
     seen = is_seen(keypoints, given)
     nowhere = 0 if scores is None else int(np.count_nonzero(~seen & ~(given <= 0)))
     return np.where(seen[..., None], keypoints, np.float32(0)), np.where(seen, given, np.float32(0)), nowhere
@@ -218,7 +220,7 @@ def read_clip(
         {"keypoints": float32 [M, T, K, 2], "scores": float32 [M, T, K], "frame_size": int32 [2], "label": int64,
         "name"}, M at least 1; None if it is so wrong that there is no such thing.
     """
-    arrays = _clip_arrays(report, keypoints, skeleton, scores, name)
+    arrays = clip_arrays(report, keypoints, skeleton, scores, name)
     known = frame_size is not None
     size, index = note_description(report, frame_size if known else (1, 1), label, name, num_classes)
     if arrays is None or size is None or index is None:
@@ -306,10 +308,16 @@ def note_places(report: Report, keypoints: Array, scores: Array, frame_size: Siz
         negative = (points < 0).any(axis=-1).mean()
         if negative > MOST_NEGATIVE:
             report.note(CORNER, name, f"{negative:.0%}")
-    if scores.max() > IMPOSSIBLE_SCORE:
-        report.note(SCORES, name, f"{scores.max():g}")
-    elif scores.max() > HIGHEST_SCORE:
-        report.note(HIGH_SCORES, name, f"{scores.max():g}")
+    note_scores(report, scores, name)
+
+
+def note_scores(report: Report, scores: Array, name: str) -> None:
+    """Notes scores [...] that are in percent or the like."""
+    highest = scores.max(initial=0.0)
+    if highest > IMPOSSIBLE_SCORE:
+        report.note(SCORES, name, f"{highest:g}")
+    elif highest > HIGHEST_SCORE:
+        report.note(HIGH_SCORES, name, f"{highest:g}")
 
 
 def _is_placeholder(points):
@@ -395,12 +403,24 @@ def note_video(
 
 
 # ---------------------------------------- helpers
-def _clip_arrays(report, keypoints, skeleton, scores, name):
-    """Keypoints [M, T, K, 2], M at least 1, and scores [M, T, K] or None; None for both if they are no such arrays."""
+def clip_arrays(
+    report: Report,
+    keypoints: ArrayLike,
+    skeleton: Skeleton | None,
+    scores: ArrayLike | None,
+    name: str,
+    shape_rule: Rule = SHAPE,
+    num_coordinates: int = 2,
+) -> tuple[Array, Array | None] | None:
+    """Notes whether figures of a clip are arrays that fit together; arguments as of `read_clip`.
+
+    Returns:
+        Keypoints [M, T, K, `num_coordinates`], M at least 1, and scores [M, T, K] or None; None if they are none.
+    """
     keypoints, scores = numbers(keypoints), None if scores is None else numbers(scores)
     shape, scores_shape = np.shape(keypoints), np.shape(scores)
-    if keypoints is None or len(shape) not in (3, 4) or shape[-1] != 2:
-        report.note(SHAPE, name, shape if keypoints is not None else "no numbers")
+    if keypoints is None or len(shape) not in (3, 4) or shape[-1] != num_coordinates:
+        report.note(shape_rule, name, shape if keypoints is not None else "no numbers")
         return None
     keypoints = keypoints[None] if len(shape) == 3 else keypoints
     if skeleton is not None and shape[-2] != skeleton.num_keypoints:

@@ -44,7 +44,7 @@ CAMERA_NUMBERS = Rule("Cameras have the numbers that are asked for", "with anoth
 METRES = Rule(
     f"Poses are in metres, their largest side {POSE_M[0]:g} to {POSE_M[1]:g}",
     "of another size",
-    "divide them by 1000 if they are in millimetres",
+    "divide them by 1000 if they are in millimetres, by 100 if in centimetres",
 )
 PERSONS = Rule(
     f"People are {PERSON_M[0]:g} to {PERSON_M[1]:g} m large", "of another size", "check the unit of the poses", 1
@@ -172,11 +172,11 @@ def _note_finite(report, field, values, name):
     return not len(bad)
 
 
-def note_size(report: Report, poses: Array, name: str) -> None:
-    """Notes poses [T, J, 3] that are not as large as a person in metres."""
+def note_size(report: Report, poses: Array, name: str, metres: Rule = METRES) -> None:
+    """Notes poses [T, J, 3] that are not as large as a person in metres, against that rule."""
     size = float(np.median((poses.max(axis=1) - poses.min(axis=1)).max(axis=-1)))  # the largest side, of most frames
     if not POSE_M[0] <= size <= POSE_M[1]:
-        report.note(METRES, name, f"{size:.4g}")
+        report.note(metres, name, f"{size:.4g}")
     elif not PERSON_M[0] <= size <= PERSON_M[1]:
         report.note(PERSONS, name, f"{size:.3g} m")
 

@@ -33,7 +33,7 @@ class Engine:
     ray_address: Path | None = None
     actors_per_gpu: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}; without an engine there are none.")
         if self.actors_per_gpu is not None and self.actors_per_gpu < 0:

@@ -4,7 +4,6 @@ import errno
 import json
 import logging
 import pathlib
-import pickle
 
 import numpy as np
 import pytest
@@ -132,7 +131,9 @@ def test_poses_in_space_have_annotations_of_their_own(videos, tmp_path):
             found = Pipeline.__call__(pipeline, source)
             found.pose_skeleton = H36M
             for number, moment in enumerate(found.moments):
-                moment.poses_m = np.full((len(moment.ids), 17, 3), float(number))
+                moment.poses_m = np.zeros((len(moment.ids), 17, 3))
+                moment.poses_m[:, 1::2] = 0.1 * number, -0.05 * number, 0.2 * number  # right, up, away
+                moment.poses_m[:, 1::2] += (0, 0, 0) if number else (1e-3, 0, 0)
                 moment.poses_m[1:] = np.nan
             return found
 
@@ -143,14 +144,12 @@ def test_poses_in_space_have_annotations_of_their_own(videos, tmp_path):
 
     done = extract(videos, tmp_path, make)
     assert [path.name for path in done.written][:2] == ["annotations.pkl", "annotations_3d.pkl"]
-    written = pickle.loads(done.written[1].read_bytes())
-    clip = written["annotations"][0]
-    assert (
-        clip["frame_dir"] == "clap/1"
-        and clip["keypoint"].shape == (2, 6, 17, 3)
-        and written["split"].keys() == {"clips"}
-    )
-    assert (clip["keypoint"][0, 4] == 4).all() and not clip["keypoint"][1].any()
+    annotations = pyskl.read_annotations(done.written[1], H36M, 2, up="y")
+    assert annotations.is_3d and annotations.splits == pyskl.read_annotations(done.written[0]).splits
+    poses = annotations.clips["clap/1"]["poses_m"]  # z up, one of two people, who lifts the root from its place
+    assert poses.shape == (1, 6, 17, 3)
+    np.testing.assert_allclose(poses[0, 4], np.tile([[0.0, 3.0, 0.0], [0.4, 3.8, 0.2]], (9, 1))[:17], atol=1e-6)
+    assert (annotations.clips["clap/1"]["scores"] == 1).all()
 
 
 # ---------------------------------------- bad videos

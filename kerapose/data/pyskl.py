@@ -133,8 +133,9 @@ def write_annotations(
     Args:
         path: of the pickle.
         clips: as every source yields them: dicts of "keypoints" [M, T, K, 2] (pixels, (0, 0) where missing), "scores"
-            [M, T, K], "frame_size" (height, width), "label" and "name". Poses in space are "keypoints" [M, T, J, 3],
-            without "scores" if there are none.
+            [M, T, K], "frame_size" (height, width), "label" and "name". 3D skeletons are "poses_m" [M, T, K, 3]
+            (metres, (0, 0, 0) where missing) in place of keypoints, scores and size; whoever reads them says which axis
+            is up.
         splits: for each split the names of its clips.
         precision: "float32", or "float16" as in the published files, half as large: places beyond 1024 pixels are then
             whole ones.
@@ -165,26 +166,22 @@ def write_annotations(
 def _annotation(clip, precision):
     """One clip as PYSKL names things."""
     name = clip["name"].decode() if isinstance(clip["name"], bytes) else str(clip["name"])
-    keypoints, scores = np.asarray(clip["keypoints"]), clip.get("scores")
-    size, label = sequence_gate.frame_size_of(clip["frame_size"]), sequence_gate.class_index(clip["label"])
-    if keypoints.ndim != 4 or keypoints.shape[-1] not in (2, 3) or 0 in keypoints.shape[1:3]:
-        raise ValueError(f"keypoints must be [M, T, K, 2] or [M, T, J, 3], got {keypoints.shape} in {name}; reshape.")
-    if (scores is None and keypoints.shape[-1] == 2) or (scores is not None and scores.shape != keypoints.shape[:3]):
-        got = "none" if scores is None else scores.shape
-        raise ValueError(f"scores must be {keypoints.shape[:3]}, one a keypoint, got {got} in {name}; give as many.")
-    if size is None or label is None:
-        what = "frame_size (height, width)" if size is None else "label a class index"
-        got = clip["frame_size"] if size is None else clip["label"]
-        raise ValueError(f"Each clip must have as {what}, got {got!r} in {name}; correct it.")
-    written = {
-        "frame_dir": name,
-        "label": label,
-        "img_shape": tuple(size.tolist()),
-        "original_shape": tuple(size.tolist()),
-        "total_frames": keypoints.shape[1],
-        "keypoint": keypoints.astype(precision),
-    }
-    return written if scores is None else written | {"keypoint_score": np.asarray(scores).astype(precision)}
+    field, count = ("poses_m", 3) if "poses_m" in clip else ("keypoints", 2)
+    points, label = np.asarray(clip[field]), sequence_gate.class_index(clip["label"])
+    if points.ndim != 4 or points.shape[-1] != count or 0 in points.shape[1:3]:
+        raise ValueError(f"{field} must be [M, T, K, {count}], got {points.shape} in {name}; reshape them.")
+    if label is None:
+        raise ValueError(f"A label must be a class index, got {clip['label']!r} in {name}; correct it.")
+    written = {"frame_dir": name, "label": label, "total_frames": points.shape[1], "keypoint": points.astype(precision)}
+    if count == 3:
+        return written
+    scores, size = np.asarray(clip["scores"]), sequence_gate.frame_size_of(clip["frame_size"])
+    if scores.shape != points.shape[:3]:
+        raise ValueError(f"scores must be {points.shape[:3]}, one a keypoint, got {scores.shape} in {name}; reshape.")
+    if size is None:
+        raise ValueError(f"frame_size must be (height, width), got {clip['frame_size']!r} in {name}; correct it.")
+    size = tuple(size.tolist())
+    return written | {"img_shape": size, "original_shape": size, "keypoint_score": scores.astype(precision)}
 
 
 def _as_numpy_1(content):

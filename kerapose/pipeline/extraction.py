@@ -2,7 +2,7 @@
 
     DIR/people/<clip>.json     everybody in a video (`data.predictions`), written when it is done
     DIR/annotations.pkl        the clips (`data.pyskl`), with the splits
-    DIR/annotations_3d.pkl     their poses in space, with a lifter
+    DIR/annotations_3d.pkl     their poses in space, with a lifter: metres, y up, as a depth sensor has them
     DIR/classes.txt            the names of the classes, in the order of the labels
     DIR/report.json            what became of each video
 
@@ -19,6 +19,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import tqdm
 from absl import logging
 
@@ -26,10 +27,11 @@ from kerapose import files
 from kerapose.data import gate, labels, predictions, pyskl, slots
 from kerapose.pipeline import on_ray
 from kerapose.pipeline.pipeline import Pipeline
-from kerapose.types import Path
+from kerapose.types import Array, Path
 
 PEOPLE, ANNOTATIONS, ANNOTATIONS_3D = "people", "annotations.pkl", "annotations_3d.pkl"
 CLASSES, REPORT = "classes.txt", "report.json"
+SENSOR_AWAY_M = 3.0
 DIED = "the process that worked on it died, each time that it was tried"
 
 
@@ -249,7 +251,7 @@ def _write_clips(names, rows, output, classes, splits, max_people):
         clip = {"name": name, "label": classes.index(rows[name].label), "frame_size": found.frame_size}
         elements.append(clip | {"keypoints": filled.keypoints, "scores": filled.scores})
         if filled.poses_m is not None:
-            poses.append(clip | {"keypoints": filled.poses_m})
+            poses.append(clip | {"poses_m": as_of_sensor(filled.poses_m)})
         if filled.left_out:
             notes["crowded"][name] = len(filled.left_out)
         if not filled.scores.any():
@@ -265,6 +267,27 @@ def _write_clips(names, rows, output, classes, splits, max_people):
         written.append(output / ANNOTATIONS_3D)
         pyskl.write_annotations(written[1], poses, splits)
     return written, notes | {"splits": {split: len(members) for split, members in splits.items()}}
+
+
+def as_of_sensor(poses_m: Array) -> Array:
+    """Poses as a depth sensor has them: x to its left, y up, z away from it, joint 0 always in the middle before it.
+
+    In files of 3D skeletons (0, 0, 0) is a missing joint. Where somebody is a lifter does not say, and joint 0, the
+    origin of its poses, would be missing throughout.
+
+    Args:
+        poses_m: [..., J, 3] metres from joint 0, x right, y down, z away from the camera; (0, 0, 0) for all joints
+            where nobody is.
+
+    Returns:
+        [..., J, 3], (0, 0, 0) where nobody is.
+
+    Example:
+        >>> as_of_sensor(np.array([[0, 0, 0], [0.2, -0.5, 0.1]]))
+        [[0, 0, 3], [-0.2, 0.5, 3.1]]
+    """
+    there = (poses_m != 0).any(axis=(-2, -1), keepdims=True)
+    return np.where(there, poses_m * (-1, -1, 1) + (0, 0, SENSOR_AWAY_M), 0).astype("float32")
 
 
 def _of_those(splits, names):

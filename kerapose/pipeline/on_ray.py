@@ -1,13 +1,15 @@
 """Work on many videos at once, through Ray Data: actors of this machine or of a cluster, each with its own network."""
 
 import dataclasses
+import logging
 import os
 import typing
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from kerapose.types import Path
 
-RETRIES = 2  # of a video whose process died: an actor that is killed by chance, or by what is in the video
+RETRIES = 2  # of a video whose process died, by chance or by what is in the video
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Engine:
     ray_address: Path | None = None
     actors_per_gpu: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.workers < 1:
             raise ValueError(f"workers must be at least 1, got {self.workers}; without an engine there are none.")
         if self.actors_per_gpu is not None and self.actors_per_gpu < 0:
@@ -60,7 +62,7 @@ def answers(
 ) -> Iterator[dict[str, str]]:
     """Gives the answers of `kind(*arguments)` to each video, in the order in which they are ready.
 
-    A video whose process died is given to another one, `RETRIES` times; then there is no answer.
+    A video whose process or machine died is given to another one, `RETRIES` times; then there is no answer.
 
     Args:
         given: what to work on, one a call.
@@ -71,61 +73,109 @@ def answers(
     Raises:
         ImportError: if Ray is not installed.
         ValueError: if there are not as many processors or GPUs as wished for, or the constructor fails.
+        OSError: if there is no cluster at the address.
 
     Example:
         >>> for answer in answers(videos, Extractor, (make, {}), Engine(workers=2)):
         ...     print(answer["name"])
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unasked
+    ray, is_ours = _started(engine)
     try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise ImportError("Several workers need Ray Data; pip install 'kerapose[extract]', or take none.") from error
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        where = {"include_dashboard": False} if engine.ray_address is None else {"address": str(engine.ray_address)}
-        ray.init(log_to_driver=False, logging_level="error", **where)
-    try:
-        for answer in _results(ray, given, kind, arguments, engine):
-            if answer["fatal"]:
-                raise ValueError(f"A worker must be able to load the model, got {answer['fatal']}")
-            yield answer
+        check_room(ray.cluster_resources(), engine)  # refuses before anything is begun
+        waiting = {video["name"]: dict(video) for video in given}
+        for left in reversed(range(1 + RETRIES)):
+            try:
+                for answer in _results(ray, list(waiting.values()), kind, arguments, engine):
+                    if answer["fatal"]:
+                        raise ValueError(f"A worker must be able to load the model, got {answer['fatal']}")
+                    del waiting[answer["name"]]
+                    yield answer
+            except ray.exceptions.RayError as error:  # a machine may be gone and still be counted on for a while
+                if not left:
+                    told = str(error).strip().split("\n")[0]
+                    raise ValueError(f"Workers must stay alive, got {type(error).__name__}: {told}") from error
+            if not waiting:
+                break
     finally:
         if is_ours:
             ray.shutdown()
 
 
+def _started(engine):
+    """Ray, and whether it was started here; it keeps quiet."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere unasked
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ImportError("Several workers need Ray Data; pip install 'kerapose[extract]', or take none.") from error
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is lost is tried again, and told at the end
+    if ray.is_initialized():
+        return ray, False
+    own = {"address": "local", "include_dashboard": False}  # without it, Ray takes a cluster that it finds
+    where = own if engine.ray_address is None else {"address": str(engine.ray_address)}
+    ray.init(log_to_driver=False, logging_level="error", **where)
+    return ray, True
+
+
 def _results(ray, given, kind, arguments, engine):
+    """The answers to videos but those that were lost: each is a block of its own, which no other one is lost with."""
     there = ray.cluster_resources()
-    share = gpu_share(there, engine)
-    threads = max(1, int(there.get("CPU", 1) // engine.workers))
+    per_gpu = _per_gpu(there, engine)
+    workers = min(engine.workers, len(given), max(1, _room(there, per_gpu)))  # machines may have gone
+    threads = max(1, int(there.get("CPU", 1) // workers))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # one that is lost for good costs itself alone
+    context.max_errored_blocks = -1  # one that is lost costs itself alone
+    context.max_consecutive_actor_init_deaths = RETRIES
     context.execution_no_progress_timeout_s = -1  # a video takes as long as it takes
-    rows = ray.data.from_items([dict(video) for video in given], override_num_blocks=len(given))  # each lost alone
-    return rows.map(
-        _Actor,
-        fn_constructor_args=(kind, tuple(arguments), threads, bool(share) and share < 1),
-        compute=ray.data.ActorPoolStrategy(size=engine.workers, max_tasks_in_flight_per_actor=1),
-        num_cpus=0 if share else 1,
-        num_gpus=share,
-        max_restarts=-1,
-        max_task_retries=RETRIES,
-        scheduling_strategy="SPREAD",
-    ).iter_rows()
+    rows = ray.data.from_items(given, override_num_blocks=len(given))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # these names of `max_restarts` and `max_task_retries` go with Ray 2.64
+        # A video is not tried again by the same actor: where its machine is gone, both would wait for room for ever.
+        done = rows.map(
+            _Actor,
+            fn_constructor_args=(kind, tuple(arguments), threads, per_gpu > 1),
+            compute=ray.data.ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+            num_cpus=0 if per_gpu else 1,
+            num_gpus=1 / per_gpu if per_gpu else 0,
+            max_restarts=-1,
+            max_task_retries=0,
+        )
+    return done.iter_rows()
 
 
-def gpu_share(there: Mapping[str, float], engine: Engine) -> float:
-    """Of a GPU for each process, 0 for none; refuses more processes than there is room for."""
-    gpus = int(there.get("GPU", 0))
-    if engine.actors_per_gpu and not gpus:
+def check_room(there: Mapping[str, float], engine: Engine) -> int:
+    """How many processes share a GPU, 0 for none; refuses more processes than there is room for.
+
+    Args:
+        there: what a cluster has, "CPU" and "GPU".
+        engine: what is wished for.
+
+    Raises:
+        ValueError: if it is more.
+
+    Example:
+        >>> check_room({"CPU": 16.0, "GPU": 2.0}, Engine(workers=4, actors_per_gpu=2))
+        2
+    """
+    if engine.actors_per_gpu and not there.get("GPU"):
         raise ValueError(f"actors_per_gpu must be left out where there is no GPU, got {engine.actors_per_gpu}.")
-    per_gpu = 0 if not gpus else 1 if engine.actors_per_gpu is None else engine.actors_per_gpu
-    room = gpus * per_gpu if per_gpu else int(there.get("CPU", 0))
+    per_gpu = _per_gpu(there, engine)
+    room = _room(there, per_gpu)
     if engine.workers > room:
-        what = f"{gpus} GPUs of {per_gpu} each" if per_gpu else f"{room} processors"
+        what = f"{int(there['GPU'])} GPUs of {per_gpu} each" if per_gpu else f"{room} processors"
         remedy = "raise actors_per_gpu, or take fewer" if per_gpu else "take fewer"
         raise ValueError(f"workers must find room, got {engine.workers} for {what}; {remedy}.")
-    return 1 / per_gpu if per_gpu else 0
+    return per_gpu
+
+
+def _per_gpu(there, engine):
+    if not there.get("GPU"):
+        return 0
+    return 1 if engine.actors_per_gpu is None else engine.actors_per_gpu
+
+
+def _room(there, per_gpu):
+    return int(there.get("GPU", 0)) * per_gpu if per_gpu else int(there.get("CPU", 0))

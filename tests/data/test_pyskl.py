@@ -549,22 +549,25 @@ def test_a_written_file_is_one_for_numpy_1(tmp_path):
 
 def test_poses_in_space_are_written_too(tmp_path):
     poses = np.random.default_rng(0).normal(size=(2, 5, 17, 3)).astype("float32")
-    clip = {"name": b"a", "label": np.int64(1), "frame_size": np.array([4, 6]), "keypoints": poses}
+    clip = {"name": b"a", "label": np.int64(1), "poses_m": poses}
     pyskl.write_annotations(tmp_path / "own.pkl", [clip], {"train": ["a"]})
     (written,) = pickle.loads((tmp_path / "own.pkl").read_bytes())["annotations"]
     np.testing.assert_array_equal(written["keypoint"], poses)
-    assert "keypoint_score" not in written and written["frame_dir"] == "a" and written["total_frames"] == 5
+    assert written.keys() == {"frame_dir", "label", "total_frames", "keypoint"} and written["total_frames"] == 5
+    annotations = pyskl.read_annotations(tmp_path / "own.pkl", up="z")
+    assert annotations.is_3d and annotations.clips["a"]["label"] == 1
+    np.testing.assert_array_equal(annotations.clips["a"]["poses_m"], poses)
 
 
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"keypoints": np.zeros((1, 5, 34))}, r"must be \[M, T, K, 2\] or \[M, T, J, 3\], got \(1, 5, 34\) in a"),
+        ({"keypoints": np.zeros((1, 5, 34))}, r"keypoints must be \[M, T, K, 2\], got \(1, 5, 34\) in a"),
         ({"keypoints": np.zeros((1, 0, 17, 2))}, r"got \(1, 0, 17, 2\) in a"),
         ({"scores": np.zeros((1, 5, 16))}, r"one a keypoint, got \(1, 5, 16\) in a"),
-        ({"scores": None}, "one a keypoint, got none in a"),
-        ({"frame_size": (240,)}, r"frame_size \(height, width\), got \(240,\) in a"),
-        ({"label": 1.5}, "label a class index, got 1.5 in a"),
+        ({"poses_m": np.zeros((1, 5, 17, 2))}, r"poses_m must be \[M, T, K, 3\], got \(1, 5, 17, 2\) in a"),
+        ({"frame_size": (240,)}, r"frame_size must be \(height, width\), got \(240,\) in a"),
+        ({"label": 1.5}, "A label must be a class index, got 1.5 in a"),
         ({"name": "b"}, "got two called b; rename one"),
     ],
 )

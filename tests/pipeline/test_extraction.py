@@ -4,7 +4,6 @@ import errno
 import json
 import logging
 import pathlib
-import pickle
 
 import numpy as np
 import pytest
@@ -132,7 +131,9 @@ def test_poses_in_space_have_annotations_of_their_own(videos, tmp_path):
             found = Pipeline.__call__(pipeline, source)
             found.pose_skeleton = H36M
             for number, moment in enumerate(found.moments):
-                moment.poses_m = np.full((len(moment.ids), 17, 3), float(number))
+                moment.poses_m = np.zeros((len(moment.ids), 17, 3))
+                moment.poses_m[:, 1::2] = 0.1 * number, -0.05 * number, 0.2 * number  # right, up, away
+                moment.poses_m[:, 1::2] += (0, 0, 0) if number else (1e-3, 0, 0)
                 moment.poses_m[1:] = np.nan
             return found
 
@@ -143,14 +144,12 @@ def test_poses_in_space_have_annotations_of_their_own(videos, tmp_path):
 
     done = extract(videos, tmp_path, make)
     assert [path.name for path in done.written][:2] == ["annotations.pkl", "annotations_3d.pkl"]
-    written = pickle.loads(done.written[1].read_bytes())
-    clip = written["annotations"][0]
-    assert (
-        clip["frame_dir"] == "clap/1"
-        and clip["keypoint"].shape == (2, 6, 17, 3)
-        and written["split"].keys() == {"clips"}
-    )
-    assert (clip["keypoint"][0, 4] == 4).all() and not clip["keypoint"][1].any()
+    annotations = pyskl.read_annotations(done.written[1], H36M, 2, up="y")
+    assert annotations.is_3d and annotations.splits == pyskl.read_annotations(done.written[0]).splits
+    poses = annotations.clips["clap/1"]["poses_m"]  # z up, one of two people, who lifts the root from its place
+    assert poses.shape == (1, 6, 17, 3)
+    np.testing.assert_allclose(poses[0, 4], np.tile([[0.0, 3.0, 0.0], [0.4, 3.8, 0.2]], (9, 1))[:17], atol=1e-6)
+    assert (annotations.clips["clap/1"]["scores"] == 1).all()
 
 
 # ---------------------------------------- bad videos
@@ -293,17 +292,17 @@ def test_engines_that_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("there", "workers", "per_gpu", "share"),
+    ("there", "workers", "per_gpu", "shared"),
     [
         ({"CPU": 8.0}, 8, None, 0),
         ({"CPU": 8.0}, 4, 0, 0),
         ({"CPU": 8.0, "GPU": 2.0}, 2, None, 1),
-        ({"CPU": 8.0, "GPU": 2.0}, 8, 4, 0.25),
+        ({"CPU": 8.0, "GPU": 2.0}, 8, 4, 4),
         ({"CPU": 8.0, "GPU": 2.0}, 8, 0, 0),
     ],
 )
-def test_shares_of_gpus(there, workers, per_gpu, share):
-    assert on_ray.gpu_share(there, on_ray.Engine(workers, actors_per_gpu=per_gpu)) == share
+def test_shares_of_gpus(there, workers, per_gpu, shared):
+    assert on_ray.check_room(there, on_ray.Engine(workers, actors_per_gpu=per_gpu)) == shared
 
 
 @pytest.mark.parametrize(
@@ -317,10 +316,77 @@ def test_shares_of_gpus(there, workers, per_gpu, share):
 )
 def test_more_workers_than_there_is_room_for(there, workers, per_gpu, match):
     with pytest.raises(ValueError, match=match):
-        on_ray.gpu_share(there, on_ray.Engine(workers, actors_per_gpu=per_gpu))
+        on_ray.check_room(there, on_ray.Engine(workers, actors_per_gpu=per_gpu))
 
 
 def test_without_ray_several_workers_are_asked_to_install_it(videos, tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install 'kerapose\[extract\]'"):
         extract(videos, tmp_path, engine=on_ray.Engine(2))
+
+
+# ---------------------------------------- Ray
+@pytest.fixture
+def many(tmp_path):
+    """A folder of ten videos and a bad one."""
+    for number in range(10):
+        video(tmp_path / "videos" / "ab"[number % 2] / f"{number}.mp4", 5 + number)
+    (tmp_path / "videos" / "a" / "bad.mp4").write_text("no video")
+    return tmp_path / "videos"
+
+
+@pytest.mark.slow
+def test_a_machine_that_dies_costs_no_video_and_none_is_done_twice(many, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    def slowly(call, image):
+        import time
+
+        time.sleep(0.05)
+
+    plain = extract(many, tmp_path / "plain")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    other = cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="error")
+    try:
+        write, written = files.write_whole, []
+
+        def write_and_kill(path, content):
+            written.append(path)
+            if len(written) == 2:
+                cluster.remove_node(other, allow_graceful=False)
+            write(path, content)
+
+        monkeypatch.setattr(extraction.files, "write_whole", write_and_kill)
+        done = extract(many, tmp_path / "ray", maker(happens=slowly), engine=on_ray.Engine(2))
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert done.failures == plain.failures and list(done.failures) == ["a/bad"]
+    assert content(tmp_path / "ray") == content(tmp_path / "plain")
+    people = [path for path in written if path.suffix == ".json" and path.name != "report.json"]
+    assert len(people) == len(set(people)) == 10
+
+
+@pytest.mark.slow
+def test_what_kills_its_process_costs_itself_and_what_cannot_be_made_ends_the_run(many, tmp_path):
+    pytest.importorskip("ray")
+
+    def deadly(call, image):
+        import os
+
+        if image.shape[0] == 40:
+            os._exit(1)
+
+    def broken():
+        raise OSError("there is no model")
+
+    video(many / "a" / "deadly.mp4", 3, (40, 40))
+    done = extract(many, tmp_path / "out", maker(happens=deadly), engine=on_ray.Engine(2))
+    assert sorted(done.failures) == ["a/bad", "a/deadly"] and done.failures["a/deadly"] == extraction.DIED
+    with pytest.raises(ValueError, match="able to load the model, got OSError: there is no model"):
+        extract(many, tmp_path / "none", broken, engine=on_ray.Engine(1))
+    with pytest.raises(ValueError, match="workers must find room, got 99 for"):
+        extract(many, tmp_path / "none", engine=on_ray.Engine(99))
+    assert not (tmp_path / "none").exists()

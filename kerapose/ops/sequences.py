@@ -9,6 +9,7 @@ tests and for serving, random ones for training; the sampler is the same.
 import functools
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -192,12 +193,13 @@ def _sample_intervals(length, num_frames, num_clips, words, random_start, least,
     makes of 32 bits a word, these are made of the 31 that a word has here.
     """
     length, words = ops.cast(length, "int32"), ops.cast(words, "int32")
+    double = "float32" if keras.backend.backend() == "jax" else "float64"  # JAX has no other, unless it is told to
     clips = []
     for clip in range(num_clips):
-        first, second = (ops.cast(words[place], "float64") for place in (0, 1))
-        uniform = (ops.floor(first / 2**4) * 2**26 + ops.floor(second / 2**5)) / 2**53
+        first, second = (ops.cast(words[place], double) for place in (0, 1))
+        uniform = ops.floor(first / 2.0**4) / 2.0**27 + ops.floor(second / 2.0**5) / 2.0**53
         share = uniform * (most - least) + least
-        count = ops.cast(ops.floor(share * ops.cast(length, "float64")), "int32")
+        count = ops.cast(ops.floor(share * ops.cast(length, double)), "int32")
         count = ops.clip(count, 1, length)
         place, used = _draws(words, ops.reshape(length - count, (1,)), 1)  # [1, 1]
         # A draw from one number takes no word; the sampler discards two words, which are behind us.

@@ -56,7 +56,7 @@ def keypoints_seen(
     range_m = ops.maximum(ops.sqrt(height**2 + distance**2), NEAREST_M - nearest)
     # Not `cameras.project`, which bends what is more than 45 degrees from the axis.
     rays = offsets[..., :2] / ops.where(seen, offsets[..., 2] + range_m, 1.0)[..., None]
-    half = np.array(frame_size[::-1], "float32") / 2  # [2], x first
+    half = ops.cast(frame_size[::-1], "float32") / 2  # [2], x first
     widest = ops.max(ops.where(seen[..., None], ops.abs(rays), 0.0) / half)
     keypoints = half + rays * (_FILLED / ops.maximum(widest, 1e-9))
     return ops.where(seen[..., None], keypoints, 0.0), scores

@@ -165,29 +165,32 @@ class Pipeline:
         track = tracking.Tracker(self.skeleton, fps, smooth=self.smooth, min_score=self.min_score)
         lift = LiveLift(self.lifter, self.min_score, round(fps)) if lifts else None
         watcher, waiting, number = None, None, -1
-        for picture, time_s, is_lost, dropped in source.frames:
+        try:
+            for picture, time_s, is_lost, dropped in source.frames:
+                if waiting is not None:
+                    yield waiting
+                    waiting = None
+                number += dropped + 1
+                moment = self._seen([] if is_lost else self.pose(picture), track)
+                moment.frame, moment.time_s, moment.is_lost, moment.dropped = number, time_s, is_lost, dropped
+                moment.picture = picture
+                if lift is not None:
+                    moment.poses_m = lift.see(moment, picture.shape[:2])
+                if self.action is None:
+                    yield moment
+                    continue
+                if watcher is None:
+                    watcher = Watcher(self.action, self.windows, self.skeleton, picture.shape[:2])
+                moment.actions = watcher.see(moment, moment.keypoint_scores > self.min_score, picture)
+                if source.is_live:  # it would wait for the next frame, to see whether there is one
+                    yield moment
+                else:
+                    waiting = moment
             if waiting is not None:
+                waiting.actions += watcher.rest()
                 yield waiting
-                waiting = None
-            number += dropped + 1
-            moment = self._seen([] if is_lost else self.pose(picture), track)
-            moment.frame, moment.time_s, moment.is_lost, moment.dropped = number, time_s, is_lost, dropped
-            moment.picture = picture
-            if lift is not None:
-                moment.poses_m = lift.see(moment, picture.shape[:2])
-            if self.action is None:
-                yield moment
-                continue
-            if watcher is None:
-                watcher = Watcher(self.action, self.windows, self.skeleton, picture.shape[:2])
-            moment.actions = watcher.see(moment, moment.keypoint_scores > self.min_score, picture)
-            if source.is_live:  # it would wait for the next frame, to see whether there is one
-                yield moment
-            else:
-                waiting = moment
-        if waiting is not None:
-            waiting.actions += watcher.rest()
-            yield waiting
+        finally:  # whoever has enough lets go of the camera
+            getattr(source.frames, "close", lambda: None)()
 
     def collected(self, source: sources.Source, moments: Iterable[Moment]) -> Result:
         """The `Result` of moments, the people lifted; an error behind the first frame is kept in it."""

@@ -185,25 +185,32 @@ def _seen(capture, name):
 
 
 def _live(given, max_frames, find):
-    """A stream, or a file that is being written; the first picture is looked at before the clock counts."""
+    """A stream, or a file that is being written, with the frames a second that it and the network manage together."""
     video = frames.LiveVideo(given)
     rest = iter(video)
     first = next(rest, None)
     if first is None:
         raise ValueError(f"A stream must have at least one picture, got none from {given}; check what sends it.")
-    find(first.picture)
 
-    def all_of_them():
+    def pictures():
         yield first
         yield from rest
 
-    pictures = all_of_them()
     fps = video.fps or USUAL_FPS
     name = re.sub(r"\W+", "_", str(given).rpartition("://")[2]).strip("_")[:LONGEST_NAME]
     name = name if frames.is_address(given) else pathlib.Path(given).stem
     if not video.is_endless:
-        return Source(name, str(given), fps, max_frames, itertools.islice(pictures, max_frames))
-    return Source(name, str(given), fps, max_frames, _Newest(pictures, max_frames), True)
+
+        def again():
+            return (frame.picture for frame in itertools.islice(frames.LiveVideo(given), max_frames))
+
+        shown = itertools.islice(pictures(), max_frames)
+        return Source(name, str(given), fps, max_frames, shown, again=again)
+    find(first.picture)  # what has to be compiled is compiled here
+    start = time.perf_counter()
+    find(first.picture)
+    shown_fps = min(fps, 1 / (time.perf_counter() - start))
+    return Source(name, str(given), fps, max_frames, _Newest(pictures(), max_frames), True, shown_fps)
 
 
 class _Newest:

@@ -22,6 +22,7 @@ TEST = [
     "pytest>=9,<10",
     "pytest-xdist>=3.6,<4",  # the files of tests side by side
     "ruff>=0.17,<0.18",  # another minor version may format otherwise
+    "supervision>=0.29,<0.32",  # takes people over (`data.interchange`)
     "tensorflow-serving-api>=2.21,<2.22",
     "torch==2.13.0",
 ]

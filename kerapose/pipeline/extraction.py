@@ -183,7 +183,7 @@ def find_people(
     Raises:
         ValueError, OSError: as `extract`.
     """
-    folder = pathlib.Path(folder)
+    folder, made_with = pathlib.Path(folder), json.loads(json.dumps(dict(made_with)))  # as a file gives it back
     todo = [name for name, path in videos.items() if not _is_done(folder / f"{name}.json", path, made_with)]
     failures = dict.fromkeys(todo, DIED)
     given = ({"name": name, "path": str(pathlib.Path(videos[name]).absolute())} for name in todo)

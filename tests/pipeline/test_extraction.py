@@ -307,7 +307,8 @@ def test_what_a_file_was_made_with_is_in_its_first_line(videos, tmp_path):
 
 
 def whole_files(folder):
-    return {name: text for name, text in content(folder).items() if ".part" not in name}
+    paths = [path for path in folder.rglob("*.json") if ".part" not in path.name]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 SLOWLY = """

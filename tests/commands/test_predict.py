@@ -756,17 +756,17 @@ def test_every_option_reaches_the_pipeline(monkeypatch, video, tmp_path):
     monkeypatch.setattr(networks, "make_action", lambda arguments: arguments.action and act)
     arguments = [str(video), "--model", "none", "--output", str(tmp_path / "out"), "--max_frames", "1"]
     predict.predict(parsed(arguments))
-    predict.predict(parsed([*arguments, "--raw", "--min_score", "0.25"]))
+    predict.predict(parsed([*arguments, "--raw", "--min_score", "0.25", "--batch", "4"]))
     assert made == [
-        ((find, None, None), {"min_score": None, "smooth": True}),
-        ((find, None, None), {"min_score": 0.25, "smooth": False}),
+        ((find, None, None), {"min_score": None, "smooth": True, "batch": 1}),
+        ((find, None, None), {"min_score": 0.25, "smooth": False, "batch": 4}),
     ]
     numbers = ["--window", "20", "--step", "3", "--average", "2", "--min_probability", "0.7", "--no-together"]
     predict.predict(parsed([*arguments, "--action", "any", *numbers]))
     given, options = made[-1]
     assert given == (find, None, act)
     chosen = {"window": 20, "step": 3, "average": 2, "min_probability": 0.7, "together": False}
-    assert options == {"min_score": None, "smooth": True} | chosen
+    assert options == {"min_score": None, "smooth": True, "batch": 1} | chosen
     with pytest.raises(ValueError, match="--window is for an --action, got it without"):
         predict.predict(parsed([*arguments, *numbers]))
 

@@ -6,9 +6,9 @@ writes `clips/people/<clip>.json`, everybody in a video (as `kerapose predict` d
 form of PYSKL and MMAction2, with the splits, `clips/classes.txt` and `clips/report.json`; with --lifter also
 `clips/annotations_3d.pkl`, poses in space. From there it goes on in a checkout of kerapose:
 
-    python datasets/build.py pyskl_clips/custom --file=clips/annotations.pkl --class_names=clips/classes.txt \\
+    python datasets/build.py pyskl_clips/mine --file=clips/annotations.pkl --class_names=clips/classes.txt \\
         --skeleton=openpose
-    python -m train.poseconv3d --dataset=pyskl_clips/custom
+    python -m train.poseconv3d --dataset=pyskl_clips/mine --validation_split= --workdir=runs/mine
 
 VIDEOS are folders, with all that is below them, globs in quotation marks, single videos, or text files that list
 videos, one a line. A clip is called after its video, by the path below the folder, without the ending.

@@ -67,7 +67,6 @@ from kerapose.pipeline import Pipeline, sources
 from kerapose.sides import some
 
 ACTION_OPTIONS = ("window", "step", "average", "min_probability", "together")  # arguments of `Pipeline`
-OF_FILE_MANAGERS = ("thumbs.db", "desktop.ini")  # and what begins with a dot; nobody means these
 
 
 class IncompleteError(RuntimeError):
@@ -199,9 +198,13 @@ def images(given: str, output: pathlib.Path) -> list[pathlib.Path]:
         raise ValueError(f"--output must be another folder than the source's, got {output}; files have the same names.")
     if not path.is_dir():
         return [path] if sources.is_image(path) else []
-    found = sorted(one for one in path.iterdir() if sources.is_image(one) and one.is_file() and not _hidden(one))
+    found = sorted(
+        one for one in path.iterdir() if sources.is_image(one) and one.is_file() and not frames.is_hidden(one)
+    )
     others = [
-        one for one in path.iterdir() if one not in found and not _hidden(one) and one.resolve() != output.resolve()
+        one
+        for one in path.iterdir()
+        if one not in found and not frames.is_hidden(one) and one.resolve() != output.resolve()
     ]
     others = sorted(one.name for one in others)
     if not found:
@@ -223,10 +226,6 @@ def images(given: str, output: pathlib.Path) -> list[pathlib.Path]:
     if twice:
         raise ValueError(f"Images of a folder must have names of their own, got two called {twice[0]}; rename one.")
     return found
-
-
-def _hidden(path):
-    return path.name.startswith(".") or path.name.lower() in OF_FILE_MANAGERS
 
 
 def _progress(recording):

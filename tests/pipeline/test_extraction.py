@@ -4,7 +4,11 @@ import errno
 import json
 import logging
 import pathlib
+import subprocess
+import sys
+import time
 
+import av
 import numpy as np
 import pytest
 
@@ -195,6 +199,25 @@ def test_where_none_is_readable_there_is_no_data_set(tmp_path):
     assert not (tmp_path / "out" / "annotations.pkl").exists()
 
 
+@pytest.mark.parametrize("degrees", [90, 180])
+def test_a_turned_video_is_upright_in_its_clip(tmp_path, degrees):
+    video(tmp_path / "flat.mp4", 2, (96, 128))
+    turned = tmp_path / "v" / "turned.mp4"
+    turned.parent.mkdir()
+    with av.open(tmp_path / "flat.mp4") as source, av.open(turned, "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        stream.set_display_rotation(degrees)
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    done = extraction.extract(
+        {"turned": turned}, {"turned": labels.Row("turned", "a")}, maker(), tmp_path / "out", MADE_WITH
+    )
+    size = pyskl.read_annotations(done.written[0]).clips["turned"]["frame_size"].tolist()
+    assert size == ([128, 96] if degrees == 90 else [96, 128])
+
+
 def test_a_split_whose_videos_are_all_bad_is_told(videos, tmp_path, caplog):
     (tmp_path / "bad.mp4").write_text("no")
     found = frames.named([videos, tmp_path / "bad.mp4"])
@@ -283,6 +306,40 @@ def test_what_a_file_was_made_with_is_in_its_first_line(videos, tmp_path):
     assert files.read_json(path)["made_with"] == made
 
 
+def whole_files(folder):
+    return {name: text for name, text in content(folder).items() if ".part" not in name}
+
+
+SLOWLY = """
+import pathlib, sys, time
+sys.path.insert(0, {tests!r})
+import test_extraction as here
+def wait(source):
+    time.sleep(0.5)
+here.extract(pathlib.Path({videos!r}), {output!r}, here.maker(wait))
+"""
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_goes_on_where_it_was(many, tmp_path):
+    people = tmp_path / "out" / "people"
+    given = {"tests": str(pathlib.Path(__file__).parent), "videos": str(many), "output": str(tmp_path / "out")}
+    process = subprocess.Popen([sys.executable, "-c", SLOWLY.format(**given)], stderr=subprocess.DEVNULL)
+    while len(whole_files(people)) < 3:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    before = whole_files(people)
+    assert 3 <= len(before) < 10
+    worked = []
+    done = extract(many, tmp_path / "out", maker(worked.append))
+    assert len(worked) == 11 - len(before) and list(done.failures) == ["a/bad"]
+    assert before.items() <= content(people).items()
+    extract(many, tmp_path / "plain")
+    assert content(tmp_path / "out") == content(tmp_path / "plain")
+
+
 # ---------------------------------------- engines
 def test_engines_that_are_refused():
     with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
@@ -320,7 +377,7 @@ def test_more_workers_than_there_is_room_for(there, workers, per_gpu, match):
 
 
 def test_without_ray_several_workers_are_asked_to_install_it(videos, tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ImportError, match=r"pip install 'kerapose\[extract\]'"):
         extract(videos, tmp_path, engine=on_ray.Engine(2))
 
@@ -341,7 +398,7 @@ def test_a_machine_that_dies_costs_no_video_and_none_is_done_twice(many, tmp_pat
     from ray.cluster_utils import Cluster
 
     def slowly(call, image):
-        import time
+        import time  # in another process
 
         time.sleep(0.05)
 

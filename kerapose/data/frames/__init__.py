@@ -9,7 +9,7 @@ warning says so. What a file has lost as a whole (its end, packets that were cut
 and `iterate` where they give all frames.
 """
 
-from kerapose.data.frames.finding import CONTAINERS, find, named
+from kerapose.data.frames.finding import CONTAINERS, find, is_hidden, named
 from kerapose.data.frames.live import LiveVideo, is_address
 from kerapose.data.frames.reading import Frame, VideoInfo, iterate, probe, read, same_shape
 from kerapose.data.frames.writing import encode, steady_x264, wrap_jpegs
@@ -22,6 +22,7 @@ __all__ = [
     "encode",
     "find",
     "is_address",
+    "is_hidden",
     "iterate",
     "named",
     "probe",

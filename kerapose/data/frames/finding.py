@@ -30,7 +30,7 @@ CONTAINERS = (
     *(".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
 )
 RGB_ENDING = "_rgb"  # that NTU RGB+D has behind the names of its clips
-OF_FILE_MANAGERS = ("thumbs.db", "desktop.ini")  # and what begins with a dot; nobody means these
+OF_FILE_MANAGERS = ("thumbs.db", "desktop.ini")
 
 
 def find(
@@ -92,6 +92,12 @@ def named(sources: Iterable[Path]) -> dict[str, pathlib.Path]:
     return found
 
 
+def is_hidden(path: Path) -> bool:
+    """Whether a file is one that nobody means who gives its folder: it begins with a dot, or a file manager put it."""
+    name = pathlib.Path(path).name
+    return name.startswith(".") or name.lower() in OF_FILE_MANAGERS
+
+
 def _places(source):
     """{place below the source: path} of its videos."""
     path = pathlib.Path(source)
@@ -114,19 +120,16 @@ def _told(places, source):
     others = collections.Counter(
         place.suffix.lower() or place.name
         for place in places
-        if place.suffix.lower() not in CONTAINERS
-        and not place.name.startswith(".")
-        and place.name.lower() not in OF_FILE_MANAGERS
+        if place.suffix.lower() not in CONTAINERS and not is_hidden(place)
     )
     if others:
         logging.warning(
-            "Of a source its videos are taken (%s), got %d other files in %s (%s), which are left out.",
-            ", ".join(CONTAINERS),
+            "Of a source its videos are taken, by their endings, got %d other files in %s (%s); they are left out.",
             others.total(),
             source,
             some(f"{count} {kind}" for kind, count in others.most_common()),
         )
-    videos = (place for place in places if place.suffix.lower() in CONTAINERS and not place.name.startswith("."))
+    videos = (place for place in places if place.suffix.lower() in CONTAINERS and not is_hidden(place))
     return {place: places[place] for place in sorted(videos)}
 
 

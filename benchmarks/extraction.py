@@ -1,0 +1,99 @@
+"""`kerapose extract`: frames a second with actors of Ray Data, against a plain loop over the same videos.
+
+    python benchmarks/extraction.py [--model=runs/topdown/model.keras] [--num_videos=16] [--workers=1,2]
+
+PREDICTED_AND_GOT
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read when TensorFlow is first imported
+
+import functools
+import json
+import pathlib
+import tempfile
+import time
+
+import cv2
+import numpy as np
+from absl import app, flags
+
+from kerapose import estimators, models, skeletons
+from kerapose.data import frames, predictions
+from kerapose.pipeline import Pipeline, extraction, on_ray
+
+FLAGS = flags.FLAGS
+SIZE = (480, 640)
+FRAMES = 48  # of a video
+
+
+def make_videos(folder, count):
+    """Writes videos of a texture that drifts; gives what `extraction` is to work on."""
+    random, given = np.random.default_rng(0), []
+    for number in range(count):
+        coarse = random.integers(0, 255, (SIZE[0] // 16 + FRAMES, SIZE[1] // 16, 3)).astype("uint8")
+        large = cv2.resize(coarse, (SIZE[1], 16 * len(coarse)), interpolation=cv2.INTER_CUBIC)
+        path = folder / f"{number}.mp4"
+        path.write_bytes(frames.encode(np.stack([large[4 * t : 4 * t + SIZE[0]] for t in range(FRAMES)]), fps=25))
+        given.append({"name": str(number), "path": str(path)})
+    return given
+
+
+def save_model(path):
+    """An estimator of the published size, untrained: each picture is one person."""
+    network = models.SimpleBaseline(skeletons.COCO.num_keypoints, depth=50)
+    estimators.PoseEstimator(network, skeletons.COCO).save(path)
+
+
+def run(answers, skipped):
+    """Frames a second of answers but for the first of each process, and the seconds until these were there."""
+    begin, times, texts = time.perf_counter(), [], {}
+    for answer in answers:
+        if answer["error"]:
+            raise ValueError(f"{answer['name']}: {answer['error']}")
+        times.append(time.perf_counter())
+        texts[answer["name"]] = answer["text"]
+    return FRAMES * (len(times) - skipped) / (times[-1] - times[skipped - 1]), times[skipped - 1] - begin, texts
+
+
+def compare(model, num_videos, workers):
+    """Prints a line for the plain loop, and one for each number of actors."""
+    with tempfile.TemporaryDirectory() as folder:
+        given = make_videos(pathlib.Path(folder), num_videos)
+        if model is None:
+            save_model(model := f"{folder}/model.keras")
+        make = functools.partial(Pipeline, model)
+        plain, start, expected = run(map(extraction.Extractor(make, {}), given), 1)
+        print(f"plain loop    {plain:7.2f} frames/s, the first video after {start:5.1f} s")
+        for count in workers:
+            answers = on_ray.answers(given, extraction.Extractor, (make, {}), on_ray.Engine(count))
+            rate, start, texts = run(answers, count)
+            print(f"{count} actors      {rate:7.2f} frames/s, {rate / plain:.2f} times, the first after {start:5.1f} s")
+            print(f"  keypoints differ by {difference(texts, expected):.2g} px at most")
+
+
+def difference(texts, expected):
+    """The largest between keypoints of two runs, which find the same people."""
+    largest = 0.0
+    for name, text in expected.items():
+        for one, other in zip(_moments(text), _moments(texts[name]), strict=True):
+            if one.keypoints.shape != other.keypoints.shape:
+                return np.inf
+            largest = max(largest, np.abs(one.keypoints - other.keypoints).max(initial=0))
+    return largest
+
+
+def _moments(text):
+    return predictions.from_json(json.loads(text)).moments
+
+
+def main(_):
+    compare(FLAGS.model, FLAGS.num_videos, [int(count) for count in FLAGS.workers])
+
+
+if __name__ == "__main__":
+    flags.DEFINE_string("model", None, "model.keras of a training; None: an untrained network of the published size.")
+    flags.DEFINE_integer("num_videos", 16, "Videos of 48 frames.", lower_bound=4)
+    flags.DEFINE_list("workers", ["1", "2"], "Numbers of actors.")
+    app.run(main)

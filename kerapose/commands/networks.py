@@ -104,7 +104,7 @@ def make_action(arguments: argparse.Namespace) -> predictors.SkeletonAction | pr
     """
     if arguments.action is None:
         return None
-    model = _read(arguments.action, "--action", ("skeleton action", "video action"))
+    model = _read(arguments.action, "--action", ("skeleton actions", "video actions"))
     if not isinstance(model, estimators.ActionRecognizer | estimators.VideoRecognizer):
         raise ValueError(
             f"--action must be a recognizer, which knows the names of its classes, got {type(model).__name__} in "

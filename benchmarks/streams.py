@@ -7,7 +7,7 @@ somebody new comes about every second. They are found by a function that knows w
 is all but the pose network: identities and smoothing, a causal lifter of 27 frames as a stream, and a recognizer
 (C3D-tiny of 16 x 28 x 28 on windows of 48 frames, a step of 12, mirrored too, each person alone). Nothing is drawn.
 
-The opponent is the plain loop that keeps all: in every frame it hands the whole track of each person who is there to the
+The opponent is the plain loop that keeps all: in every frame it hands the whole track of each person there to the
 same lifter, and at each step of the windows to the same recognizer. It is run over 1,000 frames, in the same process.
 
 Predicted: a frame costs the same at frame 100, 10,000 and 100,000, to a tenth; memory grows by less than 20 MB in an

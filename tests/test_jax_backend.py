@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from kerapose import layers, models
-from kerapose.ops import alignment, boxes, grouping, heatmaps, images, pafs, sequences
+from kerapose.ops import alignment, boxes, grouping, heatmaps, images, pafs, sequences, virtual_cameras
 from kerapose.skeletons import COCO, OPENPOSE
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -91,7 +91,7 @@ import tiny_models
 from numpy_weights import draw_with_numpy
 
 from kerapose import estimators, layers, losses, metrics, models, skeletons, training, weights
-from kerapose.ops import alignment, boxes, cameras, grouping, heatmaps, pafs, sequences
+from kerapose.ops import alignment, boxes, cameras, grouping, heatmaps, pafs, sequences, virtual_cameras
 from kerapose.ops import images as image_ops
 
 assert keras.backend.backend() == "jax"
@@ -164,6 +164,10 @@ for length in plan["lengths"]:
     outputs[f"frames_{length}"] = whole(lambda: sequences.sample_frames(length, 48, 10))
     draw = lambda words: sequences.sample_frames(length, 48, 2, words, random_start=True)
     outputs[f"random_frames_{length}"] = whole(draw, words)
+draw = lambda words: sequences.sample_frames(100, 8, 2, words, random_start=True, p_interval=(0.5, 1.0))
+outputs["interval_frames"] = whole(draw, words)
+see = lambda poses: virtual_cameras.keypoints_seen(poses, np.ones((1, 2, 17)), 0.5, 0.3, 2.0)[0]
+outputs["view"] = whole(see, inputs["uniforms_3d"])
 outputs["box"] = whole(lambda keypoints: boxes.compact_box(keypoints, (48, 64)), keypoints)
 ranges = (64, 80), (0.56, 1.0), (0.75, 4 / 3)
 outputs["crop"] = whole(lambda uniforms: boxes.random_crop_box(*ranges, uniforms), inputs["uniforms"])
@@ -261,6 +265,7 @@ def inputs(golden):
         "keypoints": people["input_keypoint"],
         "scores": people["input_keypoint_score"],
         "uniforms": random.random(22, "float32"),
+        "uniforms_3d": np.random.default_rng(1).random((1, 2, 17, 3), "float32"),
         "people": golden("openpose_target_a")["input_people"][..., :2].astype("float32"),
     }
     for name, (cls, options, shape) in TRAINED.items():
@@ -405,6 +410,14 @@ def test_frames(golden, outputs, length):
     case.check(f"output_test_n{length}", outputs[f"frames_{length}"].ravel())
     case.check(f"output_train2_n{length}_s0", outputs[f"random_frames_{length}"].ravel())
     assert outputs[f"frames_{length}"].dtype == sequences.sample_frames(length, 48).dtype == np.int32
+
+
+def test_frames_of_intervals_and_virtual_views(inputs, outputs):
+    words = sequences.published_words(48, 2, 0)
+    expected = sequences.sample_frames(100, 8, 2, words, random_start=True, p_interval=(0.5, 1.0))
+    np.testing.assert_array_equal(outputs["interval_frames"], expected)
+    expected, _ = virtual_cameras.keypoints_seen(inputs["uniforms_3d"], np.ones((1, 2, 17)), 0.5, 0.3, 2.0)
+    np.testing.assert_allclose(outputs["view"], expected, atol=0.01)
 
 
 def test_boxes(inputs, outputs):

@@ -113,7 +113,7 @@ def extract(arguments: argparse.Namespace) -> extraction.Extraction:
     return extraction.extract(
         videos,
         rows,
-        functools.partial(make_pipeline, _found_by(arguments)),
+        functools.partial(make_pipeline, _found_by(arguments), arguments.batch),
         arguments.output,
         made_with(arguments),
         labels.split(rows, arguments.test_share, subjects),
@@ -123,11 +123,11 @@ def extract(arguments: argparse.Namespace) -> extraction.Extraction:
     )
 
 
-def make_pipeline(arguments: argparse.Namespace) -> Pipeline:
+def make_pipeline(arguments: argparse.Namespace, batch: int = 1) -> Pipeline:
     """The pipeline of a command line, in whichever process; ValueError, OSError as for `extract`."""
     find = networks.make_predictor(arguments)
     lift = networks.make_lifter(arguments, find.skeleton)
-    return Pipeline(find, lift, min_score=arguments.min_score, smooth=not arguments.raw)
+    return Pipeline(find, lift, min_score=arguments.min_score, smooth=not arguments.raw, batch=batch)
 
 
 def made_with(arguments: argparse.Namespace) -> dict[str, object]:

@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--lifter_skeleton", metavar="SET", help="of a lifter's network alone: the keypoint set that it takes")
     add("--pose_skeleton", metavar="SET", help="of a lifter's network alone: the keypoint set of its poses")
     add("--min_score", type=float, help="keypoints up to this do not count (default: 0 bottom-up, 0.3 top-down)")
+    add("--batch", type=int, default=1, metavar="FRAMES", help="bottom-up: frames at once, for a GPU (default: 1)")
     add("--raw", action="store_true", help="leave keypoints as they are found; without it they are smoothed over time")
 
 
@@ -103,7 +104,7 @@ def make_action(arguments: argparse.Namespace) -> predictors.SkeletonAction | pr
     """
     if arguments.action is None:
         return None
-    model = _read(arguments.action, "--action", ("skeleton action", "video action"))
+    model = _read(arguments.action, "--action", ("skeleton actions", "video actions"))
     if not isinstance(model, estimators.ActionRecognizer | estimators.VideoRecognizer):
         raise ValueError(
             f"--action must be a recognizer, which knows the names of its classes, got {type(model).__name__} in "

@@ -40,10 +40,11 @@ class BottomUpEstimator(Estimator):
         decoding: further arguments of `ops.grouping.group` (threshold, radius and others). None: its own.
         training: how it was trained, a dict of what JSON can hold.
 
-    Input: image [H, W, 3] RGB 0 .. 255, any type, any H and W. Output: a dict of `keypoints` [P, K, 2] in pixels of the
-    image, x first, (0, 0) where missing; `scores` [P, K], 0 where missing; `person_scores` [P]; `num_keypoints` [P];
-    `count`, how many of the P = max_people are people, the surest first, all behind them zeros; `num_found`, how many
-    there were before that bound; `overflow`, whether anything was left out for either bound.
+    Input: image [H, W, 3] RGB 0 .. 255, any type, any H and W; or N of one size, [N, H, W, 3], which go through the
+    network together, and then all outputs have an axis of N in front. Output: a dict of `keypoints` [P, K, 2] in pixels
+    of the image, x first, (0, 0) where missing; `scores` [P, K], 0 where missing; `person_scores` [P]; `num_keypoints`
+    [P]; `count`, how many of the P = max_people are people, the surest first, all behind them zeros; `num_found`, how
+    many there were before that bound; `overflow`, whether anything was left out for either bound.
 
     Raises:
         ValueError: if the network is of another kind, or does not fit the skeleton.
@@ -90,23 +91,30 @@ class BottomUpEstimator(Estimator):
 
     def call(self, image: Tensor) -> dict[str, Tensor]:
         heatmaps, pafs, matrix = self.fields(image)
-        bounds = {"max_people": self.max_people, "max_peaks": self.max_peaks}
-        found = grouping.group(heatmaps, pafs, self.skeleton.edges, **bounds, **self.decoding)
+        if len(heatmaps.shape) == 3:
+            found = self._grouped((heatmaps, pafs))
+        else:  # an image after the other: the network has most to do, and this most memory
+            found = ops.map(self._grouped, (heatmaps, pafs))
         keypoints = box_ops.transform_points(found["keypoints"], matrix)
         return found | {"keypoints": ops.where(found["scores"][..., None] > 0.0, keypoints, 0.0)}
+
+    def _grouped(self, maps):
+        """The people of heatmaps [h, w, K] and PAFs [h, w, 2 * E], in pixels of these."""
+        bounds = {"max_people": self.max_people, "max_peaks": self.max_peaks}
+        return grouping.group(*maps, self.skeleton.edges, **bounds, **self.decoding)
 
     def fields(self, image: Tensor, published: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """What the network sees in an image: the maps that people are grouped from, and the way back to the image.
 
         Args:
-            image: [H, W, 3] RGB, 0 .. 255, any type.
+            image: [..., H, W, 3] RGB, 0 .. 255, any type; no axis in front, or one.
             published: whether to follow the published demonstration where it differs: it pads what is higher than wide
                 to a square, and its way back leaves out that a pixel of a map stands for the middle of its pixels of
                 the image.
 
         Returns:
-            Heatmaps [h, w, K], without the background, and PAFs [h, w, 2 * E], both enlarged, float32; and the matrix
-            [2, 3] from pixels of these maps to pixels of the image (`ops.boxes.transform_points`).
+            Heatmaps [..., h, w, K], without the background, and PAFs [..., h, w, 2 * E], both enlarged, float32; and
+            the matrix [2, 3] from pixels of these maps to pixels of the image (`ops.boxes.transform_points`).
 
         Example:
             >>> heatmaps, pafs, matrix = estimator.fields(image)
@@ -115,12 +123,14 @@ class BottomUpEstimator(Estimator):
         """
         resized, scale = self._resized(ops.convert_to_tensor(image))
         pixels = image_ops.normalize(resized, **self.normalization)
-        min_width = ops.shape(pixels)[0] if published else 0
+        min_width = ops.shape(pixels)[-3] if published else 0
         padded, (top, left) = image_ops.pad_to_stride(pixels, self.stride, min_width=min_width)  # 0 is mean grey
-        maps = self.network(padded[None], training=False)[-2:]
-        heatmaps, pafs = (ops.cast(part[0], "float32") for part in maps)  # [h, w, K + 1], [h, w, 2*E]
-        height, width = ops.shape(heatmaps)[:2]
-        maps = ops.concatenate([heatmaps[..., :-1], pafs], axis=-1)  # [h, w, K + 2*E]
+        is_one = len(padded.shape) == 3
+        maps = self.network(padded[None] if is_one else padded, training=False)[-2:]
+        maps = [part[0] for part in maps] if is_one else maps
+        heatmaps, pafs = (ops.cast(part, "float32") for part in maps)  # [..., h, w, K + 1], [..., h, w, 2*E]
+        height, width = ops.shape(heatmaps)[-3:-1]
+        maps = ops.concatenate([heatmaps[..., :-1], pafs], axis=-1)  # [..., h, w, K + 2*E]
         maps = image_ops.resize_cubic(maps, (height * self.upsample, width * self.upsample))
 
         cell = self.stride / self.upsample  # pixels of the padded image to one of the enlarged maps
@@ -131,13 +141,13 @@ class BottomUpEstimator(Estimator):
         return maps[..., : self.skeleton.num_keypoints], maps[..., self.skeleton.num_keypoints :], matrix
 
     def _resized(self, image):
-        """[H, W, 3] -> [h, w, 3] float32, and how many of its pixels make one of the image, on both axes alike."""
+        """[..., H, W, 3] -> [..., h, w, 3] float32, and how many of its pixels make one of the image."""
         if self.height is None:
             return ops.cast(image, "float32"), 1.0
-        height, width = ops.shape(image)[:2]
+        height, width = ops.shape(image)[-3:-1]
         reach = _larger(height, -(-width // WIDEST))  # what becomes `self.height`
         scale = self.height / ops.cast(reach, "float32")
-        for axis, side in enumerate((height, width)):
+        for axis, side in ((-3, height), (-2, width)):
             image = _resample(image, axis, _larger(_rounded(side * self.height, reach), 1), scale)
         return image, scale
 
@@ -174,7 +184,7 @@ def _resample(image, axis, count, scale):
     last = ops.shape(image)[axis] - 1
     positions = (ops.cast(ops.arange(count), "float32") + 0.5) / scale - 0.5
     lower = ops.floor(positions)
-    fraction = ops.reshape(positions - lower, (-1, 1, 1) if axis == 0 else (-1, 1))
+    fraction = ops.reshape(positions - lower, (-1, 1, 1) if axis == -3 else (-1, 1))
     lower = ops.cast(lower, "int32")
     # Taken first and cast then: of a large image this moves the fewest bytes.
     near, far = (ops.take(image, ops.clip(index, 0, last), axis=axis) for index in (lower, lower + 1))

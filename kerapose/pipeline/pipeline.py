@@ -1,5 +1,6 @@
 """The whole way: pictures in; people, their poses in space, and what they do, out."""
 
+import itertools
 import os
 import typing
 from collections.abc import Iterable, Iterator
@@ -45,6 +46,8 @@ class Pipeline:
         together: whether all people of a window are one clip with one name, as for actions of several people, or each
             is a clip. None: as in the training, where its file says so, else each.
         most_people: of a clip, the surest ones. None: as in the training, else 2.
+        batch: frames that go through a bottom-up network together, where they need not be waited for; more than one is
+            faster on a GPU.
 
     Raises:
         ValueError: if a number is not as described, or keypoints that one part needs do not follow from those that
@@ -74,6 +77,7 @@ class Pipeline:
         min_probability: float = 0.5,
         together: bool | None = None,
         most_people: int | None = None,
+        batch: int = 1,
     ):
         self.pose = _loaded(pose, "pose", None, **({} if detector is None else {"detector": detector}))
         self.skeleton = self.pose.skeleton
@@ -84,6 +88,14 @@ class Pipeline:
         usual = SURE_SCORE if isinstance(self.pose, predictors.TopDownPose) else 0.0
         self.min_score = usual if min_score is None else min_score
         self.smooth = smooth
+        self.batch = batch
+        if batch != int(batch) or batch < 1:
+            raise ValueError(f"batch must be a whole number of frames of at least 1, got {batch}; 1 is each alone.")
+        if batch > 1 and not hasattr(self.pose, "batch"):
+            raise ValueError(
+                f"batch is for bottom-up networks, got {batch} for {type(self.pose).__name__}, which has the people of "
+                "a frame in one batch anyway; leave it out."
+            )
         self.windows = None
         if self.action is not None:
             require_keypoints(self.skeleton, self.action.skeleton, "recognizer")
@@ -166,12 +178,12 @@ class Pipeline:
         lift = LiveLift(self.lifter, self.min_score, round(fps)) if lifts else None
         watcher, waiting, number = None, None, -1
         try:
-            for picture, time_s, is_lost, dropped in source.frames:
+            for (picture, time_s, is_lost, dropped), poses in self._found(source):
                 if waiting is not None:
                     yield waiting
                     waiting = None
                 number += dropped + 1
-                moment = self._seen([] if is_lost else self.pose(picture), track)
+                moment = self._seen(poses, track)
                 moment.frame, moment.time_s, moment.is_lost, moment.dropped = number, time_s, is_lost, dropped
                 moment.picture = picture
                 if lift is not None:
@@ -224,6 +236,28 @@ class Pipeline:
         if self.lifter is not None and any(moment.poses_m is None for moment in kept):
             lift_tracks(result, self.lifter, self.min_score)
         return result
+
+    def _found(self, source):
+        """(frame, poses) of each frame."""
+        if self.batch == 1 or source.is_live:
+            for frame in source.frames:
+                yield frame, [] if frame.is_lost else self.pose(frame.picture)
+            return
+        together, error = [], None
+        while error is None:
+            try:
+                together = []
+                together.extend(itertools.islice(source.frames, self.batch))
+            except Exception as found:  # those before it count
+                error = found
+            whole = [frame.picture for frame in together if not frame.is_lost]
+            poses = iter(self.pose.batch(np.stack(whole)) if whole else ())
+            for frame in together:
+                yield frame, [] if frame.is_lost else next(poses)
+            if not together:
+                break
+        if error is not None:
+            raise error
 
     def _seen(self, poses, track):
         """The people of a frame, once each has an identity."""

@@ -76,6 +76,8 @@ def opened(
         if fps is not None:
             raise ValueError(f"fps is for pictures, got it for {given}, which says its own; leave it out.")
         number = camera_number(given)
+        if follow and (number is not None or frames.is_address(given)):
+            raise ValueError(f"follow is for a file that is being written, got {given}; leave it out.")
         if number is not None:
             return _camera(number, max_frames, find)
         if follow or frames.is_address(given):

@@ -127,6 +127,7 @@ class Watcher:
                     rows[identity][place] = row
                     sure[identity] += float(moment.scores[row])
         if not rows:
+            self._past.pop(None, None)  # whoever comes after nobody begins anew
             return []
         best = sorted(rows, key=lambda identity: (-sure[identity], identity))[: self.windows.most_people]
         return [(None, *self._clip([rows[identity] for identity in best]))]

@@ -51,6 +51,7 @@ class BottomUpPose:
             self.estimator = estimators.BottomUpEstimator(model, skeleton, **options)
         self.skeleton = self.estimator.skeleton
         self.published = published
+        self._of_several = _OfSeveral(self.estimator)
 
     def __call__(self, image: Path | bytes | Array) -> list[Pose]:
         """Finds everybody in an image.
@@ -68,18 +69,45 @@ class BottomUpPose:
             ValueError: if an image is not as described.
         """
         image = read_image(image)
-        if self.published:
-            found = self._found_as_published(image)
-        else:
-            found = self.estimator.predict_on_batch(image)
-            if found["overflow"]:
-                logging.warning(
-                    "There is more in an image than the bounds allow: %d people were found, at most %d are given, made "
-                    "of at most %d keypoints of a kind; raise max_people or max_peaks for all.",
-                    found["num_found"],
-                    self.estimator.max_people,
-                    self.estimator.max_peaks,
-                )
+        found = self._found_as_published(image) if self.published else self.estimator.predict_on_batch(image)
+        return self._people(found)
+
+    def batch(self, images: Array) -> list[list[Pose]]:
+        """Finds everybody in several images of one size, which go through the network together.
+
+        On a GPU that is faster than one after the other; the answers are the same, but for rounding.
+
+        Args:
+            images: RGB uint8 [N, H, W, 3], frames of a video for one.
+
+        Returns:
+            A list for each image, as a call gives it.
+
+        Raises:
+            ValueError: if they are not as described.
+
+        Example:
+            >>> [len(people) for people in find.batch(frames)]
+            [2, 2, 3, 2]
+        """
+        if np.ndim(images) != 4 or np.shape(images)[-1] != 3 or getattr(images, "dtype", None) != np.uint8:
+            got = f"{getattr(images, 'dtype', type(images).__name__)} {list(np.shape(images))}"
+            raise ValueError(f"images must be RGB uint8 [N, H, W, 3], got {got}; give those of another size alone.")
+        if self.published or not len(images):
+            return [self(image) for image in images]
+        found = self._of_several.predict_on_batch(images)
+        return [self._people({name: values[i] for name, values in found.items()}) for i in range(len(images))]
+
+    def _people(self, found):
+        """The poses of one image by what its estimator says."""
+        if found.get("overflow"):
+            logging.warning(
+                "There is more in an image than the bounds allow: %d people were found, at most %d are given, made "
+                "of at most %d keypoints of a kind; raise max_people or max_peaks for all.",
+                found["num_found"],
+                self.estimator.max_people,
+                self.estimator.max_peaks,
+            )
         return [
             Pose(keypoints, scores, self.skeleton.keypoints, _box_round(keypoints[scores > 0]))
             for keypoints, scores in list(zip(found["keypoints"], found["scores"], strict=True))[: found["count"]]
@@ -96,6 +124,20 @@ class BottomUpPose:
         moved = keras.ops.convert_to_numpy(boxes.transform_points(keypoints, matrix))
         keypoints = np.where(scores[..., None] > 0, moved, 0).astype("float32")
         return {"keypoints": keypoints, "scores": scores, "count": len(scores)}
+
+
+class _OfSeveral(keras.Model):
+    """An estimator that is given several images: one graph is for images, another for these."""
+
+    def __init__(self, estimator):
+        super().__init__(name="of_several")
+        self.estimator = estimator
+        self.autocast = False  # pixels are not rounded to bfloat16
+        self.built = True
+        self.jit_compile = False  # a new size would be a new compilation
+
+    def call(self, images):
+        return self.estimator(images)
 
 
 def _box_round(points):

@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import http.server
 import io
 import json
 import os
@@ -606,6 +607,81 @@ def test_without_a_camera_one_sentence_says_so(walk):
         walk("camera:97")
 
 
+# ---------------------------------------- streams
+def test_a_file_that_grows_is_followed_to_its_end(walk, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(frames, "LiveVideo", functools.partial(frames.LiveVideo, patience_s=0.5))
+    (tmp_path / "walk.ts").write_bytes(film("mpegts", "libx264"))
+    drawn, notes = walk(tmp_path / "walk.ts", "--follow")
+    content = json.loads(notes.read_text())
+    assert (drawn.name, content["source"]) == ("walk.mp4", str(tmp_path / "walk.ts"))
+    assert sum(1 + one.get("dropped", 0) for one in content["frames"]) == 20 and content["frames"][-1]["frame"] == 19
+    dropped = 20 - len(content["frames"])
+    said = f"{len(content['frames'])}/? frames" + (f", {dropped} left out to keep up" if dropped else "")
+    assert said in capsys.readouterr().err
+    with pytest.raises(ValueError, match="follow is for a file that is being written, got camera:0"):
+        walk("camera:0", "--follow")
+
+
+def test_a_film_from_the_net_is_drawn_with_its_poses(walk, tmp_path, lifter):
+    (tmp_path / "walk.mp4").write_bytes(film("mp4", "libx264"))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/walk.mp4"
+        drawn, notes = walk(address, "--lifter", lifter, "--max_frames", "6")
+        server.shutdown()
+    content = json.loads(notes.read_text())
+    assert re.fullmatch(r"127_0_0_1_\d+_walk_mp4.mp4", drawn.name) and content["source"] == address
+    assert len(content["frames"]) == frames.probe(drawn).num_frames == 6
+    assert all(np.shape(person["pose_3d"]) == (17, 3) for one in content["frames"] for person in one["people"])
+
+
+def test_a_camera_lifts_as_it_happens(walk, monkeypatch, tmp_path, lifter):
+    monkeypatch.setattr(sources.cv2, "VideoCapture", Camera)
+    with pytest.raises(
+        ValueError, match="To lift as it happens takes a causal lifter, got one that looks into the fut"
+    ):
+        walk("camera:0", "--lifter", lifter)
+    assert left_in(tmp_path / "out") == []
+    network = models.TemporalLifter(filter_widths=(3,), channels=8, causal=True)
+    causal = saved(estimators.TrackLifter(network, H36M), tmp_path / "causal.keras")
+    _, notes = walk("camera:0", "--lifter", causal, "--max_frames", "1")
+    content = json.loads(notes.read_text())
+    assert content["pose_skeleton"]["name"] == "h36m" and np.shape(content["frames"][0]["people"][0]["pose_3d"]) == (
+        17,
+        3,
+    )
+
+
+# ---------------------------------------- actions
+def test_actions_are_written_with_their_times_and_drawn(walk, video, tmp_path, monkeypatch, top_down):
+    network = models.C3D.from_variant("c3d_tiny", 2, input_shape=(8, 14, 14, 17), base_filters=4)
+    path = saved(estimators.ActionRecognizer(network, COCO, ("walk", "wait")), tmp_path / "action.keras")
+    captions, before = [], visualize.draw_identities
+
+    def draw(*given, captions: list, **options):
+        told.append(captions)
+        return before(*given, captions=captions, **options)
+
+    told = captions
+    monkeypatch.setattr(visualize, "draw_identities", draw)
+    options = "--window", "4", "--step", "2", "--min_probability", "0", "--average", "1"
+    content = json.loads(walk(video, "--action", path, *options)[1].read_text())
+    actions = [one["actions"] for one in content["frames"]]
+    assert [[action["id"] for action in one] for one in actions] == [[], [], [], [0, 1], [], [0, 1], [], [0, 1]]
+    first = actions[5][0]
+    assert first["frames"] == [2, 5] and first["time"] == pytest.approx([2 / 12.5, 5 / 12.5])
+    assert first["name"] == max(first["probabilities"], key=first["probabilities"].get)
+    assert captions[2] == ["", ""] and captions[7] == [
+        f"{one['name']} {one['probabilities'][one['name']]:.0%}"
+        for one in sorted(actions[7], key=lambda one: -one["id"])
+    ]
+    with pytest.raises(
+        ValueError, match="--action must be a recognizer, .* got SimpleBaseline|--action must be a .keras"
+    ):
+        walk(video, "--action", str(tmp_path / "no.keras"))
+
+
 # ---------------------------------------- networks
 @pytest.fixture
 def made(monkeypatch):
@@ -756,17 +832,17 @@ def test_every_option_reaches_the_pipeline(monkeypatch, video, tmp_path):
     monkeypatch.setattr(networks, "make_action", lambda arguments: arguments.action and act)
     arguments = [str(video), "--model", "none", "--output", str(tmp_path / "out"), "--max_frames", "1"]
     predict.predict(parsed(arguments))
-    predict.predict(parsed([*arguments, "--raw", "--min_score", "0.25"]))
+    predict.predict(parsed([*arguments, "--raw", "--min_score", "0.25", "--batch", "4"]))
     assert made == [
-        ((find, None, None), {"min_score": None, "smooth": True}),
-        ((find, None, None), {"min_score": 0.25, "smooth": False}),
+        ((find, None, None), {"min_score": None, "smooth": True, "batch": 1}),
+        ((find, None, None), {"min_score": 0.25, "smooth": False, "batch": 4}),
     ]
     numbers = ["--window", "20", "--step", "3", "--average", "2", "--min_probability", "0.7", "--no-together"]
     predict.predict(parsed([*arguments, "--action", "any", *numbers]))
     given, options = made[-1]
     assert given == (find, None, act)
     chosen = {"window": 20, "step": 3, "average": 2, "min_probability": 0.7, "together": False}
-    assert options == {"min_score": None, "smooth": True} | chosen
+    assert options == {"min_score": None, "smooth": True, "batch": 1} | chosen
     with pytest.raises(ValueError, match="--window is for an --action, got it without"):
         predict.predict(parsed([*arguments, *numbers]))
 

@@ -94,7 +94,7 @@ def command_line(tmp_path, monkeypatch):
 
     def run(*arguments):
         values = flags.FlagValues()
-        for kind in ("string", "bool", "integer", "multi_string"):
+        for kind in ("string", "bool", "integer", "enum", "multi_string"):
             define = functools.partial(getattr(flags, f"DEFINE_{kind}"), flag_values=values)
             monkeypatch.setattr(build.flags, f"DEFINE_{kind}", define)
         monkeypatch.setattr(build.flags, "FLAGS", values)

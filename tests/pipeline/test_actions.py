@@ -84,6 +84,16 @@ def test_whoever_comes_back_after_a_whole_window_begins_anew(recognizer):
     assert second.probabilities == alone.actions[1].probabilities != first.probabilities
 
 
+def test_all_together_begin_anew_after_nobody(recognizer):
+    def seen(frame):
+        return frame < 12 or frame >= 26
+
+    options = {"window": 12, "step": 12, "together": True}
+    result, alone = (made(recognizer, Dancers([seen]), average=average, **options)(pictures(36)) for average in (9, 1))
+    assert [action.frames for action in result.actions] == [(0, 11), (26, 35)]
+    assert result.actions[1].probabilities == alone.actions[1].probabilities
+
+
 def test_what_is_not_probable_enough_has_no_name(recognizer):
     named = made(recognizer)(pictures(12)).actions[0]
     best = named.probabilities[named.name]

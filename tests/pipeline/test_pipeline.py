@@ -257,6 +257,57 @@ def test_an_error_of_the_network_is_raised():
         Pipeline(Broken())(video_of(5))
 
 
+# ---------------------------------------- batches
+class Together(Dancers):
+    """Several frames at once; `sizes` are how many."""
+
+    def __init__(self, *there):
+        super().__init__(*there)
+        self.sizes = []
+
+    def batch(self, images):
+        self.sizes.append(len(images))
+        return [self(image) for image in images]
+
+
+def test_frames_in_batches_are_the_same_as_each_alone():
+    video = video_of(10)
+    there = [lambda frame: True, lambda frame: frame % 4 == 1]
+    alone, find = Pipeline(Dancers(there))(video), Together(there)
+    together = Pipeline(find, batch=4)(video)
+    assert find.sizes == [4, 4, 2]
+    assert [moment.to_json() for moment in together.moments] == [moment.to_json() for moment in alone.moments]
+    exact = Together(there)
+    assert Pipeline(exact, batch=5)(video).num_frames == 10 and exact.sizes == [5, 5]
+
+
+def test_a_batch_leaves_lost_frames_out_and_an_error_costs_none_before_it():
+    def shown():
+        for number in range(7):
+            yield frames.Frame(pictures(1)[0], number / 10, number in (1, 2))
+        raise ValueError("torn")
+
+    find = Together()
+    moments = Pipeline(find, batch=4).watch(sources.Source("a", "a.mp4", 10.0, None, shown()))
+    seen = []
+    with pytest.raises(ValueError, match="torn"):
+        seen.extend(moments)
+    assert [len(moment.ids) for moment in seen] == [1, 0, 0, 1, 1, 1, 1] and find.sizes == [2, 3]
+
+
+def test_what_goes_on_by_the_clock_waits_for_no_batch():
+    shown = iter([frames.Frame(pictures(1)[0], 0.0), frames.Frame(pictures(1)[0], 0.1)])
+    find = Together()
+    assert len(list(Pipeline(find, batch=4).watch(sources.Source("c", "camera:0", 10.0, None, shown, True)))) == 2
+    assert find.sizes == []
+    for options, message in [
+        ({"batch": 0}, "batch must be a whole number of frames of at least 1, got 0"),
+        ({"batch": 2}, "batch is for bottom-up networks, got 2 for Dancers"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            Pipeline(Dancers(), **options)
+
+
 # ---------------------------------------- parts
 def test_the_parts_are_predictors_files_or_names(tmp_path, recognizer, monkeypatch):
     recognizer.save(tmp_path / "model.keras")

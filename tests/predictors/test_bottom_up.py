@@ -285,3 +285,23 @@ def test_lightweight_openpose_goes_with_its_skeleton():
     heatmaps, fields, _ = estimator.fields(photo(50, 71))
     assert heatmaps.shape == (32, 48, 18) and fields.shape == (32, 48, 38)
     assert estimator.stride == network.stride
+
+
+def test_several_images_of_one_size_are_seen_as_each_alone(find):
+    images = np.stack([photo(seed=seed) for seed in range(4)] + [np.zeros_like(photo())])
+    together = find.batch(images)
+    alone = [find(image) for image in images]
+    assert [len(poses) for poses in together] == [len(poses) for poses in alone] and len(alone[0]) > 0
+    assert len({len(poses) for poses in alone}) > 1
+    for poses, expected in zip(together[:4], alone[:4], strict=True):  # in the fifth there is nobody
+        assert_same(poses, expected)
+    assert find.batch(images[:0]) == []
+    published = BottomUpPose(find.estimator, published=True)
+    for poses, expected in zip(published.batch(images[:2]), [published(image) for image in images[:2]], strict=True):
+        assert_same(poses, expected)
+
+
+@pytest.mark.parametrize("images", [photo(), np.zeros((2, 8, 8, 3)), np.zeros((2, 8, 8), "uint8"), [photo()]])
+def test_what_is_no_batch_of_images_is_refused(find, images):
+    with pytest.raises(ValueError, match=r"images must be RGB uint8 \[N, H, W, 3\], got"):
+        find.batch(images)

@@ -7,8 +7,9 @@
 | a track, a pose in space | `tracks.py` |
 | a clip of 3D skeletons | `poses.py` |
 
-The doors are whatever samples come in by: `from_arrays`, `from_coco`, `from_pyskl` and `from_tfds` of the pipelines and
-their `check`, the builders of `datasets/`, the predictors, and, as far as a graph can, the exported models.
+The doors are whatever samples come in by: `from_arrays`, `from_poses`, `from_coco`, `from_pyskl` and `from_tfds` of the
+pipelines and their `check`, the builders of `datasets/`, the predictors, and, as far as a graph can, the exported
+models.
 
 What is impossible is an error with the names of the samples, which `skip` leaves out (`BadDataError`); what is only
 suspicious is one warning with their number and the first names (`report.py`). Inside the gate there is one convention

@@ -657,13 +657,12 @@ def test_a_camera_lifts_as_it_happens(walk, monkeypatch, tmp_path, lifter):
 def test_actions_are_written_with_their_times_and_drawn(walk, video, tmp_path, monkeypatch, top_down):
     network = models.C3D.from_variant("c3d_tiny", 2, input_shape=(8, 14, 14, 17), base_filters=4)
     path = saved(estimators.ActionRecognizer(network, COCO, ("walk", "wait")), tmp_path / "action.keras")
-    captions, before = [], visualize.draw_identities
+    told, before = [], visualize.draw_identities
 
-    def draw(*given, captions: list, **options):
+    def draw(*given, captions, **options):
         told.append(captions)
         return before(*given, captions=captions, **options)
 
-    told = captions
     monkeypatch.setattr(visualize, "draw_identities", draw)
     options = "--window", "4", "--step", "2", "--min_probability", "0", "--average", "1"
     content = json.loads(walk(video, "--action", path, *options)[1].read_text())
@@ -672,14 +671,20 @@ def test_actions_are_written_with_their_times_and_drawn(walk, video, tmp_path, m
     first = actions[5][0]
     assert first["frames"] == [2, 5] and first["time"] == pytest.approx([2 / 12.5, 5 / 12.5])
     assert first["name"] == max(first["probabilities"], key=first["probabilities"].get)
-    assert captions[2] == ["", ""] and captions[7] == [
+    assert told[2] == ["", ""] and told[7] == [
         f"{one['name']} {one['probabilities'][one['name']]:.0%}"
         for one in sorted(actions[7], key=lambda one: -one["id"])
     ]
-    with pytest.raises(
-        ValueError, match="--action must be a recognizer, .* got SimpleBaseline|--action must be a .keras"
-    ):
+    with pytest.raises(FileNotFoundError, match="--action must be a .keras file, got .*no.keras, where there is no f"):
         walk(video, "--action", str(tmp_path / "no.keras"))
+    with pytest.raises(
+        ValueError, match="--action must be a recognizer, .* got SimpleBaseline in .*network.keras; give"
+    ):
+        walk(video, "--action", top_down)
+    with pytest.raises(
+        ValueError, match="--action must be for skeleton actions or .*, got the preset openpose_omz for b"
+    ):
+        walk(video, "--action", "openpose_omz")
 
 
 # ---------------------------------------- networks

@@ -84,7 +84,10 @@ def load_clips(
         splits[role] = clips.skip(splits[role], names) if names else splits[role]
         class_names = info.features["label"].names
         if skeleton is None:
-            skeleton = prepared.skeleton_of(info.metadata["skeleton"])
+            told = (info.metadata or {}).get("skeleton")
+            if told is None:
+                raise ValueError(f"{name} must say which keypoints it has, which it does not; give skeleton.")
+            skeleton = prepared.skeleton_of(told)
         if config.get("dataset_skeleton"):
             splits[role] = clips.convert(splits[role], skeletons.get(config["dataset_skeleton"]), skeleton)
         if config.get("check", True):

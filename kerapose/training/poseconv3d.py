@@ -28,8 +28,8 @@ OPTIONS = [
     Option(
         "skeleton",
         str,
-        "coco",
-        "Keypoint set of the network.",
+        None,
+        "Keypoint set of the network; the data set's own if not given.",
         choices=tuple(skeleton.name for skeleton in skeletons.ALL),
         tested=True,
     ),
@@ -37,7 +37,7 @@ OPTIONS = [
         "dataset_skeleton",
         str,
         None,
-        "Keypoint set of the data set, if it is to be mapped to that of skeleton.",
+        "Keypoint set of the data set, if it is to be mapped to skeleton.",
         tested=True,
     ),
     Option(
@@ -130,7 +130,10 @@ class PoseConv3D(Training):
         return super().record(results) | {"clips": clips.usual(self.splits["train"])}
 
     def load(self) -> None:
-        skeleton = skeletons.get(self.config["skeleton"])
+        name = self.config["skeleton"]
+        if name is None and self.config["dataset_skeleton"] is not None:
+            raise ValueError("dataset_skeleton is mapped to skeleton, got none; give the keypoint set of the network.")
+        skeleton = None if name is None else skeletons.get(name)
         self.splits, self.skeleton, self.class_names = data.load_clips(self.config, clips, skeleton)
         self.flip_labels = data.flip_labels(self.class_names, self.config)
         self.modalities = MODALITIES if self.config["modality"] == "both" else (self.config["modality"],)

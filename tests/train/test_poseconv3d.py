@@ -339,6 +339,16 @@ def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults, as
     assert served.network["limb"] is not None and served.training["options"]["learning_rate"] == 0.02
 
 
+def test_the_keypoints_are_those_of_the_data_set_unless_others_are_asked_for(data_dir, tmp_path):
+    splits = {"train_split": "val", "validation_split": "", "test_split": "val"}
+    own = PoseConv3D(tmp_path / "own", data_dir=data_dir, dataset="pyskl_clips/custom", **splits)
+    assert own.skeleton == skeletons.COCO
+    with pytest.raises(
+        ValueError, match="dataset_skeleton is mapped to skeleton, got none; give the keypoint set of the"
+    ):
+        PoseConv3D(tmp_path / "new", data_dir=data_dir, dataset="pyskl_clips/custom", dataset_skeleton="coco", **splits)
+
+
 def names_of(split):
     return {element["name"].decode() for element in split.as_numpy_iterator()}
 

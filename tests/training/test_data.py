@@ -107,6 +107,20 @@ def test_clips_may_be_mapped_and_left_unchecked_and_need_no_validation(clips):
     assert clips == [(skeletons.COCO, skeletons.JHMDB)] * 2
 
 
+def test_a_data_set_that_does_not_say_its_keypoints_is_told_them(clips, monkeypatch):
+    pipeline, before = Actions(), Actions.from_tfds
+
+    def untold(*given):
+        elements, info = before(pipeline, *given)
+        info.metadata = {"skeleton": None}
+        return elements, info
+
+    monkeypatch.setattr(pipeline, "from_tfds", untold)
+    with pytest.raises(ValueError, match="mice must say which keypoints it has, which it does not; give skeleton"):
+        data.load_clips(CONFIG, pipeline)
+    assert data.load_clips(CONFIG, pipeline, skeletons.MPII)[1] is skeletons.MPII
+
+
 class Images:
     """A pipeline of images, such as `data.crops`, that notes what is checked."""
 

@@ -106,6 +106,11 @@ def _row(cells, columns, count, line, path):
     empty = [name for name, value in values.items() if not value and name != "subject"]
     if empty:
         raise ValueError(f"A line of labels must have a {empty[0]}, got none in line {line} of {path}; fill it in.")
+    if len(values["label"].splitlines()) > 1:
+        raise ValueError(
+            f"A label must stand in one line, got {values['label']!r} in line {line} of {path}; rename it, or close "
+            "its quotation marks."
+        )
     if any(cells[count:]):
         raise ValueError(
             f"A line of labels must have no more cells than the head, {count}, got {len(cells)} in line {line} of "
@@ -166,9 +171,10 @@ def matched(rows: Sequence[Row], videos: Mapping[str, Path], source: Path = "the
             absent.append(row.video)
     lacking = [name for name in videos if name not in found]
     if lacking:
+        but = f", and {len(absent)} lines that name none of them ({some(absent)})" if absent else ""
         raise ValueError(
             f"Each video must have a label, got {len(lacking)} of {len(videos)} that {source} does not name "
-            f"({some(lacking)}); add lines, or list the videos that are meant in a text file."
+            f"({some(lacking)}){but}; add lines, or list the videos that are meant in a text file."
         )
     if absent:
         logging.warning("%s has labels of %d videos that are not there (%s).", source, len(absent), some(absent))
@@ -233,7 +239,8 @@ def class_names(labels: Iterable[str], path: Path | None = None) -> list[str]:
         A list of strings, C of them.
 
     Raises:
-        ValueError: if a label is not in the file, or the file is wrong.
+        ValueError: if a label is not in the file, or the file is wrong; without one, if the labels would make a file
+            that is: all of them numbered.
 
     Example:
         >>> class_names(["swing", "clap", "swing"])
@@ -241,6 +248,7 @@ def class_names(labels: Iterable[str], path: Path | None = None) -> list[str]:
     """
     present = sorted(set(labels))
     if path is None:
+        _refuse_numbered(present, "Labels")
         return present
     names = read_class_names(path)
     strangers = [label for label in present if label not in names]
@@ -275,13 +283,18 @@ def read_class_names(path: Path) -> list[str]:
         empty = f"an empty line {names.index('') + 1}" if "" in names else "none"
         got = f"{', '.join(twice)} more than once" if twice and "" not in twice else empty
         raise ValueError(f"{path} must have one different class name a line, got {got}; correct the file.")
+    _refuse_numbered(names, f"The lines of {path}")
+    return names
+
+
+def _refuse_numbered(names, what):
+    """Refuses a list with numbers before all names: lists are copied so, and numbers are no part of a name."""
     numbers = [int(match[1]) for match in (re.match(r"(\d+)[\s,;:.|]+\S", name) for name in names) if match]
     if len(numbers) == len(names) > 1 and sorted(numbers) in ([*range(len(names))], [*range(1, len(names) + 1)]):
         raise ValueError(
-            f"{path} must have one class name a line in the order of the labels, got numbers before all of them "
-            f"({names[0]}); leave the numbers out."
+            f"{what} must be names of classes alone, got numbers before all of them ({some(names)}); leave the numbers "
+            "out."
         )
-    return names
 
 
 # ---------------------------------------- splits
@@ -344,7 +357,7 @@ def _by_share(rows, share):
         drawn = sorted(names, key=lambda name: (zlib.crc32(name.encode()), name))
         tested.update(drawn[: min(round(share * len(names)), len(names) - 1)])
     if not tested:
-        raise ValueError(f"test_share must be large enough for one clip of a class, got {share:g}; give more.")
+        raise ValueError(f"test_share must be enough for one clip of a class that has two, got {share:g}; give more.")
     return {name: TEST if name in tested else TRAIN for name in rows}
 
 
@@ -358,4 +371,7 @@ def _by_subject(rows, subjects):
         )
     if known <= set(subjects):
         raise ValueError(f"test_subjects must leave somebody to learn from, got all {len(known)}; name fewer.")
+    nobody = [name for name, row in rows.items() if row.subject is None]
+    if nobody:
+        logging.warning("%d clips without a subject go to train, whoever they show (%s).", len(nobody), some(nobody))
     return {name: TEST if row.subject in subjects else TRAIN for name, row in rows.items()}

@@ -39,9 +39,9 @@ class Views:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             given = getattr(self, field.name)
-            ends = tuple(float(end) for end in given)
+            ends = tuple(float(end) for end in given) if np.shape(given) == (2,) else ()
             if len(ends) != 2 or not all(map(math.isfinite, ends)) or ends[0] > ends[1]:
-                raise ValueError(f"{field.name} must be two numbers, the lesser first, got {list(given)}; correct it.")
+                raise ValueError(f"{field.name} must be two numbers, the lesser first, got {given!r}; correct it.")
             object.__setattr__(self, field.name, ends)
         if self.distances_m[0] <= 0:
             raise ValueError(f"distances_m must be above 0, got {list(self.distances_m)}; give metres.")

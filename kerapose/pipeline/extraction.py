@@ -184,7 +184,7 @@ def find_people(
         ValueError, OSError: as `extract`.
     """
     folder, made_with = pathlib.Path(folder), json.loads(json.dumps(dict(made_with)))  # as a file gives it back
-    todo = [name for name, path in videos.items() if not _is_done(folder / f"{name}.json", path, made_with)]
+    todo = [name for name, path in videos.items() if not _is_done(folder, name, path, made_with)]
     failures = dict.fromkeys(todo, DIED)
     given = ({"name": name, "path": str(pathlib.Path(videos[name]).absolute())} for name in todo)
     count = len(videos) - len(todo)
@@ -213,8 +213,9 @@ def _answers(given, make, made_with, engine):
     return on_ray.answers(given, Extractor, (make, made_with), engine)
 
 
-def _is_done(path, video, made_with):
+def _is_done(folder, name, video, made_with):
     """Whether the people of a video are in a file already; refuses those who were found with other options."""
+    path = folder / f"{name}.json"
     made = _head(path).get("made_with")
     if made is None:
         return False
@@ -222,7 +223,7 @@ def _is_done(path, video, made_with):
     if differ:
         raise ValueError(
             f"People of one folder are found with the same model and options, got {path} with another "
-            f"{gate.some(differ)}; give another output, or remove {path.parent} if nobody needs it."
+            f"{gate.some(differ)}; give another output, or remove {folder} if nobody needs it."
         )
     video = pathlib.Path(video)
     if video.is_file() and video.stat().st_size != made["bytes"]:

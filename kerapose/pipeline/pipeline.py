@@ -201,6 +201,11 @@ class Pipeline:
             if waiting is not None:
                 waiting.actions += watcher.rest()
                 yield waiting
+        except Exception:  # the frame before it counts
+            if waiting is not None:
+                waiting.actions += watcher.rest()
+                yield waiting
+            raise
         finally:  # whoever has enough lets go of the camera
             getattr(source.frames, "close", lambda: None)()
 
@@ -221,6 +226,8 @@ class Pipeline:
             size = size or moment.picture.shape[:2]
             moment.picture = None
             kept.append(moment)
+        if not kept:
+            raise ValueError(f"A source must have at least one frame, got none from {source.given}; leave it out.")
         result = Result(
             source=source.given,
             skeleton=self.skeleton,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import typing
 from collections.abc import Callable, Iterator
 
@@ -60,7 +61,8 @@ class Result(predictions.Predictions):
             ValueError: if `max_people` is below 1.
 
         Example:
-            >>> recognize(**result.to_clips())
+            >>> clip = result.to_clips()
+            >>> recognize(clip["keypoints"], clip["scores"], clip["frame_size"])
             [ScoredAction(name='walk', probability=0.93), ...]
         """
         filled = slots.fill(self, max_people, self.min_score)
@@ -79,8 +81,12 @@ class Result(predictions.Predictions):
             path the last of them.
 
         Raises:
-            ValueError: if the pictures are gone.
+            ValueError: if the pictures are gone, or the path has another ending.
         """
+        ending = ".png" if self.fps is None else ".mp4"
+        if path is not None and pathlib.Path(path).suffix.lower() != ending:
+            what = "an image" if self.fps is None else "a video"
+            raise ValueError(f"People in {what} are drawn into a file {ending}, got {path}; change the ending.")
         if self.again is None:
             raise ValueError(
                 f"To draw people takes their pictures, got those of {self.source}, which are gone; draw them as they "

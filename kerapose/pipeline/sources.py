@@ -70,8 +70,9 @@ def opened(
     Raises:
         ValueError, FileNotFoundError: if it is none of these, or cannot be read.
     """
-    if max_frames is not None and max_frames < 1:
-        raise ValueError(f"max_frames must be at least 1, got {max_frames}; leave it out for all.")
+    if max_frames is not None and (max_frames != int(max_frames) or max_frames < 1):
+        raise ValueError(f"max_frames must be a whole number of at least 1, got {max_frames}; leave it out for all.")
+    max_frames = None if max_frames is None else int(max_frames)
     if isinstance(given, str | os.PathLike):
         if fps is not None:
             raise ValueError(f"fps is for pictures, got it for {given}, which says its own; leave it out.")
@@ -83,16 +84,26 @@ def opened(
         if follow or frames.is_address(given):
             return _live(given, max_frames, find)
         path = pathlib.Path(given)
-        return of_image(path) if is_image(path) else _video(path, max_frames)
+        if is_image(path):
+            return of_image(path)
+        if path.is_dir() or not path.exists():
+            found = "a folder" if path.is_dir() else "which is not there"
+            raise FileNotFoundError(
+                f"A source must be the file of an image or a video, got {given}, {found}; check it."
+            )
+        return _video(path, max_frames)
     if follow:
         raise ValueError("follow is for a file that is being written, got pictures; leave it out.")
-    if isinstance(given, bytes) or (isinstance(given, np.ndarray) and given.ndim not in (3, 4)):
-        told = f"an array {list(given.shape)}" if isinstance(given, np.ndarray) else "bytes"
+    is_array = isinstance(given, np.ndarray)
+    if isinstance(given, bytes) or not isinstance(given, Iterable) or (is_array and given.ndim not in (3, 4)):
+        told = f"an array {list(given.shape)}" if is_array else type(given).__name__
         raise ValueError(
             "A source must be a path, an address, camera:0, an image [H, W, 3], a video [T, H, W, 3] or pictures one "
             f"after another, got {told}; convert it."
         )
-    if isinstance(given, np.ndarray) and given.ndim == 3:
+    if is_array and given.ndim == 3:
+        if fps is not None:
+            raise ValueError(f"fps is for pictures one after another, got {fps} for an image; leave it out.")
         return Source(
             "image", "an array", None, 1, iter([frames.Frame(predictors.read_image(given))]), again=_of([given])
         )
@@ -133,10 +144,19 @@ def _pictures(given, max_frames, fps):
     if not 0 < fps < np.inf:
         raise ValueError(f"fps must be above 0 and finite, got {fps}; 30 frames a second are usual.")
     count = max_frames if count is None else min(count, max_frames or count)
-    pictures = itertools.islice(map(predictors.read_image, given), count)
+    pictures = _of_one_size(itertools.islice(map(predictors.read_image, given), count))
     timed = (frames.Frame(picture, number / fps) for number, picture in enumerate(pictures))
     name = "an array" if is_array else "pictures"
     return Source("pictures", name, fps, count, timed, again=_of(given[:count]) if is_array else None)
+
+
+def _of_one_size(pictures):
+    size = None
+    for number, picture in enumerate(pictures):
+        size = size or picture.shape[:2]
+        if picture.shape[:2] != size:
+            frames.refuse_sizes(size, picture.shape[:2], number)
+        yield picture
 
 
 def _video(path, max_frames):

@@ -56,7 +56,7 @@ class Watcher:
         self.frame_size = frame_size
         self.needs_pictures = isinstance(recognize, predictors.Action) and recognize.estimator.rgb_shape is not None
         self._seen = collections.deque()  # (moment, found [N, K] bool, picture or None) of the frames of the window
-        self._next_end = windows.window - 1
+        self._next_end, self._last_end = windows.window - 1, None
         self._past = collections.defaultdict(lambda: collections.deque(maxlen=windows.average))  # probabilities [C]
         self._last_seen = {}  # the frame in which each identity was last there
 
@@ -85,13 +85,13 @@ class Watcher:
 
     def rest(self) -> tuple[Action, ...]:
         """What is done up to the end of the source, if windows before do not reach so far."""
-        if not self._seen or self._next_end - self.windows.step == self._seen[-1][0].frame:
+        if not self._seen or self._last_end == self._seen[-1][0].frame:
             return ()
         return self.ask()
 
     def ask(self) -> tuple[Action, ...]:
         """What is done in the frames that are kept."""
-        last = self._seen[-1][0].frame
+        self._last_end = last = self._seen[-1][0].frame
         while self._next_end <= last:  # frames that were dropped may have passed more than one
             self._next_end += self.windows.step
         groups = self._together() if self.windows.together else self._each()

@@ -1,6 +1,7 @@
 """Labels, classes and splits: what is read, what is matched, and what is refused."""
 
 import logging
+import os
 import unicodedata
 
 import pytest
@@ -57,6 +58,7 @@ def test_csv_with_splits_and_quotes(csv):
         ("video,label\na\n", "must have a label, got none in line 2 of .*fill it in"),
         ("video,label\n,clap\n", "must have a video, got none in line 2"),
         ("video,label,split\na,b,\n", "must have a split, got none in line 2"),
+        ('video,label\na,"b\nc,d"\n', r"stand in one line, got 'b\\nc,d' in line 3"),
         ("video,label\na,b,c\n", "no more cells than the head, 2, got 3 in line 2"),
         ("video,label,split\na,b,all\n", "not 'all', got 'all' in line 2"),
         ("video,label,split\na,b,my split\n", "got 'my split' in line 2"),
@@ -99,8 +101,10 @@ def test_a_row_that_may_mean_two_is_refused_unless_one_has_this_very_name(tmp_pa
 
 def test_a_video_without_a_row_is_refused_and_a_row_without_a_video_told(tmp_path, caplog):
     videos = {"a": tmp_path / "a.mp4", "b": tmp_path / "b.mp4"}
-    with pytest.raises(ValueError, match=r"got 1 of 2 that labels.csv does not name \(b\)"):
+    with pytest.raises(ValueError, match=r"got 1 of 2 that labels.csv does not name \(b\); add"):
         labels.matched([Row("a", "x")], videos, "labels.csv")
+    with pytest.raises(ValueError, match=r"name \(b\), and 2 lines that name none of them \(C:.v.b.mp4, b.MP4\); add"):
+        labels.matched([Row(name, "x") for name in ("a", "C:\\v\\b.mp4", "b.MP4")], videos, "labels.csv")
     with pytest.raises(ValueError, match="got a in the lines 2 and 5 of labels.csv"):
         labels.matched([Row("a", "x", line=2), Row("b", "x", line=3), Row("a.mp4", "x", line=5)], videos, "labels.csv")
     with caplog.at_level(logging.WARNING, "absl"):
@@ -117,6 +121,8 @@ def test_labels_by_folders(tmp_path):
 
 def test_class_names(tmp_path):
     assert labels.class_names(["swing", "clap", "swing"]) == ["clap", "swing"]
+    with pytest.raises(ValueError, match=r"Labels must be .* numbers before all of them \(1 clap, 2. swing\)"):
+        labels.class_names(["2. swing", "1 clap"])  # whose file would be refused
     path = tmp_path / "classes.txt"
     path.write_text("swing\nwave\nclap\n")
     assert labels.class_names(["swing", "clap"], path) == ["swing", "wave", "clap"]
@@ -158,6 +164,7 @@ def test_by_subject_and_the_classes_that_are_not_learnt(caplog):
     with caplog.at_level(logging.WARNING, "absl"):
         assert labels.split(rows, test_subjects=["S2"]) == {"train": ["a", "d"], "test": ["b", "c"]}
     assert "train has no clip of 1 classes (y)" in caplog.text
+    assert "1 clips without a subject go to train, whoever they show (d)." in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -165,7 +172,7 @@ def test_by_subject_and_the_classes_that_are_not_learnt(caplog):
     [
         ({"test_share": 0.0}, "between 0 and 1, got 0"),
         ({"test_share": 1.0}, "between 0 and 1, got 1"),
-        ({"test_share": 0.1}, "large enough for one clip of a class, got 0.1"),
+        ({"test_share": 0.1}, "enough for one clip of a class that has two, got 0.1"),
         ({"test_share": 0.5, "test_subjects": ["S1"]}, "in one way, got test_share and test_subjects"),
         ({"test_subjects": ["S9"]}, r"column subject of the labels \(S1, S2\), got S9"),
         ({"test_subjects": []}, "got none"),
@@ -219,6 +226,11 @@ def test_sources_that_are_refused(tmp_path):
         frames.named([f"{tmp_path}/x/*.mp4"])
     with pytest.raises(FileNotFoundError, match="got .*nowhere, which is not there"):
         frames.named([tmp_path / "nowhere"])
+    (tmp_path / "y").mkdir()
+    with open(os.fsencode(tmp_path / "y") + b"/caf\xe9.mp4", "wb"):
+        pass
+    with pytest.raises(ValueError, match=r"must be in UTF-8, got b'.*/caf\\xe9.mp4'; rename them"):
+        frames.named([tmp_path / "y"])
     (tmp_path / "list").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(ValueError, match="text in UTF-8, got other bytes at place 0 of .*list"):
         frames.named([tmp_path / "list"])

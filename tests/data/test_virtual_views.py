@@ -202,10 +202,12 @@ def test_mirroring_changes_sides_in_the_picture():
 
 
 def test_views_are_ranges_and_of_3d_skeletons(dataset):
-    with pytest.raises(ValueError, match=r"heights_m must be two numbers, the lesser first, got \[1.0, 0.0\]"):
+    with pytest.raises(ValueError, match=r"heights_m must be two numbers, the lesser first, got \(1.0, 0.0\)"):
         clips.Views(heights_m=(1.0, 0.0))
     with pytest.raises(ValueError, match=r"azimuths_degrees must be two numbers"):
         clips.Views(azimuths_degrees=(0, 1, 2))
+    with pytest.raises(ValueError, match="two numbers, the lesser first, got 90"):
+        clips.Views(azimuths_degrees=90)
     with pytest.raises(ValueError, match="distances_m must be above 0"):
         clips.Views(distances_m=(0, 2))
     with pytest.raises(ValueError, match="views are those of 3D skeletons, got a dataset of keypoints"):

@@ -189,7 +189,7 @@ def test_own_file_without_names(tmp_path):
         ({"num_classes": 2, "skeleton": "horse"}, "must be one of coco, .*got 'horse'"),
         ({"num_classes": 2, "name": "gym"}, "must not be called gym, which is a published one"),
         ({"num_classes": 3, "class_names": "one\ntwo"}, "one name for each class, got 2 names and num_classes 3"),
-        ({"class_names": "0,one\n1,two"}, "numbers before all of them .0,one.; leave the numbers out"),
+        ({"class_names": "0,one\n1,two"}, "numbers before all of them .0,one, 1,two.; leave the numbers out"),
         ({"class_names": "1 one\n2 two\n"}, "numbers before all of them"),
         ({"class_names": "1: one\n0: two\n"}, "numbers before all of them"),
         ({"class_names": "one\none\n"}, "one different class name a line, got one more than once; correct the file"),

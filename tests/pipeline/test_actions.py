@@ -38,7 +38,21 @@ def test_each_window_is_what_the_recognizer_says_of_its_frames(recognizer):
     assert result.people[1].actions == tuple(action for action in result.actions if action.id == 1)
 
 
-@pytest.mark.parametrize("count, ends", [(5, [4]), (12, [11]), (13, [11, 12]), (17, [11, 16]), (18, [11, 16, 17])])
+def test_an_error_of_a_source_costs_neither_the_frame_before_it_nor_its_actions(recognizer):
+    def broken():
+        yield from pictures(7)
+        raise OSError("torn")
+
+    seen = []
+    with pytest.raises(OSError, match="torn"):
+        seen.extend(made(recognizer).stream(broken()))
+    assert [moment.frame for moment in seen] == [*range(7)]
+    assert [action.frames for action in seen[-1].actions] == [(0, 6)]
+
+
+@pytest.mark.parametrize(
+    "count, ends", [(5, [4]), (7, [6]), (12, [11]), (13, [11, 12]), (17, [11, 16]), (18, [11, 16, 17])]
+)
 def test_a_source_ends_with_a_window_of_its_own_unless_one_ends_there(recognizer, count, ends):
     result = made(recognizer)(pictures(count))
     assert [action.frames[1] for action in result.actions] == ends

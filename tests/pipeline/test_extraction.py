@@ -281,7 +281,9 @@ def test_a_full_disk_ends_the_run_and_leaves_whole_files(videos, tmp_path, monke
 
 def test_people_of_another_model_are_refused(videos, tmp_path):
     extract(videos, tmp_path, made_with={"model": "a", "height": 256})
-    with pytest.raises(ValueError, match=r"the same model and options, got .*clap/1.json with another height, model;"):
+    with pytest.raises(
+        ValueError, match=r"the same model and options, got .*clap/1.json with another height, model; .*/people if"
+    ):
         extract(videos, tmp_path, made_with={"model": "b"})
     extract(videos, tmp_path, made_with={"height": 256, "model": "a"}, max_people=1)  # which says nothing of people
 

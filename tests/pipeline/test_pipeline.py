@@ -143,13 +143,19 @@ def test_sources_are_refused_in_a_sentence(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
     pipeline = Pipeline(Dancers())
     for given, options, message in [
-        (tmp_path / "no.mp4", {}, "no.mp4"),
+        (tmp_path / "no.mp4", {}, "the file of an image or a video, got .*no.mp4, which is not there"),
+        (tmp_path, {}, "got .*, a folder; check it"),
+        (None, {}, "A source must be a path, .* got NoneType; convert it"),
+        (iter(()), {}, "at least one frame, got none from pictures"),
+        ([video_of(1)[0], video_of(1, 40)[0]], {}, "one size, got 80 x 160 and then 40 x 160 in frame 1"),
+        (video_of(1)[0], {"fps": 25}, "fps is for pictures one after another, got 25 for an image"),
+        (pictures(2), {"max_frames": 1.5}, "max_frames must be a whole number of at least 1, got 1.5"),
         (tmp_path / "text.mp4", {}, "FFmpeg reads"),
         (np.zeros((4, 4), "uint8"), {}, r"A source must be a path, .* got an array \[4, 4\]; convert it"),
         (b"bytes", {}, "A source must be a path, .* got bytes"),
         (pictures(0), {}, "at least one frame, got an array of none"),
         (pictures(2), {"fps": 0}, "fps must be above 0 and finite, got 0"),
-        (pictures(2), {"max_frames": 0}, "max_frames must be at least 1, got 0"),
+        (pictures(2), {"max_frames": 0}, "max_frames must be a whole number of at least 1, got 0"),
         (pictures(2), {"follow": True}, "follow is for a file that is being written, got pictures"),
         (tmp_path / "text.mp4", {"fps": 25}, "fps is for pictures, got it for .*text.mp4, which says its own"),
         (tmp_path / "text.mp4", {"follow": True}, "got .*text.mp4 .*; have it recorded as .ts, .mkv"),
@@ -218,6 +224,10 @@ def test_results_are_drawn_with_their_poses_beside_the_picture(tmp_path):
         ValueError, match="takes their pictures, got those of pictures, which are gone; draw them as th"
     ):
         gone.draw()
+    for drawn, given, ending in [(result, "drawn.png", ".mp4"), (Pipeline(Dancers())(video_of(1)[0]), "a.jpg", ".png")]:
+        with pytest.raises(ValueError, match=f"drawn into a file {ending}, got .*{given}; change the ending"):
+            drawn.draw(tmp_path / given)
+    assert [path.name for path in tmp_path.iterdir()] == ["drawn.mp4"]
 
 
 def test_names_of_actions_stand_beside_the_identity_while_they_are_new(monkeypatch, recognizer):

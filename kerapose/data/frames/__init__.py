@@ -11,7 +11,7 @@ and `iterate` where they give all frames.
 
 from kerapose.data.frames.finding import CONTAINERS, find, is_hidden, named
 from kerapose.data.frames.live import LiveVideo, is_address
-from kerapose.data.frames.reading import Frame, VideoInfo, iterate, probe, read, same_shape
+from kerapose.data.frames.reading import Frame, VideoInfo, iterate, probe, read, refuse_sizes, same_shape
 from kerapose.data.frames.writing import encode, steady_x264, wrap_jpegs
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "named",
     "probe",
     "read",
+    "refuse_sizes",
     "same_shape",
     "steady_x264",
     "wrap_jpegs",

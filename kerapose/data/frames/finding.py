@@ -2,6 +2,7 @@
 
 import collections
 import glob
+import os
 import pathlib
 from collections.abc import Collection, Iterable, Iterator
 
@@ -69,7 +70,8 @@ def named(sources: Iterable[Path]) -> dict[str, pathlib.Path]:
 
     Raises:
         FileNotFoundError: if there is no such source.
-        ValueError: if a source has no videos, a list is no text, or videos of two sources have the same name.
+        ValueError: if a source has no videos, a list or the name of a file is no text, or videos of two sources have
+            the same name.
 
     Example:
         >>> named(["UCF-101"])["Archery/v_Archery_g01_c01"]
@@ -80,6 +82,7 @@ def named(sources: Iterable[Path]) -> dict[str, pathlib.Path]:
         places = _places(source)
         if not places:
             raise ValueError(f"A source must have videos ({', '.join(CONTAINERS)}), got none in {source}; check it.")
+        _refuse_no_text(places.values())
         counts = collections.Counter(place.with_suffix("") for place in places)
         for place, path in places.items():
             name = (place if counts[place.with_suffix("")] > 1 else place.with_suffix("")).as_posix()
@@ -90,6 +93,13 @@ def named(sources: Iterable[Path]) -> dict[str, pathlib.Path]:
                 )
             found[name], origins[name] = path, source
     return found
+
+
+def _refuse_no_text(paths):
+    """Refuses names of files in another encoding, which could not be written into any file."""
+    wrong = [os.fsencode(path) for path in paths if any("\ud800" <= letter <= "\udfff" for letter in str(path))]
+    if wrong:
+        raise ValueError(f"Names of videos must be in UTF-8, got {some(wrong)}; rename them (convmv does).")
 
 
 def is_hidden(path: Path) -> bool:

@@ -27,6 +27,7 @@ from keras import ops
 
 from kerapose import mirrors
 from kerapose.data import clips, frames, gate, order, prepared, pyskl
+from kerapose.data.clips import checks, sources
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import images as image_ops
@@ -94,14 +95,14 @@ def from_arrays(
     infos = [_probe(report, video, name) for video, name in zip(videos, names, strict=True)]
     if frame_sizes is None:
         frame_sizes = [None if info is None else info.frame_size for info in infos]
-    elements = clips.elements_of(report, keypoints, labels, skeleton, scores, frame_sizes, names, num_classes)
+    elements = sources.elements_of(report, keypoints, labels, skeleton, scores, frame_sizes, names, num_classes)
     for element, info in zip(elements, infos, strict=True):
         _note_video(report, element, info)
     report.close()
     for element, video in zip(elements, videos, strict=True):
         content = video if isinstance(video, bytes) or by_path else pathlib.Path(video).read_bytes()
         element |= {"path": os.fspath(video)} if by_path else {"video": content}
-    return clips.dataset_of(elements, range(len(elements)), skeleton, "path" if by_path else "video")
+    return sources.dataset_of(elements, range(len(elements)), skeleton, "path" if by_path else "video")
 
 
 def from_pyskl(
@@ -134,7 +135,7 @@ def from_pyskl(
     annotations = pyskl.read_annotations(path, skeleton, num_classes, skip)
     names = annotations.names_of(split)
     elements = _Located(annotations.clips, _find_videos(folder, names))
-    return clips.dataset_of(elements, names, skeleton, "path")
+    return sources.dataset_of(elements, names, skeleton, "path")
 
 
 def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.data.Dataset, "tfds.core.DatasetInfo"]:
@@ -184,7 +185,7 @@ def check(dataset: tf.data.Dataset, skeleton: Skeleton, num_classes: int) -> int
         video = raw["video"] if "video" in raw else os.fsdecode(raw["path"])
         _note_video(report, element, _probe(report, video, element["name"]))
 
-    return clips.check_elements(dataset, skeleton, num_classes, note)
+    return checks.check_elements(dataset, skeleton, num_classes, note)
 
 
 def _probe(report, video, name):

@@ -14,6 +14,7 @@ import tensorflow_datasets as tfds
 
 from kerapose import skeletons
 from kerapose.data import clips
+from kerapose.data.clips import batches as in_batches
 from kerapose.ops import heatmaps
 from kerapose.skeletons import COCO, H36M, MPII, NTU
 
@@ -472,7 +473,7 @@ def test_who_is_just_sure_enough_to_be_drawn_is_somebody(least):
 def told_of(monkeypatch, name):
     """What a step of a pipeline is given, as names and values, in place of the step; it gives clips of zeros."""
     told = []
-    signature = inspect.signature(getattr(clips.clip_ops, name.removeprefix("_")))
+    signature = inspect.signature(getattr(in_batches.clip_ops, name.removeprefix("_")))
 
     def step(*given, **options):
         bound = signature.bind(*given, **options)
@@ -480,9 +481,9 @@ def told_of(monkeypatch, name):
         shape = (1, 1, 2, 17) if name == "_evaluation_clips" else (1, 2, 17)
         return tf.zeros((*shape, 2)), tf.zeros(shape)
 
-    monkeypatch.setattr(clips, name, step)
-    monkeypatch.setattr(clips, "trainable", lambda dataset: dataset)
-    monkeypatch.setattr(clips, "_batched", lambda dataset, batch_size: told[-1].update(batch_size=batch_size))
+    monkeypatch.setattr(in_batches, name, step)
+    monkeypatch.setattr(in_batches, "trainable", lambda dataset: dataset)
+    monkeypatch.setattr(in_batches, "_batched", lambda dataset, batch_size: told[-1].update(batch_size=batch_size))
     return told
 
 

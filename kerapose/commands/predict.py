@@ -80,7 +80,7 @@ class IncompleteError(RuntimeError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Defines the arguments of the command."""
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="a video, an image, a folder of images, or camera:0")
+    add("source", metavar="SOURCE", help="a video, an image, a folder of images, camera:0, or an address")
     networks.add_arguments(parser)
     add("--output", default="predicted", metavar="FOLDER", help="where the files go (default: predicted)")
     add("--action", metavar="FILE", help="model.keras of a recognizer's training, or a preset: names what people do")
@@ -143,6 +143,8 @@ def predict(arguments: argparse.Namespace) -> list[pathlib.Path]:
         raise ValueError(f"--max_frames must be at least 1, got {arguments.max_frames}; leave it out for all.")
     output = pathlib.Path(arguments.output)
     files = images(arguments.source, output)  # before the network is loaded, which takes its time
+    if files and arguments.follow:
+        raise ValueError(f"--follow is for a video that is still being written, got {arguments.source}; leave it out.")
     pipeline = make_pipeline(arguments)
     given = [sources.of_image(path) for path in files]
     if not given:
@@ -191,7 +193,8 @@ def images(given: str, output: pathlib.Path) -> list[pathlib.Path]:
     path = pathlib.Path(given)
     if not path.exists():
         raise FileNotFoundError(
-            f"SOURCE must be a video, an image, a folder of images or camera:0, got {given}, which is not there."
+            f"SOURCE must be a video, an image, a folder of images, camera:0 or an address, got {given}, which is not "
+            "there."
         )
     folder = path if path.is_dir() else path.parent
     if folder.resolve() == output.resolve():

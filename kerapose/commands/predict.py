@@ -26,14 +26,15 @@ A camera and a stream (rtsp://, http://) go on by the clock, as does a file that
 the newest frame is always the next, and how many were left out between, since the networks took longer, is in the JSON
 file. What is kept of the past does not grow. There a lifter has to be causal (train/lifter.py's --causal).
 
-The JSON file has pixels of the source, x first, and scores of 0 where a keypoint was not found; `pose_3d` is there with
---lifter only, metres from the first joint of `pose_skeleton`, x right, y down, z away from the camera, and null for a
-person of whom too little was seen. `kerapose.data.predictions` has all of it, and reads it:
+The JSON file has pixels of the source, x first, and scores up to `min_score` where a keypoint was not found; `pose_3d`
+is there with --lifter only, metres from the first joint of `pose_skeleton`, x right, y down, z away from the camera,
+and null for a person of whom too little was seen. `kerapose.data.predictions` has all of it, and reads it:
 
     {"source": "walk.mp4",
      "skeleton": {"name": "openpose", "keypoints": ["nose", ...], "edges": [[1, 8], ...], ...},
      "fps": 25.0,                      null for an image
      "frame_size": [height, width],
+     "min_score": 0.0,
      "frames": [{"frame": 0,
                  "time": 0.0,          seconds on the clock of the file, of a camera from its first picture on; or null
                  "people": [{"id": 0, "score": 0.8, "box": [left, top, right, bottom],

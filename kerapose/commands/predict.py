@@ -26,14 +26,15 @@ A camera and a stream (rtsp://, http://) go on by the clock, as does a file that
 the newest frame is always the next, and how many were left out between, since the networks took longer, is in the JSON
 file. What is kept of the past does not grow. There a lifter has to be causal (train/lifter.py's --causal).
 
-The JSON file has pixels of the source, x first, and scores of 0 where a keypoint was not found; `pose_3d` is there with
---lifter only, metres from the first joint of `pose_skeleton`, x right, y down, z away from the camera, and null for a
-person of whom too little was seen. `kerapose.data.predictions` has all of it, and reads it:
+The JSON file has pixels of the source, x first, and scores up to `min_score` where a keypoint was not found; `pose_3d`
+is there with --lifter only, metres from the first joint of `pose_skeleton`, x right, y down, z away from the camera,
+and null for a person of whom too little was seen. `kerapose.data.predictions` has all of it, and reads it:
 
     {"source": "walk.mp4",
      "skeleton": {"name": "openpose", "keypoints": ["nose", ...], "edges": [[1, 8], ...], ...},
      "fps": 25.0,                      null for an image
      "frame_size": [height, width],
+     "min_score": 0.0,
      "frames": [{"frame": 0,
                  "time": 0.0,          seconds on the clock of the file, of a camera from its first picture on; or null
                  "people": [{"id": 0, "score": 0.8, "box": [left, top, right, bottom],
@@ -80,7 +81,7 @@ class IncompleteError(RuntimeError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Defines the arguments of the command."""
     add = parser.add_argument
-    add("source", metavar="SOURCE", help="a video, an image, a folder of images, or camera:0")
+    add("source", metavar="SOURCE", help="a video, an image, a folder of images, camera:0, or an address")
     networks.add_arguments(parser)
     add("--output", default="predicted", metavar="FOLDER", help="where the files go (default: predicted)")
     add("--action", metavar="FILE", help="model.keras of a recognizer's training, or a preset: names what people do")
@@ -143,6 +144,8 @@ def predict(arguments: argparse.Namespace) -> list[pathlib.Path]:
         raise ValueError(f"--max_frames must be at least 1, got {arguments.max_frames}; leave it out for all.")
     output = pathlib.Path(arguments.output)
     files = images(arguments.source, output)  # before the network is loaded, which takes its time
+    if files and arguments.follow:
+        raise ValueError(f"--follow is for a video that is still being written, got {arguments.source}; leave it out.")
     pipeline = make_pipeline(arguments)
     given = [sources.of_image(path) for path in files]
     if not given:
@@ -191,7 +194,8 @@ def images(given: str, output: pathlib.Path) -> list[pathlib.Path]:
     path = pathlib.Path(given)
     if not path.exists():
         raise FileNotFoundError(
-            f"SOURCE must be a video, an image, a folder of images or camera:0, got {given}, which is not there."
+            f"SOURCE must be a video, an image, a folder of images, camera:0 or an address, got {given}, which is not "
+            "there."
         )
     folder = path if path.is_dir() else path.parent
     if folder.resolve() == output.resolve():

@@ -86,7 +86,7 @@ class Recording:
             if writer is None:
                 sets = pipeline.skeleton, self.source.shown_fps or self.source.fps
                 size = moment.picture.shape[:2]
-                head = predictions.head_of(self.source.given, *sets, size, pipeline.pose_skeleton)
+                head = predictions.head_of(self.source.given, *sets, size, pipeline.pose_skeleton, pipeline.min_score)
                 writer = predictions.JsonWriter(notes, head)
             writer.add(moment)
             yield draw(moment.picture, moment)
@@ -95,7 +95,8 @@ class Recording:
     def _lifted(self, moments, notes):
         """Yields the pictures with the people and their poses, once all are known, and notes them."""
         result = self.pipeline.collected(self.source, moments)
-        head = predictions.head_of(result.source, result.skeleton, result.fps, result.frame_size, result.pose_skeleton)
+        sets = result.pose_skeleton, result.min_score
+        head = predictions.head_of(result.source, result.skeleton, result.fps, result.frame_size, *sets)
         writer = predictions.JsonWriter(notes, head)
         for moment in result.moments:
             writer.add(moment)

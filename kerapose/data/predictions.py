@@ -1,12 +1,13 @@
 """Who was found in a video or an image, frame by frame, and the JSON file of it that `kerapose predict` writes.
 
-The file has pixels of the source, x first, and scores of 0 where a keypoint was not found:
+The file has pixels of the source, x first, and scores up to `min_score` where a keypoint was not found:
 
     {"source": "walk.mp4",
      "skeleton": {"name": "openpose", "keypoints": ["nose", ...], "edges": [[1, 8], ...], ...},   Skeleton.to_dict()
      "pose_skeleton": {...},           with a lifter only
      "fps": 25.0,                      null for an image
      "frame_size": [height, width],
+     "min_score": 0.3,                 a keypoint was found where its score is above it; 0 where it is left out
      "frames": [{"frame": 0,
                  "time": 0.0,          seconds on the clock of the file, of a camera from its first picture on; or null
                  "lost": true,         only where the frame could not be decoded
@@ -166,6 +167,7 @@ class Predictions:
         frame_size: (height, width), pixels.
         moments: T `Moment`, frame after frame.
         pose_skeleton: the `Skeleton` of the J joints in space. None without a lifter.
+        min_score: a keypoint counts as found where its score is above it.
 
     Example:
         >>> found = predictions.read("predicted/walk.json")
@@ -179,6 +181,7 @@ class Predictions:
     frame_size: tuple[int, int]
     moments: Sequence[Moment]
     pose_skeleton: Skeleton | None = None
+    min_score: float = 0.0
 
     @property
     def num_frames(self) -> int:
@@ -224,18 +227,24 @@ class Predictions:
 
     def to_json(self) -> dict[str, typing.Any]:
         """The content of the JSON file."""
-        head = head_of(self.source, self.skeleton, self.fps, self.frame_size, self.pose_skeleton)
+        head = head_of(self.source, self.skeleton, self.fps, self.frame_size, self.pose_skeleton, self.min_score)
         return head | {"frames": [moment.to_json() for moment in self.moments]}
 
 
 def head_of(
-    source: str, skeleton: Skeleton, fps: float | None, frame_size: Size, pose_skeleton: Skeleton | None = None
+    source: str,
+    skeleton: Skeleton,
+    fps: float | None,
+    frame_size: Size,
+    pose_skeleton: Skeleton | None = None,
+    min_score: float = 0.0,
 ) -> dict[str, typing.Any]:
     """What a JSON file has before its frames."""
     sets = {"skeleton": skeleton.to_dict()}
     if pose_skeleton is not None:
         sets["pose_skeleton"] = pose_skeleton.to_dict()
-    return {"source": source} | sets | {"fps": fps, "frame_size": [int(side) for side in frame_size]}
+    size = [int(side) for side in frame_size]
+    return {"source": source} | sets | {"fps": fps, "frame_size": size, "min_score": float(min_score)}
 
 
 class JsonWriter:
@@ -296,7 +305,8 @@ def from_json(content: typing.Any, name: str = "the file") -> Predictions:
         moments = [_moment(frame, number, skeleton, pose_skeleton) for number, frame in enumerate(content["frames"])]
         height, width = (files.whole_number(side) for side in content["frame_size"])
         fps = None if content["fps"] is None else float(content["fps"])
-        return Predictions(str(content["source"]), skeleton, fps, (height, width), moments, pose_skeleton)
+        min_score = float(content.get("min_score", 0.0))
+        return Predictions(str(content["source"]), skeleton, fps, (height, width), moments, pose_skeleton, min_score)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(
             f"{name} must be what kerapose predict writes, got something else ({type(error).__name__}: {error}); give "

@@ -38,7 +38,7 @@ class Slots:
     poses_m: np.ndarray | None = None
 
 
-def fill(found: Predictions, max_people: int = MAX_PEOPLE, min_score: float = 0.0) -> Slots:
+def fill(found: Predictions, max_people: int = MAX_PEOPLE, min_score: float | None = None) -> Slots:
     """Chooses the people of a clip, one identity after another by `importance`, the earlier of equals first.
 
     Each goes to a slot whose identities are all over before it begins or begin when it is over: to that one whose last
@@ -48,7 +48,7 @@ def fill(found: Predictions, max_people: int = MAX_PEOPLE, min_score: float = 0.
         found: of a video, at least one frame.
         max_people: M, at most; there are no more slots than are needed, and one of missing keypoints if nobody is
             seen.
-        min_score: a keypoint whose score is not above it counts as missing.
+        min_score: a keypoint whose score is not above it counts as missing. None: as where they were found.
 
     Returns:
         `Slots`.
@@ -65,7 +65,7 @@ def fill(found: Predictions, max_people: int = MAX_PEOPLE, min_score: float = 0.
         raise ValueError(f"max_people must be at least 1, got {max_people}; 2 is usual.")
     if not found.num_frames:
         raise ValueError(f"A clip has at least one frame, got none of {found.source}; leave it out.")
-    people = _by_identity(found, min_score)
+    people = _by_identity(found, found.min_score if min_score is None else min_score)
     ranks = [importance(person.keypoints, person.scores) for person in people]
     order = sorted(range(len(people)), key=lambda place: (-ranks[place], place))
     slots, left_out = [], []

@@ -84,10 +84,9 @@ class Extractor:
     def _text(self, path):
         size = pathlib.Path(path).stat().st_size
         found = self.pipeline(path)
-        head = predictions.head_of(
-            found.source, found.skeleton, found.fps, found.frame_size, self.pipeline.pose_skeleton
-        )
-        made_with = {"options": self.made_with, "bytes": size, "min_score": self.pipeline.min_score}
+        sets = self.pipeline.pose_skeleton, self.pipeline.min_score
+        head = predictions.head_of(found.source, found.skeleton, found.fps, found.frame_size, *sets)
+        made_with = {"options": self.made_with, "bytes": size}
         text = io.StringIO()
         writer = predictions.JsonWriter(text, head | {"made_with": made_with})
         for moment in found.moments:
@@ -248,7 +247,7 @@ def _write_clips(names, rows, output, classes, splits, max_people):
     for name in names:
         path = output / PEOPLE / f"{name}.json"
         found = predictions.read(path)
-        filled = slots.fill(found, max_people, _head(path)["made_with"]["min_score"])
+        filled = slots.fill(found, max_people)
         clip = {"name": name, "label": classes.index(rows[name].label), "frame_size": found.frame_size}
         elements.append(clip | {"keypoints": filled.keypoints, "scores": filled.scores})
         if filled.poses_m is not None:

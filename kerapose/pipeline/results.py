@@ -22,7 +22,6 @@ class Result(predictions.Predictions):
     """Everybody in an image or a video: `people`, each with `keypoints` [T, K, 2], `scores`, `poses_m`, `actions`.
 
     Args:
-        min_score: a keypoint counts as found where its score is above it.
         window: frames of a window of actions. None without a recognizer.
         again: gives the pictures once more. None where they are gone, as those of a camera.
         error: that ended the source early; what was found before it is here. None: it came to its end.
@@ -34,7 +33,6 @@ class Result(predictions.Predictions):
         >>> result.draw("walk_drawn.mp4")
     """
 
-    min_score: float = 0.0
     window: int | None = None
     again: Callable[[], Iterator[Array]] | None = None
     error: Exception | None = None
@@ -65,7 +63,7 @@ class Result(predictions.Predictions):
             >>> recognize(clip["keypoints"], clip["scores"], clip["frame_size"])
             [ScoredAction(name='walk', probability=0.93), ...]
         """
-        filled = slots.fill(self, max_people, self.min_score)
+        filled = slots.fill(self, max_people)
         clip = {"keypoints": filled.keypoints, "scores": filled.scores, "frame_size": self.frame_size}
         return clip if filled.poses_m is None else clip | {"poses_m": filled.poses_m}
 

@@ -931,7 +931,9 @@ def test_a_network_whose_numbers_are_none_is_refused(walk, video, tmp_path, fiel
 
 def test_what_cannot_be_read_is_refused_in_one_sentence(capsys, tmp_path, video, top_down, lifter):
     said = refusal(capsys, tmp_path / "no.mp4", "--model", top_down)
-    assert said.startswith("kerapose predict: SOURCE must be a video, an image, a folder of images or camera:0, got ")
+    assert said.startswith(
+        "kerapose predict: SOURCE must be a video, an image, a folder of images, camera:0 or an address, got "
+    )
     (tmp_path / "empty").mkdir()
     assert "A folder must have images" in refusal(capsys, tmp_path / "empty", "--model", top_down)
     (tmp_path / "text.mp4").write_text("not a video")
@@ -941,6 +943,7 @@ def test_what_cannot_be_read_is_refused_in_one_sentence(capsys, tmp_path, video,
     assert "A video must" in refusal(capsys, tmp_path / "no_frames.mp4", *network)
     (tmp_path / "text.png").write_text("not an image")
     assert "must be a whole JPEG or PNG file" in refusal(capsys, tmp_path / "text.png", *network)
+    assert "--follow is for a video that is still" in refusal(capsys, tmp_path / "text.png", "--follow", *network)
     for name in ("a.png", "a.jpg"):
         cv2.imwrite(str(tmp_path / "empty" / name), textured(1)[0])
     assert "names of their own, got two called a" in refusal(capsys, tmp_path / "empty", "--model", top_down)

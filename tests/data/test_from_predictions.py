@@ -46,6 +46,18 @@ def test_clips_are_the_slots_of_the_files(tmp_path, caplog):
     assert clips.check(dataset, COCO, 4) == 2
 
 
+def test_what_counts_as_found_is_what_did_where_it_was_found(tmp_path):
+    path = tmp_path / "a.json"
+    found = found_in(path)
+    path.write_text(json.dumps(found.to_json() | {"min_score": 0.5}))
+    assert predictions.read(path).min_score == 0.5
+    (element,) = clips.from_predictions([path], [0], COCO).as_numpy_iterator()
+    assert not element["scores"][:, :, 2].any() and element["scores"][:, :, 3].all()
+    assert not tracks.from_predictions([path]).scores[:, 2].any()
+    (element,) = clips.from_predictions([path], [0], COCO, min_score=0.0).as_numpy_iterator()
+    assert element["scores"].all()
+
+
 def test_clips_of_another_skeleton_are_refused(tmp_path):
     found_in(tmp_path / "a.json")
     with pytest.raises(ValueError, match="must be those of h36m, got coco in .*a.json"):

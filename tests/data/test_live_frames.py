@@ -24,6 +24,14 @@ def film(path, count, container_format):
         container.mux(stream.encode())
 
 
+def noisy_film(path):
+    """An MP4 file whose index lies at its end, so far from the frames that nobody has both at once."""
+    noise = np.random.default_rng(0).integers(0, 255, (40, 96, 128, 3), "uint8")
+    path.write_bytes(frames.encode(noise, fps=25))
+    content = path.read_bytes()
+    assert content.index(b"moov") - content.index(b"mdat") > 200_000
+
+
 def levels(video):
     return [round(float(frame.picture.mean()) / 8) for frame in video]
 
@@ -109,6 +117,16 @@ def test_an_mp4_file_that_is_not_closed_says_what_to_do(tmp_path):
         ValueError, match=r"got .*open.mp4 .*; have it recorded as .ts, .mkv or fragmented MP4, or wait"
     ):
         frames.LiveVideo(tmp_path / "open.mp4", patience_s=0.1)
+
+
+def test_an_mp4_file_with_its_index_at_its_end_says_what_to_do(tmp_path, server):
+    noisy_film(tmp_path / "film.mp4")
+    for given, remedy in [
+        (tmp_path / "film.mp4", "wait until it is closed and leave follow out"),
+        (f"{server}/film.mp4", r"that an MP4 file begins with its index \(faststart\)"),  # this one cannot seek
+    ]:
+        with pytest.raises(ValueError, match=f"from where it is, got .*film.mp4 .*{remedy}"):
+            next(iter(frames.LiveVideo(given, patience_s=0.1)))
 
 
 @pytest.mark.parametrize("given, is_one", [("rtsp://a/b", True), ("HTTP://a", True), ("a.mp4", False)])

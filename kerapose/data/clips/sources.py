@@ -150,7 +150,7 @@ def from_predictions(
     skeleton: skeletons.Skeleton,
     num_classes: int | None = None,
     max_people: int = slots.MAX_PEOPLE,
-    min_score: float = 0.0,
+    min_score: float | None = None,
 ) -> tf.data.Dataset:
     """A dataset of what `kerapose predict` or `kerapose extract` found in videos, a clip each.
 
@@ -160,7 +160,7 @@ def from_predictions(
         skeleton: the `Skeleton` of their keypoints.
         num_classes: how many classes there are. None: not checked.
         max_people: of a clip, chosen as by `data.slots.fill`; of how many clips people are left out is logged.
-        min_score: a keypoint whose score is not above it counts as missing.
+        min_score: a keypoint whose score is not above it counts as missing. None: as where they were found.
 
     Returns:
         A `tf.data.Dataset` of elements.

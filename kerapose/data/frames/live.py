@@ -81,6 +81,8 @@ class LiveVideo:
                     yield Frame(picture, None if frame.time is None else float(frame.time))
                     count += 1
         except av.FFmpegError as error:
+            if not count:  # its beginning says where the frames are, and they cannot be had
+                raise self._unreadable(error) from error
             raise ValueError(
                 f"A stream must go on, got {self.name} up to an error behind {count} frames ({error}); open it again."
             ) from error
@@ -104,14 +106,17 @@ class LiveVideo:
         except (av.FFmpegError, OSError) as error:
             if self._file is not None:
                 self._file.close()
-            remedy = (
-                "check the address, and that the server can be reached"
-                if of_net
-                else "have it recorded as .ts, .mkv or fragmented MP4, or wait until it is closed"
-            )
-            raise ValueError(
-                f"A stream must be one that FFmpeg can read from where it is, got {self.name} ({error}); {remedy}."
-            ) from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error):
+        remedy = (
+            "have it recorded as .ts, .mkv or fragmented MP4, or wait until it is closed and leave follow out"
+            if self._file is not None
+            else "check the address and the server, and that an MP4 file begins with its index (faststart)"
+        )
+        return ValueError(
+            f"A stream must be one that FFmpeg can read from where it is, got {self.name} ({error}); {remedy}."
+        )
 
 
 def _decoded(packet):

@@ -135,7 +135,7 @@ def from_arrays(
 def from_predictions(
     paths: Sequence[Path],
     pose_skeleton: skeletons.Skeleton = skeletons.H36M,
-    min_score: float = 0.0,
+    min_score: float | None = None,
     min_frames: int = 2,
 ) -> Tracks:
     """The people whom `kerapose predict` or `kerapose extract` found in videos, a track for each identity, unlabelled.
@@ -146,6 +146,7 @@ def from_predictions(
         paths: of the JSON files, all of one keypoint set.
         pose_skeleton: the `Skeleton` of the poses that are to be found.
         min_score: a keypoint whose score is not above it counts as not seen; its place is filled in as by `fill_gaps`.
+            None: as where they were found.
         min_frames: in how many frames a person must be seen; how many are left out is logged.
 
     Returns:
@@ -168,7 +169,8 @@ def from_predictions(
             got = "an image" if found.fps is None else f"keypoints of {found.skeleton.name}"
             raise ValueError(f"Tracks are people in videos, of one keypoint set, {skeleton.name}; got {got} in {path}.")
         for person in found.people:
-            scores = np.where(person.scores > min_score, person.scores, 0)
+            least = found.min_score if min_score is None else min_score
+            scores = np.where(person.scores > least, person.scores, 0)
             seen = np.flatnonzero((scores > 0).any(axis=-1))
             if len(seen) < max(min_frames, 1):
                 short += 1

@@ -143,7 +143,8 @@ class Person:
         person_scores: [T] how sure the person is, 0 where not seen.
         is_seen: [T] bool, in which frames.
         poses_m: [T, J, 3] metres from joint 0. None without a lifter.
-        actions: the windows in order. None without a recognizer.
+        actions: the windows of this person in order, none where all people together have one action, which are those of
+            `Predictions.actions`. None without a recognizer.
     """
 
     id: int

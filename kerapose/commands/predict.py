@@ -180,8 +180,6 @@ def make_pipeline(arguments: argparse.Namespace) -> Pipeline:
     lift = networks.make_lifter(arguments, find.skeleton)
     action = networks.make_action(arguments)
     chosen = {name: getattr(arguments, name) for name in ACTION_OPTIONS if getattr(arguments, name) is not None}
-    if chosen and action is None:
-        raise ValueError(f"--{next(iter(chosen))} is for an --action, got it without; leave it out.")
     return Pipeline(
         find, lift, action, min_score=arguments.min_score, smooth=not arguments.raw, batch=arguments.batch, **chosen
     )

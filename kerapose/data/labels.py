@@ -305,7 +305,7 @@ def split(
 
     By share, each class gives the same part of its clips, at least one of each stays in "train", and the clips are
     drawn by their names: the same names give the same splits, and a clip that is added moves few others. A warning
-    names the classes of which "train" has no clip.
+    names the classes of which "train" or "test" has no clip.
 
     Args:
         rows: by the names of the clips.
@@ -338,11 +338,10 @@ def split(
     splits = {key: [] for key in sorted(set(of.values()), key=lambda key: (key != TRAIN, key))}
     for name, key in of.items():
         splits[key].append(name)
-    if TRAIN in splits:
-        learnt = {rows[name].label for name in splits[TRAIN]}
-        lacking = sorted({row.label for row in rows.values()} - learnt)
-        if lacking:
-            logging.warning("The split train has no clip of %d classes (%s).", len(lacking), some(lacking))
+    for key in (TRAIN, TEST):
+        lacking = sorted({row.label for row in rows.values()} - {rows[name].label for name in splits.get(key, ())})
+        if key in splits and lacking:
+            logging.warning("The split %s has no clip of %d classes (%s).", key, len(lacking), some(lacking))
     return splits
 
 

@@ -17,6 +17,8 @@ from kerapose.predictors.networks import require_keypoints
 from kerapose.types import Array, Path
 
 SURE_SCORE = 0.3  # of top-down keypoints: a heatmap has a maximum also where there is nothing
+AVERAGE = 3  # windows
+SURE_PROBABILITY = 0.5
 STEPS = 4  # in which a window moves on by its length
 TOGETHER = 2  # people of a clip, where the training does not tell how many it saw
 
@@ -41,8 +43,8 @@ class Pipeline:
         window: L, frames. None: as long as the clips of the training were in the middle, where its file says so, else
             as many as the network sees.
         step: frames from the end of a window to that of the next. None: L / 4.
-        average: over so many windows of a person the probabilities are averaged, the newest and those before.
-        min_probability: what is less probable gets no name.
+        average: over so many windows of a person the probabilities are averaged, the newest and those before. None: 3.
+        min_probability: what is less probable gets no name. None: 0.5.
         together: whether all people of a window are one clip with one name, as for actions of several people, or each
             is a clip. None: as in the training, where its file says so, else each.
         most_people: of a clip, the surest ones. None: as in the training, else 2.
@@ -73,8 +75,8 @@ class Pipeline:
         smooth: bool = True,
         window: int | None = None,
         step: int | None = None,
-        average: int = 3,
-        min_probability: float = 0.5,
+        average: int | None = None,
+        min_probability: float | None = None,
         together: bool | None = None,
         most_people: int | None = None,
         batch: int = 1,
@@ -87,6 +89,8 @@ class Pipeline:
         self.action = None if action is None else _of_one_clip(_loaded(action, "action", kinds))
         usual = SURE_SCORE if isinstance(self.pose, predictors.TopDownPose) else 0.0
         self.min_score = usual if min_score is None else min_score
+        if not np.isfinite(self.min_score):
+            raise ValueError(f"min_score must be a finite number, got {min_score}; 0.3 is usual.")
         self.smooth = smooth
         self.batch = batch
         if batch != int(batch) or batch < 1:
@@ -97,9 +101,14 @@ class Pipeline:
                 "a frame in one batch anyway; leave it out."
             )
         self.windows = None
+        sliding = {"window": window, "step": step, "average": average, "min_probability": min_probability}
+        sliding = sliding | {"together": together, "most_people": most_people}
         if self.action is not None:
             require_keypoints(self.skeleton, self.action.skeleton, "recognizer")
-            self.windows = _windows(self.action, window, step, average, min_probability, together, most_people)
+            self.windows = _windows(self.action, **sliding)
+        elif any(value is not None for value in sliding.values()):
+            name = next(name for name, value in sliding.items() if value is not None)
+            raise ValueError(f"{name} is for an action, got it without; leave it out, or give a recognizer as action.")
 
     @property
     def pose_skeleton(self) -> skeletons.Skeleton | None:
@@ -308,6 +317,8 @@ def _windows(action, window, step, average, min_probability, together, most_peop
     window = told.get("frames") if window is None else window
     window = _frames_of(action) if window is None else window
     step = max(1, window // STEPS) if step is None else step
+    average = AVERAGE if average is None else average
+    min_probability = SURE_PROBABILITY if min_probability is None else min_probability
     for name, value in (("window", window), ("step", step), ("average", average)):
         if value != int(value) or value < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {value}; leave it out for the usual.")

@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -198,29 +197,3 @@ def _reduced(picture):
     if scale >= 1:
         return picture
     return cv2.resize(picture, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-
-
-def merged(actions: Iterable[Action]) -> Sequence[Action]:
-    """Windows of one person that follow each other with the same name as one, from the first frame to the last.
-
-    Probabilities are the means of those that all of them have.
-
-    Example:
-        >>> [(one.name, one.times_s) for one in merged(person.actions)]
-        [('walk', (0.0, 3.2)), ('kick', (2.4, 5.6))]
-    """
-    runs = []
-    for action in actions:
-        if runs and runs[-1][-1].name == action.name and runs[-1][-1].id == action.id:
-            runs[-1].append(action)
-        else:
-            runs.append([action])
-    return [_joined(run) for run in runs]
-
-
-def _joined(run):
-    first, last = run[0], run[-1]
-    shared = [name for name in first.probabilities if all(name in one.probabilities for one in run)]
-    times = None if first.times_s is None or last.times_s is None else (first.times_s[0], last.times_s[1])
-    means = {name: float(np.mean([one.probabilities[name] for one in run])) for name in shared}
-    return Action(first.id, (first.frames[0], last.frames[1]), times, first.name, means)

@@ -848,8 +848,6 @@ def test_every_option_reaches_the_pipeline(monkeypatch, video, tmp_path):
     assert given == (find, None, act)
     chosen = {"window": 20, "step": 3, "average": 2, "min_probability": 0.7, "together": False}
     assert options == {"min_score": None, "smooth": True, "batch": 1} | chosen
-    with pytest.raises(ValueError, match="--window is for an --action, got it without"):
-        predict.predict(parsed([*arguments, *numbers]))
 
 
 def test_the_least_numbers_that_make_sense_are_taken(walk, video):

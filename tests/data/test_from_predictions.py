@@ -46,6 +46,15 @@ def test_clips_are_the_slots_of_the_files(tmp_path, caplog):
     assert clips.check(dataset, COCO, 4) == 2
 
 
+def test_a_clip_in_which_nobody_was_found_is_kept(tmp_path):
+    paths = [tmp_path / "a.json", tmp_path / "empty.json"]
+    found_in(paths[0]), found_in(paths[1], starts=())
+    dataset = clips.from_predictions(paths, [0, 1], COCO)
+    shapes = [element["keypoints"].shape for element in dataset.as_numpy_iterator()]
+    assert shapes == [(2, 12, 17, 2), (1, 12, 17, 2)]
+    assert clips.check(dataset, COCO, 2) == 2 and int(clips.trainable(dataset).cardinality()) == 1
+
+
 def test_what_counts_as_found_is_what_did_where_it_was_found(tmp_path):
     path = tmp_path / "a.json"
     found = found_in(path)

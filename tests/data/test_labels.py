@@ -159,6 +159,13 @@ def test_by_share_of_each_class_and_the_same_each_time():
     assert labels.split(rows_of("a", "b"), test_share=0.9)["train"]  # one stays
 
 
+def test_classes_of_which_nothing_is_tested_are_named(caplog):
+    rows = rows_of(*"abcdefg", label=["x"] * 5 + ["y"] * 2)
+    with caplog.at_level(logging.WARNING, "absl"):
+        assert len(labels.split(rows, test_share=0.2)["test"]) == 1
+    assert "The split test has no clip of 1 classes (y)." in caplog.text
+
+
 def test_by_subject_and_the_classes_that_are_not_learnt(caplog):
     rows = rows_of(*"abcd", label=["x", "x", "y", "x"], subject=["S1", "S2", "S2", None])
     with caplog.at_level(logging.WARNING, "absl"):

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from kerapose import Pipeline, estimators, models, predictors, skeletons
-from kerapose.data.predictions import Action
 from kerapose.pipeline import windows
 from kerapose.skeletons import COCO
 from tests.pipeline.conftest import NAMES, Dancers, pictures
@@ -211,6 +210,14 @@ def test_options_are_refused_in_a_sentence(recognizer):
             made(recognizer, **options)
 
 
+@pytest.mark.parametrize("name", ["window", "step", "average", "min_probability", "together", "most_people"])
+def test_options_of_actions_without_a_recognizer_are_refused(name):
+    with pytest.raises(
+        ValueError, match=f"{name} is for an action, got it without; leave it out, or give a recognizer"
+    ):
+        Pipeline(Dancers(), **{name: 0})
+
+
 def test_defaults_are_those_of_the_training_where_the_file_knows(recognizer):
     action = predictors.SkeletonAction(recognizer)
     assert Pipeline(Dancers(), action=action).windows == windows.Windows(8, 2, 3, 0.5, False, 2)
@@ -218,21 +225,3 @@ def test_defaults_are_those_of_the_training_where_the_file_knows(recognizer):
     action = predictors.SkeletonAction(told)
     assert Pipeline(Dancers(), action=action).windows == windows.Windows(60, 15, 3, 0.5, True, 3)
     assert Pipeline(Dancers(), action=action, window=20, together=False).windows.window == 20
-
-
-def test_windows_that_agree_are_merged():
-    actions = [
-        Action(0, (0, 9), (0.0, 0.9), "walk", {"walk": 0.8, "run": 0.1}),
-        Action(0, (5, 14), (0.5, 1.4), "walk", {"walk": 0.6, "jump": 0.3}),
-        Action(0, (10, 19), (1.0, 1.9), None, {"run": 0.4}),
-        Action(0, (15, 24), None, "walk", {"walk": 0.7}),
-        Action(1, (15, 24), None, "walk", {"walk": 0.9}),
-    ]
-    merged = windows.merged(actions)
-    assert [(one.id, one.frames, one.times_s, one.name) for one in merged] == [
-        (0, (0, 14), (0.0, 1.4), "walk"),
-        (0, (10, 19), (1.0, 1.9), None),
-        (0, (15, 24), None, "walk"),
-        (1, (15, 24), None, "walk"),
-    ]
-    assert merged[0].probabilities == {"walk": pytest.approx(0.7)}

@@ -352,3 +352,5 @@ def test_top_down_networks_count_only_what_is_sure():
     assert Pipeline(Sure()).min_score == 0.3
     assert Pipeline(Sure(), min_score=0).min_score == 0
     assert Pipeline(Dancers()).min_score == 0
+    with pytest.raises(ValueError, match="min_score must be a finite number, got nan"):
+        Pipeline(Dancers(), min_score=float("nan"))

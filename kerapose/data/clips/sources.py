@@ -154,6 +154,8 @@ def from_predictions(
 ) -> tf.data.Dataset:
     """A dataset of what `kerapose predict` or `kerapose extract` found in videos, a clip each.
 
+    A clip in which nobody was found is kept; trainings leave it out (`trainable`), tests do not.
+
     Args:
         paths: of the JSON files; a clip is named after its own.
         labels: list of class indices.
@@ -185,10 +187,10 @@ def from_predictions(
     if crowded:
         logging.info("In %d of %d clips there are more people than max_people, %d.", crowded, len(filled), max_people)
     return from_arrays(
-        [one.keypoints for one in filled],
+        [one.keypoints if one.scores.any() else one.keypoints[:0] for one in filled],
         labels,
         skeleton,
-        [one.scores for one in filled],
+        [one.scores if one.scores.any() else one.scores[:0] for one in filled],
         [one.frame_size for one in found],
         [str(path) for path in paths],
         num_classes,

@@ -316,7 +316,7 @@ def modules_without_tensorflow():
     """What must not import TensorFlow by the rules of test_imports, but for those who need an extra or read options."""
     rules = runpy.run_path(str(HERE / "test_imports.py"))
     paths = [path.relative_to(ROOT) for path in sorted((ROOT / "kerapose").rglob("*.py"))]
-    left_out = rules["MAY_USE_TENSORFLOW"] | {"predictors", "commands"}
+    left_out = rules["MAY_USE_TENSORFLOW"] | {"predictors", "pipeline", "commands"}
     modules = [".".join(path.with_suffix("").parts) for path in paths if rules["room_of_file"](path) not in left_out]
     assert "kerapose.ops.boxes" in modules
     return modules

@@ -11,9 +11,18 @@ The opponent is the plain loop that keeps all: in every frame it hands the whole
 same lifter, and at each step of the windows to the same recognizer. It is run over 1,000 frames, in the same process.
 
 Predicted: a frame costs the same at frame 100, 10,000 and 100,000, to a tenth; memory grows by less than 20 MB in an
-hour; the plain loop costs at frame 1,000 ten times what ours does. Got, on two cores beside other work:
+hour; the plain loop costs at frame 1,000 ten times what ours does. Got on two cores, in 12.5 minutes for the hour, with
+2,735 identities in it:
 
-{results}
+    about frame          200    1,000   10,000   50,000   100,000
+    ours, ms a frame    7.42     6.88     7.58     6.67      6.23
+    plain loop, ms      55.2     58.7 (about frame 880)
+    plain / ours         7.4      8.5
+
+    memory, MB: 884 at first, 913 after 10,000 frames, 914 at last
+
+A frame late is no dearer than one early, and what memory grows by, it does within the first 10,000 frames. The plain
+loop does not grow either from frame 200 on, since nobody here stays longer than six seconds.
 """
 
 import os

@@ -10,10 +10,15 @@ Ray and TensorFlow start, and the network is made, once for each actor.
 Predicted for two cores, which the network of the plain loop uses both: 0.95 times with one actor, since answers go
 through Ray's store, and 1.3 times with two of one thread each, since one decodes and tracks while the other computes.
 
-Got on two cores with 8 videos, beside others' work that was ten times what the cores can do, so that the figures are
-rough: 2.1 frames/s in the plain loop, 0.90 times with one actor, 1.44 with two; the first videos after 20, 79 and 185
-seconds. With the network of Lightweight OpenPose instead, untrained, which spends more on grouping: 1.22 and 1.18 times
-of 3.0 frames/s. Keypoints were equal to the last digit. What actors are for, a GPU each or a share of one, was not
+Got on two cores that did nothing else, with 8 videos:
+
+    plain loop      6.8 frames/s                  the first video after    8 s
+    1 actor         7.3 frames/s, 1.06 times                             27 s
+    2 actors       10.5 frames/s, 1.54 times                             38 s
+
+Keypoints were equal to the last digit. One actor is no slower than the loop, since answers are written meanwhile. Where
+others wanted the same cores ten times over, it was 0.90 and 1.44 times; with the network of Lightweight OpenPose,
+untrained, which spends more on grouping, 1.22 and 1.18 times. What actors are for, a GPU each or a share of one, was not
 measured: there was none.
 """
 

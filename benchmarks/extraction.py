@@ -16,9 +16,9 @@ Got on two cores that did nothing else, with 8 videos:
     1 actor         7.3 frames/s, 1.06 times                             27 s
     2 actors       10.5 frames/s, 1.54 times                             38 s
 
-Keypoints were equal to the last digit. One actor is no slower than the loop, since answers are written meanwhile. Where
-others wanted the same cores ten times over, it was 0.90 and 1.44 times; with the network of Lightweight OpenPose,
-untrained, which spends more on grouping, 1.22 and 1.18 times. What actors are for, a GPU each or a share of one, was not
+Keypoints were equal to the last digit. One actor is no slower than the loop, since answers are written meanwhile. With
+ten times as many wanting the same cores, it was 0.90 and 1.44 times; with the network of Lightweight OpenPose instead,
+untrained, which spends more on grouping, 1.22 and 1.18. What actors are for, a GPU each or a share of one, was not
 measured: there was none.
 """
 

@@ -241,3 +241,9 @@ def test_sources_that_are_refused(tmp_path):
     (tmp_path / "list").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(ValueError, match="text in UTF-8, got other bytes at place 0 of .*list"):
         frames.named([tmp_path / "list"])
+
+
+def test_a_table_is_no_list_of_videos(tmp_path):
+    (tmp_path / "labels.csv").write_text("video,label\na.mp4,swing\n")
+    with pytest.raises(ValueError, match="must have their paths alone, got the table .*labels.csv; give it as labels"):
+        frames.named([tmp_path / "labels.csv"])

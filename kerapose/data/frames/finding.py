@@ -145,6 +145,8 @@ def _told(places, source):
 
 def _listed(path):
     """The videos that a text file lists: below the list's folder by their places there, others by their whole paths."""
+    if path.suffix.lower() == ".csv":
+        raise ValueError(f"A list of videos must have their paths alone, got the table {path}; give it as labels.")
     try:
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -65,6 +65,7 @@ from kerapose.commands import networks
 from kerapose.commands.recording import Recording
 from kerapose.data import frames
 from kerapose.pipeline import Pipeline, sources
+from kerapose.pipeline.extraction import reason
 from kerapose.sides import some
 
 ACTION_OPTIONS = ("window", "step", "average", "min_probability", "together")  # arguments of `Pipeline`
@@ -241,7 +242,7 @@ def _cut_short(recording, written):
     total = "" if source.num_frames is None else f" of {source.num_frames}"
     return IncompleteError(
         f"A video is worked through to its end, got {source.given} up to an error behind {count}{total} frames "
-        f"({_reason(error)}); {' and '.join(path.name for path in written)} have those before it.",
+        f"({reason(error)}); {' and '.join(path.name for path in written)} have those before it.",
         written,
     )
 
@@ -249,14 +250,9 @@ def _cut_short(recording, written):
 def _left_out(failures, total, written):
     return IncompleteError(
         f"Each image of a folder gives its files, got {len(failures)} of {total} that do not ({some(failures)}: "
-        f"{_reason(next(iter(failures.values())))}); mend or remove them, the others are written.",
+        f"{reason(next(iter(failures.values())))}); mend or remove them, the others are written.",
         written,
     )
-
-
-def _reason(error):
-    known = isinstance(error, ValueError | OSError)
-    return (str(error) if known else f"{type(error).__name__}: {error}").strip().split("\n")[0].rstrip(".")
 
 
 @contextlib.contextmanager

@@ -95,11 +95,6 @@ class Recording:
     def _lifted(self, moments, notes):
         """Yields the pictures with the people and their poses, once all are known, and notes them."""
         result = self.pipeline.collected(self.source, moments)
-        sets = result.pose_skeleton, result.min_score
-        head = predictions.head_of(result.source, result.skeleton, result.fps, result.frame_size, *sets)
-        writer = predictions.JsonWriter(notes, head)
-        for moment in result.moments:
-            writer.add(moment)
-        writer.end()
+        result.write_json(notes)
         drawn = result.draw(trail=self.trail)
         yield from [drawn] if self.source.fps is None else drawn

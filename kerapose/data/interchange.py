@@ -87,8 +87,7 @@ def write_openpose(found: Predictions, folder: Path, name: str) -> list[pathlib.
         PosixPath('out/walk_000000000000_keypoints.json')
     """
     skeleton = found.skeleton if _is_openpose(found.skeleton) else skeletons.OPENPOSE
-    matrix = skeletons.mapping(found.skeleton, skeleton)
-    lacking = [joint for joint, row in zip(skeleton.keypoints, matrix, strict=True) if not row.any()]
+    lacking = skeletons.lacking(found.skeleton, skeleton)
     if lacking:
         raise ValueError(
             f"Keypoints of OpenPose must follow from those of {found.skeleton.name}, {gate.some(lacking)} do not; find "

@@ -192,11 +192,16 @@ class Predictions:
     @functools.cached_property
     def people(self) -> tuple[Person, ...]:
         """One `Person` for each identity, in the order in which they came."""
-        places = {}  # of each identity: frames, rows
+        places = self.places()
+        return tuple(self._person(identity, np.array(places[identity])) for identity in sorted(places))
+
+    def places(self) -> dict[int, list[tuple[int, int]]]:
+        """Where each identity is: (frame, row in its arrays) pairs in order."""
+        places = {}
         for frame, moment in enumerate(self.moments):
             for row, identity in enumerate(moment.ids.tolist()):
                 places.setdefault(identity, []).append((frame, row))
-        return tuple(self._person(identity, np.array(places[identity])) for identity in sorted(places))
+        return places
 
     @property
     def actions(self) -> tuple[Action, ...]:
@@ -228,8 +233,26 @@ class Predictions:
 
     def to_json(self) -> dict[str, typing.Any]:
         """The content of the JSON file."""
-        head = head_of(self.source, self.skeleton, self.fps, self.frame_size, self.pose_skeleton, self.min_score)
-        return head | {"frames": [moment.to_json() for moment in self.moments]}
+        return self._head() | {"frames": [moment.to_json() for moment in self.moments]}
+
+    def write_json(self, file: typing.TextIO, **more: typing.Any) -> None:
+        """Writes the JSON file frame by frame.
+
+        Args:
+            file: open for text.
+            **more: what its first line says besides.
+
+        Example:
+            >>> with open("walk.json", "w", encoding="utf-8") as file:
+            ...     found.write_json(file)
+        """
+        writer = JsonWriter(file, self._head() | more)
+        for moment in self.moments:
+            writer.add(moment)
+        writer.end()
+
+    def _head(self):
+        return head_of(self.source, self.skeleton, self.fps, self.frame_size, self.pose_skeleton, self.min_score)
 
 
 def head_of(

@@ -84,14 +84,8 @@ class Extractor:
     def _text(self, path):
         size = pathlib.Path(path).stat().st_size
         found = self.pipeline(path)
-        sets = self.pipeline.pose_skeleton, self.pipeline.min_score
-        head = predictions.head_of(found.source, found.skeleton, found.fps, found.frame_size, *sets)
-        made_with = {"options": self.made_with, "bytes": size}
         text = io.StringIO()
-        writer = predictions.JsonWriter(text, head | {"made_with": made_with})
-        for moment in found.moments:
-            writer.add(moment)
-        writer.end()
+        found.write_json(text, made_with={"options": self.made_with, "bytes": size})
         return text.getvalue()
 
 

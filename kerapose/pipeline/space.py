@@ -17,11 +17,7 @@ def lift_tracks(found: Predictions, lift: predictors.Lifter, min_score: float) -
     """Puts poses into all frames, each person's whole track lifted at once; who shows too little has poses of NaN."""
     for moment in found.moments:
         moment.poses_m = np.full((len(moment.ids), lift.pose_skeleton.num_keypoints, 3), np.nan)
-    places = {}  # of each identity: (frame, row) pairs
-    for frame, moment in enumerate(found.moments):
-        for row, identity in enumerate(moment.ids.tolist()):
-            places.setdefault(identity, []).append((frame, row))
-    for identity, seen in places.items():
+    for identity, seen in found.places().items():
         poses = _lifted(found, seen, identity, lift, min_score)
         for frame, row in seen if poses is not None else ():
             found.moments[frame].poses_m[row] = poses[frame - seen[0][0]]

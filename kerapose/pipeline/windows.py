@@ -104,32 +104,34 @@ class Watcher:
     # ---------------------------------------- who is asked about
     def _each(self):
         """(identity, clip, moments of the first and last frame) of each person who is there now."""
-        rows = collections.defaultdict(dict)  # of each identity: {place in the window: row}
-        for place, (moment, found, _) in enumerate(self._seen):
-            for row, identity in enumerate(moment.ids.tolist()):
-                if found[row].any():
-                    rows[identity][place] = row
         least = max(1, LEAST_SEEN * min(len(self._seen), self.windows.window))
         groups = []
-        for identity, places in sorted(rows.items()):
+        for identity, places in sorted(self._rows().items()):
             if len(places) >= least:
                 groups.append((identity, *self._clip([places])))
         return groups
 
     def _together(self):
         """The same of all people as one."""
+        rows = self._rows()
+        if not rows:
+            self._past.pop(None, None)  # whoever comes after nobody begins anew
+            return []
+        sure = {
+            identity: sum(float(self._seen[place][0].scores[row]) for place, row in places.items())
+            for identity, places in rows.items()
+        }
+        best = sorted(rows, key=lambda identity: (-sure[identity], identity))[: self.windows.most_people]
+        return [(None, *self._clip([rows[identity] for identity in best]))]
+
+    def _rows(self):
+        """Of each identity that shows a keypoint: {place in the window: row}."""
         rows = collections.defaultdict(dict)
-        sure = collections.Counter()
         for place, (moment, found, _) in enumerate(self._seen):
             for row, identity in enumerate(moment.ids.tolist()):
                 if found[row].any():
                     rows[identity][place] = row
-                    sure[identity] += float(moment.scores[row])
-        if not rows:
-            self._past.pop(None, None)  # whoever comes after nobody begins anew
-            return []
-        best = sorted(rows, key=lambda identity: (-sure[identity], identity))[: self.windows.most_people]
-        return [(None, *self._clip([rows[identity] for identity in best]))]
+        return rows
 
     def _clip(self, people):
         """Keypoints [M, T, K, 2], scores [M, T, K] and places of T frames, from the first in which one is seen on."""

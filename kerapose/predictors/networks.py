@@ -36,8 +36,7 @@ def require_keypoints(source: skeletons.Skeleton, target: skeletons.Skeleton, wh
     Raises:
         ValueError: naming the keypoints that cannot.
     """
-    can = skeletons.mapping(source, target).any(axis=1)
-    lacking = [name for name, there in zip(target.keypoints, can, strict=True) if not there]
+    lacking = skeletons.lacking(source, target)
     if lacking:
         raise ValueError(
             f"The {what} sees keypoints of {target.name}, which must follow from those given, of {source.name}: "

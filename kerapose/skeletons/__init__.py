@@ -8,7 +8,7 @@ Example:
     >>> keypoints_h36m, scores_h36m = convert(keypoints, scores, COCO, H36M)  # [M, T, 17, 2], [M, T, 17]
 """
 
-from kerapose.skeletons.maps import DERIVED, convert, mapping
+from kerapose.skeletons.maps import DERIVED, convert, lacking, mapping
 from kerapose.skeletons.sets import (
     ALL,
     AP10K,
@@ -73,5 +73,6 @@ __all__ = [
     "from_coco_category",
     "get",
     "is_sigma",
+    "lacking",
     "mapping",
 ]

@@ -1,5 +1,7 @@
 """Maps from one keypoint set to another, by the names of joints."""
 
+import functools
+
 import numpy as np
 
 from kerapose.skeletons.skeleton import Skeleton
@@ -38,6 +40,29 @@ def mapping(source: Skeleton, target: Skeleton) -> Array:
         >>> float(mapping(COCO, H36M)[H36M.index("hip"), COCO.index("left_hip")])
         0.5
     """
+    return _mapping(source, target).copy()
+
+
+def lacking(source: Skeleton, target: Skeleton) -> list[str]:
+    """Names the keypoints of one set that cannot be worked out from those of another.
+
+    Args:
+        source: the set the keypoints are in.
+        target: the set wanted.
+
+    Returns:
+        Their names, none if all follow.
+
+    Example:
+        >>> lacking(MPII, COCO)
+        ['left_eye', 'right_eye', 'left_ear', 'right_ear']
+    """
+    can = _mapping(source, target).any(axis=1)
+    return [name for name, there in zip(target.keypoints, can, strict=True) if not there]
+
+
+@functools.lru_cache(maxsize=64)  # it is asked for each frame of a stream
+def _mapping(source, target):
     rows = [_formula(name, source) for name in target.keypoints]
     return np.stack([np.zeros(source.num_keypoints, np.float32) if row is None else row for row in rows])
 
@@ -85,14 +110,14 @@ def convert(
     """
     keypoints, scores = np.asarray(keypoints, np.float32), np.asarray(scores, np.float32)
     _check_figures(keypoints, scores, source)
-    matrix = mapping(source, target)
+    matrix = _mapping(source, target)
     used = matrix > 0
-    lacking = [name for name, row in zip(target.keypoints, used, strict=True) if not row.any()]
     if missing not in ("error", "zero"):
         raise ValueError(f'missing must be "error" or "zero", got {missing!r}.')
-    if lacking and missing == "error":
+    underived = lacking(source, target)
+    if underived and missing == "error":
         raise ValueError(
-            f"{target.name} keypoints must follow from those of {source.name}, {', '.join(lacking)} cannot; "
+            f"{target.name} keypoints must follow from those of {source.name}, {', '.join(underived)} cannot; "
             'use missing="zero" to give them score 0.'
         )
     found = np.isfinite(keypoints).all(axis=-1) & np.isfinite(scores) & (scores > 0)  # [..., K_source]

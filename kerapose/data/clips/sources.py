@@ -329,7 +329,7 @@ def convert(dataset: tf.data.Dataset, source: skeletons.Skeleton, target: skelet
     figures = "poses_m" if virtual.holds_poses(dataset) else "keypoints"
     matrix = skeletons.mapping(source, target)  # [K', K]
     made_of = (matrix != 0)[None, None]  # [1, 1, K', K]
-    lacking = [name for name, row in zip(target.keypoints, matrix, strict=True) if not row.any()]
+    lacking = skeletons.lacking(source, target)
     if lacking:
         raise ValueError(
             f"Keypoints of {target.name} must follow from those of {source.name}, {', '.join(lacking)} cannot; give "

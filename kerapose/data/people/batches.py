@@ -222,7 +222,7 @@ def _matrices(people, image_size, heights, angles, shifts, flips):
 def _fields(skeleton, target, image_size, sigma_px, stride, thickness, published):
     """A function of people, sizes of images, matrices and flips that gives targets and masks."""
     matrix = skeletons.mapping(skeleton, target)  # [K of the target, K]
-    lacking = [name for name, row in zip(target.keypoints, matrix, strict=True) if not row.any()]
+    lacking = skeletons.lacking(skeleton, target)
     if lacking:
         raise ValueError(
             f"{target.name} keypoints must follow from those of {skeleton.name}, {', '.join(lacking)} cannot; train a "

@@ -9,9 +9,11 @@ Each file of tests says once which script it runs and with which flags:
 
 import contextlib
 import importlib
+import importlib.util
 import json
 import os
 import pathlib
+import pickle
 import shutil
 import subprocess
 import sys
@@ -33,6 +35,25 @@ from kerapose.training.data import load_images
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "datasets"))  # as build.py finds the builders
 clip_records, image_records = map(importlib.import_module, ("clip_records", "image_records"))
+
+
+@pytest.fixture(scope="session")
+def prepare_clips(tmp_path_factory):
+    """A function that makes an annotation file a data set, as datasets/build.py does, and gives its TFDS folder."""
+    spec = importlib.util.spec_from_file_location("datasets_build", ROOT / "datasets" / "build.py")
+    build = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(build)
+
+    def prepare(name, split, annotations, class_names, skeleton):
+        folder = tmp_path_factory.mktemp("data")
+        (folder / "own.pkl").write_bytes(pickle.dumps({"split": split, "annotations": annotations}))
+        (folder / "names.txt").write_text("\n".join(class_names))
+        own_file = {"file": str(folder / "own.pkl"), "class_names": str(folder / "names.txt"), "skeleton": skeleton}
+        build.run(name, str(folder / "tfds"), **own_file)
+        return str(folder / "tfds")
+
+    return prepare
+
 
 # Runs a script after {prepare}, which finds it as `script`, and its training as `script.TRAINING`.
 PROGRAM = """

@@ -1,9 +1,6 @@
 """`training.PoseConv3D`, from a small data set to a served model; cut short and resumed; given wrong options."""
 
 import functools
-import importlib.util
-import pathlib
-import pickle
 import shutil
 
 import keras
@@ -16,7 +13,6 @@ from kerapose.data import clips
 from kerapose.training import PoseConv3D, poseconv3d, runs
 from train import poseconv3d as script
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 POSTURES = ("stand", "raise_left", "raise_right")  # the last two are each other's mirror image
 EPOCHS = 3
 TRAINED, ALL = 72, 81  # clips
@@ -55,9 +51,8 @@ COCO_ARMS = {
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
+def data_dir(prepare_clips):
     """A TFDS folder in which pyskl_clips/custom holds 72 training and 9 other clips of the three postures."""
-    folder = tmp_path_factory.mktemp("data")
     annotations, split = [], {"train": [], "val": []}
     for i in range(ALL):
         keypoints = motion(i % 3, seed=i)
@@ -72,14 +67,7 @@ def data_dir(tmp_path_factory):
             }
         )
         split["train" if i < TRAINED else "val"].append(f"clip{i}")
-    (folder / "own.pkl").write_bytes(pickle.dumps({"split": split, "annotations": annotations}))
-    (folder / "names.txt").write_text("\n".join(POSTURES))
-    spec = importlib.util.spec_from_file_location("datasets_build", ROOT / "datasets" / "build.py")
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
-    own_file = {"file": str(folder / "own.pkl"), "class_names": str(folder / "names.txt"), "skeleton": "coco"}
-    build.run("pyskl_clips/custom", str(folder / "tfds"), **own_file)
-    return str(folder / "tfds")
+    return prepare_clips("pyskl_clips/custom", split, annotations, POSTURES, "coco")
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,5 @@
 """`training.PoseConv3D` of 3D skeletons: learns clips from random views; views where there are none."""
 
-import importlib.util
-import pathlib
-import pickle
-
 import keras
 import numpy as np
 import pytest
@@ -12,7 +8,6 @@ from kerapose import evaluation, predictors, skeletons
 from kerapose.data import clips
 from kerapose.training import PoseConv3D
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 POSTURES = ("stand", "raise_left", "raise_right")  # the last two are each other's mirror image
 OPTIONS = {
     "dataset": "pyskl_clips/depth",
@@ -50,22 +45,14 @@ def posture(label, seed, frames=12):
 
 
 @pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
+def data_dir(prepare_clips):
     """A TFDS folder in which pyskl_clips/depth holds 60 training and 6 other clips of 3D skeletons."""
-    folder = tmp_path_factory.mktemp("data")
     annotations, split = [], {"train": [], "val": []}
     for i in range(66):
         name, keypoints = f"clip{i}", posture(i % 3, seed=i)
         annotations.append({"frame_dir": name, "label": i % 3, "total_frames": 12, "keypoint": keypoints})
         split["train" if i < 60 else "val"].append(name)
-    (folder / "own.pkl").write_bytes(pickle.dumps({"split": split, "annotations": annotations}))
-    (folder / "names.txt").write_text("\n".join(POSTURES))
-    spec = importlib.util.spec_from_file_location("datasets_build", ROOT / "datasets" / "build.py")
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
-    own_file = {"file": str(folder / "own.pkl"), "class_names": str(folder / "names.txt"), "skeleton": "kinect_v1"}
-    build.run("pyskl_clips/depth", str(folder / "tfds"), **own_file)
-    return str(folder / "tfds")
+    return prepare_clips("pyskl_clips/depth", split, annotations, POSTURES, "kinect_v1")
 
 
 @pytest.fixture(scope="module")

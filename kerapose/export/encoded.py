@@ -4,22 +4,24 @@ import tensorflow as tf
 
 from kerapose.data import images
 from kerapose.export.archives import check_axes, require, unshaped
+from kerapose.export.limits import at_most
 from kerapose.types import Tensor
 
 JPEG_END, PNG_END = b"\xff\xd9", b"IEND"  # there may be more behind them
 
 
-def check_images(inputs: dict[str, Tensor], **axes: tuple) -> dict[str, Tensor]:
+def check_images(inputs: dict[str, Tensor], max_images: int, **axes: tuple) -> dict[str, Tensor]:
     """The inputs of a request, without their static shapes, behind assertions: there are images, all have their axes.
 
     `inputs` has `image_bytes`, encoded images [B], and others whose axes are given by their names, as for `check_axes`.
     """
     inputs = check_axes(unshaped(inputs), {"image_bytes": ("B",)} | axes)
     count = tf.size(inputs["image_bytes"])
-    return require(count > 0, "A request must have at least one image, got {}; leave it out.", (count,), inputs)
+    inputs = require(count > 0, "A request must have at least one image, got {}; leave it out.", (count,), inputs)
+    return at_most(inputs, count, max_images, "images", "send the others in requests of their own")
 
 
-def decoded(encoded: Tensor, index: Tensor) -> Tensor:
+def decoded(encoded: Tensor, index: Tensor, max_pixels: int) -> Tensor:
     """The pixels of an encoded image: scalar -> uint8 [H, W, 3]. The sentences are here to name the image."""
     length = tf.strings.length(encoded)
     is_jpeg, is_png = (
@@ -39,6 +41,13 @@ def decoded(encoded: Tensor, index: Tensor) -> Tensor:
         ends,
         "image_bytes must be whole files, got {} bytes without an end for image {}; send it anew.",
         (length, index),
+        inputs,
+    )
+    size = images.stored_size(inputs["encoded"])  # before the memory is taken that the header asks for
+    inputs = require(
+        tf.logical_and(tf.reduce_all(size > 0), size[0] <= max_pixels // tf.maximum(size[1], 1)),
+        f"An image must have 1 to {max_pixels} pixels, got {{}} wide and {{}} high for image {{}}; make it smaller.",
+        (size[1], size[0], index),
         inputs,
     )
     return images.decode(inputs["encoded"])

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kerapose import estimators, export, models, skeletons
-from kerapose.export import actions, archives, places
+from kerapose.export import archives, places, serving
 
 COCO = skeletons.COCO
 NAMES = ["clap", "wave_left", "wave_right", "köpfen", "kick"]
@@ -243,7 +243,7 @@ def test_what_is_there_is_kept_unless_overwritten(served, recognizers, joint_rec
     probabilities = tf.saved_model.load(path).serving_default(**inputs)["probabilities"]  # the same by attribute
     np.testing.assert_allclose(probabilities, second(inputs), rtol=1e-4, atol=1e-6)
     assert np.abs(first(inputs) - second(inputs)).max() > 1e-2
-    assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"1", "batching_parameters.txt", "models.config"}
 
 
 def test_a_folder_that_is_no_saved_model_is_never_overwritten(joint_recognizer, tmp_path):
@@ -267,7 +267,7 @@ def test_a_write_that_fails_leaves_everything_as_it_was(served, joint_recognizer
         (path / "saved_model.pb").write_bytes(b"half of it")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(actions, "write_signatures", full_disk)
+    monkeypatch.setattr(serving, "write_signatures", full_disk)
     with pytest.raises(OSError, match="No space left"):
         export.saved_model(joint_recognizer(), path, overwrite=True)
     assert sorted(entry.relative_to(tmp_path) for entry in tmp_path.rglob("*")) == before

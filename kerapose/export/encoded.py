@@ -8,6 +8,8 @@ from kerapose.export.limits import at_most
 from kerapose.types import Tensor
 
 JPEG_END, PNG_END = b"\xff\xd9", b"IEND"  # there may be more behind them
+# Each goes over all pixels again, however short it is; a progressive file has ten, and thousands could be sent.
+MOST_SCANS = 100
 
 
 def check_images(inputs: dict[str, Tensor], max_images: int, **axes: tuple) -> dict[str, Tensor]:
@@ -50,6 +52,13 @@ def decoded(encoded: Tensor, index: Tensor, max_pixels: int) -> Tensor:
         (size[1], size[0], index),
         inputs,
     )
+    scans = tf.where(is_jpeg, _num_scans(data), 0)
+    inputs = require(
+        scans <= MOST_SCANS,
+        f"A JPEG file may have at most {MOST_SCANS} scans, got {{}} for image {{}}; write it anew.",
+        (scans, index),
+        inputs,
+    )
     return images.decode(inputs["encoded"])
 
 
@@ -58,3 +67,11 @@ def _contains(data, pattern):
     places = tf.size(data) - len(pattern) + 1
     matches = [tf.equal(data[offset : offset + places], byte) for offset, byte in enumerate(pattern)]
     return tf.reduce_any(tf.reduce_all(matches, axis=0))
+
+
+def _num_scans(data):
+    """How often bytes [N] hold the head of a JPEG file's scan: its marker, the length 6 + 2 n and n, of components."""
+    data = tf.pad(data, [[0, 4]])
+    marker, kind, high, low, count = (data[place : tf.size(data) - 4 + place] for place in range(5))
+    is_head = tf.equal(marker, 0xFF) & tf.equal(kind, 0xDA) & tf.equal(high, 0)
+    return tf.math.count_nonzero(is_head & (count >= 1) & (count <= 4) & tf.equal(low, 6 + 2 * count))

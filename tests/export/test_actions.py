@@ -68,7 +68,8 @@ def served(recognizers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     for name, exported in recognizers.items():
         path = folder / name / "1"
-        assert export.saved_model(exported, path) == path
+        # As much as these tests ask, and no more.
+        assert export.saved_model(exported, path, max_sequences=2, max_people=2, max_frames=2 * FRAMES[-1]) == path
     return folder
 
 
@@ -117,6 +118,12 @@ def test_the_answers_depend_on_request_and_precision(fresh_answers, joint_recogn
 
 
 # ---------------------------------------- TensorFlow Serving
+def test_a_server_is_warmed_up(served, replay):
+    for name in ("fused", "bfloat16"):
+        answers = replay(served / name / "1")["serving_default"]
+        np.testing.assert_allclose([np.sum(answer["probabilities"]) for answer in answers], [1, 1], atol=1e-3)
+
+
 def test_the_signature_is_the_documented_one(served, signatures):
     inputs, outputs = signatures(served / "fused" / "1")["serving_default"]
     assert inputs == {
@@ -169,10 +176,19 @@ def with_value(array, index, value):
     return array
 
 
+def repeated(request, axis, times=2):
+    """The request with more sequences, people or frames."""
+    changed = ("keypoints", "scores", "frame_size") if axis == 0 else ("keypoints", "scores")
+    return {name: np.concatenate([request[name]] * times, axis) for name in changed}
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (lambda r: {"keypoints": r["keypoints"][0]}, "keypoints must have 5 axes, .* got the shape .2 30 17 2.; add"),
+        (lambda r: repeated(r, 0), "A request may have at most 2 sequences, got 4; send the others in requests"),
+        (lambda r: repeated(r, 1), "at most 2 people a sequence, got 4; leave out those who are seen the least"),
+        (lambda r: repeated(r, 2, 5), "at most 260 frames in all, got 300; cut the sequences, or send fewer"),
         (lambda r: {"scores": r["scores"][0]}, "scores must have 4 axes, .* got the shape .2 30 17.; add"),
         (
             lambda r: {"frame_size": r["frame_size"][0]},

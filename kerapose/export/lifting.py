@@ -14,7 +14,7 @@
 | `poses_camera_m` | float32 | [B, T, J, 3] | from the camera's centre, if there is a trajectory network |
 | `keypoint_names` | string | [B, J] | of the joints |
 
-B and T are free up to the limit that was exported. What a detector lost for a while goes straight from where it was
+B and T are free up to the limits that were exported. What a detector lost for a while goes straight from where it was
 lost to where it came back. So a track that is shorter than another of its request may be filled up with frames of
 score 0: it stays where it ended, which is what becomes of every track beyond its end.
 
@@ -49,7 +49,7 @@ from kerapose.export.archives import (
     whole,
     write_signatures,
 )
-from kerapose.export.limits import MAX_FRAMES, MAX_TRACKS, at_most, check_limits
+from kerapose.export.limits import MAX_FRAMES, MAX_STREAMED, MAX_TRACKS, at_most, check_limits
 from kerapose.export.places import check_places, refuse_unscaled_frame
 from kerapose.export.serving import WARM_UP_FRAMES, apart, places, served, write_served
 from kerapose.ops import cameras, sequences
@@ -62,6 +62,7 @@ def lifter_saved_model(
     path: Path,
     overwrite: bool = False,
     conversion: ArrayLike | None = None,
+    max_tracks: int = MAX_TRACKS,
     max_frames: int = MAX_FRAMES,
 ) -> pathlib.Path:
     """Writes a SavedModel that takes whole tracks of keypoints, of any length, and gives poses in space.
@@ -75,13 +76,14 @@ def lifter_saved_model(
         overwrite: whether a SavedModel already there is replaced.
         conversion: [K_in, K], what the network's keypoints are worked out from where requests have K of another set:
             `skeletons.mapping(COCO, H36M)`. None: requests have the network's own.
+        max_tracks: the most tracks that a request may have.
         max_frames: the most frames of a request, of all its tracks together.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if conversion and lifter do not fit together, or the limit is below 1.
+        ValueError: if conversion and lifter do not fit together, or a limit is below 1.
         FileExistsError: if something is already there.
 
     Example:
@@ -90,15 +92,16 @@ def lifter_saved_model(
         >>> served(keypoints=k, scores=s, frame_size=[[1080, 1920]])["poses_m"].shape  # k: [1, 300, 17, 2]
         [1, 300, 17, 3]
     """
-    check_limits(max_frames=max_frames)
+    limits = {"max_tracks": max_tracks, "max_frames": max_frames}
+    check_limits(**limits)
     num_keypoints = _num_keypoints(lifter, conversion)
     signature = [
         tf.TensorSpec((None, None, num_keypoints, 2), tf.float32, "keypoints"),
         tf.TensorSpec((None, None, num_keypoints), tf.float32, "scores"),
         tf.TensorSpec((None, 2), tf.int32, "frame_size"),
     ]
-    with served(path, overwrite, apart("tracks", max_frames, "each has a length of its own")) as part:
-        signatures = {"serving_default": (_lifting_function(lifter, conversion, max_frames), signature)}
+    with served(path, overwrite, apart("tracks", max_tracks, "each has a length of its own")) as part:
+        signatures = {"serving_default": (_lifting_function(lifter, conversion, limits), signature)}
         lengths = sorted({min(length, max_frames) for length in (WARM_UP_FRAMES, 5 * WARM_UP_FRAMES)})
         requests = [places(1, length, num_keypoints) for length in lengths]
         write_served(part, signatures, {"serving_default": requests})
@@ -106,7 +109,7 @@ def lifter_saved_model(
 
 
 def streaming_saved_model(
-    stream: estimators.StreamingLifter, path: Path, overwrite: bool = False, max_tracks: int = MAX_TRACKS
+    stream: estimators.StreamingLifter, path: Path, overwrite: bool = False, max_tracks: int = MAX_STREAMED
 ) -> pathlib.Path:
     """Writes a SavedModel that takes one frame of every person at a time and gives their poses at once.
 
@@ -183,14 +186,14 @@ def streaming_litert(
     return pathlib.Path(path)
 
 
-def _lifting_function(lifter, conversion, max_frames):
+def _lifting_function(lifter, conversion, limits):
     """(keypoints, scores, frame_size) to {"poses_m", "poses_camera_m", "keypoint_names"}."""
     names = tf.constant(lifter.pose_skeleton.keypoints)  # [J]
     matrix = None if conversion is None else np.asarray(conversion, "float32")
 
     def serve(keypoints, scores, frame_size):
         inputs = {"keypoints": keypoints, "scores": scores, "frame_size": frame_size}
-        inputs = _checked_tracks(inputs, None if matrix is None else np.flatnonzero(matrix.any(axis=0)), max_frames)
+        inputs = _checked_tracks(inputs, None if matrix is None else np.flatnonzero(matrix.any(axis=0)), **limits)
         keypoints = sequences.fill_gaps(
             inputs["keypoints"], is_seen(inputs["keypoints"], inputs["scores"])
         )  # [B, T, K, 2]
@@ -207,13 +210,14 @@ def _lifting_function(lifter, conversion, max_frames):
     return serve
 
 
-def _checked_tracks(inputs, needed, max_frames):
+def _checked_tracks(inputs, needed, max_tracks, max_frames):
     """The tracks, behind assertions; `needed` are the keypoints that anything depends on, None for all."""
     signature = {name: value.shape for name, value in inputs.items()}
     num_keypoints = signature["keypoints"][2]
     axes = {"keypoints": ("B", "T", num_keypoints, 2), "scores": ("B", "T", num_keypoints), "frame_size": ("B", 2)}
     inputs = check_axes(unshaped(inputs), axes)
     shape, scores_shape, size_shape = (tf.shape(inputs[name]) for name in axes)
+    inputs = at_most(inputs, shape[0], max_tracks, "tracks", "send the others in requests of their own")
     inputs = at_most(inputs, shape[0] * shape[1], max_frames, "frames in all", "cut the tracks, or send fewer")
     rules = (
         (

@@ -14,7 +14,8 @@ MAX_SEQUENCES = 16  # a request, or as many videos: the network sees one after t
 MAX_PEOPLE = 16  # a sequence: each takes a volume of its own before they are laid over each other
 MAX_FRAMES = 10_000  # a request, of all its sequences together: more than five minutes
 MAX_FRAME_PIXELS = 4096 * 2160  # a frame of a video
-MAX_TRACKS = 256  # people of a stream
+MAX_TRACKS = 16  # a request: each is padded by what the network sees at once, at both ends
+MAX_STREAMED = 256  # tracks of a stream
 
 
 def check_limits(**limits: int) -> None:

@@ -187,7 +187,7 @@ class Client:
     def __init__(self, process, port):
         grpc = pytest.importorskip("grpc")
         prediction_service_pb2_grpc = pytest.importorskip("tensorflow_serving.apis.prediction_service_pb2_grpc")
-        self.process = process
+        self.process, self.port = process, port
         sizes = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=sizes)
         self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
@@ -233,11 +233,16 @@ def start_server():
 def replay():
     """A function that answers a SavedModel's warm-up requests, which must fit its signatures and leave none out.
 
-    It gives {signature: [outputs, ...]}.
+    It gives {signature: [outputs, ...]}. It also looks that no part of the graph asks for XLA, which TensorFlow Serving
+    has switched off.
     """
 
     def answer(path):
         prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+        saved_model_pb2 = pytest.importorskip("tensorflow.core.protobuf.saved_model_pb2")
+        saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+        functions = saved.meta_graphs[0].graph_def.library.function
+        assert functions and not any(function.attr["_XlaMustCompile"].b for function in functions)
         known, answers = tf.saved_model.load(path).signatures, {}
         for record in tf.data.TFRecordDataset(str(path / "assets.extra" / "tf_serving_warmup_requests")):
             log = prediction_log_pb2.PredictionLog.FromString(record.numpy())

@@ -78,7 +78,7 @@ def stream():
 def served(predictor, stream, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     path = folder / "plain" / "1"
-    assert export.lifter_saved_model(predictor.lifter, path, max_frames=3 * 40) == path
+    assert export.lifter_saved_model(predictor.lifter, path, max_tracks=4, max_frames=3 * 40) == path
     export.lifter_saved_model(predictor.lifter, folder / "coco" / "1", conversion=skeletons.mapping(COCO, H36M))
     path = folder / "stream" / "1"
     assert export.streaming_saved_model(stream, path, max_tracks=3) == path
@@ -205,8 +205,12 @@ def changed(name, index, value):
     [
         (lambda r: {"keypoints": r["keypoints"][0]}, "keypoints must have 4 axes, .* got the shape .12 17 2.; add"),
         (
-            lambda r: {name: np.repeat(value, 11, axis=0) for name, value in r.items()},
-            "A request may have at most 120 frames in all, got 264; cut the tracks, or send fewer",
+            lambda r: {name: np.repeat(value, 3, axis=0) for name, value in r.items()},
+            "A request may have at most 4 tracks, got 6; send the others in requests of their own",
+        ),
+        (
+            lambda r: {name: np.repeat(r[name], 6, axis=1) for name in ("keypoints", "scores")},
+            "A request may have at most 120 frames in all, got 144; cut the tracks, or send fewer",
         ),
         (lambda r: {"scores": r["scores"][0]}, "scores must have 3 axes, .* got the shape .12 17.; add"),
         (

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import pathlib
 import re
 import struct
 import time
@@ -278,6 +279,19 @@ def test_each_client_gets_its_own_answer_among_hostile_ones(server, good):
     assert server.memory("VmHWM") - before < 600 * MEGABYTE
     for model, inputs, signature, expected in good.values():
         check(server(model, inputs, signature), expected)
+
+
+def test_the_client_of_the_documentation(server, good, tmp_path, monkeypatch):
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    (program,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "insecure_channel" in block)
+    monkeypatch.chdir(tmp_path)
+    pathlib.Path("street.jpg").write_bytes(good["pose_2"][1]["image_bytes"][0])
+    found = {}
+    assert program.count("localhost:8500") == 1
+    exec(program.replace("localhost:8500", f"127.0.0.1:{server.port}"), found)
+    boxes = np.float32([[[10, 20, 110, 320], [200, 30, 290, 310]]])
+    expected = server("pose", {"image_bytes": good["pose_2"][1]["image_bytes"], "boxes": boxes})
+    np.testing.assert_array_equal(found["keypoints"], expected["keypoints"])
 
 
 @pytest.mark.slow

@@ -9,9 +9,11 @@ from kerapose.types import Tensor
 
 MAX_IMAGES = 8  # a request
 MAX_PIXELS = 50_000_000  # an image: 8160 x 6120, what most telephones and cameras take at most; 150 MB decoded
+MAX_WHOLE_PIXELS = 1920 * 1080  # of one that a network sees as it is: 300 bytes a pixel, and more
+MAX_OBLONG = 16  # the long side of such a one by the short: maps are enlarged by a matrix of a side by a side
 MAX_BOXES = 50  # an image; in eight images that is 240 MB of crops of 256 x 192
 MAX_SEQUENCES = 16  # a request, or as many videos: the network sees one after the other
-MAX_PEOPLE = 16  # a sequence: each takes a volume of its own before they are laid over each other
+MAX_PEOPLE = 10  # a sequence: each takes a volume of its own, 120 MB of limbs, before they are laid over each other
 MAX_FRAMES = 10_000  # a request, of all its sequences together: more than five minutes
 MAX_FRAME_PIXELS = 4096 * 2160  # a frame of a video
 MAX_TRACKS = 16  # a request: each is padded by what the network sees at once, at both ends

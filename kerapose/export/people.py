@@ -26,8 +26,9 @@ import pathlib
 import tensorflow as tf
 
 from kerapose import estimators
+from kerapose.export.archives import require
 from kerapose.export.encoded import check_images, decoded
-from kerapose.export.limits import MAX_IMAGES, MAX_PIXELS, check_limits
+from kerapose.export.limits import MAX_IMAGES, MAX_OBLONG, MAX_PIXELS, MAX_WHOLE_PIXELS, check_limits
 from kerapose.export.serving import WARM_UP_PICTURES, apart, fitting, picture, served, write_served
 from kerapose.types import Path
 
@@ -37,7 +38,7 @@ def people_saved_model(
     path: Path,
     overwrite: bool = False,
     max_images: int = MAX_IMAGES,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int | None = None,
 ) -> pathlib.Path:
     """Writes a SavedModel that takes encoded images and gives the keypoints of everybody in each.
 
@@ -49,7 +50,8 @@ def people_saved_model(
         path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/people/1").
         overwrite: whether a SavedModel already there is replaced.
         max_images: the most images that a request may have.
-        max_pixels: the most pixels of an image, as its header states them.
+        max_pixels: the most pixels of an image, as its header states them. None: 50 million; but 1920 x 1080 if the
+            estimator's `height` is None, so that the network sees each image as it is.
 
     Returns:
         The path.
@@ -66,6 +68,8 @@ def people_saved_model(
         ([1, 20, 18, 2], [3])
     """
     encoded = tf.TensorSpec((None,), tf.string, "image_bytes")
+    if max_pixels is None:
+        max_pixels = MAX_PIXELS if estimator.height else MAX_WHOLE_PIXELS
     check_limits(max_images=max_images, max_pixels=max_pixels)
     with served(path, overwrite, apart("images", max_images, "each has a size of its own")) as part:
         signatures = {"serving_default": (_people_function(estimator, max_images, max_pixels), [encoded])}
@@ -88,7 +92,10 @@ def _people_function(estimator, max_images, max_pixels):
     }
 
     def find(request):
-        found = estimator(decoded(request["image_bytes"], request["index"], max_pixels))
+        image = decoded(request["image_bytes"], request["index"], max_pixels)
+        if not estimator.height:
+            image = _not_too_oblong(image, request["index"])
+        found = estimator(image)
         return {name: tf.ensure_shape(found[name], spec.shape) for name, spec in specs.items()}
 
     def serve(image_bytes):
@@ -99,3 +106,15 @@ def _people_function(estimator, max_images, max_pixels):
         return found | {"keypoint_names": tf.broadcast_to(names, (tf.size(encoded), num_keypoints))}
 
     return serve
+
+
+def _not_too_oblong(image, index):
+    """The image [H, W, 3], once its sides are not too unlike each other."""
+    height, width = tf.unstack(tf.shape(image)[:2])
+    return require(
+        tf.maximum(height, width) <= MAX_OBLONG * tf.minimum(height, width),
+        f"An image that the network sees as it is may be at most {MAX_OBLONG} times as long as wide, got {{}} wide and "
+        "{} high for image {}; cut it.",
+        (width, height, index),
+        {"image": image},
+    )["image"]

@@ -30,7 +30,9 @@ def stream():
 def known(**options):
     """What an export asks an estimator about before it writes."""
     bird = types.SimpleNamespace(num_keypoints=3, keypoints=("a", "b", "c"))
-    return types.SimpleNamespace(skeleton=bird, image_size=(8, 16), from_crops=lambda *inputs: inputs, **options)
+    return types.SimpleNamespace(
+        skeleton=bird, image_size=(8, 16), height=8, from_crops=lambda *inputs: inputs, **options
+    )
 
 
 GIVEN = {  # what is exported, and how the file is called

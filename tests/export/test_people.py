@@ -150,6 +150,19 @@ def test_a_server_is_warmed_up(served, replay):
     assert [answer["count"].shape for answer in replay(served)["serving_default"]] == [(1,), (1,)]
 
 
+def test_what_a_network_sees_as_it_is_may_not_be_so_large(estimator, tmp_path):
+    export.people_saved_model(estimator.changed(height=None), tmp_path / "1")
+    run = tf.saved_model.load(tmp_path / "1").signatures["serving_default"]
+    for size, sentence in (
+        ((1080, 1921), "1 to 2073600 pixels, got 1921 wide and 1080 high for image 0; make it smaller"),
+        ((33, 2), "at most 16 times as long as wide, got 2 wide and 33 high for image 0; cut it"),
+        ((10, 161), "at most 16 times as long as wide, got 161 wide and 10 high"),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=sentence):
+            run(image_bytes=tf.constant([encode(np.zeros((*size, 3), "uint8"))]))
+    assert run(image_bytes=tf.constant([encode(np.zeros((32, 2, 3), "uint8"))]))["count"].numpy().tolist() == [0]
+
+
 def test_the_signature_is_the_documented_one(served, signatures):
     assert signatures(served) == {
         "serving_default": (

@@ -206,7 +206,7 @@ def hostile():
         ),
         "10,000 people": (
             *clips(keypoints=np.ones((1, 10_000, 1, 17, 2), "float32"), scores=np.ones((1, 10_000, 1, 17), "float32")),
-            *(wrong, "at most 16 people a sequence, got 10000"),
+            *(wrong, "at most 10 people a sequence, got 10000"),
         ),
         "50,000 frames": (
             *clips(keypoints=np.ones((1, 1, 50_000, 17, 2), "float32"), scores=np.ones((1, 1, 50_000, 17), "float32")),

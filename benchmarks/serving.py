@@ -1,6 +1,6 @@
 """A served pose model under load: requests a second and how long they take, with and without what makes serving hold.
 
-    python benchmarks/serving.py [--requests=200]
+    python benchmarks/serving.py [--rounds=8]
 
 SimpleBaseline `resnet18_tiny` (256 x 192, mirrored too) is exported, and the server of the tests
 (`tests/export/serving_server.py`: TensorFlow's SavedModel runtime behind gRPC, not TensorFlow Serving itself, in a
@@ -49,6 +49,7 @@ from kerapose import estimators, export, models, skeletons
 FLAGS = flags.FLAGS
 SERVER = pathlib.Path(__file__).parent.parent / "tests" / "export" / "serving_server.py"
 CLIENTS, HOSTILE_CLIENTS, IMAGES = 8, 2, 8
+PART = 40  # images, between which the comparisons take turns
 SIZE = (480, 640)
 BOXES = [[100, 50, 300, 450], [330, 20, 600, 470]]
 
@@ -105,9 +106,17 @@ def seconds_of(ask, requests, clients):
     return each, time.perf_counter() - start
 
 
-def report(what, each, whole, images=1):
+def report(what, parts, images=1):
+    """One line about parts of a comparison, each of the seconds of its requests and those of all of it."""
+    each = np.concatenate([seconds for seconds, _ in parts])
+    rate = images * len(each) / sum(whole for _, whole in parts)
     p50, p99 = (1000 * np.percentile(each, share) for share in (50, 99))
-    print(f"{what:<34} {len(each) * images / whole:6.1f} a second   p50 {p50:6.1f} ms   p99 {p99:6.1f} ms", flush=True)
+    print(f"{what:<34} {rate:6.1f} images a second   p50 {p50:6.1f} ms   p99 {p99:6.1f} ms", flush=True)
+
+
+def ratio(over, under):
+    """By how much a part of one comparison is sooner done than the same part of another: the median of all."""
+    return np.median([below / above for (_, above), (_, below) in zip(over, under, strict=True)])
 
 
 @contextlib.contextmanager
@@ -146,22 +155,29 @@ def run(folder):
             first, later = seconds_of(ask, ones[:1], 1)[0][0], np.median(seconds_of(ask, ones, 1)[0])
         print(f"first request, {what:<14} {1000 * first:7.0f} ms, later ones {1000 * later:.0f} ms", flush=True)
 
-    requests = [ones[i % IMAGES] for i in range(FLAGS.requests)]
-    together = [request_of(files, [BOXES] * IMAGES)] * (FLAGS.requests // IMAGES)
+    requests = [ones[i % IMAGES] for i in range(PART)]
+    together = [request_of(files, [BOXES] * IMAGES)] * (PART // IMAGES)
     wrong = [
         request_of([bomb()], [BOXES]),
         request_of([files[0][:5000]], [BOXES]),
         request_of(files[:1], [BOXES * 5000]),
     ]
     with server(folder / "pose") as (process, ask):
-        before, refused = process.memory_info().rss, []
-        report("one request at a time", *seconds_of(ask, requests, 1))
-        report("eight clients", *seconds_of(ask, requests, CLIENTS))
-        report("eight images in a request", *seconds_of(ask, together, 1), IMAGES)
-        with hostile_clients(ask, wrong, refused):
-            report("eight clients, and hostile ones", *seconds_of(ask, requests, CLIENTS))
+        before, refused, single, eight, gathered, among = process.memory_info().rss, [], [], [], [], []
+        for _ in range(FLAGS.rounds):  # in turn, since other work on the machine comes and goes
+            single.append(seconds_of(ask, requests, 1))
+            eight.append(seconds_of(ask, requests, CLIENTS))
+            gathered.append(seconds_of(ask, together, 1))
+            with hostile_clients(ask, wrong, refused):
+                among.append(seconds_of(ask, requests, CLIENTS))
+        report("one request at a time", single)
+        report("eight clients", eight)
+        print(f"    {ratio(eight, single):.2f} times one at a time")
+        report("eight images in a request", gathered, IMAGES)
+        print(f"    {ratio(gathered, eight):.2f} times eight clients")
+        report("eight clients, and hostile ones", among)
+        print(f"    {ratio(among, eight):.2f} times without them")
         print(f"{len(refused)} hostile requests refused, p99 {1000 * np.percentile(refused, 99):.0f} ms")
-        report("eight clients afterwards", *seconds_of(ask, requests, CLIENTS))
         after = process.memory_info().rss
         print(f"the server's memory: {before / 2**20:.0f} MB warmed up, {after / 2**20:.0f} MB at the end")
 
@@ -174,5 +190,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    flags.DEFINE_integer("requests", 200, "Good requests of each comparison.", lower_bound=IMAGES)
+    flags.DEFINE_integer("rounds", 8, "How often each comparison is made.", lower_bound=1)
     app.run(main)

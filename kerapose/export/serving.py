@@ -12,6 +12,7 @@ A path that does not end in a number is no version of a model. A server would no
 """
 
 import contextlib
+import json
 import math
 import pathlib
 import textwrap
@@ -113,8 +114,8 @@ def _sample(name, version):
 # add it to the versions and label it "canary"; a label is given only to a version that is loaded already.
 model_config_list {{
   config {{
-    name: "{name}"
-    base_path: "/models/{name}"
+    name: {json.dumps(name, ensure_ascii=False)}
+    base_path: {json.dumps(f"/models/{name}", ensure_ascii=False)}
     model_platform: "tensorflow"
     model_version_policy {{ specific {{ versions: {version} }} }}
     version_labels {{ key: "stable" value: {version} }}

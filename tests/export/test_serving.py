@@ -320,17 +320,29 @@ def test_warm_up_requests_are_the_messages_of_tensorflow_serving():
     assert inputs["grey"].ByteSize() < 50
 
 
-def test_files_beside_a_version(base):
+def check_sample(folder, name, version):
     config_pb2 = pytest.importorskip("tensorflow_serving.config.model_server_config_pb2")
+    sample = (folder / "models.config").read_text(encoding="utf-8")
+    (model,) = text_format.Parse(sample, config_pb2.ModelServerConfig()).model_config_list.config
+    assert (model.name, model.base_path, model.model_platform) == (name, f"/models/{name}", "tensorflow")
+    assert list(model.model_version_policy.specific.versions) == [version]
+    assert dict(model.version_labels) == {"stable": version}
+
+
+def test_any_folder_is_a_name(tmp_path):
+    folder = tmp_path / 'a "b" \\ Größe'
+    with serving.served(folder / "20260101", False, None) as part:
+        part.mkdir()
+    check_sample(folder, folder.name, 20260101)
+    assert not (folder / "batching_parameters.txt").exists()
+
+
+def test_files_beside_a_version(base):
     for name, version in (("pose", 1), ("actions", 3)):
         assert sorted(path.name for path in (base / name).iterdir()) == sorted(
             [str(version), "batching_parameters.txt", "models.config"]
         )
-        sample = (base / name / "models.config").read_text()
-        (model,) = text_format.Parse(sample, config_pb2.ModelServerConfig()).model_config_list.config
-        assert (model.name, model.base_path, model.model_platform) == (name, f"/models/{name}", "tensorflow")
-        assert list(model.model_version_policy.specific.versions) == [version]
-        assert dict(model.version_labels) == {"stable": version}
+        check_sample(base / name, name, version)
         assert (base / name / "batching_parameters.txt").read_text() == (
             base / name / str(version) / "batching_params.pbtxt"
         ).read_text()

@@ -1,6 +1,6 @@
 """A served pose model under load: requests a second and how long they take, with and without what makes serving hold.
 
-    python benchmarks/serving.py [--rounds=8]
+    python benchmarks/serving.py [--rounds=8]     (with the extra `test`, for tensorflow-serving-api)
 
 SimpleBaseline `resnet18_tiny` (256 x 192, mirrored too) is exported, and the server of the tests
 (`tests/export/serving_server.py`: TensorFlow's SavedModel runtime behind gRPC, not TensorFlow Serving itself, in a

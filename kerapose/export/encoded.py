@@ -48,7 +48,8 @@ def decoded(encoded: Tensor, index: Tensor, max_pixels: int) -> Tensor:
     size = images.stored_size(inputs["encoded"])  # before the memory is taken that the header asks for
     inputs = require(
         tf.logical_and(tf.reduce_all(size > 0), size[0] <= max_pixels // tf.maximum(size[1], 1)),
-        f"An image must have 1 to {max_pixels} pixels, got {{}} wide and {{}} high for image {{}}; make it smaller.",
+        f"An image must have 1 to {max_pixels} pixels, got {{}} wide and {{}} high for image {{}}; make it smaller, or "
+        "write it anew.",
         (size[1], size[0], index),
         inputs,
     )

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import tensorflow as tf
 
-from kerapose.export.archives import whole, write_signatures
+from kerapose.export.archives import DEFAULT, default_of, whole, write_signatures
 from kerapose.types import ArrayLike, Path
 
 WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
@@ -61,13 +61,11 @@ def write_served(
     write_signatures(folder, signatures)
     file = pathlib.Path(folder) / WARM_UP_FILE
     file.parent.mkdir()
-    names = list(signatures)
-    if "serving_default" not in names:
-        requests = requests | {"serving_default": requests[names[0]]}
-        signatures = signatures | {"serving_default": signatures[names[0]]}
+    asked = {name: name for name in signatures} | {DEFAULT: default_of(signatures)}
     with tf.io.TFRecordWriter(str(file)) as writer:
-        for name, (_, specs) in signatures.items():
-            for request in requests[name]:
+        for name, own in asked.items():
+            specs = signatures[own][1]
+            for request in requests[own]:
                 tensors = {spec.name: _tensor(request[spec.name], spec.dtype) for spec in tf.nest.flatten(specs)}
                 writer.write(_prediction_log(name, tensors))
 
@@ -110,8 +108,9 @@ def _parameters(comment, *lines):
 def _sample(name, version):
     """A server's configuration with one model, at the place where the documentation mounts it."""
     return f"""\
-# For TensorFlow Serving's --model_config_file. base_path is absolute, as the server sees it. To try another version,
-# add it to the versions and label it "canary"; a label is given only to a version that is loaded already.
+# For TensorFlow Serving's --model_config_file, with --allow_version_labels_for_unavailable_models: else a label is
+# given only to a version that is loaded already, which none is at the start. base_path is absolute, as the server sees
+# it. To try another version, add it to the versions and label it "canary".
 model_config_list {{
   config {{
     name: {json.dumps(name, ensure_ascii=False)}

@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from kerapose.types import Path, Tensor
 
+DEFAULT = "serving_default"
+
 
 @contextlib.contextmanager
 def whole(path: Path, overwrite: bool) -> Iterator[pathlib.Path]:
@@ -40,12 +42,17 @@ def write_signatures(folder: Path, signatures: dict[str, tuple[Callable, list]])
         name: tf.function(function, input_signature=specs, autograph=False).get_concrete_function()
         for name, (function, specs) in signatures.items()
     }
-    traced.setdefault("serving_default", next(iter(traced.values())))  # what a call that names none is answered by
+    traced.setdefault(DEFAULT, traced[default_of(signatures)])
     module = tf.Module()
     module.used = [function.variables for function in traced.values()]
     for name, function in traced.items():  # so that who loads it in Python may call loaded.serving_default(...), too
         setattr(module, name, function)
     tf.saved_model.save(module, str(folder), signatures=traced)
+
+
+def default_of(signatures: dict[str, tuple[Callable, list]]) -> str:
+    """The name of the signature by which a call that names none is answered: the first, if none has that name."""
+    return DEFAULT if DEFAULT in signatures else next(iter(signatures))
 
 
 def check_ending(path: Path, ending: str) -> None:

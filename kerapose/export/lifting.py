@@ -14,9 +14,9 @@
 | `poses_camera_m` | float32 | [B, T, J, 3] | from the camera's centre, if there is a trajectory network |
 | `keypoint_names` | string | [B, J] | of the joints |
 
-B and T are free. What a detector lost for a while goes straight from where it was lost to where it came back. So a
-track that is shorter than another of its request may be filled up with frames of score 0: it stays where it ended,
-which is what becomes of every track beyond its end.
+B and T are free up to the limits that were exported. What a detector lost for a while goes straight from where it was
+lost to where it came back. So a track that is shorter than another of its request may be filled up with frames of
+score 0: it stays where it ended, which is what becomes of every track beyond its end.
 
 `streaming_saved_model` and `streaming_litert`, a frame at a time: `initial_state` gives the state of M people before
 their first frame, and `step` takes what it gave, with
@@ -49,14 +49,21 @@ from kerapose.export.archives import (
     whole,
     write_signatures,
 )
+from kerapose.export.limits import MAX_FRAMES, MAX_STREAMED, MAX_TRACKS, at_most, check_limits
 from kerapose.export.places import check_places, refuse_unscaled_frame
+from kerapose.export.serving import WARM_UP_FRAMES, apart, places, served, write_served
 from kerapose.ops import cameras, sequences
 from kerapose.ops.clips import is_seen
 from kerapose.types import ArrayLike, Path
 
 
 def lifter_saved_model(
-    lifter: estimators.TrackLifter, path: Path, overwrite: bool = False, conversion: ArrayLike | None = None
+    lifter: estimators.TrackLifter,
+    path: Path,
+    overwrite: bool = False,
+    conversion: ArrayLike | None = None,
+    max_tracks: int = MAX_TRACKS,
+    max_frames: int = MAX_FRAMES,
 ) -> pathlib.Path:
     """Writes a SavedModel that takes whole tracks of keypoints, of any length, and gives poses in space.
 
@@ -69,12 +76,14 @@ def lifter_saved_model(
         overwrite: whether a SavedModel already there is replaced.
         conversion: [K_in, K], what the network's keypoints are worked out from where requests have K of another set:
             `skeletons.mapping(COCO, H36M)`. None: requests have the network's own.
+        max_tracks: the most tracks that a request may have.
+        max_frames: the most frames of a request, of all its tracks together.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if conversion and lifter do not fit together.
+        ValueError: if conversion and lifter do not fit together, or a limit is below 1.
         FileExistsError: if something is already there.
 
     Example:
@@ -83,32 +92,42 @@ def lifter_saved_model(
         >>> served(keypoints=k, scores=s, frame_size=[[1080, 1920]])["poses_m"].shape  # k: [1, 300, 17, 2]
         [1, 300, 17, 3]
     """
+    limits = {"max_tracks": max_tracks, "max_frames": max_frames}
+    check_limits(**limits)
     num_keypoints = _num_keypoints(lifter, conversion)
     signature = [
         tf.TensorSpec((None, None, num_keypoints, 2), tf.float32, "keypoints"),
         tf.TensorSpec((None, None, num_keypoints), tf.float32, "scores"),
         tf.TensorSpec((None, 2), tf.int32, "frame_size"),
     ]
-    with whole(path, overwrite) as part:
-        write_signatures(part, {"serving_default": (_lifting_function(lifter, conversion), signature)})
+    with served(path, overwrite, apart("tracks", max_tracks, "each has a length of its own")) as part:
+        signatures = {"serving_default": (_lifting_function(lifter, conversion, limits), signature)}
+        lengths = sorted({min(length, max_frames) for length in (WARM_UP_FRAMES, 5 * WARM_UP_FRAMES)})
+        requests = [places(1, length, num_keypoints) for length in lengths]
+        write_served(part, signatures, {"serving_default": requests})
     return pathlib.Path(path)
 
 
-def streaming_saved_model(stream: estimators.StreamingLifter, path: Path, overwrite: bool = False) -> pathlib.Path:
+def streaming_saved_model(
+    stream: estimators.StreamingLifter, path: Path, overwrite: bool = False, max_tracks: int = MAX_STREAMED
+) -> pathlib.Path:
     """Writes a SavedModel that takes one frame of every person at a time and gives their poses at once.
 
     Its endpoints are `step`, which is also `serving_default`, and `initial_state`, which takes `num_tracks`, a number.
+    A server must not gather several requests: each state counts its frames once for all its people. So there are no
+    batching parameters with it.
 
     Args:
         stream: a `StreamingLifter`.
         path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/stream/1").
         overwrite: whether a SavedModel already there is replaced.
+        max_tracks: the most people of a stream.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if the network takes more of a keypoint than x and y.
+        ValueError: if the network takes more of a keypoint than x and y, or the limit is below 1.
         FileExistsError: if something is already there.
 
     Example:
@@ -119,8 +138,12 @@ def streaming_saved_model(stream: estimators.StreamingLifter, path: Path, overwr
         >>> answer = served["step"](keypoints=k, frame_size=size, reset=reset, **state)  # k: [1, 17, 2]
         >>> poses_m = answer.pop("poses_m")  # [1, 17, 3]; what is left is the next state
     """
-    with whole(path, overwrite) as part:
-        write_signatures(part, _streaming_signatures(stream, None, checked=True))
+    check_limits(max_tracks=max_tracks)
+    with served(path, overwrite, batching=None) as part:
+        frame = places(1, stream.network.input_shape[2]) | {"reset": [False]}
+        state = {name: np.asarray(value) for name, value in stream.initial_state(1).items()}
+        requests = {"step": [frame | state], "initial_state": [{"num_tracks": 1}]}
+        write_served(part, _streaming_signatures(stream, None, max_tracks), requests)
     return pathlib.Path(path)
 
 
@@ -157,20 +180,20 @@ def streaming_litert(
     if num_tracks < 1:
         raise ValueError(f"num_tracks must be at least 1, got {num_tracks}; use 1 for one person.")
     with whole(path, overwrite) as part, tempfile.TemporaryDirectory() as folder:
-        write_signatures(folder, _streaming_signatures(stream, num_tracks, checked=False))
+        write_signatures(folder, _streaming_signatures(stream, num_tracks))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["initial_state", "step"])
         part.write_bytes(converter.convert())
     return pathlib.Path(path)
 
 
-def _lifting_function(lifter, conversion):
+def _lifting_function(lifter, conversion, limits):
     """(keypoints, scores, frame_size) to {"poses_m", "poses_camera_m", "keypoint_names"}."""
     names = tf.constant(lifter.pose_skeleton.keypoints)  # [J]
     matrix = None if conversion is None else np.asarray(conversion, "float32")
 
     def serve(keypoints, scores, frame_size):
         inputs = {"keypoints": keypoints, "scores": scores, "frame_size": frame_size}
-        inputs = _checked_tracks(inputs, None if matrix is None else np.flatnonzero(matrix.any(axis=0)))
+        inputs = _checked_tracks(inputs, None if matrix is None else np.flatnonzero(matrix.any(axis=0)), **limits)
         keypoints = sequences.fill_gaps(
             inputs["keypoints"], is_seen(inputs["keypoints"], inputs["scores"])
         )  # [B, T, K, 2]
@@ -187,13 +210,15 @@ def _lifting_function(lifter, conversion):
     return serve
 
 
-def _checked_tracks(inputs, needed):
+def _checked_tracks(inputs, needed, max_tracks, max_frames):
     """The tracks, behind assertions; `needed` are the keypoints that anything depends on, None for all."""
     signature = {name: value.shape for name, value in inputs.items()}
     num_keypoints = signature["keypoints"][2]
     axes = {"keypoints": ("B", "T", num_keypoints, 2), "scores": ("B", "T", num_keypoints), "frame_size": ("B", 2)}
     inputs = check_axes(unshaped(inputs), axes)
     shape, scores_shape, size_shape = (tf.shape(inputs[name]) for name in axes)
+    inputs = at_most(inputs, shape[0], max_tracks, "tracks", "send the others in requests of their own")
+    inputs = at_most(inputs, shape[0] * shape[1], max_frames, "frames in all", "cut the tracks, or send fewer")
     rules = (
         (
             tf.reduce_all(tf.equal(shape[2:], axes["keypoints"][2:])),
@@ -249,8 +274,11 @@ def _check_found(inputs, needed):
     )
 
 
-def _streaming_signatures(stream, num_tracks, checked):
-    """The functions `step` and `initial_state` with what they take; `num_tracks` None leaves M free."""
+def _streaming_signatures(stream, num_tracks, max_tracks=None):
+    """The functions `step` and `initial_state` with what they take; `num_tracks` None leaves M free up to `max_tracks`.
+
+    Without `max_tracks` nothing is checked.
+    """
     _, _, num_keypoints, features = stream.network.input_shape
     if features != 2:
         raise ValueError(f"A served stream takes points (x, y), got a network of in_features={features}; use one of 2.")
@@ -269,28 +297,37 @@ def _streaming_signatures(stream, num_tracks, checked):
     def step(inputs):
         state = {name: value for name, value in inputs.items() if name not in given}
         inputs = {name: inputs[name] for name in given}
-        if checked:
+        if max_tracks:
             tracks = [tf.shape(value)[0] for name, value in state.items() if specs[name].shape[0] is None]
-            inputs = _checked_frame(inputs, tracks)
+            inputs = _checked_frame(inputs, tracks, max_tracks)
         screen = cameras.normalize_screen(inputs["keypoints"], inputs["frame_size"])
         poses, state = stream.step(screen, state, inputs["reset"])
         # A trajectory network has one joint alone, whose way is the answer.
         return {"poses_m": poses - poses[:, :1] if poses.shape[1] > 1 else poses, **state}
 
     def initial_state(count=num_tracks):
+        if max_tracks:
+            inputs = require(
+                tf.logical_and(count >= 1, count <= max_tracks),
+                f"num_tracks must be 1 to {max_tracks}, got {{}}; give the number of people in the first frame.",
+                (count,),
+                {"num_tracks": count},
+            )
+            count = inputs["num_tracks"]
         return dict(stream.initial_state(count))
 
     counts = [tf.TensorSpec((), tf.int32, "num_tracks")] if num_tracks is None else []
     return {"step": (step, [specs]), "initial_state": (initial_state, counts)}
 
 
-def _checked_frame(inputs, tracks):
+def _checked_frame(inputs, tracks, max_tracks):
     """One frame of every person, behind assertions; `tracks` is how many each part of the state belongs to."""
     signature = {name: value.shape for name, value in inputs.items()}
     num_keypoints = signature["keypoints"][1]
     axes = {"keypoints": ("M", num_keypoints, 2), "frame_size": ("M", 2), "reset": ("M",)}
     inputs = check_axes(unshaped(inputs), axes)
     shape, size_shape, reset_shape = (tf.shape(inputs[name]) for name in inputs)
+    inputs = at_most(inputs, shape[0], max_tracks, "people", "send the others in a stream of their own")
     inputs = require(
         tf.reduce_all(tf.equal(shape[1:], (num_keypoints, 2))),
         f"keypoints must be [M, {num_keypoints}, 2], got {{}}; give the set that the network was trained with.",

@@ -14,23 +14,33 @@
 | `keypoint_names` | string | [B, K] | |
 
 `whole_image` takes `image_bytes` alone and looks for one person, or animal, in the whole of each image: N is 1. B and N
-are free. The crops of all images go through the network together, so that a server that batches requests gains by it.
-In REST an image is {"b64": "..."}, and one image with two boxes is
+are free up to the limits that were exported. The crops of all images go through the network together, so that a server
+that batches requests gains by it. In REST an image is {"b64": "..."}, and one image with two boxes is
 {"instances": [{"image_bytes": {"b64": "..."}, "boxes": [[10, 20, 110, 320], [200, 30, 290, 310]]}]}.
 """
 
 import pathlib
 
+import numpy as np
 import tensorflow as tf
 
 from kerapose import estimators
 from kerapose.data.gate.images import TINY_PX, UNIT
-from kerapose.export.archives import first_false_or_zero, require, whole, write_signatures
+from kerapose.export.archives import first_false_or_zero, require
 from kerapose.export.encoded import check_images, decoded
+from kerapose.export.limits import MAX_BOXES, MAX_IMAGES, MAX_PIXELS, at_most, check_limits
+from kerapose.export.serving import WARM_UP_PICTURES, fitting, picture, served, together, write_served
 from kerapose.types import Path
 
 
-def pose_saved_model(estimator: estimators.PoseEstimator, path: Path, overwrite: bool = False) -> pathlib.Path:
+def pose_saved_model(
+    estimator: estimators.PoseEstimator,
+    path: Path,
+    overwrite: bool = False,
+    max_images: int = MAX_IMAGES,
+    max_pixels: int = MAX_PIXELS,
+    max_boxes: int = MAX_BOXES,
+) -> pathlib.Path:
     """Writes a SavedModel that takes encoded images with boxes and gives keypoints in pixels of the images.
 
     All that `predictors.TopDownPose` does with given boxes is inside: decoding, cropping, normalizing, the network, the
@@ -40,11 +50,15 @@ def pose_saved_model(estimator: estimators.PoseEstimator, path: Path, overwrite:
         estimator: a `PoseEstimator`, whose names they are.
         path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/pose/1").
         overwrite: whether a SavedModel already there is replaced.
+        max_images: the most images that a request may have.
+        max_pixels: the most pixels of an image, as its header states them.
+        max_boxes: the most boxes of an image, padding included.
 
     Returns:
         The path.
 
     Raises:
+        ValueError: if a limit is below 1.
         FileExistsError: if something is already there.
 
     Example:
@@ -55,14 +69,27 @@ def pose_saved_model(estimator: estimators.PoseEstimator, path: Path, overwrite:
     """
     encoded = tf.TensorSpec((None,), tf.string, "image_bytes")
     boxes = tf.TensorSpec((None, None, 4), tf.float32, "boxes")
-    serve, serve_whole = _pose_functions(estimator)
-    with whole(path, overwrite) as part:
+    limits = {"max_images": max_images, "max_pixels": max_pixels, "max_boxes": max_boxes}
+    check_limits(**limits)
+    serve, serve_whole = _pose_functions(estimator, **limits)
+    why = "the network sees all their crops at once, and an image with fewer boxes than another is filled up"
+    with served(path, overwrite, together("images", max_images, why)) as part:
         signatures = {"serving_default": (serve, [encoded, boxes]), "whole_image": (serve_whole, [encoded])}
-        write_signatures(part, signatures)
+        write_served(part, signatures, _warm_up(max_pixels, max_boxes))
     return pathlib.Path(path)
 
 
-def _pose_functions(estimator):
+def _warm_up(max_pixels, max_boxes):
+    """Requests of one person and of four in an image."""
+    height, width = fitting(WARM_UP_PICTURES[0], max_pixels)
+    image = {"image_bytes": [picture((height, width))]}
+    lefts = np.arange(4)[:, None] * width / 4
+    boxes = np.concatenate([lefts, 0 * lefts, lefts + width / 4, 0 * lefts + height], axis=1)
+    counts = sorted({min(count, max_boxes) for count in (1, 4)})
+    return {"serving_default": [image | {"boxes": boxes[None, :count]} for count in counts], "whole_image": [image]}
+
+
+def _pose_functions(estimator, max_images, max_pixels, max_boxes):
     """(image_bytes, boxes) and (image_bytes) to {"keypoints", "scores", "keypoint_names"}."""
     names = tf.constant(estimator.skeleton.keypoints)  # [K]
     count = estimator.skeleton.num_keypoints
@@ -71,7 +98,7 @@ def _pose_functions(estimator):
     find = tf.function(estimator.from_crops, [tf.TensorSpec(shape, tf.float32) for shape in shapes])
 
     def cut(request):
-        image = decoded(request["image_bytes"], request["index"])
+        image = decoded(request["image_bytes"], request["index"], max_pixels)
         if "boxes" in request:
             boxes = _boxes_in_image(request, tf.shape(image))
             boxes = tf.boolean_mask(boxes, tf.logical_not(_is_padding(boxes)))
@@ -89,7 +116,7 @@ def _pose_functions(estimator):
         return crops.values, matrices.values
 
     def serve(image_bytes, boxes):
-        inputs = _checked_images({"image_bytes": image_bytes, "boxes": boxes})
+        inputs = _checked_images({"image_bytes": image_bytes, "boxes": boxes}, max_images, max_boxes)
         people = tf.where(tf.logical_not(_is_padding(inputs["boxes"])))  # [P, 2]: image, box
         shape = tf.shape(inputs["boxes"], tf.int64)[:2]  # B, N
         keypoints, scores = find(*cut_all(inputs))  # [P, K, 2], [P, K]
@@ -100,7 +127,7 @@ def _pose_functions(estimator):
         }
 
     def serve_whole(image_bytes):
-        inputs = _checked_images({"image_bytes": image_bytes})
+        inputs = _checked_images({"image_bytes": image_bytes}, max_images, max_boxes)
         keypoints, scores = find(*cut_all(inputs))  # [B, K, 2], [B, K]
         every_name = tf.broadcast_to(names, tf.shape(scores))
         return {"keypoints": keypoints[:, None], "scores": scores[:, None], "keypoint_names": every_name}
@@ -113,17 +140,18 @@ def _is_padding(boxes):
     return tf.reduce_all(tf.equal(boxes, boxes[..., :1]), axis=-1)
 
 
-def _checked_images(inputs):
+def _checked_images(inputs, max_images, max_boxes):
     """The images and boxes, if there are any, behind assertions: each gives one sentence on a wrong request."""
     signature = {name: value.shape for name, value in inputs.items()}
-    inputs = check_images(inputs, **({"boxes": ("B", "N", 4)} if "boxes" in inputs else {}))
+    inputs = check_images(inputs, max_images, **({"boxes": ("B", "N", 4)} if "boxes" in inputs else {}))
     if "boxes" in inputs:
-        inputs = _check_boxes(inputs, tf.size(inputs["image_bytes"]))
+        inputs = _check_boxes(inputs, tf.size(inputs["image_bytes"]), max_boxes)
     return {name: tf.ensure_shape(value, signature[name]) for name, value in inputs.items()}
 
 
-def _check_boxes(inputs, num_images):
+def _check_boxes(inputs, num_images, max_boxes):
     shape = tf.shape(inputs["boxes"])
+    inputs = at_most(inputs, shape[1], max_boxes, "boxes an image", "send the others in requests of their own")
     inputs = require(
         tf.logical_and(tf.equal(shape[0], num_images), tf.equal(shape[2], 4)),
         "boxes must be [B, N, 4], left, top, right, bottom, for {} images, got {}; fill up with boxes of zeros where "

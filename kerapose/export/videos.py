@@ -15,33 +15,49 @@
 | `top_class` | string | [B] | the name of the most probable one |
 
 `other_size` takes `frame_size`, int32 [B, 2], besides: height and width in pixels that the keypoints refer to, where
-they were found in the same video at another size. B, M, T, H and W are free; the videos of one request have the same
-number of frames, and are never padded. A network of volumes alone takes no frames: its only signature is
-`serving_default` with `keypoints`, `scores` and `frame_size`.
+they were found in the same video at another size. B, M, T, H and W are free up to the limits that were exported; the
+videos of one request have the same number of frames, and are never padded. A network of volumes alone takes no frames:
+its only signature is `serving_default` with `keypoints`, `scores` and `frame_size`.
 """
 
 import pathlib
 
+import numpy as np
 import tensorflow as tf
 
 from kerapose import estimators
 from kerapose.export.actions import check_sequences
-from kerapose.export.archives import check_axes, require, unshaped, whole, write_signatures
+from kerapose.export.archives import check_axes, require, unshaped
+from kerapose.export.limits import MAX_FRAME_PIXELS, MAX_FRAMES, MAX_PEOPLE, MAX_SEQUENCES, check_limits
+from kerapose.export.serving import WARM_UP_FRAMES, WARM_UP_SIZE, apart, fitting, places, served, write_served
 from kerapose.types import Path
 
 
-def video_saved_model(recognizer: estimators.VideoRecognizer, path: Path, overwrite: bool = False) -> pathlib.Path:
+def video_saved_model(
+    recognizer: estimators.VideoRecognizer,
+    path: Path,
+    overwrite: bool = False,
+    max_sequences: int = MAX_SEQUENCES,
+    max_people: int = MAX_PEOPLE,
+    max_frames: int = MAX_FRAMES,
+    max_pixels: int = MAX_FRAME_PIXELS,
+) -> pathlib.Path:
     """Writes a SavedModel that takes videos with keypoints and gives class names and probabilities.
 
     Args:
         recognizer: a `VideoRecognizer`, whose names and keypoints they are.
         path: folder to write; for TensorFlow Serving it is named by a number, the version ("models/videos/1").
         overwrite: whether a SavedModel already there is replaced.
+        max_sequences: the most videos that a request may have.
+        max_people: the most people of a video, padding included.
+        max_frames: the most frames of a request, of all its videos together.
+        max_pixels: the most pixels of a frame.
 
     Returns:
         The path.
 
     Raises:
+        ValueError: if a limit is below 1.
         FileExistsError: if something is already there.
 
     Example:
@@ -57,13 +73,19 @@ def video_saved_model(recognizer: estimators.VideoRecognizer, path: Path, overwr
         "scores": tf.TensorSpec((None, None, None, num_keypoints), tf.float32, "scores"),
         "frame_size": tf.TensorSpec((None, 2), tf.int32, "frame_size"),
     }
-    with whole(path, overwrite) as part:
-        functions = _signatures(recognizer, inputs).items()
-        write_signatures(part, {name: (serve, [inputs[key] for key in taken]) for name, (serve, taken) in functions})
+    limits = {"max_sequences": max_sequences, "max_people": max_people, "max_frames": max_frames}
+    check_limits(**limits, max_pixels=max_pixels)
+    with served(path, overwrite, apart("videos", max_sequences, "each has a length and a size of its own")) as part:
+        functions = _signatures(recognizer, inputs, limits, max_pixels)
+        signatures = {name: (serve, [inputs[key] for key in taken]) for name, (serve, taken) in functions.items()}
+        frames, size = min(WARM_UP_FRAMES, max_frames), fitting(WARM_UP_SIZE, max_pixels)
+        request = places(1, 1, frames, num_keypoints, size=size)
+        request["frames"] = np.full((1, frames, *size, 3), 128, "uint8")
+        write_served(part, signatures, {name: [request] for name in signatures})
     return pathlib.Path(path)
 
 
-def _signatures(recognizer, specs):
+def _signatures(recognizer, specs, limits, max_pixels):
     """{name: (function, names of its inputs)}."""
     names = tf.constant(recognizer.class_names)  # [C]
     taken = list(specs) if recognizer.rgb_shape else ["keypoints", "scores", "frame_size"]
@@ -79,7 +101,7 @@ def _signatures(recognizer, specs):
         return recognizer({name: value[None] for name, value in video.items()})[0]  # [C]
 
     def serve(**inputs):
-        probabilities = find(_checked(inputs, specs))
+        probabilities = find(_checked(inputs, specs, limits, max_pixels))
         return {
             "probabilities": probabilities,
             "classes": tf.broadcast_to(names, tf.shape(probabilities)),
@@ -100,7 +122,7 @@ def _signatures(recognizer, specs):
     return {"serving_default": (of_frames, taken[:-1]), "other_size": (of_another_size, taken)}
 
 
-def _checked(inputs, specs):
+def _checked(inputs, specs, limits, max_pixels):
     """The inputs with the frame size, behind assertions in the graph: each gives one sentence on a bad request."""
     inputs = unshaped(inputs)
     if "frames" in inputs:
@@ -112,13 +134,19 @@ def _checked(inputs, specs):
             (shape,),
             inputs,
         )
+        inputs = require(
+            shape[2] <= max_pixels // tf.maximum(shape[3], 1),
+            f"A frame may have at most {max_pixels} pixels, got {{}} wide and {{}} high; make the video smaller.",
+            (shape[3], shape[2]),
+            inputs,
+        )
         if "frame_size" not in inputs:
             inputs["frame_size"] = tf.broadcast_to(shape[2:4], (shape[0], 2))
     inputs = check_axes(inputs, {"keypoints": ("B", "M", "T", specs["keypoints"].shape[3], 2)})
     if "frames" in inputs:
         inputs = _check_lengths(inputs)
     remedy = "give frame_size, the size that they refer to, to the signature other_size"
-    inputs = check_sequences(inputs, specs["keypoints"].shape[3], remedy=remedy)
+    inputs = check_sequences(inputs, specs["keypoints"].shape[3], limits, remedy=remedy)
     return {name: tf.ensure_shape(value, specs[name].shape) for name, value in inputs.items()}
 
 

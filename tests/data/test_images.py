@@ -3,6 +3,7 @@
 import io
 import itertools
 import struct
+import time
 import zlib
 
 import cv2
@@ -208,6 +209,47 @@ def test_exif_of_odd_files(picture, name):
     segments, orientation = jpeg_oddities()[name]
     jpeg = encode(picture, "JPEG")
     check_decoded(behind_the_start(jpeg, *segments), turned(decode_with_opencv(jpeg), orientation))
+
+
+def test_what_is_skipped_has_an_end(picture):
+    """A loop over two million segments would take half a minute."""
+    jpeg, png = encode(picture, "JPEG"), encode(picture, "PNG")
+    stored = decode_with_opencv(jpeg)
+    for between in (b"\xff" * 2_000_000, b"\xff\xe5\x00\x02" * 500_000):
+        start = time.process_time()
+        np.testing.assert_array_equal(decode_in_a_graph(jpeg[:2] + between + jpeg[2:]), stored)
+        assert time.process_time() - start < 5
+    start = time.process_time()
+    np.testing.assert_array_equal(decode_in_a_graph(png[:33] + chunk(b"teSt", b"") * 50_000 + png[33:]), picture)
+    assert time.process_time() - start < 5
+
+
+# ---------------------------------------- size
+stored_size_in_a_graph = tf.function(
+    images.stored_size, input_signature=[tf.TensorSpec((), tf.string)], autograph=False
+)
+
+
+@pytest.mark.parametrize("file_format, options", [("JPEG", {}), ("JPEG", {"progressive": True}), ("PNG", {})])
+def test_the_stored_size_needs_the_header_alone(picture, file_format, options):
+    content = encode(picture, file_format, **options)
+    sideways = content
+    if file_format == "JPEG":
+        sideways = behind_the_start(content, segment(0xE1, b"Exif\0\0" + tiff(">", orientation_entries(6))))
+    for whole in (content, sideways, content[:-40], content[:30] if file_format == "PNG" else content):
+        for size in (images.stored_size, stored_size_in_a_graph):
+            assert size(whole).numpy().tolist() == list(SIZE)
+
+
+def test_the_stored_size_of_a_large_file_and_of_what_hides_it(picture):
+    header = struct.pack(">IIBBBBB", 2**31 - 1, 70_000, 8, 2, 0, 0, 0)
+    assert images.stored_size(images.PNG_SIGNATURE + chunk(b"IHDR", header)).numpy().tolist() == [70_000, 2**31 - 1]
+    png = encode(picture, "PNG")
+    for content in (png[:8] + chunk(b"heRe", bytes(13)) + png[8:], png[:8], png[:20]):
+        assert images.stored_size(content).numpy().tolist()[0] == 0
+    for content in (b"", b"\xff\xd8\xff", b"GIF89a"):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            images.stored_size(content)
 
 
 # ---------------------------------------- what is refused

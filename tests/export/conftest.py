@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -10,24 +11,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+HERE = pathlib.Path(__file__).parent
 SERVER = """
-import importlib.machinery
 import json
 import os
 import sys
 import traceback
 
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("kerapose", "keras", "jax"):  # TensorFlow brings in the last two where it can
-            return importlib.machinery.ModuleSpec(name, self)
-
-    def create_module(self, spec):
-        raise ModuleNotFoundError(f"no {spec.name} here")
-
-    exec_module = create_module
-
-sys.meta_path.insert(0, Refuse())
+sys.path.insert(0, FOLDER)
+import without_kerapose
 import numpy as np
 import tensorflow as tf
 
@@ -74,7 +66,7 @@ def run_fresh():
     def run(folder, program, requests, *arguments):
         nonlocal process
         if process is None:
-            command = [sys.executable, "-I", "-c", SERVER]
+            command = [sys.executable, "-I", "-c", SERVER.replace("FOLDER", repr(str(HERE)))]
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         np.savez(folder / "requests.npz", **requests)
         process.stdin.write(json.dumps([str(folder), program, arguments]) + "\n")
@@ -187,3 +179,83 @@ def randomized():
         return network
 
     return randomize
+
+
+class Client:
+    """A server in a process of its own, asked over gRPC; its memory in bytes."""
+
+    def __init__(self, process, port):
+        grpc = pytest.importorskip("grpc")
+        prediction_service_pb2_grpc = pytest.importorskip("tensorflow_serving.apis.prediction_service_pb2_grpc")
+        self.process, self.port = process, port
+        sizes = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{port}", options=sizes)
+        self.stub = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
+
+    def __call__(self, model, inputs, signature=""):
+        """The outputs; whoever is refused gets grpc.RpcError. Inputs are arrays, or messages as they are."""
+        predict_pb2 = pytest.importorskip("tensorflow_serving.apis.predict_pb2")
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name, request.model_spec.signature_name = model, signature
+        for name, value in inputs.items():
+            tensor = value if hasattr(value, "SerializeToString") else tf.make_tensor_proto(value)
+            request.inputs[name].CopyFrom(tensor)
+        response = self.stub.Predict(request, timeout=60)
+        return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+
+    def memory(self, kind="VmRSS"):
+        """Resident bytes, now, or the most so far ("VmHWM")."""
+        lines = pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith(kind))
+
+
+@pytest.fixture(scope="session")
+def start_server():
+    """A context manager that starts `serving_server.py` with model folders and options, and gives a `Client`."""
+
+    @contextlib.contextmanager
+    def start(*arguments):
+        command = [sys.executable, "-I", str(HERE / "serving_server.py"), *map(str, arguments)]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        try:
+            said = process.stdout.readline()
+            assert said, "the server ended before it was ready"
+            client = Client(process, json.loads(said)["port"])
+            yield client
+            client.channel.close()
+        finally:
+            process.communicate(timeout=60)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def replay():
+    """A function that answers a SavedModel's warm-up requests, which must fit its signatures and leave none out.
+
+    It gives {signature: [outputs, ...]}. It also looks that no part of the graph asks for XLA, which TensorFlow Serving
+    has switched off.
+    """
+
+    def answer(path):
+        prediction_log_pb2 = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2")
+        saved_model_pb2 = pytest.importorskip("tensorflow.core.protobuf.saved_model_pb2")
+        saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+        functions = saved.meta_graphs[0].graph_def.library.function
+        assert functions and not any(function.attr["_XlaMustCompile"].b for function in functions)
+        known, answers = tf.saved_model.load(path).signatures, {}
+        for record in tf.data.TFRecordDataset(str(path / "assets.extra" / "tf_serving_warmup_requests")):
+            log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
+            request = log.predict_log.request
+            function = known[request.model_spec.signature_name]
+            specs = function.structured_input_signature[1]
+            assert {name: tf.as_dtype(proto.dtype) for name, proto in request.inputs.items()} == {
+                name: spec.dtype for name, spec in specs.items()
+            }
+            inputs = {name: tf.constant(tf.make_ndarray(proto)) for name, proto in request.inputs.items()}
+            answers.setdefault(request.model_spec.signature_name, []).append(function(**inputs))
+        assert set(answers) == set(known)
+        assert sum(map(len, answers.values())) <= 1000
+        return answers
+
+    return answer

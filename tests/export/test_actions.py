@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from kerapose import estimators, export, models, skeletons
-from kerapose.export import actions, archives, places
+from kerapose.export import archives, places, serving
 
 COCO = skeletons.COCO
 NAMES = ["clap", "wave_left", "wave_right", "köpfen", "kick"]
@@ -68,7 +68,8 @@ def served(recognizers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     for name, exported in recognizers.items():
         path = folder / name / "1"
-        assert export.saved_model(exported, path) == path
+        # As much as these tests ask, and no more.
+        assert export.saved_model(exported, path, max_sequences=2, max_people=2, max_frames=2 * FRAMES[-1]) == path
     return folder
 
 
@@ -117,6 +118,12 @@ def test_the_answers_depend_on_request_and_precision(fresh_answers, joint_recogn
 
 
 # ---------------------------------------- TensorFlow Serving
+def test_a_server_is_warmed_up(served, replay):
+    for name in ("fused", "bfloat16"):
+        answers = replay(served / name / "1")["serving_default"]
+        np.testing.assert_allclose([np.sum(answer["probabilities"]) for answer in answers], [1, 1], atol=1e-3)
+
+
 def test_the_signature_is_the_documented_one(served, signatures):
     inputs, outputs = signatures(served / "fused" / "1")["serving_default"]
     assert inputs == {
@@ -169,10 +176,19 @@ def with_value(array, index, value):
     return array
 
 
+def repeated(request, axis, times=2):
+    """The request with more sequences, people or frames."""
+    changed = ("keypoints", "scores", "frame_size") if axis == 0 else ("keypoints", "scores")
+    return {name: np.concatenate([request[name]] * times, axis) for name in changed}
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
         (lambda r: {"keypoints": r["keypoints"][0]}, "keypoints must have 5 axes, .* got the shape .2 30 17 2.; add"),
+        (lambda r: repeated(r, 0), "A request may have at most 2 sequences, got 4; send the others in requests"),
+        (lambda r: repeated(r, 1), "at most 2 people a sequence, got 4; leave out those who are seen the least"),
+        (lambda r: repeated(r, 2, 5), "at most 260 frames in all, got 300; cut the sequences, or send fewer"),
         (lambda r: {"scores": r["scores"][0]}, "scores must have 4 axes, .* got the shape .2 30 17.; add"),
         (
             lambda r: {"frame_size": r["frame_size"][0]},
@@ -243,7 +259,7 @@ def test_what_is_there_is_kept_unless_overwritten(served, recognizers, joint_rec
     probabilities = tf.saved_model.load(path).serving_default(**inputs)["probabilities"]  # the same by attribute
     np.testing.assert_allclose(probabilities, second(inputs), rtol=1e-4, atol=1e-6)
     assert np.abs(first(inputs) - second(inputs)).max() > 1e-2
-    assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"1", "batching_parameters.txt", "models.config"}
 
 
 def test_a_folder_that_is_no_saved_model_is_never_overwritten(joint_recognizer, tmp_path):
@@ -267,7 +283,7 @@ def test_a_write_that_fails_leaves_everything_as_it_was(served, joint_recognizer
         (path / "saved_model.pb").write_bytes(b"half of it")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(actions, "write_signatures", full_disk)
+    monkeypatch.setattr(serving, "write_signatures", full_disk)
     with pytest.raises(OSError, match="No space left"):
         export.saved_model(joint_recognizer(), path, overwrite=True)
     assert sorted(entry.relative_to(tmp_path) for entry in tmp_path.rglob("*")) == before

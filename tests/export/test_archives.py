@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from kerapose import estimators, export, models, skeletons
-from kerapose.export import archives
+from kerapose.export import archives, serving
 
 
 class WrittenError(Exception):
@@ -30,7 +30,9 @@ def stream():
 def known(**options):
     """What an export asks an estimator about before it writes."""
     bird = types.SimpleNamespace(num_keypoints=3, keypoints=("a", "b", "c"))
-    return types.SimpleNamespace(skeleton=bird, image_size=(8, 16), from_crops=lambda *inputs: inputs, **options)
+    return types.SimpleNamespace(
+        skeleton=bird, image_size=(8, 16), height=8, from_crops=lambda *inputs: inputs, **options
+    )
 
 
 GIVEN = {  # what is exported, and how the file is called
@@ -58,7 +60,8 @@ def test_every_export_overwrites_only_where_it_is_told_to(name, monkeypatch, tmp
 
     make, file = GIVEN[name]
     module = inspect.getmodule(write)
-    monkeypatch.setattr(module, "whole", whole)
+    for place in (module, serving):
+        monkeypatch.setattr(place, "whole", whole, raising=False)
     if name == "onnx":
         monkeypatch.setattr(module.importlib.util, "find_spec", lambda package: package)
     for options in ({}, {"overwrite": True}, {"overwrite": False}):

@@ -78,10 +78,10 @@ def stream():
 def served(predictor, stream, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     path = folder / "plain" / "1"
-    assert export.lifter_saved_model(predictor.lifter, path) == path
+    assert export.lifter_saved_model(predictor.lifter, path, max_tracks=4, max_frames=3 * 40) == path
     export.lifter_saved_model(predictor.lifter, folder / "coco" / "1", conversion=skeletons.mapping(COCO, H36M))
     path = folder / "stream" / "1"
-    assert export.streaming_saved_model(stream, path) == path
+    assert export.streaming_saved_model(stream, path, max_tracks=3) == path
     return folder
 
 
@@ -154,6 +154,15 @@ def test_a_shorter_track_may_be_filled_up_with_frames_of_score_0(run, requests):
             np.testing.assert_allclose(together[output][1:, :7], value, atol=1e-5)
 
 
+def test_a_server_is_warmed_up(served, replay):
+    for name, longest in (("plain", 120), ("coco", 240)):  # no longer than was allowed
+        answers = replay(served / name / "1")["serving_default"]
+        assert [answer["poses_m"].shape for answer in answers] == [(1, 48, 17, 3), (1, longest, 17, 3)]
+    answers = replay(served / "stream" / "1")
+    for signature in ("step", "serving_default"):
+        assert [answer["poses_m"].shape for answer in answers[signature]] == [(1, 17, 3)]
+
+
 def test_the_signature_is_the_documented_one(run, served):
     inputs = {name: (spec.dtype.name, spec.shape.as_list()) for name, spec in run.structured_input_signature[1].items()}
     assert inputs == {
@@ -195,6 +204,14 @@ def changed(name, index, value):
     ("change", "sentence"),
     [
         (lambda r: {"keypoints": r["keypoints"][0]}, "keypoints must have 4 axes, .* got the shape .12 17 2.; add"),
+        (
+            lambda r: {name: np.repeat(value, 3, axis=0) for name, value in r.items()},
+            "A request may have at most 4 tracks, got 6; send the others in requests of their own",
+        ),
+        (
+            lambda r: {name: np.repeat(r[name], 6, axis=1) for name in ("keypoints", "scores")},
+            "A request may have at most 120 frames in all, got 144; cut the tracks, or send fewer",
+        ),
         (lambda r: {"scores": r["scores"][0]}, "scores must have 3 axes, .* got the shape .12 17.; add"),
         (
             lambda r: {"frame_size": r["frame_size"][0]},
@@ -309,6 +326,10 @@ def test_a_stream_of_the_trajectory_gives_the_way(tmp_path):
     [
         (lambda r: {"keypoints": r["keypoints"][0]}, r"keypoints must have 3 axes, \[M, 17, 2\], got the shape .17 2."),
         (lambda r: {"keypoints": r["keypoints"][:, :15]}, r"must be \[M, 17, 2\], got .2 15 2.; give the set"),
+        (
+            lambda r: {name: np.repeat(value, 2, axis=0) for name, value in r.items()},
+            "A request may have at most 3 people, got 4; send the others in a stream of their own",
+        ),
         (lambda r: {"frame_size": r["frame_size"][:1]}, "got .1 2. and .2. for .2 17 2.; give each for every person"),
         (lambda r: {"reset": r["reset"][:1]}, "got .2 2. and .1. for .2 17 2.; give each for every person"),
         (changed("keypoints", (1, 3, 0), np.nan), "must be finite, got NaN or infinity for person 1; give the last"),
@@ -324,6 +345,17 @@ def test_a_bad_frame_gets_one_sentence(run_stream, change, sentence):
     inputs = {name: tf.constant(array) for name, array in (inputs | change(inputs)).items()}
     with pytest.raises(tf.errors.InvalidArgumentError, match=sentence):
         run_stream["step"](**inputs, **run_stream["initial_state"](num_tracks=tf.constant(2)))
+
+
+@pytest.mark.parametrize("num_tracks", [4, 2**31 - 1, 0, -1])
+def test_a_stream_of_too_many_or_nobody_is_refused(run_stream, num_tracks):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"num_tracks must be 1 to 3, got {num_tracks}; give"):
+        run_stream["initial_state"](num_tracks=tf.constant(num_tracks))
+
+
+def test_a_stream_is_never_gathered(served):
+    assert sorted(path.name for path in (served / "stream").iterdir()) == ["1", "models.config"]
+    assert not (served / "stream" / "1" / "batching_params.pbtxt").exists()
 
 
 def test_a_state_of_other_people_is_refused(run_stream):

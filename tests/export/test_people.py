@@ -91,7 +91,8 @@ def estimator():
 @pytest.fixture(scope="module")
 def served(estimator, tmp_path_factory):
     path = tmp_path_factory.mktemp("people") / "1"
-    assert export.people_saved_model(estimator, path) == path
+    # As much as these tests ask, and no more.
+    assert export.people_saved_model(estimator, path, max_images=5, max_pixels=150 * 231) == path
     return path
 
 
@@ -145,6 +146,23 @@ def test_names_and_shapes_are_those_of_the_request(fresh_answers):
         assert names == [list(BIRD.keypoints)] * batch
 
 
+def test_a_server_is_warmed_up(served, replay):
+    assert [answer["count"].shape for answer in replay(served)["serving_default"]] == [(1,), (1,)]
+
+
+def test_what_a_network_sees_as_it_is_may_not_be_so_large(estimator, tmp_path):
+    export.people_saved_model(estimator.changed(height=None), tmp_path / "1")
+    run = tf.saved_model.load(tmp_path / "1").signatures["serving_default"]
+    for size, sentence in (
+        ((1080, 1921), "1 to 2073600 pixels, got 1921 wide and 1080 high for image 0; make it smaller"),
+        ((33, 2), "at most 16 times as long as wide, got 2 wide and 33 high for image 0; cut it"),
+        ((10, 161), "at most 16 times as long as wide, got 161 wide and 10 high"),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=sentence):
+            run(image_bytes=tf.constant([encode(np.zeros((*size, 3), "uint8"))]))
+    assert run(image_bytes=tf.constant([encode(np.zeros((32, 2, 3), "uint8"))]))["count"].numpy().tolist() == [0]
+
+
 def test_the_signature_is_the_documented_one(served, signatures):
     assert signatures(served) == {
         "serving_default": (
@@ -183,6 +201,14 @@ def test_rest_rows_of_one_image(run, files, fresh_answers):
         (lambda files: files[0], r"image_bytes must have 1 axis, \[B\], got the shape ..; add"),
         (lambda files: [files], r"image_bytes must have 1 axis, \[B\], got the shape .1 4.; add"),
         (lambda files: [], "at least one image, got 0; leave it out"),
+        (
+            lambda files: 2 * files,
+            "A request may have at most 5 images, got 8; send the others in requests of their own",
+        ),
+        (
+            lambda files: [files[0], encode(np.zeros((151, 231, 3), "uint8"))],
+            "must have 1 to 34650 pixels, got 231 wide and 151 high for image 1; make it smaller",
+        ),
         (
             lambda files: [*files[:2], b"no image"],
             "must be JPEG or PNG files, got 8 bytes of something else for image 2; in REST give each as b64",

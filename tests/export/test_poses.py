@@ -67,7 +67,8 @@ def estimator(randomized):
 @pytest.fixture(scope="module")
 def served(estimator, tmp_path_factory):
     path = tmp_path_factory.mktemp("poses") / "1"
-    assert export.pose_saved_model(estimator, path) == path
+    # As much as these tests ask, and no more.
+    assert export.pose_saved_model(estimator, path, max_images=3, max_pixels=80 * 150, max_boxes=4) == path
     return path
 
 
@@ -151,6 +152,12 @@ def test_the_signatures_are_the_documented_ones(served, signatures):
         assert known[name] == (inputs, outputs)
 
 
+def test_a_server_is_warmed_up(served, replay):
+    answers = replay(served)
+    assert [answer["keypoints"].shape for answer in answers["serving_default"]] == [(1, 1, 3, 2), (1, 4, 3, 2)]
+    assert [answer["keypoints"].shape for answer in answers["whole_image"]] == [(1, 1, 3, 2)]
+
+
 def test_predict_requests_of_tensorflow_serving(served, asked, fresh_answers, serve):
     files, boxes = {"image_bytes": asked["files"]}, {"boxes": asked["boxes"]}
     answer = serve(served, files | boxes)
@@ -187,6 +194,15 @@ def with_value(array, index, value):
         (lambda r: {"boxes": r["boxes"][:2]}, "for 3 images, got .2 4 4.; fill up with boxes of zeros"),
         (lambda r: {"boxes": r["boxes"][..., :3]}, "for 3 images, got .3 4 3.; fill up"),
         (lambda r: {name: value[:0] for name, value in r.items()}, "at least one image, got 0; leave it out"),
+        (lambda r: {name: [*value, value[0]] for name, value in r.items()}, "at most 3 images, got 4; send the others"),
+        (
+            lambda r: {"boxes": np.tile(r["boxes"], (1, 5, 1))[:, :5]},
+            "at most 4 boxes an image, got 5; send the others",
+        ),
+        (
+            lambda r: {"image_bytes": [*r["image_bytes"][:2], encode(photo(80, 151))]},
+            "An image must have 1 to 12000 pixels, got 151 wide and 80 high for image 2; make it smaller",
+        ),
         (
             lambda r: {"image_bytes": [*r["image_bytes"][:2], b"no image"]},
             "must be JPEG or PNG files, got 8 bytes of something else for image 2; in REST give each as b64",

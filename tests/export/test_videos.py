@@ -64,7 +64,9 @@ def served(recognizers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     for name, recognizer in recognizers.items():
         path = folder / name / "1"
-        assert export.video_saved_model(recognizer, path) == path
+        # As much as these tests ask, and no more.
+        most = {"max_sequences": 2, "max_people": 2, "max_frames": 40, "max_pixels": 50 * 70}
+        assert export.video_saved_model(recognizer, path, **most) == path
     return folder
 
 
@@ -103,6 +105,12 @@ def test_a_process_without_kerapose_answers_alike(recognizers, requests, fresh_a
             assert top.tolist() == [NAMES[i] for i in actual.argmax(axis=-1)]
         answers.extend(expected)
     assert min(np.abs(a - b).max() for i, a in enumerate(answers) for b in answers[:i]) > 1e-3
+
+
+def test_a_server_is_warmed_up(served, replay):
+    for name, known in (("both", {"serving_default", "other_size"}), ("pose", {"serving_default"})):
+        answers = replay(served / name / "1")
+        assert {signature for signature, (answer,) in answers.items() if answer["classes"].shape == (1, 5)} == known
 
 
 def test_the_signatures_are_the_documented_ones(served, signatures):
@@ -154,6 +162,22 @@ def with_value(array, index, value):
         (
             lambda r: {"frames": np.moveaxis(r["frames"], -1, 2)},
             r"frames must be RGB \[B, T, H, W, 3\], got .2 20 3 48 64.; move the channels last",
+        ),
+        (
+            lambda r: {"frames": np.zeros((2, 20, 51, 70, 3), "uint8")},
+            "A frame may have at most 3500 pixels, got 70 wide and 51 high; make the video smaller",
+        ),
+        (
+            lambda r: {name: value[[0, 1, 0]] for name, value in r.items()},
+            "at most 2 sequences, got 3; send the others",
+        ),
+        (
+            lambda r: {name: r[name][:, [0, 1, 0]] for name in ("keypoints", "scores")},
+            "at most 2 people a sequence, got 3; leave out those who are seen the least",
+        ),
+        (
+            lambda r: {name: np.repeat(value, 2, axis=1 + (name != "frames")) for name, value in r.items()},
+            "at most 40 frames in all, got 80; cut the sequences, or send fewer",
         ),
         (lambda r: {"frames": r["frames"][:, :, :0]}, "frames must be RGB .* got .2 20 0 64 3."),
         (lambda r: {"frames": r["frames"][..., :1]}, "frames must be RGB .* got .2 20 48 64 1."),

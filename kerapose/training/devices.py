@@ -50,16 +50,16 @@ def make_strategy(
     """The `tf.distribute` strategy of a name.
 
     Args:
-        name: "none", one device; "mirrored", a copy of the model on each; "multi_worker", on each of several machines,
-            whose processes all make this strategy before TensorFlow computes anything.
+        name: "none", one device; "mirrored", a copy of the model on each; "multi_worker", on each of several
+            machines, whose processes all make this strategy before TensorFlow computes anything.
         batch_size: samples a step, which the devices share. None: that is not looked at.
         worker_hosts: "HOST:PORT" of each machine, the same on all. None: as TF_CONFIG says.
         worker_index: which of them this process is, from 0 on. None: as TF_CONFIG says.
         told: what must be the same on all machines, by name, for JSON.
 
     Raises:
-        ValueError: if it is another name; if the devices cannot share a batch; of "multi_worker", as `multi_worker.join`
-            does.
+        ValueError: if it is another name; if the devices cannot share a batch.
+        OSError, RuntimeError, TimeoutError, ValueError: of "multi_worker", as `multi_worker.join` does.
 
     Example:
         >>> with make_strategy("mirrored", batch_size=32).scope():

@@ -125,7 +125,7 @@ def meet(hosts: list[str], index: int, told: Told, patience_s: float = PATIENCE_
         door = socket.create_server(("", int(own[2])), backlog=len(hosts))
     except OSError as error:
         raise OSError(
-            f"The port of worker {index}, {hosts[index]}, must be free, got: {error.strerror or error}; end what has "
+            f"The port of worker {index}, {hosts[index]}, must be free, got: {os.strerror(error.errno)}; end what has "
             "it, or give another."
         ) from error
     deadline = time.monotonic() + patience_s
@@ -163,7 +163,10 @@ def _host(door, hosts, told, deadline, patience_s):
                 call.close()
                 continue
             former = calls.pop(index, None)
-            if index == 0 or (former and _is_there(former)):
+            if former and not _is_there(former):  # it ended, and was started again
+                former.close()
+                former = None
+            if index == 0 or former:
                 text = f"Each worker has an index of its own, got two with {index}; correct worker_index of one."
                 verdict = "ValueError", text
                 calls[len(hosts)] = former  # who hears it, too
@@ -202,11 +205,11 @@ def _call(hosts, index, told, deadline, patience_s):
 
 def _say(call, what):
     message = json.dumps(what).encode()
-    call.sendall(len(message).to_bytes(4) + message)
+    call.sendall(len(message).to_bytes(4, "big") + message)
 
 
 def _hear(call):
-    size = int.from_bytes(_exactly(call, 4))
+    size = int.from_bytes(_exactly(call, 4), "big")
     if size > LONGEST:
         raise ValueError("This is nobody of ours.")
     return json.loads(_exactly(call, size))

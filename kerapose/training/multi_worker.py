@@ -1,6 +1,7 @@
 """TensorFlow's strategy of several machines: how its workers join and talk, and what steps round Keras."""
 
 import collections.abc
+import functools
 import json
 import os
 
@@ -18,6 +19,7 @@ from kerapose.types import Array
 
 KERAS = "3.15"  # the version whose `fit` was tried with what `step_round_keras` puts in place
 MESSAGE = 1 << 24  # numbers in one message
+SIGNS_OF_A_LOSS = ("Collective ops is aborted", "CoordinationService", "heartbeat")
 _joined = {}  # the place of this process, once it has one, and its strategy
 
 
@@ -61,6 +63,7 @@ def join(
     logging.info("This is worker %d of %d, %s.", index, len(hosts), hosts[index])
     meeting.meet(hosts, index, meeting.versions() | (told or {}))
     os.environ["TF_CONFIG"] = json.dumps(config)
+    tf.get_logger().setLevel("WARNING")  # it tells of every message between workers
     _joined.update(place=place, strategy=tf.distribute.MultiWorkerMirroredStrategy())
     return _joined["strategy"]
 
@@ -122,8 +125,6 @@ class MultiWorkers(Workers):
         strategy: a `tf.distribute.Strategy`: of one process or of several.
     """
 
-    lost = (tf.errors.UnavailableError, tf.errors.InternalError, tf.errors.AbortedError, tf.errors.CancelledError)
-
     def __init__(self, strategy: tf.distribute.Strategy):
         self.strategy = strategy
         jobs, index = {}, 0
@@ -163,14 +164,23 @@ class MultiWorkers(Workers):
         return self.divided(of_share)
 
     def summed(self, array: Array) -> Array:
-        first = self.share.replicas * self.index  # the first device of each worker speaks for it
-
-        def add(own):
-            context = tf.distribute.get_replica_context()
-            counts = tf.cast(tf.equal(context.replica_id_in_sync_group, first), tf.int32)
-            return context.all_reduce(tf.distribute.ReduceOp.SUM, own * counts)
-
-        add_all = tf.function(lambda own: self.strategy.run(add, (own,)), reduce_retracing=True)
+        add = _adder(self.strategy)
         parts = [array[start : start + MESSAGE] for start in range(0, len(array), MESSAGE)]
-        found = [add_all(tf.constant(part, tf.int32)) for part in parts]
+        found = [add(tf.constant(part, tf.int32)) for part in parts]
         return np.concatenate([self.strategy.experimental_local_results(part)[0].numpy() for part in found])
+
+    def tells_of_a_loss(self, error: Exception) -> bool:
+        return isinstance(error, tf.errors.OpError) and any(sign in str(error) for sign in SIGNS_OF_A_LOSS)
+
+
+@functools.cache
+def _adder(strategy):
+    """The compiled function by which the workers of a strategy add up numbers."""
+
+    def add(own):
+        context = tf.distribute.get_replica_context()
+        devices = len(strategy.extended.worker_devices)  # the first of each worker speaks for it
+        counts = tf.cast(tf.equal(context.replica_id_in_sync_group % devices, 0), tf.int32)
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, own * counts)
+
+    return tf.function(lambda own: strategy.run(add, (own,)), input_signature=[tf.TensorSpec((None,), tf.int32)])

@@ -32,8 +32,6 @@ class Workers:
         devices: how many all of them have together.
     """
 
-    lost = ()  # what is raised by operations that all take part in, when one is gone
-
     def __init__(self, index: int = 0, count: int = 1, devices: int = 1):
         self.index = index
         self.count = count
@@ -124,12 +122,18 @@ class Workers:
         """
         try:
             yield
-        except self.lost as error:
+        except Exception as error:
+            if self.count == 1 or not self.tells_of_a_loss(error):
+                raise
             logging.error("%s", str(error).splitlines()[0])
             raise WorkerLostError(
                 f"All {self.count} workers must stay until the end, got one that worker {self.index} no longer "
                 "reaches; start the same command on all of them, and they go on after the last whole epoch."
             ) from None
+
+    def tells_of_a_loss(self, error: Exception) -> bool:
+        """Whether an error says that another worker is gone."""
+        return False
 
     def summed(self, array: Array) -> Array:
         """The sum of the arrays [N] of whole numbers, int32, of all workers, [N]."""

@@ -113,6 +113,7 @@ class Stage:
             "shuffle": False,  # the pipeline does that
             "verbose": in_terminal() and self.workers.is_chief,
             "validation_data": self.workers.divided_whole(validation) if several and validation else validation,
+            "validation_steps": int(validation.cardinality()) if several and validation else None,
             "callbacks": [*self.callbacks, self.resume, _Curves(self.resume)],
         }
 

@@ -618,3 +618,9 @@ def test_mirrored_over_two_devices(groups_dir, tmp_path, start, state, metrics_o
     _, history = state(tmp_path / "phase2")
     assert len(history) == EPOCHS and history[-1]["val_loss"] < 0.9 * history[0]["val_loss"]
     assert metrics_of(tmp_path)["coco"]["AP50"] > 0.5
+
+
+@pytest.mark.slow
+def test_several_workers_train_as_one(train_as_one, tmp_path, groups_dir):
+    flags = OPTIONS | {"train_split": "test", "epochs": 2, "refinements": "0,1"}
+    train_as_one("openpose", flags, tmp_path, groups_dir)

@@ -454,3 +454,9 @@ def test_a_preset_is_tested_as_a_network_of_ones_own(
     top1 = expected["both"]["plain"]["top1"]
     assert found["published"]["figures"] == {"top-1": {"found": pytest.approx(top1), "published": 0.969}}
     assert (tmp_path / "both" / "confusion_matrix_plain.png").is_file()
+
+
+@pytest.mark.slow
+def test_several_workers_train_as_one(train_as_one, tmp_path, gestures_dir):
+    flags = OPTIONS | {"train_split": "test", "rgb_epochs": 2, "pose_epochs": 1, "epochs": 1, "size": 48}
+    train_as_one("rgbpose", flags, tmp_path, gestures_dir)

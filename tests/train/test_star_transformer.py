@@ -378,3 +378,9 @@ def test_a_mistaken_option_takes_no_work_folder(tmp_path, changes, match, option
 
 def test_the_script_is_of_this_training():
     assert script.TRAINING is StarTransformer
+
+
+@pytest.mark.slow
+def test_several_workers_train_as_one(train_as_one, tmp_path, gestures_dir):
+    flags = OPTIONS | {"epochs": 2, "size": 48, "dropout": 0.1, "missed_share": 0.1}
+    train_as_one("star_transformer", flags, tmp_path, gestures_dir)

@@ -11,20 +11,6 @@ import pytest
 from kerapose.training import meeting
 
 
-@pytest.fixture
-def free_hosts():
-    """A function that gives so many addresses of this machine that nobody has."""
-
-    def find(count):
-        doors = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-        hosts = [f"127.0.0.1:{door.getsockname()[1]}" for door in doors]
-        for door in doors:
-            door.close()
-        return hosts
-
-    return find
-
-
 def meet_all(hosts, told, indices=None, patience_s=5.0):
     """What each of several workers, in threads, gets out of a meeting: None or its error."""
 

@@ -33,7 +33,7 @@ class Share:
     count: int = 1
     replicas: int = 1
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.replicas < 1 or not 0 <= self.index < self.count:
             raise ValueError(
                 f"A share is that of a worker from 0 to count - 1, with a device, got {self}; correct its numbers."

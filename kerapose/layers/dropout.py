@@ -5,7 +5,7 @@ import typing
 import keras
 from keras import ops
 
-from kerapose.ops import replicas
+from kerapose.layers import replicas
 from kerapose.types import Tensor
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import keras
 from keras import ops
 
-from kerapose.ops import replicas
+from kerapose.layers import replicas
 from kerapose.types import Config, Shape, Tensor
 
 if keras.backend.backend() == "tensorflow":

@@ -73,18 +73,35 @@ def make_strategy(
         return tf.distribute.get_strategy()
     if name == "multi_worker":
         strategy = multi_worker.join(worker_hosts, worker_index, told)
-        if batch_size is not None:
-            multi_worker.MultiWorkers(strategy).share.size(batch_size)
+        check_batch_size(batch_size, strategy)
         return strategy
     devices = _gpus() or tf.config.list_logical_devices("CPU")
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
     logging.info("Mirrored over %d devices.", strategy.num_replicas_in_sync)
-    if batch_size is not None and batch_size < strategy.num_replicas_in_sync:
+    check_batch_size(batch_size, strategy)
+    return strategy
+
+
+def check_batch_size(batch_size: int | None, strategy: tf.distribute.Strategy) -> None:
+    """Refuses a batch that the devices of a strategy cannot share.
+
+    Args:
+        batch_size: samples a step, over all devices. None: that is not looked at.
+        strategy: of `make_strategy`.
+
+    Raises:
+        ValueError: if there are fewer samples than devices, or, of several workers, no whole number for each.
+    """
+    if batch_size is None:
+        return
+    if batch_size < strategy.num_replicas_in_sync:
         raise ValueError(
             f"Each of {strategy.num_replicas_in_sync} devices needs a sample a step, got batch_size {batch_size}; "
             "raise it, or let fewer devices be seen."
         )
-    return strategy
+    workers = multi_worker.MultiWorkers(strategy)
+    if workers.count > 1:
+        workers.share.size(batch_size)
 
 
 def filled_up(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:

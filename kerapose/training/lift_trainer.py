@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 from kerapose import losses
+from kerapose.layers import replicas
 from kerapose.models import TemporalLifter
-from kerapose.ops import replicas
 from kerapose.types import Tensor
 
 

@@ -1,6 +1,5 @@
 """The lifter of 2D tracks to 3D poses (VideoPose3D), supervised or with part of the labels alone."""
 
-import functools
 import math
 import pathlib
 import typing
@@ -185,7 +184,7 @@ class Lifter(Training):
         yield Stage(
             self.model,
             self.workdir,
-            functools.partial(make_batches, self.splits, self.config, self.steps),
+            lambda **where: make_batches(self.splits, self.config, steps=self.steps, **where),
             self.steps,
             self.config["epochs"],
             monitor="val_mpjpe_mm" if validation else None,
@@ -307,8 +306,8 @@ def batching(config: dict[str, typing.Any]) -> dict[str, typing.Any]:
 def make_batches(
     splits: dict[str, tracks.Tracks | None],
     config: dict[str, typing.Any],
-    steps: int,
     first_step: int,
+    steps: int,
     share: Share = WHOLE,
 ) -> tf.data.Dataset:
     """The batches of an endless training of so many steps an epoch, from a step on, or a worker's share of them."""

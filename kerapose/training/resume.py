@@ -62,6 +62,11 @@ class Resume(keras.callbacks.Callback):
         """Where the state is."""
         return self.folder / "state.npz"
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process keeps anything: of several workers the first one alone does."""
+        return workers_of(self.model).is_chief
+
     def restore(self, model: keras.Model) -> int:
         """Puts the state of the last whole epoch, if there is one, into a model; to be called before every `fit`.
 
@@ -99,7 +104,6 @@ class Resume(keras.callbacks.Callback):
             )
         if self.history:
             logging.info("Resuming after epoch %d.", len(self.history))
-        self.writes = workers_of(self.model).is_chief
         if not self.history:  # what was there before the first epoch, should that be cut short
             self._write()
 

@@ -17,7 +17,7 @@ from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole, write_whole
 from kerapose.models.reading import SAVED
 from kerapose.training import data, pictures
-from kerapose.training.devices import filled_up, is_deterministic, make_strategy, set_up
+from kerapose.training.devices import check_batch_size, filled_up, is_deterministic, make_strategy, set_up
 from kerapose.training.multi_worker import MultiWorkers
 from kerapose.training.options import Option, choose, free_names, names_tested
 from kerapose.training.resume import Resume
@@ -41,7 +41,7 @@ class Stage:
         least: whether the least figure wins instead of the greatest.
         networks: {file name: network} to be kept in place of the model's.
         callbacks: of this training; their pictures are drawn before its state is kept.
-        batch_size: samples of a batch of validation: where several devices share them, the last one is `filled_up`.
+        batch_size: samples of a batch, which several devices share; the last one of the validation is `filled_up`.
         sync_batch_norm: whether the batch norms of several devices and workers see the whole batch.
 
     Raises:
@@ -81,7 +81,9 @@ class Stage:
                 layers.synchronize(model)
             if validation is not None and batch_size is None:
                 raise ValueError("Devices share batches of a known size, got batch_size None; give the validation's.")
+            check_batch_size(batch_size, model.distribute_strategy)
             validation = None if validation is None else filled_up(validation, batch_size)
+        self.batch_size = batch_size
         self.validation = validation
         self.callbacks = list(callbacks)
         self.resume = Resume(folder, monitor, least, networks)
@@ -207,7 +209,8 @@ class Training:
         self._choose(workdir, options)
         self._share_out(self.config["strategy"])
         self.load()
-        self.workers.agree(self.seen())
+        if self.workers.count > 1:
+            self.workers.agree(self.seen())
         set_up(self.config)
         self.prepare()
         self.workdir = pathlib.Path(self.config["workdir"])
@@ -312,9 +315,9 @@ class Training:
         lasting = {name: value for name, value in self.config.items() if name not in dropped}
         return lasting | {"deterministic": is_deterministic(self.config)}
 
-    def sharing(self) -> dict[str, typing.Any]:
-        """How a `Stage` is shared by devices, of its arguments."""
-        return {name: self.config[name] for name in ("batch_size", "sync_batch_norm")}
+    def sharing(self, config: dict[str, typing.Any] | None = None) -> dict[str, typing.Any]:
+        """How devices share a `Stage`, of its arguments: as a configuration says, or that of the whole training."""
+        return {name: (config or self.config)[name] for name in ("batch_size", "sync_batch_norm")}
 
     def seen(self) -> dict[str, typing.Any]:
         """What the data look like, by which workers find out that theirs differ."""

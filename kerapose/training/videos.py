@@ -174,7 +174,7 @@ class VideoTraining(Training):
             validation=for_outputs(shown, model) if validation else None,
             monitor=monitor if validation else None,
             callbacks=[board(folder / "logs", shown, self.skeleton, self.class_names)],
-            **self.sharing(),
+            **self.sharing(config),
         )
 
     # ---------------------------------------- testing

@@ -98,7 +98,6 @@ def test_those_who_see_the_same_go_on_and_others_do_not():
 def test_one_alone_does_what_it_is_told(tmp_path):
     alone = Workers()
     assert alone.is_chief and alone.devices == 1 and alone.from_chief(b"x") == b"x" and alone.on_chief(lambda: 3) == 3
-    alone.agree({})
     with alone.file_of_chief(tmp_path / "x") as file, alone.together():
         assert file == tmp_path / "x"
 

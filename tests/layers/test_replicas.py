@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 
-from kerapose.ops import replicas
+from kerapose.layers import replicas
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 (cpu,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from kerapose.ops import replicas
+from kerapose.layers import replicas
 
 two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 own = two.experimental_distribute_values_from_function(

@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 from keras.src.backend.tensorflow import trainer as keras_trainer
+from tensorflow.core.protobuf import coordination_config_pb2
+from tensorflow.python.distribute import multi_worker_util
 from tensorflow.python.eager import context as tensorflow_context
 
 from kerapose.data.order import Share
@@ -18,6 +20,7 @@ from kerapose.training.workers import Told, Workers
 from kerapose.types import Array
 
 KERAS = "3.15"  # the version whose `fit` was tried with what `step_round_keras` puts in place
+SILENCE_S = 30  # of a worker, after which the others give up
 MESSAGE = 1 << 24  # numbers in one message
 SIGNS_OF_A_LOSS = ("Collective ops is aborted", "CoordinationService", "heartbeat")
 _joined = {}  # the place of this process, once it has one, and its strategy
@@ -64,8 +67,22 @@ def join(
     meeting.meet(hosts, index, meeting.versions() | (told or {}))
     os.environ["TF_CONFIG"] = json.dumps(config)
     tf.get_logger().setLevel("WARNING")  # it tells of every message between workers
+    _set_patience(config["cluster"])
     _joined.update(place=place, strategy=tf.distribute.MultiWorkerMirroredStrategy())
     return _joined["strategy"]
+
+
+def _set_patience(cluster):
+    """Tells TensorFlow how long a worker may be silent: by itself it gives up after 10 s, which a busy machine needs."""
+    jobs = {job: hosts for job, hosts in cluster.items() if job in ("chief", "worker")}
+    tensorflow_context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader=multi_worker_util.coordination_leader(tf.train.ClusterSpec(jobs)),
+        heartbeat_timeout_in_ms=1000 * SILENCE_S,
+        coordinated_jobs=[
+            coordination_config_pb2.CoordinatedJob(name=job, num_tasks=len(hosts)) for job, hosts in jobs.items()
+        ],
+    )
 
 
 def step_round_keras() -> None:

@@ -436,7 +436,8 @@ def test_several_workers_train_as_one(train_as_one, run_workers, tmp_path, data_
     flags = OPTIONS | {"train_split": "val", "batch_size": 6, "epochs": 2, "dropout": 0.5}
     train_as_one("poseconv3d", flags, tmp_path, data_dir, count)
     whole = {"precision": "float32", "sync_batch_norm": True}
-    run_workers("poseconv3d", flags, tmp_path / "whole", data_dir, count, **whole)
+    for one in run_workers("poseconv3d", flags, tmp_path / "whole", data_dir, count, **whole):
+        assert one.returncode == 0, one.stderr[-4000:]
     files = [np.load(tmp_path / name / "0_joint.npz") for name in ("whole", "several")]
     for name in files[0]:
         np.testing.assert_array_equal(files[0][name], files[1][name])

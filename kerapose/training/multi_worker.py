@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 from keras.src.backend.tensorflow import trainer as keras_trainer
-from tensorflow.core.protobuf import coordination_config_pb2
 from tensorflow.python.distribute import multi_worker_util
 from tensorflow.python.eager import context as tensorflow_context
 
@@ -73,15 +72,14 @@ def join(
 
 
 def _set_patience(cluster):
-    """Tells TensorFlow how long a worker may be silent: by itself it gives up after 10 s, which a busy machine needs."""
+    """Tells TensorFlow how long a worker may be silent: its own 10 s are too few on a machine that is busy."""
+    job_config = tensorflow_context.coordination_config_pb2.CoordinatedJob
     jobs = {job: hosts for job, hosts in cluster.items() if job in ("chief", "worker")}
     tensorflow_context.context().configure_coordination_service(
         service_type="standalone",
         service_leader=multi_worker_util.coordination_leader(tf.train.ClusterSpec(jobs)),
         heartbeat_timeout_in_ms=1000 * SILENCE_S,
-        coordinated_jobs=[
-            coordination_config_pb2.CoordinatedJob(name=job, num_tasks=len(hosts)) for job, hosts in jobs.items()
-        ],
+        coordinated_jobs=[job_config(name=job, num_tasks=len(hosts)) for job, hosts in jobs.items()],
     )
 
 

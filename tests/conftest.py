@@ -5,6 +5,7 @@ import gc
 import json
 import os
 import pathlib
+import socket
 import sys
 import zlib
 
@@ -128,3 +129,17 @@ def find_shared_data(name):
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}; set KERAPOSE_DATA to the folder that holds {name}/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def free_hosts():
+    """A function that gives so many addresses of this machine that nobody has."""
+
+    def find(count):
+        doors = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+        hosts = [f"127.0.0.1:{door.getsockname()[1]}" for door in doors]
+        for door in doors:
+            door.close()
+        return hosts
+
+    return find

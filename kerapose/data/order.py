@@ -1,6 +1,90 @@
-"""In which order a training sees its samples."""
+"""In which order a training sees its samples, and which of them are one worker's."""
+
+import dataclasses
 
 import tensorflow as tf
+
+from kerapose.types import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Share:
+    """The part of every batch that one of several workers computes, cut once more for the devices that it has.
+
+    A batch is cut into `count * replicas` parts in a row; `replicas` parts in a row are those of a worker. A pipeline
+    gives them one after the other: its k-th element is part k % replicas of this worker, of the batch of step
+    k // replicas. All workers together see the very batches that one process would.
+
+    Args:
+        index: which worker this is, from 0 on.
+        count: how many workers there are.
+        replicas: devices of each worker.
+
+    Raises:
+        ValueError: if there is no such worker.
+
+    Example:
+        >>> second_of_two = Share(1, 2)
+        >>> second_of_two.size(16)
+        8
+    """
+
+    index: int = 0
+    count: int = 1
+    replicas: int = 1
+
+    def __post_init__(self) -> None:
+        if self.replicas < 1 or not 0 <= self.index < self.count:
+            raise ValueError(
+                f"A share is that of a worker from 0 to count - 1, with a device, got {self}; correct its numbers."
+            )
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts a batch is cut."""
+        return self.count * self.replicas
+
+    def size(self, batch_size: int) -> int:
+        """Samples of a part.
+
+        Raises:
+            ValueError: if the parts of a batch are not of one size.
+        """
+        if batch_size % self.parts:
+            raise ValueError(
+                f"batch_size is divided by {self.parts} devices of {self.count} workers, got {batch_size}; give "
+                f"{-(-batch_size // self.parts) * self.parts}, say."
+            )
+        return batch_size // self.parts
+
+    def of_stream(self, elements: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+        """Of elements that begin with a batch, those of this worker; the others are read and let go.
+
+        Args:
+            elements: a `tf.data.Dataset` of samples.
+            batch_size: samples a batch, over all workers.
+        """
+        size = self.size(batch_size) * self.replicas
+        if self.count == 1:
+            return elements
+        mine = elements.enumerate().filter(lambda i, _: i // size % self.count == self.index)
+        return mine.map(lambda _, element: element)
+
+    def step(self, number: Tensor) -> Tensor:
+        """Of the element of this number: its step, counted from the first one."""
+        return number // self.replicas
+
+    def rows(self, number: Tensor, batch: Tensor) -> Tensor:
+        """Of a whole batch [B, ...], the rows of the element of this number; parts differ by one where B is odd."""
+        part = self.index * self.replicas + number % self.replicas
+        count = tf.shape(batch, number.dtype)[0]
+        rows = batch[count * part // self.parts : count * (part + 1) // self.parts]
+        if batch.shape[0] is not None and batch.shape[0] % self.parts == 0:
+            rows = tf.ensure_shape(rows, (batch.shape[0] // self.parts, *batch.shape[1:]))
+        return rows
+
+
+WHOLE = Share()
 
 
 def shuffled_endlessly(

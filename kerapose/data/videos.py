@@ -332,6 +332,7 @@ def training(
     color_jitter: float = 0.0,
     missed_share: float = 0.0,
     shuffle_buffer: int | None = None,
+    share: order.Share = order.WHOLE,
     **augmentation: typing.Any,
 ) -> tf.data.Dataset:
     """Endless shuffled batches of random clips.
@@ -358,6 +359,7 @@ def training(
         missed_share: of the keypoints that are taken away (`missed`); 0 in the published recipe.
         shuffle_buffer: clips to draw the next one from. None: all where no videos are in the elements, but their paths,
             or none are needed; else 1024.
+        share: of each batch that is made, where several workers train (`data.order.Share`).
         **augmentation: `padding`, `short_side_px`, `area_range`, `aspect_range` of `ops.clips.training_video_clip`.
 
     Returns:
@@ -403,8 +405,10 @@ def training(
     dataset = dataset if rgb_frames else _without_videos(dataset).cache()
     if shuffle_buffer is None and "video" in dataset.element_spec:
         shuffle_buffer = SHUFFLE_BUFFER
-    elements = order.shuffled_endlessly(dataset, seed, first_step * batch_size, shuffle_buffer)
-    return _batched(elements.enumerate(first_step * batch_size).map(augment, tf.data.AUTOTUNE), batch_size)
+    first = first_step * batch_size
+    elements = order.shuffled_endlessly(dataset, seed, first, shuffle_buffer).enumerate(first)
+    elements = share.of_stream(elements, batch_size)
+    return _batched(elements.map(augment, tf.data.AUTOTUNE), share.size(batch_size))
 
 
 def evaluation(

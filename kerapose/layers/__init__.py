@@ -9,9 +9,10 @@ from kerapose.layers.blocks import basic_block, bottleneck, heatmap_head, number
 from kerapose.layers.conv_norm import ConvNorm
 from kerapose.layers.convolutions import add_bias, depthwise_convolution, pad_symmetric
 from kerapose.layers.dense import Dense
+from kerapose.layers.dropout import Dropout
 from kerapose.layers.initializers import he_normal, small_normal, torch_uniform
 from kerapose.layers.names import layer_name
-from kerapose.layers.norms import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BatchNorm, batch_norm
+from kerapose.layers.norms import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM, BatchNorm, batch_norm, synchronize
 from kerapose.layers.resizing import FramePool, Upsample
 from kerapose.layers.temporal import TemporalConvNorm
 from kerapose.layers.transposed import ConvTransposeNorm, FrameConvTransposeNorm
@@ -24,6 +25,7 @@ __all__ = [
     "ConvNorm",
     "ConvTransposeNorm",
     "Dense",
+    "Dropout",
     "FrameConvTransposeNorm",
     "FramePool",
     "HeatmapVolume",
@@ -40,5 +42,6 @@ __all__ = [
     "numbered_conv",
     "pad_symmetric",
     "small_normal",
+    "synchronize",
     "torch_uniform",
 ]

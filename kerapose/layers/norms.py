@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import keras
 from keras import ops
 
+from kerapose.layers import replicas
 from kerapose.types import Config, Shape, Tensor
 
 if keras.backend.backend() == "tensorflow":
@@ -26,6 +27,7 @@ class Normalizing(keras.layers.Layer):
     """A layer with the weights of a batch norm, as PyTorch keeps them, and both ways to apply them."""
 
     momentum = BATCH_NORM_MOMENTUM  # share of the old running statistics that a step keeps
+    synchronized = False  # whether copies of the model normalize with the statistics of all of them (`synchronize`)
 
     def _build_norm(self, channels, gamma_initializer="ones"):
         # Statistics are kept and applied in float32 (autocast off): in bfloat16 three digits would be lost.
@@ -48,7 +50,8 @@ class Normalizing(keras.layers.Layer):
         A `bias` added to `x` before would only move the mean, so it is only the running mean that it is added to.
         """
         # Zero times the bias: it has a gradient then, of zero, as it should.
-        x, mean, variance = batch_norm(x, self.gamma, self.beta if bias is None else self.beta + 0.0 * bias)
+        norm = batch_norm_of_all if self.synchronized and replicas.count() > 1 else batch_norm
+        x, mean, variance = norm(x, self.gamma, self.beta if bias is None else self.beta + 0.0 * bias)
         mean = mean if bias is None else mean + bias
         for running, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             running.assign(running * self.momentum + batch * (1.0 - self.momentum))
@@ -129,3 +132,47 @@ def batch_norm(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, 
     y = (x32 - mean) * (ops.rsqrt(variance + BATCH_NORM_EPSILON) * gamma) + beta
     count = ops.cast(ops.size(x) // x.shape[-1], "float32")
     return ops.cast(y, x.dtype), mean, variance * count / ops.maximum(count - 1.0, 1.0)
+
+
+def batch_norm_of_all(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`batch_norm` with the statistics of the batches of all copies of a model, whatever the size of each.
+
+    Args:
+        x: [..., C], any float type.
+        gamma: [C], float32.
+        beta: [C], float32.
+
+    Returns:
+        As `batch_norm`, but for the statistics, which are those of all batches together.
+    """
+    x32 = ops.cast(x, "float32")
+    own = ops.moments(x32, tuple(range(len(x.shape) - 1)))  # [C], [C]
+    count = ops.cast(ops.size(x) // x.shape[-1], "float32")
+    # One message for each norm: count, mean and variance of every copy, from which those of all follow without the
+    # difference of large sums.
+    told = replicas.gathered(ops.concatenate([ops.reshape(count, (1,)), *own]))  # [R, 1 + 2 * C]
+    counts, means, variances = told[:, :1], told[:, 1 : 1 + x.shape[-1]], told[:, 1 + x.shape[-1] :]
+    total = ops.sum(counts)
+    weights = counts / total  # [R, 1]
+    mean = ops.sum(weights * means, axis=0)  # [C]
+    variance = ops.sum(weights * (variances + ops.square(means - mean)), axis=0)
+    y = (x32 - mean) * (ops.rsqrt(variance + BATCH_NORM_EPSILON) * gamma) + beta
+    return ops.cast(y, x.dtype), mean, variance * total / ops.maximum(total - 1.0, 1.0)
+
+
+def synchronize(model: keras.Model) -> None:
+    """Lets the batch norms of a model, Keras's own too, use the statistics of all its copies, before it is trained.
+
+    It is no property of the network: neither its configuration nor its file knows of it.
+
+    Args:
+        model: of TensorFlow's backend; under JAX batch norms see the whole batch anyway.
+
+    Example:
+        >>> with strategy.scope():
+        ...     model = make_model()
+        >>> synchronize(model)
+    """
+    for layer in model._flatten_layers():
+        if hasattr(layer, "synchronized"):
+            layer.synchronized = True

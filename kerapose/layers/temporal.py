@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from kerapose.layers.convolutions import add_bias
+from kerapose.layers.dropout import Dropout
 from kerapose.layers.initializers import torch_uniform
 from kerapose.layers.norms import BATCH_NORM_MOMENTUM, Normalizing
 from kerapose.types import Config, Shape, Tensor
@@ -62,7 +63,7 @@ class TemporalConvNorm(Normalizing):
         self.torch_names = tuple(torch_names or (f"{self.name}.conv", f"{self.name}.bn"))
         self.use_bias = False
         self.autocast = not exact
-        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy) if dropout else None
+        self.drop = Dropout(dropout, dtype=self.dtype_policy) if dropout else None
 
     def build(self, x_shape: Shape) -> None:
         shape = (self.width, x_shape[-1], self.filters)

@@ -5,7 +5,7 @@ import typing
 import keras
 from keras import layers
 
-from kerapose.layers import ConvNorm, Dense, FramePool
+from kerapose.layers import ConvNorm, Dense, Dropout, FramePool
 from kerapose.models.network import Network
 from kerapose.types import Shape, Tensor
 
@@ -80,7 +80,7 @@ class C3D(Network):
             x = conv(x, base_filters * 8, "conv5a")
             x = conv(x, base_filters * 8, "conv5b")
         x = layers.GlobalAveragePooling3D(name="pooled")(x)  # [B, 8F]
-        x = layers.Dropout(dropout, name="dropout")(x)
+        x = Dropout(dropout, name="dropout")(x)
         logits = Dense(num_classes, dtype="float32", name="fc_cls")(x)
         super().__init__(inputs, logits, **kwargs)
         self.num_classes = num_classes

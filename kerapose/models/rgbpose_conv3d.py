@@ -7,7 +7,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from kerapose.layers import ConvNorm, Dense, FrameConvTransposeNorm, layer_name
+from kerapose.layers import ConvNorm, Dense, Dropout, FrameConvTransposeNorm, layer_name
 from kerapose.models.network import Network
 from kerapose.models.slowonly import residual_stage, stem
 from kerapose.types import Shape, Tensor
@@ -165,7 +165,7 @@ def exchange(rgb: Tensor, pose: Tensor, rgb_name: str, pose_name: str) -> tuple[
 def classify(x: Tensor, num_classes: int, dropout: float, name: str) -> Tensor:
     """[B, T, H, W, C] -> logits [B, num_classes]."""
     x = layers.GlobalAveragePooling3D(name=f"pooled_{name}")(x)  # [B, C]
-    x = layers.Dropout(dropout, name=f"dropout_{name}")(x)
+    x = Dropout(dropout, name=f"dropout_{name}")(x)
     return Dense(num_classes, dtype="float32", name=f"fc_{name}")(x)
 
 

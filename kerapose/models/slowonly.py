@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from kerapose.layers import ConvNorm, Dense, FramePool, layer_name
+from kerapose.layers import ConvNorm, Dense, Dropout, FramePool, layer_name
 from kerapose.models.network import Network
 from kerapose.types import Shape, Tensor
 
@@ -108,7 +108,7 @@ class SlowOnly(Network):
             options = {"inflated": inflated, "zero_init": zero_init_residual}
             x = residual_stage(x, base_filters * 2**stage, blocks, strides, name=f"layer{stage + 1}", **options)
         x = layers.GlobalAveragePooling3D(name="pooled")(x)
-        x = layers.Dropout(dropout, name="dropout")(x)
+        x = Dropout(dropout, name="dropout")(x)
         logits = Dense(num_classes, dtype="float32", name="fc_cls")(x)
         super().__init__(inputs, logits, **kwargs)
         self.num_classes = num_classes

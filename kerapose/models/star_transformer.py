@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers, ops
 
+from kerapose.layers import Dropout
 from kerapose.models import mc3_resnet18
 from kerapose.models.network import Network
 from kerapose.ops import attention
@@ -115,7 +116,7 @@ class STARTransformer(Network):
                 x = StarLayer(pattern, **options, name=f"{part}_{number}")(x)
         x = ClassMean(NUM_CLASS_TOKENS, name="class_mean")(x)  # [B, D]
         x = layers.Dense(width, activation="gelu", name="head")(x)
-        x = layers.Dropout(dropout, name="dropout")(x)
+        x = Dropout(dropout, name="dropout")(x)
         logits = layers.Dense(num_classes, dtype="float32", name="head_classes")(x)
         super().__init__({"rgb": rgb, "pose": pose}, logits, **kwargs)
         self.num_classes = num_classes
@@ -304,7 +305,7 @@ class StarLayer(layers.Layer):
             norm = layers.LayerNormalization(epsilon=EPSILON, name=name, dtype=policy)
             norm.build(shape)
             setattr(self, name, norm)
-        self.drop = layers.Dropout(self.dropout, dtype=policy)
+        self.drop = Dropout(self.dropout, dtype=policy)
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         added = self.full_out(_joined_heads(self._attend_fully(*self._heads(self.full(x)))))

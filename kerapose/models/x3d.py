@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from kerapose.layers import ConvNorm, Dense, layer_name
+from kerapose.layers import ConvNorm, Dense, Dropout, layer_name
 from kerapose.models.network import Network
 from kerapose.types import Shape, Tensor
 
@@ -95,7 +95,7 @@ class X3D(Network):
                 )
         x = ConvNorm(int(outside * gamma_b), (1, 1, 1), name="conv5")(x)
         x = layers.GlobalAveragePooling3D(name="pooled")(x)
-        x = layers.Dropout(dropout, name="dropout")(x)
+        x = Dropout(dropout, name="dropout")(x)
         logits = Dense(num_classes, dtype="float32", name="fc_cls")(x)
         super().__init__(inputs, logits, **kwargs)
         self.num_classes = num_classes

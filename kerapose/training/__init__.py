@@ -15,6 +15,7 @@ _MODULES = {
     "distiller": ("Distiller",),
     "lift_trainer": ("LiftTrainer",),
     "lifter": ("Lifter",),
+    "multi_worker": ("MultiWorkers",),
     "openpose": ("OpenPose", "fields_model", "weight_groups"),
     "optimizers": ("AdamL2", "SGDL2", "StepDecay", "cosine_decay"),
     "poseconv3d": ("PoseConv3D",),
@@ -24,6 +25,7 @@ _MODULES = {
     "star_transformer": ("StarTransformer",),
     "topdown": ("TopDown", "heatmap_model"),
     "workdir": ("load_network", "open_workdir", "start_from"),
+    "workers": ("WorkerLostError",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -12,6 +12,7 @@ from kerapose.data import tracks
 from kerapose.layers import HeatmapVolume
 from kerapose.skeletons import Skeleton
 from kerapose.training import pictures
+from kerapose.training.workers import workers_of
 from kerapose.types import Array, Path, Tensor
 
 NUM_CLIPS = 4  # that are drawn, when training begins or after each epoch
@@ -32,11 +33,16 @@ class TensorBoard(keras.callbacks.Callback):
         self.folder = str(folder)
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        self.writes = workers_of(self.model).is_chief
+        if not self.writes:
+            return
         self.writer = tf.summary.create_file_writer(self.folder)
         with self.writer.as_default(step=0):
             self.draw_once()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if not self.writes:
+            return
         with self.writer.as_default(step=epoch):
             for name, value in (logs or {}).items():
                 tf.summary.scalar(f"epoch/{name}", value)

@@ -1,13 +1,16 @@
 """The splits of a run: found by name, checked once, without what is to be left out."""
 
+import hashlib
 import types
 import typing
 from collections.abc import Collection, Sequence
 
+import numpy as np
+import tensorflow as tf
 from absl import logging
 
 from kerapose import mirrors, presets, skeletons
-from kerapose.data import clips, prepared
+from kerapose.data import clips, prepared, tracks
 from kerapose.skeletons import Skeleton
 
 ROLES = ("train", "validation", "test")
@@ -127,6 +130,22 @@ def load_images(config: dict[str, typing.Any], pipeline: types.ModuleType) -> tu
         splits[role] = pipeline.trainable(elements, skeleton) if role == "train" else elements
     refuse_strangers(config, left_out)
     return splits, skeleton
+
+
+def outline(split: tf.data.Dataset | tracks.Tracks) -> list:
+    """What tells one split from another that was read in its place: how much it holds, and a sum of how it begins."""
+    if isinstance(split, tracks.Tracks):
+        return [len(split), split.num_frames, _sum_of([split.keypoints_screen[:100_000], split.names])]
+    first = next(iter(split.take(1)), None)
+    return [int(split.cardinality()), _sum_of([] if first is None else tf.nest.flatten(first))]
+
+
+def _sum_of(arrays):
+    digest = hashlib.sha256()
+    for array in arrays:
+        array = np.asarray(array)
+        digest.update(repr(array.tolist()).encode() if array.dtype == object else array.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def flip_labels(class_names: Sequence[str], config: dict[str, typing.Any]) -> list[int] | None:

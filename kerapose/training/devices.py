@@ -2,10 +2,15 @@
 
 import pathlib
 import typing
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 from absl import logging
+
+from kerapose.training import multi_worker
+
+STRATEGIES = ("none", "mirrored", "multi_worker")
 
 
 def set_up(config: dict[str, typing.Any]) -> None:
@@ -35,33 +40,68 @@ def is_deterministic(config: dict[str, typing.Any]) -> bool:
     return not _gpus() if config["deterministic"] is None else config["deterministic"]
 
 
-def make_strategy(name: str, batch_size: int | None = None) -> tf.distribute.Strategy:
+def make_strategy(
+    name: str,
+    batch_size: int | None = None,
+    worker_hosts: Sequence[str] | None = None,
+    worker_index: int | None = None,
+    told: dict[str, typing.Any] | None = None,
+) -> tf.distribute.Strategy:
     """The `tf.distribute` strategy of a name.
 
     Args:
-        name: "none", one device; or "mirrored", a copy of the model on each.
+        name: "none", one device; "mirrored", a copy of the model on each; "multi_worker", on each of several
+            machines, whose processes all make this strategy before TensorFlow computes anything.
         batch_size: samples a step, which the devices share. None: that is not looked at.
+        worker_hosts: "HOST:PORT" of each machine, the same on all. None: as TF_CONFIG says.
+        worker_index: which of them this process is, from 0 on. None: as TF_CONFIG says.
+        told: what must be the same on all machines, by name, for JSON.
 
     Raises:
-        ValueError: if it is another name; if there are fewer samples than devices.
+        ValueError: if it is another name; if the devices cannot share a batch.
+        OSError, RuntimeError, TimeoutError, ValueError: of "multi_worker", as `multi_worker.join` does.
 
     Example:
         >>> with make_strategy("mirrored", batch_size=32).scope():
         ...     model = make_model()
     """
-    if name not in ("none", "mirrored"):
-        raise ValueError(f"strategy must be none or mirrored, got {name!r}; use one of them.")
+    if name not in STRATEGIES:
+        raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {name!r}; use one of them.")
+    if name != "multi_worker" and (worker_hosts or worker_index is not None):
+        raise ValueError(f"Workers are those of the strategy multi_worker, got {name} with them; leave them out.")
     if name == "none":
         return tf.distribute.get_strategy()
+    if name == "multi_worker":
+        strategy = multi_worker.join(worker_hosts, worker_index, told)
+        check_batch_size(batch_size, strategy)
+        return strategy
     devices = _gpus() or tf.config.list_logical_devices("CPU")
     strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
     logging.info("Mirrored over %d devices.", strategy.num_replicas_in_sync)
-    if batch_size is not None and batch_size < strategy.num_replicas_in_sync:
+    check_batch_size(batch_size, strategy)
+    return strategy
+
+
+def check_batch_size(batch_size: int | None, strategy: tf.distribute.Strategy) -> None:
+    """Refuses a batch that the devices of a strategy cannot share.
+
+    Args:
+        batch_size: samples a step, over all devices. None: that is not looked at.
+        strategy: of `make_strategy`.
+
+    Raises:
+        ValueError: if there are fewer samples than devices, or, of several workers, no whole number for each.
+    """
+    if batch_size is None:
+        return
+    if batch_size < strategy.num_replicas_in_sync:
         raise ValueError(
             f"Each of {strategy.num_replicas_in_sync} devices needs a sample a step, got batch_size {batch_size}; "
             "raise it, or let fewer devices be seen."
         )
-    return strategy
+    workers = multi_worker.MultiWorkers(strategy)
+    if workers.count > 1:
+        workers.share.size(batch_size)
 
 
 def filled_up(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from kerapose import losses
+from kerapose.layers import replicas
 from kerapose.models import TemporalLifter
 from kerapose.types import Tensor
 
@@ -94,10 +95,14 @@ class LiftTrainer(keras.Model):
         for name, value in terms.items():
             self.terms[name].update_state(value)
         unsupervised = terms["reprojection"] + terms["bone_length"]
-        return terms["pose"] + terms["trajectory"] + self.unsupervised_weight * unsupervised
+        loss = terms["pose"] + terms["trajectory"] + self.unsupervised_weight * unsupervised
+        return loss / replicas.count()  # the gradients of all copies are added up
 
     def loss_terms(self, x: dict[str, Tensor], y: dict[str, Tensor], y_pred: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The four terms of the loss, scalars; a term that no sample of the batch has a part in is 0."""
+        """The four terms of the loss, scalars; a term that no sample of the batch has a part in is 0.
+
+        Of several copies of the model each has a part of the batch; the mean of their terms is the term of the whole.
+        """
         labelled = ops.cast(x["labelled"], "float32")  # [B]
         # Weights whose mean over the batch is 1: a mean of the weighted samples is the mean of those that count.
         of_labelled, of_unlabelled = (shares(mask)[:, None, None] for mask in (labelled, 1.0 - labelled))
@@ -123,8 +128,8 @@ class LiftTrainer(keras.Model):
         if not self.bone_length_term:
             return ops.zeros(())
         lengths = losses.bone_lengths(poses, self.parents)  # [B, T', J-1]
-        difference = ops.mean((of_labelled - of_unlabelled) * lengths, axis=(0, 1))  # [J-1]
-        both = ops.minimum(ops.max(of_labelled), ops.max(of_unlabelled)) > 0
+        difference = replicas.mean(ops.mean((of_labelled - of_unlabelled) * lengths, axis=(0, 1)))  # [J-1]
+        both = ops.minimum(*(replicas.mean(ops.max(weights)) for weights in (of_labelled, of_unlabelled))) > 0
         return ops.where(both, ops.mean(ops.abs(difference)), 0.0)
 
     def _seen(self, keypoints, frames):
@@ -154,5 +159,13 @@ class LiftTrainer(keras.Model):
 
 
 def shares(mask: Tensor) -> Tensor:
-    """[B] of ones and zeros, divided by its mean; zeros if there is no one."""
-    return mask / ops.maximum(ops.mean(mask), 1e-6)
+    """[B] of ones and zeros, divided by its mean; zeros if there is no one.
+
+    Of several copies of a model, each with a part of the batch, by the mean of the whole, so that the mean of their
+    means is that of the whole, too, where their parts are of unequal size.
+    """
+    if replicas.count() == 1:
+        return mask / ops.maximum(ops.mean(mask), 1e-6)
+    size = ops.cast(ops.shape(mask)[0], "float32")
+    ones, sizes = ops.unstack(replicas.mean(ops.stack([ops.sum(mask), size])), 2)
+    return mask * (size / sizes) / ops.maximum(ones / sizes, 1e-6)

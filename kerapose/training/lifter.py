@@ -12,9 +12,9 @@ from absl import logging
 
 from kerapose import estimators, evaluation, export, losses, metrics, models, presets, visualize
 from kerapose.data import tracks, views
+from kerapose.data.order import WHOLE, Share
 from kerapose.evaluation.lifting import compiled
 from kerapose.training import boards, data, pictures
-from kerapose.training.devices import make_strategy
 from kerapose.training.lift_trainer import LiftTrainer
 from kerapose.training.options import Option, common_options
 from kerapose.training.runs import Stage, Training
@@ -172,7 +172,8 @@ class Lifter(Training):
     def prepare(self) -> None:
         config, known = self.config, self.splits["train"]
         self.steps = tracks.steps_per_epoch(known, unlabelled=self.splits["unlabelled"], **batching(config))
-        self.model, self.forms = make_model(config, known, self.steps)
+        with self.strategy.scope():
+            self.model, self.forms = make_model(config, known, self.steps)
 
     def stages(self) -> Iterator[Stage]:
         dilated = {name: network for name, (_, network) in self.forms.items()}
@@ -183,7 +184,7 @@ class Lifter(Training):
         yield Stage(
             self.model,
             self.workdir,
-            lambda first_step: make_batches(self.splits, self.config, first_step, self.steps),
+            lambda **where: make_batches(self.splits, self.config, steps=self.steps, **where),
             self.steps,
             self.config["epochs"],
             monitor="val_mpjpe_mm" if validation else None,
@@ -194,6 +195,7 @@ class Lifter(Training):
                 Validation(self.forms, lifter, lift, validation),
                 boards.LiftBoard(self.workdir / "logs", lift, shown),
             ],
+            **self.sharing(),
         )
 
     def estimator(self) -> estimators.TrackLifter:
@@ -302,9 +304,13 @@ def batching(config: dict[str, typing.Any]) -> dict[str, typing.Any]:
 
 
 def make_batches(
-    splits: dict[str, tracks.Tracks | None], config: dict[str, typing.Any], first_step: int, steps: int
+    splits: dict[str, tracks.Tracks | None],
+    config: dict[str, typing.Any],
+    first_step: int,
+    steps: int,
+    share: Share = WHOLE,
 ) -> tf.data.Dataset:
-    """The batches of an endless training of so many steps an epoch, from a step on."""
+    """The batches of an endless training of so many steps an epoch, from a step on, or a worker's share of them."""
     augment = None
     if config["view_share"]:
         options = {key: config[key] for key in VIEWS}
@@ -321,13 +327,14 @@ def make_batches(
             unlabelled=splits["unlabelled"],
             trajectory=has_trajectory(config),
             augment=augment,
+            share=share,
             **batching(config),
         )
 
     warmup = config["warmup_epochs"] * steps if config["semi_supervised"] else 0
     if first_step >= warmup:
         return batches(first_step)
-    labelled = batches(first_step).take(warmup - first_step).map(labelled_alone)
+    labelled = batches(first_step).take((warmup - first_step) * share.replicas).map(labelled_alone)
     return labelled.concatenate(batches(warmup)).prefetch(tf.data.AUTOTUNE)
 
 
@@ -349,23 +356,22 @@ def make_model(config: dict[str, typing.Any], known: tracks.Tracks, steps: int) 
         The model; and by the name of the file that is left of it, each network as it is trained and in its dilated
         form, for whole tracks. Where single frames are predicted, the strided form is trained.
     """
-    with make_strategy(config["strategy"], config["batch_size"]).scope():
-        dilated = {"best.keras": make_network(config, known, known.pose_skeleton.num_keypoints, "pretrained")}
-        if has_trajectory(config):
-            dilated["trajectory.keras"] = make_network(config, known, 1, "pretrained_trajectory")
-        strided = config["chunk_length"] == 1
-        forms = {name: (network.as_form(strided=strided), network) for name, network in dilated.items()}
-        trained = [network for network, _ in forms.values()]
-        figures = {}
-        if has_trajectory(config):
-            terms = {key: config[key] for key in ("distortion", "bone_length_term")}
-            model = LiftTrainer(*trained, known.pose_skeleton.parents, **terms)
-        else:
-            inputs = keras.Input(trained[0].input_shape[1:])
-            model = keras.Model(inputs, trained[0](inputs))
-            figures = {"loss": losses.MPJPE(), "metrics": [metrics.MeanPerJointError(name="mpjpe_mm")]}
-        model.compile(make_optimizer(config, steps), **figures)
-        model.optimizer.build(model.trainable_variables)
+    dilated = {"best.keras": make_network(config, known, known.pose_skeleton.num_keypoints, "pretrained")}
+    if has_trajectory(config):
+        dilated["trajectory.keras"] = make_network(config, known, 1, "pretrained_trajectory")
+    strided = config["chunk_length"] == 1
+    forms = {name: (network.as_form(strided=strided), network) for name, network in dilated.items()}
+    trained = [network for network, _ in forms.values()]
+    figures = {}
+    if has_trajectory(config):
+        terms = {key: config[key] for key in ("distortion", "bone_length_term")}
+        model = LiftTrainer(*trained, known.pose_skeleton.parents, **terms)
+    else:
+        inputs = keras.Input(trained[0].input_shape[1:])
+        model = keras.Model(inputs, trained[0](inputs))
+        figures = {"loss": losses.MPJPE(), "metrics": [metrics.MeanPerJointError(name="mpjpe_mm")]}
+    model.compile(make_optimizer(config, steps), **figures)
+    model.optimizer.build(model.trainable_variables)
     return model, forms
 
 

@@ -16,7 +16,6 @@ from kerapose.ops import grouping
 from kerapose.skeletons import Skeleton
 from kerapose.training import boards, pictures
 from kerapose.training.data import load_images
-from kerapose.training.devices import make_strategy
 from kerapose.training.optimizers import AdamL2, make_schedule, set_decay_epochs
 from kerapose.training.options import Option, common_options
 from kerapose.training.runs import Stage, Training
@@ -188,11 +187,9 @@ class OpenPose(Training):
     def stages(self) -> Iterator[Stage]:
         config, start = self.config, None
         batches, steps, validation, shown = self.data()
-        # One for all phases: two would mix up what their devices exchange.
-        strategy = make_strategy(config["strategy"], config["batch_size"])
         for number, phase in enumerate(config["phases"]):
             keras.utils.set_random_seed(config["seed"] + number)  # new weights do not depend on what was done before
-            with strategy.scope():
+            with self.strategy.scope():
                 model = make_model(config, self.target, phase, start, steps)
             folder = self.workdir / f"phase{number + 1}"
             stage = Stage(
@@ -205,14 +202,15 @@ class OpenPose(Training):
                 "val_loss" if validation else None,
                 least=True,
                 callbacks=[boards.FieldBoard(folder / "logs", shown, self.target)],
-                batch_size=config["batch_size"],
+                **self.sharing(),
             )
             if not stage.is_done:
                 logging.info("Phase %d of %d: %s.", number + 1, len(config["phases"]), phase)
             yield stage
             start = stage.best()
-        with whole(self.workdir / "best.keras") as part:
-            shutil.copyfile(folder / "best.keras", part)
+        if self.workers.is_chief:
+            with whole(self.workdir / "best.keras") as part:
+                shutil.copyfile(folder / "best.keras", part)
 
     def data(self) -> tuple[typing.Any, ...]:
         """What all phases are trained with.

@@ -200,8 +200,23 @@ def common_options(
             "strategy",
             str,
             "none",
-            "mirrored: a copy of the model on each device.",
-            choices=("none", "mirrored"),
+            "mirrored: a copy of the model on each device. multi_worker: on each device of several machines, on all of "
+            "which the same command is started; they are given by worker_hosts and worker_index, or by TF_CONFIG.",
+            choices=("none", "mirrored", "multi_worker"),
+        ),
+        Option(
+            "worker_hosts",
+            [str],
+            None,
+            "HOST:PORT of each worker with commas between them, the same on all; the first one writes the files.",
+            free=True,
+        ),
+        Option("worker_index", int, None, "Which of them this one is, from 0 on.", least=0, free=True),
+        Option(
+            "sync_batch_norm",
+            bool,
+            False,
+            "Whether batch norms see the whole batch, over all devices and workers, or each device's part of it.",
         ),
         Option("export", bool, False, "Whether to write a SavedModel at the end.", free=True),
     ]

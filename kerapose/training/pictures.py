@@ -13,6 +13,7 @@ from kerapose.data import people as people_data
 from kerapose.files import write_whole
 from kerapose.ops import boxes, heatmaps, images
 from kerapose.skeletons import Skeleton
+from kerapose.training.workers import workers_of
 from kerapose.types import Array, Path
 
 NUM_PEOPLE = 8  # whose poses are drawn after each epoch
@@ -27,7 +28,11 @@ LEAST_SCORE = 0.1  # of a keypoint that is drawn
 
 def answers_of(model: keras.Model, batch: typing.Any, count: int) -> typing.Any:
     """What a model predicts of a batch of so many: under a distribution strategy each device answers to all of it."""
-    return keras.tree.map_structure(lambda answer: answer[:count], model.predict_on_batch(batch))
+    if workers_of(model).count > 1:  # the chief alone looks; the others have no part in it
+        answers = keras.tree.map_structure(np.asarray, model(batch, training=False))
+    else:
+        answers = model.predict_on_batch(batch)
+    return keras.tree.map_structure(lambda answer: answer[:count], answers)
 
 
 def on_frames(clip: dict[str, Array], pose_size: tuple[int, int] | None) -> dict[str, Array]:

@@ -12,7 +12,6 @@ from kerapose.data import clips
 from kerapose.ops import clips as clip_ops
 from kerapose.training import boards, data, pictures
 from kerapose.training.action_models import action_model, compile_for_actions
-from kerapose.training.devices import make_strategy
 from kerapose.training.optimizers import SGDL2, cosine_decay
 from kerapose.training.options import Option, common_options, flip_options
 from kerapose.training.runs import Stage, Training
@@ -150,7 +149,7 @@ class PoseConv3D(Training):
         keras.utils.set_random_seed(config["seed"])
         steps = -(-int(self.splits["train"].cardinality()) // config["batch_size"])
         channels = self.skeleton.num_keypoints if modality == "joint" else self.skeleton.num_edges
-        with make_strategy(config["strategy"], config["batch_size"]).scope():
+        with self.strategy.scope():
             network = make_network(config, len(self.class_names), channels)
             if config["pretrained"]:
                 start_from(network, pretrained(config, modality), "variant, base_filters and skeleton")
@@ -161,11 +160,11 @@ class PoseConv3D(Training):
         validation = self.splits["validation"]
         shown = clips.evaluation(validation or self.splits["test"], **reading)
 
-        def batches(first_step):
+        def batches(**where):
             return clips.training(
                 self.splits["train"],
                 self.skeleton,
-                first_step=first_step,
+                **where,
                 flip_labels=self.flip_labels,
                 area_range=(config["least_area"], 1.0),
                 short_side_px=clip_ops.whole_side(config["size"]),
@@ -182,9 +181,9 @@ class PoseConv3D(Training):
             steps,
             config["epochs"],
             validation=shown if validation else None,
-            batch_size=config["batch_size"],
             monitor=monitor if validation else None,
             callbacks=[boards.ClipBoard(folder / "logs", shown, volume, self.skeleton, self.class_names)],
+            **self.sharing(),
         )
 
     def estimator(self) -> estimators.ActionRecognizer:

@@ -13,6 +13,7 @@ from absl import logging
 
 from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole
+from kerapose.training.workers import workers_of
 from kerapose.types import Path
 
 
@@ -61,6 +62,11 @@ class Resume(keras.callbacks.Callback):
         """Where the state is."""
         return self.folder / "state.npz"
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process keeps anything: of several workers the first one alone does."""
+        return workers_of(self.model).is_chief
+
     def restore(self, model: keras.Model) -> int:
         """Puts the state of the last whole epoch, if there is one, into a model; to be called before every `fit`.
 
@@ -75,10 +81,11 @@ class Resume(keras.callbacks.Callback):
                 it was then.
         """
         variables = _all_variables(model)
-        if not self.file.exists():
-            self.history = []
-            return 0
-        arrays, fingerprint, history = _read(self.file)
+        with workers_of(model).file_of_chief(self.file) as file:
+            if not file.exists():
+                self.history = []
+                return 0
+            arrays, fingerprint, history = _read(file)
         if fingerprint != _fingerprint(variables):
             raise ValueError(
                 f"{self.file} was written by another model than the one being trained; give another folder, or the "
@@ -97,7 +104,7 @@ class Resume(keras.callbacks.Callback):
             )
         if self.history:
             logging.info("Resuming after epoch %d.", len(self.history))
-        if not self.file.exists():  # what was there before the first epoch, should that be cut short
+        if not self.history:  # what was there before the first epoch, should that be cut short
             self._write()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -109,10 +116,10 @@ class Resume(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         figures = {name: float(value) for name, value in (logs or {}).items()}
-        if not in_terminal():
+        if not in_terminal() and self.writes:
             said = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
             print(f"Epoch {epoch + 1}/{(self.params or {}).get('epochs')}: {said}", flush=True)
-        if self._is_best(figures):
+        if self._is_best(figures) and self.writes:
             for name, network in (self.networks or {"best.keras": getattr(self.model, "network", self.model)}).items():
                 with whole(self.folder / name) as part:
                     network.save(part)
@@ -137,6 +144,8 @@ class Resume(keras.callbacks.Callback):
     def _write(self):
         variables = _all_variables(self.model)
         arrays = {f"variable_{i}": np.asarray(variable) for i, variable in enumerate(variables)}
+        if not self.writes:  # but it may have had a part in what was read
+            return
         with whole(self.file) as part:
             np.savez(part, history=json.dumps(self.history), fingerprint=_fingerprint(variables), **arrays)
 

@@ -1,5 +1,6 @@
 """A training from its options to a file that knows itself: what all of them have in common."""
 
+import functools
 import json
 import pathlib
 import typing
@@ -10,16 +11,18 @@ import tensorflow as tf
 from absl import logging
 
 import kerapose
-from kerapose import estimators, presets
+from kerapose import estimators, layers, presets
 from kerapose.estimators.published import estimator_of
 from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole, write_whole
 from kerapose.models.reading import SAVED
-from kerapose.training import pictures
-from kerapose.training.devices import filled_up, is_deterministic, set_up
+from kerapose.training import data, pictures
+from kerapose.training.devices import check_batch_size, filled_up, is_deterministic, make_strategy, set_up
+from kerapose.training.multi_worker import MultiWorkers
 from kerapose.training.options import Option, choose, free_names, names_tested
 from kerapose.training.resume import Resume
 from kerapose.training.workdir import load_network, open_workdir
+from kerapose.training.workers import workers_of
 from kerapose.types import Path
 
 
@@ -29,7 +32,8 @@ class Stage:
     Args:
         model: built and compiled; what is kept of it is its attribute `network`, or what `networks` says.
         folder: of `state.npz` and `best.keras`; what is found there is resumed.
-        batches: function of `first_step`, the number of steps done, that gives endless batches from there on.
+        batches: function of `first_step`, the number of steps done, that gives endless batches from there on; where
+            several workers train, of `share`, too, this worker's part of each batch (`data.order.Share`).
         steps: of an epoch.
         epochs: to be done.
         validation: batches whose figures are told after each epoch. None: there are none.
@@ -37,11 +41,13 @@ class Stage:
         least: whether the least figure wins instead of the greatest.
         networks: {file name: network} to be kept in place of the model's.
         callbacks: of this training; their pictures are drawn before its state is kept.
-        batch_size: samples of a batch of validation: where several devices share them, the last one is `filled_up`.
+        batch_size: samples of a batch, which several devices share; the last one of the validation is `filled_up`.
+        sync_batch_norm: whether the batch norms of several devices and workers see the whole batch.
 
     Raises:
         ValueError: if the folder holds the state of another model; if several devices are to share the validation, and
-            no batch size is given.
+            no batch size is given; if the optimizer does what Keras cannot do on several devices.
+        WorkerLostError: by `fit`, if one of several workers ends.
 
     Example:
         >>> stage.model.fit(**stage.arguments())
@@ -61,17 +67,23 @@ class Stage:
         networks: dict[str, keras.Model] | None = None,
         callbacks: Iterable[keras.callbacks.Callback] = (),
         batch_size: int | None = None,
+        sync_batch_norm: bool = False,
     ):
         self.model = model
+        self.workers = workers_of(model)
         self.folder = pathlib.Path(folder)
         self.batches = batches
         self.steps = steps
         self.epochs = epochs
-        strategy = getattr(model, "distribute_strategy", None)  # of TensorFlow alone
-        if validation is not None and strategy and strategy.num_replicas_in_sync > 1:
-            if batch_size is None:
+        if self.workers.devices > 1:
+            refuse_what_devices_cannot_share(model.optimizer)
+            if sync_batch_norm:
+                layers.synchronize(model)
+            if validation is not None and batch_size is None:
                 raise ValueError("Devices share batches of a known size, got batch_size None; give the validation's.")
-            validation = filled_up(validation, batch_size)
+            check_batch_size(batch_size, model.distribute_strategy)
+            validation = None if validation is None else filled_up(validation, batch_size)
+        self.batch_size = batch_size
         self.validation = validation
         self.callbacks = list(callbacks)
         self.resume = Resume(folder, monitor, least, networks)
@@ -93,21 +105,25 @@ class Stage:
         Where nothing is left, `fit` does nothing with them. Where it was interrupted, it begins that epoch anew.
         """
         done = self.resume.restore(self.model)
+        batches = functools.partial(self.batches, first_step=done * self.steps)
+        several, validation = self.workers.count > 1, self.validation
         return {
-            "x": self.batches(first_step=done * self.steps),
+            "x": self.workers.divided(lambda share: batches(share=share)) if several else batches(),
             "epochs": self.epochs,
             "initial_epoch": done,
             "steps_per_epoch": self.steps,
             "shuffle": False,  # the pipeline does that
-            "verbose": in_terminal(),
-            "validation_data": self.validation,
+            "verbose": in_terminal() and self.workers.is_chief,
+            "validation_data": self.workers.divided_whole(validation) if several and validation else validation,
+            "validation_steps": int(validation.cardinality()) if several and validation else None,
             "callbacks": [*self.callbacks, self.resume, _Curves(self.resume)],
         }
 
     def fit(self) -> None:
         """Trains what is left, if anything."""
-        if not self.is_done:
-            self.model.fit(**self.arguments())
+        with self.workers.together():
+            if not self.is_done:
+                self.model.fit(**self.arguments())
 
     def best(self, name: str = "best.keras") -> keras.Model:
         """The network of the best weights, read from its file.
@@ -120,7 +136,19 @@ class Stage:
         """
         if not self.done:
             raise ValueError(f"Weights are there after one epoch at least, got none in {self.folder}; train first.")
-        return load_network(self.folder / name, "trained")
+        with self.workers.file_of_chief(self.folder / name) as file:
+            return load_network(file, "trained")
+
+
+def refuse_what_devices_cannot_share(optimizer: keras.optimizers.Optimizer) -> None:
+    """Refuses an optimizer that Keras cannot use where several devices train."""
+    for name in ("gradient_accumulation_steps", "ema_overwrite_frequency"):
+        value = getattr(optimizer, name, None)
+        if value:
+            raise ValueError(
+                f"{name} is of an optimizer of one device, got {value} where several train; leave it out"
+                + (", and give a larger batch_size." if name.startswith("gradient") else ".")
+            )
 
 
 class _Curves(keras.callbacks.Callback):
@@ -131,6 +159,8 @@ class _Curves(keras.callbacks.Callback):
         self.resume = resume
 
     def on_train_end(self, logs=None):
+        if not workers_of(self.model).is_chief:
+            return
         pictures.save_curves(self.resume.folder / "curves.png", self.resume.history)
 
 
@@ -151,7 +181,9 @@ class Training:
     Attributes:
         given: {name: value} of the options that were given.
         config: {name: value} of all.
-        workdir: the folder, a `pathlib.Path`.
+        strategy: of the devices, and of the workers.
+        workers: who trains together, `training.workers.Workers`.
+        workdir: the folder, a `pathlib.Path`; where several workers train, the first one alone writes there.
 
     Raises:
         NotPreparedError: if the data set is not there.
@@ -175,16 +207,28 @@ class Training:
 
     def __init__(self, workdir: Path | None = None, **options: typing.Any):
         self._choose(workdir, options)
+        self._share_out(self.config["strategy"])
         self.load()
+        if self.workers.count > 1:
+            self.workers.agree(self.seen())
         set_up(self.config)
         self.prepare()
-        self.workdir = open_workdir(self.config["workdir"], self.lasting())
+        self.workdir = pathlib.Path(self.config["workdir"])
+        self.workers.on_chief(lambda: str(open_workdir(self.workdir, self.lasting())))
 
     def _choose(self, workdir, options):
         given = {"workdir": workdir} | options
         config = choose(self.OPTIONS, given)
         self.given = {name: config[name] for name, value in given.items() if value is not None}
         self.config = self.resolve(config)
+
+    def _share_out(self, strategy):
+        """Makes the strategy, before anything is computed; workers whose options differ find out here."""
+        config = self.config
+        told = {name: value for name, value in config.items() if name not in free_names(self.OPTIONS)}
+        given = (config["worker_hosts"], config["worker_index"], told)
+        self.strategy = make_strategy(strategy, config["batch_size"], *(given if strategy == "multi_worker" else ()))
+        self.workers = MultiWorkers(self.strategy)
 
     @classmethod
     def test_preset(cls, name: str, workdir: Path | None = None, **options: typing.Any) -> dict[str, typing.Any]:
@@ -223,6 +267,7 @@ class Training:
         # As published: what is computed in 16 bits has other last digits.
         precision = training.config["precision"] if "precision" in training.given else "float32"
         training.config |= {"preset": name, "roles": ["test"], "precision": precision}
+        training._share_out("none")
         training.load()
         training.refuse(preset)
         set_up(training.config)
@@ -270,8 +315,16 @@ class Training:
         lasting = {name: value for name, value in self.config.items() if name not in dropped}
         return lasting | {"deterministic": is_deterministic(self.config)}
 
+    def sharing(self, config: dict[str, typing.Any] | None = None) -> dict[str, typing.Any]:
+        """How devices share a `Stage`, of its arguments: as a configuration says, or that of the whole training."""
+        return {name: (config or self.config)[name] for name in ("batch_size", "sync_batch_norm")}
+
+    def seen(self) -> dict[str, typing.Any]:
+        """What the data look like, by which workers find out that theirs differ."""
+        return {f"data ({role})": data.outline(split) for role, split in self.splits.items() if split is not None}
+
     def load(self) -> None:
-        """Reads and checks the data."""
+        """Reads and checks the data: `splits` by role, and what else there is."""
         raise NotImplementedError
 
     def prepare(self) -> None:
@@ -305,8 +358,12 @@ class Training:
         """Tests what was trained, and writes the file that knows itself, pictures and figures.
 
         Returns:
-            What `metrics.json` holds.
+            What `metrics.json` holds; where several workers train, the first one finds it out for all.
         """
+        with self.workers.together():
+            return self.workers.on_chief(self._finish)
+
+    def _finish(self):
         estimator = self.estimator()
         results = self.evaluate(estimator)
         estimator.training = self.record(results)

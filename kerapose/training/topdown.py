@@ -14,7 +14,6 @@ from kerapose.ops import heatmaps
 from kerapose.ops.images import PLAIN_NORMALIZATION
 from kerapose.training import boards, pictures
 from kerapose.training.data import load_images
-from kerapose.training.devices import make_strategy
 from kerapose.training.distiller import Distiller
 from kerapose.training.optimizers import make_schedule, set_decay_epochs
 from kerapose.training.options import Option, common_options
@@ -210,7 +209,7 @@ class TopDown(Training):
     def prepare(self) -> None:
         config = self.config
         self.steps = -(-int(self.splits["train"].cardinality()) // config["batch_size"])
-        with make_strategy(config["strategy"], config["batch_size"]).scope():
+        with self.strategy.scope():
             network = make_network(config, self.skeleton.num_keypoints)
             schedule = make_schedule(config, self.steps, config["decay_factor"])
             self.model = heatmap_model(
@@ -236,7 +235,7 @@ class TopDown(Training):
             crops.validation(validation, self.skeleton, **shared) if validation else None,
             "val_pck" if validation else None,
             callbacks=[self.board(validation or self.splits["test"])],
-            batch_size=config["batch_size"],
+            **self.sharing(),
         )
 
     def board(self, people: tf.data.Dataset) -> boards.PoseBoard:

@@ -10,7 +10,6 @@ from kerapose.data import clips, videos
 from kerapose.ops import clips as clip_ops
 from kerapose.training import boards, data, pictures
 from kerapose.training.action_models import compile_for_actions, for_outputs, video_model
-from kerapose.training.devices import make_strategy
 from kerapose.training.optimizers import SGDL2, make_schedule, set_decay_epochs
 from kerapose.training.options import Option, common_options, flip_options
 from kerapose.training.runs import Stage, Training
@@ -144,7 +143,7 @@ class VideoTraining(Training):
         """
         keras.utils.set_random_seed(config["seed"])
         steps = -(-int(self.splits["train"].cardinality()) // config["batch_size"])
-        with make_strategy(config["strategy"], config["batch_size"]).scope():
+        with self.strategy.scope():
             drawing = {name: config[name] for name in ("sigma_px", "keypoint_weight")}
             model = video_model(make_network(), self.skeleton.num_keypoints, **drawing)
             monitor = compile_for_actions(model, len(self.class_names), make_optimizer(config, steps))
@@ -152,12 +151,12 @@ class VideoTraining(Training):
         validation = self.splits["validation"]
         shown = videos.evaluation(validation or self.splits["test"], **reading)
 
-        def batches(first_step):
+        def batches(**where):
             sides = [shape[1] for shape in (model.rgb_shape, model.pose_shape) if shape]
             read = videos.training(
                 self.splits["train"],
                 self.skeleton,
-                first_step=first_step,
+                **where,
                 flip_labels=self.flip_labels,
                 area_range=(config["least_area"], 1.0),
                 short_side_px=clip_ops.whole_side(max(sides)),
@@ -173,9 +172,9 @@ class VideoTraining(Training):
             steps,
             config["epochs"],
             validation=for_outputs(shown, model) if validation else None,
-            batch_size=config["batch_size"],
             monitor=monitor if validation else None,
             callbacks=[board(folder / "logs", shown, self.skeleton, self.class_names)],
+            **self.sharing(config),
         )
 
     # ---------------------------------------- testing

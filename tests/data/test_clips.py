@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from kerapose import skeletons
-from kerapose.data import clips
+from kerapose.data import clips, order
 from kerapose.data.clips import batches as in_batches
 from kerapose.ops import heatmaps
 from kerapose.skeletons import COCO, H36M, MPII, NTU
@@ -348,6 +348,25 @@ def test_a_clip_looks_different_at_every_pass(uninterrupted):
 def test_a_run_that_was_cut_short_goes_on_with_its_batches(dataset, uninterrupted):
     tf.random.set_seed(99)  # somebody else's seed
     assert_same(read(training(dataset, first_step=9), 4), uninterrupted[9:13])  # in the sixth pass
+
+
+@pytest.mark.parametrize("count, replicas", [(2, 1), (1, 2), (2, 2)])
+def test_several_workers_make_the_same_batches(put_together, dataset, uninterrupted, count, replicas):
+    """But for people who only fill up a batch: a part has those that its own clips have."""
+    batches = put_together(lambda share: training(dataset, first_step=9, share=share), 4, count, replicas)
+    for parts, (keypoints, scores, labels) in zip(batches, uninterrupted[9:13], strict=True):
+        assert [len(own) for _, own in parts] == [4 // len(parts)] * len(parts)
+        np.testing.assert_array_equal(np.concatenate([own for _, own in parts]), labels)
+        people = [(points, score) for clip, _ in parts for points, score in zip(*clip.values(), strict=True)]
+        for (points, score), all_points, all_scores in zip(people, keypoints, scores, strict=True):
+            np.testing.assert_array_equal(points, all_points[: len(points)])
+            np.testing.assert_array_equal(score, all_scores[: len(points)])
+            assert not all_scores[len(points) :].any()
+
+
+def test_a_batch_that_workers_cannot_share_is_refused(dataset):
+    with pytest.raises(ValueError, match="batch_size is divided by 4 devices of 2 workers, got 6; give 8, say"):
+        training(dataset, batch_size=6, share=order.Share(0, 2, 2))
 
 
 def test_batches_are_the_same_in_every_process(uninterrupted):

@@ -689,6 +689,12 @@ def test_a_run_that_was_cut_short_goes_on_with_its_batches(dataset, uninterrupte
     assert_same(read(training(dataset, first_step=7), 3), uninterrupted[7:])  # in the middle of the third pass
 
 
+@pytest.mark.parametrize("count, replicas", [(2, 1), (2, 2)])
+def test_several_workers_make_the_same_batches(put_together, dataset, uninterrupted, count, replicas):
+    batches = put_together(lambda share: training(dataset, first_step=7, share=share), 2, count, replicas)
+    assert_same([tuple(map(np.concatenate, zip(*parts, strict=True))) for parts in batches], uninterrupted[7:9])
+
+
 @pytest.mark.slow  # a process of its own; test_clips.py has the same of its sister
 def test_a_fresh_process_goes_on_with_the_batches(uninterrupted, tmp_path):
     file = tmp_path / "arrays"

@@ -518,6 +518,14 @@ def test_a_run_that_was_cut_short_goes_on_with_its_batches(dataset, uninterrupte
     assert_same(read(training(dataset, first_step=4), 2), uninterrupted[4:6])  # in the third pass
 
 
+@pytest.mark.parametrize("count, replicas", [(2, 1), (1, 2)])
+def test_several_workers_make_the_same_batches(put_together, dataset, uninterrupted, count, replicas):
+    batches = put_together(lambda share: training(dataset, first_step=4, share=share), 2, count, replicas)
+    for parts, (inputs, labels) in zip(batches, uninterrupted[4:6], strict=True):
+        np.testing.assert_array_equal(np.concatenate([own for _, own in parts]), labels)
+        np.testing.assert_array_equal(np.concatenate([own["rgb"] for own, _ in parts]), inputs["rgb"])
+
+
 def test_decoding_stays_parallel_where_operations_are_deterministic():
     # tf.data runs a map one element at a time there if it has an operation that counts as stateful.
     graph = tf.function(videos.decode).get_concrete_function(tf.TensorSpec((), tf.string), tf.TensorSpec(4, tf.int32))

@@ -7,7 +7,9 @@ Each file of tests says once which script it runs and with which flags:
         return functools.partial(run_script, "lifter", FLAGS)
 """
 
+import concurrent.futures
 import contextlib
+import functools
 import importlib
 import importlib.util
 import json
@@ -139,6 +141,85 @@ def killed_at():
     is not.
     """
     return lambda epoch, step=None: KILLED.format(epoch=epoch, step=step)
+
+
+# Keeps the weights that a process has at the end of each stage.
+KEPT = """
+import numpy as np
+from kerapose.training import runs
+fit = runs.Stage.fit
+
+def fit_and_keep(stage):
+    fit(stage)
+    weights = [np.asarray(weight) for weight in stage.model.weights]
+    np.savez("{file}_" + stage.folder.name, *weights)
+
+runs.Stage.fit = fit_and_keep
+"""
+
+
+@pytest.fixture(scope="session")
+def run_workers(run_script, free_hosts):
+    """A function that runs a script as several workers at once, as `run_script` does one.
+
+    Each has a work folder of its own below the one that is given, as on machines that share none. `prepare` and further
+    flags may be dicts of a worker's own, by its index.
+    """
+
+    def run(script, shared_flags, workdir, data_dir, count, prepare=None, own_flags=None, **flags):
+        hosts = ",".join(free_hosts(count))
+
+        def one(index):
+            place = {"strategy": "multi_worker", "worker_hosts": hosts, "worker_index": index}
+            kept = KEPT.format(file=workdir / f"{index}")
+            own = (own_flags or {}).get(index, {})
+            given = kept + (prepare or {}).get(index, "")
+            return run_script(script, shared_flags, workdir / str(index), data_dir, given, **place, **flags, **own)
+
+        workdir.mkdir(exist_ok=True)
+        with concurrent.futures.ThreadPoolExecutor(count) as pool:
+            return list(pool.map(one, range(count)))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def train_as_one(run_script, run_workers, killed_at):
+    """A function that trains alone, and with several workers of which one is killed before all are started again.
+
+    It asserts that all workers end with the same weights, and that these are those of the one process, as far as sums
+    in another order have the same digits. It gives what the workers printed at last.
+    """
+
+    def train(script, shared_flags, folder, data_dir, count=2, tolerance=1e-5, **flags):
+        flags |= {"precision": "float32"}
+        alone = run_script(script, shared_flags, folder / "0", data_dir, KEPT.format(file=folder / "alone"), **flags)
+        assert alone.returncode == 0, alone.stderr[-4000:]
+        together = functools.partial(run_workers, script, shared_flags, folder / "several", data_dir, count)
+        flags |= {"sync_batch_norm": True}
+        *others, killed = together({count - 1: killed_at(1, 0)}, **flags)
+        assert killed.returncode == -9, killed.stderr[-4000:]
+        for other in others:
+            assert other.returncode == 1 and "workers must stay until the end" in other.stderr, other.stderr[-4000:]
+        done = together(**flags)
+        for one in done:
+            assert one.returncode == 0, one.stderr[-4000:]
+        assert "Resuming after epoch 1" in done[0].stderr
+        kept = sorted(folder.glob("alone_*.npz"))
+        assert kept
+        for file in kept:
+            expected = np.load(file)
+            for index in range(count):
+                found = np.load(folder / "several" / file.name.replace("alone", str(index)))
+                first = np.load(folder / "several" / file.name.replace("alone", "0"))
+                for name in expected:
+                    np.testing.assert_array_equal(found[name], first[name])
+                    np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance, err_msg=name)
+        assert (folder / "several" / "0" / "metrics.json").exists()
+        assert not any((folder / "several" / str(index)).exists() for index in range(1, count))
+        return done
+
+    return train
 
 
 @pytest.fixture(scope="session")

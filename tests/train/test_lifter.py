@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from kerapose import estimators, evaluation, predictors, skeletons
-from kerapose.data import tracks, views
+from kerapose.data import order, tracks, views
 from kerapose.training import Lifter, LiftTrainer, boards, lifter, pictures, runs
 from train import lifter as script
 
@@ -439,7 +439,10 @@ OTHER = {
     "seed": 5,
     "precision": "float32",
     "deterministic": False,
-    "strategy": "mirrored",
+    "strategy": "multi_worker",
+    "worker_hosts": ["first:1", "second:2"],
+    "worker_index": 1,
+    "sync_batch_norm": True,
     "export": True,
     "recipe": "small",
     "frame_step": 2,
@@ -492,7 +495,7 @@ def told(monkeypatch):
     figures = {"mpjpe_mm": 1.0, "actions": {"walk": {"mpjpe_mm": 1.0}}}
     watch(evaluation, "lifting_figures", lambda *args: figures)
     watch(runs, "set_up", lambda config: None)
-    watch(lifter, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
+    watch(runs, "make_strategy", lambda *place: tf.distribute.get_strategy())
     watch(lifter, "start_from", lambda *args: [])
     watch(lifter.export, "lifter_saved_model", lambda *args, **options: None)
     monkeypatch.setattr(pictures, "save_png", lambda *args: None)
@@ -528,7 +531,7 @@ def test_every_option_counts(data_dir, tmp_path, read_once, told):
     assert (expected != whole.share(0.75, seed=0).keypoints_screen).any()
 
     # networks, the model and its optimizer
-    assert told["make_strategy"] == [(("mirrored", 21), {})]
+    assert [place[:4] for place, _ in told["make_strategy"]] == [("multi_worker", 21, ["first:1", "second:2"], 1)]
     starts = [(network.num_joints_out, path) for (network, path, _), _ in told["start_from"]]
     assert starts == [(6, "pose.keras"), (1, "trajectory.keras")]
     (stage,) = training.stages()
@@ -555,6 +558,7 @@ def test_every_option_counts(data_dir, tmp_path, read_once, told):
         "flip": False,
         "seed": 5,
         "first_step": 15,
+        "share": order.WHOLE,
         "unlabelled": None,
         "trajectory": True,
         "augment": "augmentation",
@@ -741,3 +745,14 @@ def test_mirrored_over_two_devices(data_dir, tmp_path, changes, start, state, tw
     assert (
         len(history) == changes.get("epochs", EPOCHS) and history[-1]["val_mpjpe_mm"] < 0.7 * history[0]["val_mpjpe_mm"]
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"semi_supervised": True, "labelled_share": 0.4, "warmup_epochs": 1}, {"view_share": 0.5, "chunk_length": 5}],
+)
+def test_several_workers_train_as_one(train_as_one, tmp_path, data_dir, changes):
+    """Also where the last batch of an epoch cannot be shared out evenly, and labelled samples are few."""
+    flags = OPTIONS | {"filter_widths": "3,3", "epochs": 2, "dropout": 0.0, "batch_size": 30}
+    train_as_one("lifter", flags | changes, tmp_path, data_dir)

@@ -407,7 +407,10 @@ def every_option(groups_dir, workdir):
         "seed": 5,
         "precision": "float32",
         "deterministic": False,
-        "strategy": "mirrored",
+        "strategy": "multi_worker",
+        "worker_hosts": ["first:1", "second:2"],
+        "worker_index": 1,
+        "sync_batch_norm": True,
         "export": True,
         "check": False,
         "skeleton": "marionette",
@@ -442,7 +445,7 @@ def watch_everything(calls, doll):
     load_network, trained = openpose.load_network, FewFields(6, 8, filters=8, num_refinements=1)
     calls.watch(runs, "set_up")
     calls.watch(openpose, "choose_skeleton", doll)
-    calls.watch(openpose, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
+    calls.watch(runs, "make_strategy", lambda *place: tf.distribute.get_strategy())
     calls.watch(keras.utils, "set_random_seed")
     calls.watch(weights, "load_backbone")
     calls.watch(
@@ -495,7 +498,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, few_fie
     # what is trained, and how
     (config,), _ = calls.last("set_up")
     assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
-    assert calls.noted["make_strategy"] == [(("mirrored", 3), {})]
+    assert [place[:4] for place, _ in calls.noted["make_strategy"]] == [("multi_worker", 3, ["first:1", "second:2"], 1)]
     assert [args for args, _ in calls.noted["set_random_seed"]] == [(5,), (6,), (7,)]
     assert [stage.folder.name for stage in stages] == ["phase1", "phase2", "phase3"]
     assert [stage.model.network.num_refinements for stage in stages] == [1, 0, 2]
@@ -519,7 +522,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, few_fie
     assert calls.last("some_images")[0] == (made.splits["test"],)
     assert calls.last("people_found")[0] == (None, estimator, doll, doll)
     assert calls.last("people_saved_model")[0] == (estimator, tmp_path / "run" / "saved_model" / "1")
-    free = {"workdir", "data_dir", "check", "test_height", "max_people", "export"}
+    free = {"workdir", "data_dir", "check", "test_height", "max_people", "worker_hosts", "worker_index", "export"}
     expected = {name: value for name, value in given.items() if name not in free}
     written = json.loads((tmp_path / "run" / "config.json").read_text())
     assert {name: written[name] for name in expected} == expected and set(written) - set(expected) == {"phases"}
@@ -618,3 +621,9 @@ def test_mirrored_over_two_devices(groups_dir, tmp_path, start, state, metrics_o
     _, history = state(tmp_path / "phase2")
     assert len(history) == EPOCHS and history[-1]["val_loss"] < 0.9 * history[0]["val_loss"]
     assert metrics_of(tmp_path)["coco"]["AP50"] > 0.5
+
+
+@pytest.mark.slow
+def test_several_workers_train_as_one(train_as_one, tmp_path, groups_dir):
+    flags = OPTIONS | {"train_split": "test", "epochs": 2, "refinements": "0,1"}
+    train_as_one("openpose", flags, tmp_path, groups_dir)

@@ -1,6 +1,7 @@
 """`training.PoseConv3D`, from a small data set to a served model; cut short and resumed; given wrong options."""
 
 import functools
+import re
 import shutil
 
 import keras
@@ -219,7 +220,10 @@ OTHER = {
     "seed": 7,
     "precision": "float32",
     "deterministic": False,
-    "strategy": "mirrored",
+    "strategy": "multi_worker",
+    "worker_hosts": ["first:1", "second:2"],
+    "worker_index": 1,
+    "sync_batch_norm": True,
     "export": True,
     "skeleton": "jhmdb",
     "dataset_skeleton": "coco",
@@ -260,7 +264,7 @@ def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults, as
     set_up = watch(runs, "set_up", lambda config: None)
     views_of, poses = poseconv3d.views_of, clips.from_poses([np.eye(3)[None, None]], [0], THREE_JOINTS)
     watch(poseconv3d, "views_of", lambda config, splits: views_of(config, {"train": poses}))  # the splits have none
-    strategies = watch(poseconv3d, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
+    strategies = watch(runs, "make_strategy", lambda *place: tf.distribute.get_strategy())
     exported = watch(poseconv3d.export, "saved_model", lambda *args, **options: None)
     limbs = skeletons.JHMDB.num_edges
     trained = poseconv3d.make_network(OTHER, 5, limbs)
@@ -280,7 +284,7 @@ def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults, as
     assert next(training.splits["test"].as_numpy_iterator())["keypoints"].shape[2] == skeletons.JHMDB.num_keypoints
 
     (stage,) = training.stages()
-    assert strategies == [(("mirrored", 3), {})]
+    assert [place[:4] for place, _ in strategies] == [("multi_worker", 3, ["first:1", "second:2"], 1)]
     assert stage.folder == training.workdir / "limb" and (stage.steps, stage.epochs) == (3, 4)
     assert stage.validation is None and stage.resume.monitor is None  # without a split for it
     network, volume, optimizer = stage.model.network, stage.model.get_layer("volume"), stage.model.optimizer
@@ -423,3 +427,52 @@ def test_mirrored_over_two_devices(data_dir, tmp_path, start, state, metrics_of,
     assert len(history) == EPOCHS + 3 and history[-1]["loss"] < 0.5 * history[0]["loss"]
     assert metrics_of(tmp_path)["joint"]["top1"] > 0.9
     assert keras.models.load_model(tmp_path / "joint" / "best.keras").output_shape == (None, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_workers_train_as_one(train_as_one, run_workers, tmp_path, data_dir, count):
+    """Though one of them is killed; and to the last bit as workers of which none is."""
+    flags = OPTIONS | {"train_split": "val", "batch_size": 6, "epochs": 2, "dropout": 0.5}
+    train_as_one("poseconv3d", flags, tmp_path, data_dir, count)
+    whole = {"precision": "float32", "sync_batch_norm": True}
+    for one in run_workers("poseconv3d", flags, tmp_path / "whole", data_dir, count, **whole):
+        assert one.returncode == 0, one.stderr[-4000:]
+    files = [np.load(tmp_path / name / "0_joint.npz") for name in ("whole", "several")]
+    for name in files[0]:
+        np.testing.assert_array_equal(files[0][name], files[1][name])
+
+
+@pytest.mark.slow
+def test_a_chief_that_is_killed_leaves_a_whole_state(run_workers, tmp_path, data_dir, killed_at, state):
+    """Between the two files that it keeps of an epoch; the others end, and all go on together."""
+    flags = OPTIONS | {"train_split": "val", "epochs": 2, "precision": "float32"}
+    together = functools.partial(run_workers, "poseconv3d", flags, tmp_path, data_dir, 2)
+    chief, other = together({0: killed_at(1)})
+    assert chief.returncode == -9 and other.returncode == 1, (chief.stderr[-2000:], other.stderr[-2000:])
+    assert "All 2 workers must stay until the end, got one that worker 1 no longer reaches" in other.stderr
+    assert len(state(tmp_path / "0" / "joint")[1]) == 1
+    for one in together():
+        assert one.returncode == 0, one.stderr[-4000:]
+    assert len(state(tmp_path / "0" / "joint")[1]) == 2
+    first, second = (np.load(tmp_path / f"{index}_joint.npz") for index in (0, 1))
+    for name in first:
+        np.testing.assert_array_equal(first[name], second[name])
+
+
+@pytest.mark.slow
+def test_workers_that_differ_find_out_at_the_start(run_workers, tmp_path, data_dir, prepare_clips):
+    flags = OPTIONS | {"train_split": "val", "epochs": 1}
+    together = functools.partial(run_workers, "poseconv3d", flags, data_dir=data_dir, count=2)
+    for found in together(workdir=tmp_path / "flags", own_flags={1: {"learning_rate": 0.1}}):
+        assert found.returncode == 1
+        assert "All workers must have the same learning_rate, got 0.05 on worker 0 and 0.1 on worker 1" in found.stderr
+    keypoints = motion(1, seed=5)
+    annotation = {"label": 1, "img_shape": (240, 320), "total_frames": 20, "keypoint": keypoints}
+    annotation |= {"keypoint_score": np.ones(keypoints.shape[:3], "float32")}
+    names = {"train": [f"other{i}" for i in range(12)], "val": [f"another{i}" for i in range(9)]}
+    other = [annotation | {"frame_dir": name} for name in names["train"] + names["val"]]
+    elsewhere = prepare_clips("pyskl_clips/custom", names, other, POSTURES, "coco")
+    for found in together(workdir=tmp_path / "data", own_flags={1: {"data_dir": elsewhere}}):
+        assert found.returncode == 1
+        assert re.search(r"must have the same data \(train\), got \[9, '\w+'\] on worker 0 and \[9", found.stderr)

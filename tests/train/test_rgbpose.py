@@ -205,7 +205,10 @@ OTHER = {
     "seed": 7,
     "precision": "float32",
     "deterministic": False,
-    "strategy": "mirrored",
+    "strategy": "multi_worker",
+    "worker_hosts": ["first:1", "second:2"],
+    "worker_index": 1,
+    "sync_batch_norm": True,
     "export": True,
     "check": False,
     "variant": "rgbpose_tiny",
@@ -256,7 +259,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
     evaluated, trained_on = (watch(videos, name, lambda *args, **how: None) for name in ("evaluation", "training"))
     watch(video_training, "for_outputs", lambda batches, model: batches)
     set_up = watch(runs, "set_up", lambda config: None)
-    strategies = watch(video_training, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
+    strategies = watch(runs, "make_strategy", lambda *place: tf.distribute.get_strategy())
     nothing = {condition: {"fused": np.eye(3)} for condition in ("missed", "dark")}
     tested = watch(video_training.evaluation, "video_probabilities", lambda *args: (np.arange(3), nothing))
     exported = watch(video_training.export, "video_saved_model", lambda *args, **options: None)
@@ -306,8 +309,9 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
             "area_range": (0.8, 1.0),
             "short_side_px": 46 if modality != "pose" else 11,
         }
+        assert stage.workers.devices == 1 and stage.batch_size == batch_size
         as_after_an_epoch(stage)
-    assert strategies == [(("mirrored", size), {}) for size in (2, 5, 3)]
+    assert [place[:4] for place, _ in strategies] == [("multi_worker", 3, ["first:1", "second:2"], 1)]
     assert_starts_from(network, made.workdir)
 
     results = made.finish()
@@ -389,7 +393,7 @@ def test_every_recipe_says_all_there_is_to_say():
     assert set(rgbpose.PUBLISHED) == set(rgbpose.SMALL)
     without_default = {option.name for option in RGBPose.OPTIONS if option.default is None}
     assert without_default - set(rgbpose.PUBLISHED) == {
-        *("data_dir", "deterministic", "recipe", "size", "flip_pairs", "pretrained")
+        *("data_dir", "deterministic", "recipe", "size", "flip_pairs", "pretrained", "worker_hosts", "worker_index")
     }
 
 
@@ -454,3 +458,9 @@ def test_a_preset_is_tested_as_a_network_of_ones_own(
     top1 = expected["both"]["plain"]["top1"]
     assert found["published"]["figures"] == {"top-1": {"found": pytest.approx(top1), "published": 0.969}}
     assert (tmp_path / "both" / "confusion_matrix_plain.png").is_file()
+
+
+@pytest.mark.slow
+def test_several_workers_train_as_one(train_as_one, tmp_path, gestures_dir):
+    flags = OPTIONS | {"train_split": "test", "rgb_epochs": 2, "pose_epochs": 1, "epochs": 1, "size": 48}
+    train_as_one("rgbpose", flags, tmp_path, gestures_dir)

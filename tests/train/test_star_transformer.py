@@ -184,7 +184,10 @@ OTHER = {
     "seed": 7,
     "precision": "float32",
     "deterministic": False,
-    "strategy": "mirrored",
+    "strategy": "multi_worker",
+    "worker_hosts": ["first:1", "second:2"],
+    "worker_index": 1,
+    "sync_batch_norm": True,
     "export": True,
     "check": False,
     "variant": "star_tiny",
@@ -226,7 +229,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
     evaluated, trained_on = (watch(videos, name, lambda *args, **how: None) for name in ("evaluation", "training"))
     watch(video_training, "for_outputs", lambda batches, model: batches)
     set_up = watch(runs, "set_up", lambda config: None)
-    strategies = watch(video_training, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
+    strategies = watch(runs, "make_strategy", lambda *place: tf.distribute.get_strategy())
     nothing = {condition: {"fused": np.eye(3)} for condition in ("missed", "dark")}
     tested = watch(video_training.evaluation, "video_probabilities", lambda *args: (np.arange(3), nothing))
     exported = watch(video_training.export, "video_saved_model", lambda *args, **options: None)
@@ -274,7 +277,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
     np.testing.assert_array_equal(
         network.get_layer("layer1_0").get_weights()[0], backbone.get_layer("layer1_0").get_weights()[0]
     )
-    assert strategies == [(("mirrored", 3), {})] * 2
+    assert [place[:4] for place, _ in strategies] == [("multi_worker", 3, ["first:1", "second:2"], 1)]
 
     results = made.finish()
     assert list(results) == ["backbone", "star"] and list(results["backbone"]) == ["missed", "dark"]
@@ -342,7 +345,8 @@ def test_every_recipe_says_all_there_is_to_say():
     assert set(star_transformer.PUBLISHED) == set(star_transformer.SMALL)
     without_default = {option.name for option in StarTransformer.OPTIONS if option.default is None}
     assert without_default - set(star_transformer.PUBLISHED) == {
-        *("data_dir", "deterministic", "recipe", "size", "flip_pairs", "pretrained", "pretrained_backbone")
+        *("data_dir", "deterministic", "recipe", "size", "flip_pairs", "pretrained", "pretrained_backbone"),
+        *("worker_hosts", "worker_index"),
     }
 
 
@@ -378,3 +382,9 @@ def test_a_mistaken_option_takes_no_work_folder(tmp_path, changes, match, option
 
 def test_the_script_is_of_this_training():
     assert script.TRAINING is StarTransformer
+
+
+@pytest.mark.slow
+def test_several_workers_train_as_one(train_as_one, tmp_path, gestures_dir):
+    flags = OPTIONS | {"epochs": 2, "size": 48, "dropout": 0.1, "missed_share": 0.1}
+    train_as_one("star_transformer", flags, tmp_path, gestures_dir)

@@ -322,7 +322,10 @@ def every_option(groups_dir, tmp_path):
         "seed": 5,
         "precision": "float32",
         "deterministic": False,
-        "strategy": "mirrored",
+        "strategy": "multi_worker",
+        "worker_hosts": ["first:1", "second:2"],
+        "worker_index": 1,
+        "sync_batch_norm": True,
         "export": True,
         "check": False,
         "detections": str(tmp_path / "boxes.json"),
@@ -363,7 +366,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
         assert given[option.name] not in others or option.name in ("recipe", "schedule")  # of two values
     boxes = [{"image_id": number, "bbox": [9, 9, 40, 50], "score": 0.7} for number in (1, 2, 3)]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
-    calls.watch(topdown, "make_strategy", lambda name, batch_size: tf.distribute.get_strategy())
+    calls.watch(runs, "make_strategy", lambda *place: tf.distribute.get_strategy())
     calls.watch(weights, "load_backbone")
     calls.watch(topdown, "start_from", [])
     teacher = models.StackedHourglass(5, image_shape=(64, 128, 3), num_stacks=1, filters=8)
@@ -402,7 +405,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     assert stage.epochs == 6 and stage.steps == 2 and stage.resume.monitor == "val_pck"
     ((config,), _) = calls.last("set_up")
     assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
-    assert calls.last("make_strategy") == (("mirrored", 3), {})
+    assert calls.last("make_strategy")[0][:4] == ("multi_worker", 3, ["first:1", "second:2"], 1)
     network = made.model.student
     assert isinstance(network, models.StackedHourglass) and network.num_stacks == 2 and network.filters == 8
     assert calls.last("load_backbone")[0] == (network, "backbone.pth")
@@ -422,7 +425,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     assert sorted(found["image_id"]) == [1, 3] and found["box"].tolist() == [[9, 9, 49, 59]] * 2
     assert calls.last("poses")[1] == {"codec": "udp", "normalization": cutting["normalization"]}
     assert calls.last("pose_saved_model")[0] == (estimator, tmp_path / "run" / "saved_model" / "1")
-    free = {"workdir", "data_dir", "check", "detections", "export"}
+    free = {"workdir", "data_dir", "check", "detections", "worker_hosts", "worker_index", "export"}
     expected = {name: value for name, value in given.items() if name not in free}
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == expected
     assert keras.models.load_model(tmp_path / "run" / "model.keras").training["options"] == expected
@@ -538,3 +541,10 @@ def test_a_preset_of_any_size_and_codec_is_tested_and_drawn(
     assert found["published"]["figures"]["AP"] == {"found": None, "published": 0.762}
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["preset"] == "hrnet_w32_coco_256x192_udp" and not {"codec", "epochs", "model"} & set(config)
+
+
+@pytest.mark.slow
+def test_several_workers_train_as_one(train_as_one, tmp_path, groups_dir):
+    flags = OPTIONS | {"variant": "resnet18_tiny", "train_split": "test", "image_height": 64, "image_width": 64}
+    flags |= {"rotation_probability": 0.5, "color_jitter": 0.2, "epochs": 2, "learning_rate": 0.001}
+    train_as_one("topdown", flags, tmp_path, groups_dir)

@@ -36,6 +36,7 @@ def training(
     use_scores: bool = True,
     p_interval: Sequence[float] = (1.0, 1.0),
     views: virtual.Views | None = None,
+    share: order.Share = order.WHOLE,
     **augmentation: typing.Any,
 ) -> tf.data.Dataset:
     """Endless shuffled batches of random clips.
@@ -58,6 +59,7 @@ def training(
         p_interval: least and greatest share of a sequence, of which one is drawn for each clip that is taken from so
             long an interval (`ops.sequences.sample_frames`); (1, 1), as published for PoseConv3D: whole sequences.
         views: of 3D skeletons, from which a view of each clip is drawn. None: all as of `seen_from`.
+        share: of each batch that is made, where several workers train (`data.order.Share`).
         **augmentation: `padding`, `short_side_px`, `area_range`, `aspect_range` of `ops.clips.training_clip`.
 
     Returns:
@@ -107,8 +109,8 @@ def training(
         return {"keypoints": keypoints, "scores": scores}, label
 
     dataset, first = trainable(dataset).cache(), first_step * batch_size
-    elements = order.shuffled_endlessly(dataset, seed, first).enumerate(first)
-    return _batched(elements.map(augment, tf.data.AUTOTUNE), batch_size)
+    elements = share.of_stream(order.shuffled_endlessly(dataset, seed, first).enumerate(first), batch_size)
+    return _batched(elements.map(augment, tf.data.AUTOTUNE), share.size(batch_size))
 
 
 def evaluation(

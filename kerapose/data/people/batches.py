@@ -40,6 +40,7 @@ def training(
     color_jitter: float = 0.0,
     normalization: Mapping[str, typing.Any] | None = None,
     shuffle_buffer: int | None = None,
+    share: order.Share = order.WHOLE,
 ) -> tf.data.Dataset:
     """Endless shuffled batches of images with their fields, scaled, turned, shifted and mirrored as published.
 
@@ -72,6 +73,7 @@ def training(
         normalization: arguments of `ops.images.normalize` (mean, std, bgr). None: `ops.images.OPENPOSE_NORMALIZATION`.
         shuffle_buffer: samples to draw the next one from. None: all where images are not in elements but in files, or
             in memory as arrays anyway; else 4096.
+        share: of each batch that is made, where several workers train (`data.order.Share`).
 
     Returns:
         A `tf.data.Dataset` of (images [B, H, W, 3], targets [B, h, w, K+1+2E], mask [B, h, w, 1]), float32. The mask is
@@ -92,13 +94,14 @@ def training(
     fields = _fields(skeleton, target or skeleton, image_size, sigma_px, stride, thickness, published)
     normalization = image_ops.OPENPOSE_NORMALIZATION if normalization is None else normalization
     finish = annotated.finisher(normalization, color_jitter)
-    samples = trainable(dataset, skeleton)
+    samples, size = trainable(dataset, skeleton), share.size(batch_size)
     turn = np.float32(np.radians(rotation_degrees))
     flip_probability = mirrors.allowed(flip_probability, target or skeleton)
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
-    def augment(step, batch):
-        uniforms = tf.random.stateless_uniform((batch_size, NUM_UNIFORMS), [seed, step])
+    def augment(number, batch):
+        step = first_step + share.step(number)
+        uniforms = share.rows(number, tf.random.stateless_uniform((batch_size, NUM_UNIFORMS), [seed, step]))
         flips = uniforms[:, 0] < flip_probability
         factors = scale_range[0] + uniforms[:, 1] * (scale_range[1] - scale_range[0])
         angles = (2 * uniforms[:, 2] - 1) * turn
@@ -112,7 +115,8 @@ def training(
     if shuffle_buffer is None and "image" in samples.element_spec:
         shuffle_buffer = annotated.SHUFFLE_BUFFER
     elements = order.shuffled_endlessly(samples, seed, first_step * batch_size, shuffle_buffer)
-    batches = annotated.with_handles(elements).ragged_batch(batch_size, drop_remainder=True).enumerate(first_step)
+    elements = annotated.with_handles(share.of_stream(elements, batch_size))
+    batches = elements.ragged_batch(size, drop_remainder=True).enumerate()
     return batches.map(augment, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 

@@ -1,11 +1,13 @@
 """Batches of windows to train on, reproducible from any step on."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from kerapose import mirrors
+from kerapose.data import order
 from kerapose.data.tracks.chunking import check_numbers, chunks, num_batches, on_cpu, windows
 from kerapose.data.tracks.reading import PLACEMENT_FIELDS
 from kerapose.data.tracks.track_set import Tracks
@@ -27,6 +29,7 @@ def training(
     unlabelled: Tracks | None = None,
     trajectory: bool = False,
     augment: Callable[[dict[str, Tensor], Tensor], dict[str, Tensor]] | None = None,
+    share: order.Share = order.WHOLE,
 ) -> tf.data.Dataset:
     """Endless batches of windows, in an order drawn anew for each epoch.
 
@@ -53,6 +56,9 @@ def training(
             [B, W, J, 3], "keypoints" [B, W, K, 2] screen; if known "camera" [B, 9], "orientation" [B, 4],
             "translation_m" [B, 3]}, all of the frames of the windows. Of what it gives, "keypoints", "poses_m" and
             "camera" are used; mirroring comes after it. The unlabelled are left as they are.
+        share: of each batch that is made, where several workers train (`data.order.Share`): of the labelled and of the
+            unlabelled. Parts of a last batch differ by a chunk at most; where several devices train, plain batches
+            have weights [B], too, with which the mean over devices is that over the whole batch.
 
     Returns:
         A `tf.data.Dataset` of batches, W = receptive_field + chunk_length - 1 frames a window. Plain: (keypoints
@@ -62,7 +68,7 @@ def training(
 
     Raises:
         ValueError: if a number is out of range, or the tracks lack poses or cameras that are asked for, or the two sets
-            have other keypoints.
+            have other keypoints; if a batch has too few chunks for all workers.
 
     Example:
         >>> network = models.TemporalLifter(filter_widths=(3, 3, 3), strided=True)
@@ -81,23 +87,31 @@ def training(
     sets = [tracks] if unlabelled is None else [tracks, unlabelled]
     sources = [_Source(each, chunk_length, flip, before, receptive_field + chunk_length - 1) for each in sets]
     orders = [
-        _orders(source.num_chunks, batch_size, seed, stream, first_step)
+        _orders(source.num_chunks, batch_size, seed, stream, first_step, share)
         for source, stream in zip(sources, (_LABELLED, _UNLABELLED), strict=False)
     ]
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out
-    def make(step, *chosen):
-        seeds = _draw_seeds(seed or 0, _AUGMENTATION, step)
-        batches = [
-            source.batch(indices, with_poses=i == 0, augment=augment if i == 0 else None, seeds=seeds)
-            for i, (source, indices) in enumerate(zip(sources, chosen, strict=True))
-        ]
+    def make(number, *chosen):
+        seeds = _draw_seeds(seed or 0, _AUGMENTATION, first_step + share.step(number))
+        mine = functools.partial(share.rows, number)
+        batches = []
+        for i, (source, indices) in enumerate(zip(sources, chosen, strict=True)):
+            if i == 0 and augment is not None:  # of the whole batch, whose random numbers it draws
+                batch = source.batch(indices, with_poses=True, augment=augment, seeds=seeds)
+                batches.append(tf.nest.map_structure(mine, batch))
+            else:
+                batches.append(source.batch(mine(indices), with_poses=i == 0))
         if not joint:
             poses = batches[0]["poses_m"]
-            return batches[0]["keypoints"], poses - poses[:, :, :1]
+            targets = poses - poses[:, :, :1]
+            if share.parts == 1:
+                return batches[0]["keypoints"], targets
+            own, whole = (tf.shape(array)[:1] for array in (poses, chosen[0]))
+            return batches[0]["keypoints"], targets, tf.fill(own, tf.cast(own * share.parts / whole, tf.float32)[0])
         return _joint_batch(batches)
 
-    counted = tf.data.Dataset.zip(tf.data.Dataset.counter(first_step), *orders)
+    counted = tf.data.Dataset.zip(tf.data.Dataset.counter(), *orders)
     return counted.map(make, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
@@ -122,7 +136,7 @@ class _Source:
         self.poses = None if tracks.poses_camera_m is None else on_cpu(tracks.poses_camera_m)
         self.poses_world = None if tracks.poses_world_m is None else on_cpu(tracks.poses_world_m)
 
-    def batch(self, indices, with_poses, augment, seeds):
+    def batch(self, indices, with_poses, augment=None, seeds=None):
         """{"keypoints", if known "camera", if asked for "poses_m" in camera space} of the chunks of these indices."""
         track, start, _, mirrored = tf.unstack(tf.gather(self.chunks, indices), axis=1)
         first, last = tf.gather(self.firsts, track), tf.gather(self.lasts, track)
@@ -204,21 +218,29 @@ def _joint_batch(batches):
     return inputs | {"labelled": tf.concat(labelled, axis=0)}, targets
 
 
-def _orders(num_chunks, batch_size, seed, stream, first_step):
-    """Endless batches of indices of chunks, beginning with that of `first_step`."""
+def _orders(num_chunks, batch_size, seed, stream, first_step, share):
+    """Endless batches of indices of chunks from that of `first_step` on, each once for every part of a share."""
+    last = num_chunks % batch_size or batch_size
+    if last < share.parts:
+        raise ValueError(
+            f"Each of {share.parts} devices needs a chunk of every batch, got a last one of {last}; change batch_size."
+        )
     steps = num_batches(num_chunks, batch_size)
     first_epoch, first_batch = divmod(first_step, steps)
 
     @tf.autograph.experimental.do_not_convert
     def order_of(epoch):
-        order = tf.range(num_chunks)
+        indices = tf.range(num_chunks)
         if seed is not None:
-            order = tf.random.experimental.stateless_shuffle(order, _draw_seeds(seed, stream, epoch))
+            indices = tf.random.experimental.stateless_shuffle(indices, _draw_seeds(seed, stream, epoch))
         begin = tf.where(epoch == first_epoch, np.int64(first_batch), np.int64(0))
         batches = tf.data.Dataset.range(begin, steps)
-        return batches.map(lambda i: order[i * batch_size : (i + 1) * batch_size])
+        return batches.map(lambda i: indices[i * batch_size : (i + 1) * batch_size])
 
-    return tf.data.Dataset.counter(first_epoch).flat_map(order_of)
+    batches = tf.data.Dataset.counter(first_epoch).flat_map(order_of)
+    if share.replicas == 1:
+        return batches
+    return batches.flat_map(lambda indices: tf.data.Dataset.from_tensors(indices).repeat(share.replicas))
 
 
 def _draw_seeds(seed, stream, index):

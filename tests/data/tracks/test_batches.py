@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from strolls import arrays, assert_same, of_batch, take
 
+from kerapose.data import order
 from kerapose.data import tracks as track_data
 from kerapose.ops import cameras as camera_ops
 from kerapose.skeletons import COCO, H36M
@@ -180,6 +181,38 @@ def test_a_run_that_was_cut_short_goes_on_with_the_same_batches(tracks):
     for first, second in zip(whole[13:], take(make(13), 4), strict=True):  # from the midst of an epoch on
         assert_same(first, second)
     assert not np.array_equal(whole[0][0]["keypoints"][:12], whole[5][0]["keypoints"][:12])  # of two epochs
+
+
+@pytest.mark.parametrize("count, replicas", [(2, 1), (1, 3), (2, 2)])
+@pytest.mark.parametrize("augment", [None, jitter])
+def test_several_workers_make_the_same_batches(put_together, tracks, count, replicas, augment):
+    """Of the labelled and of the unlabelled; parts of the last batch of an epoch differ by one at most."""
+
+    def make(share=order.WHOLE, **more):
+        more |= {"augment": augment, "seed": 3, "first_step": 2}
+        return track_data.training(tracks, 3, batch_size=12, share=share, **more)
+
+    whole = take(make(), 5)
+    assert [len(keypoints) for keypoints, _ in whole] == [12, 12, 8, 12, 12]
+    for parts, (keypoints, poses) in zip(put_together(make, 5, count, replicas), whole, strict=True):
+        sizes = [len(part) for part, *_ in parts]
+        assert max(sizes) - min(sizes) <= 1 and sum(sizes) == len(keypoints)
+        np.testing.assert_array_equal(np.concatenate([part for part, *_ in parts]), keypoints)
+        np.testing.assert_array_equal(np.concatenate([part for _, part, _ in parts]), poses)
+        # With its weights the mean over parts of the means is the mean of all.
+        means = [np.mean(part[:, 0, 1, 2] * weights) for _, part, weights in parts]
+        np.testing.assert_allclose(np.mean(means), np.mean(poses[:, 0, 1, 2]), rtol=1e-5)
+    unlabelled = track_data.from_arrays(**arrays((8, 9)))
+    (whole,) = take(make(unlabelled=unlabelled), 1)
+    (parts,) = put_together(lambda share: make(share, unlabelled=unlabelled), 1, count, replicas)
+    for labelled in (0, 1):
+        chosen = [inputs["keypoints"][inputs["labelled"] == labelled] for inputs, _ in [whole, *parts]]
+        np.testing.assert_array_equal(np.concatenate(chosen[1:]), chosen[0])
+
+
+def test_a_batch_of_too_few_chunks_is_refused(tracks):
+    with pytest.raises(ValueError, match="Each of 2 devices needs a chunk of every batch, got a last one of 1; change"):
+        track_data.training(tracks, 3, batch_size=11, share=order.Share(0, 2))
 
 
 def test_seeds_give_other_orders(tracks):

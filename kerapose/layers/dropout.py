@@ -1,0 +1,38 @@
+"""Dropout of a batch that several copies of a model share."""
+
+import typing
+
+import keras
+from keras import ops
+
+from kerapose.layers import replicas
+from kerapose.types import Tensor
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class Dropout(keras.layers.Dropout):
+    """Keras's dropout, which drops the same values of a batch however many copies of the model share it.
+
+    Keras's own would drop the same places in the part of each copy. This one draws for the whole batch, so that
+    training on several devices or machines gives what one device would have given.
+
+    Args:
+        rate: share of the values that are set to 0.
+        **kwargs: of `keras.layers.Dropout`.
+
+    Input and output: [B, ...].
+
+    Example:
+        >>> Dropout(0.5)(np.ones((2, 3)), training=True).shape
+        TensorShape([2, 3])
+    """
+
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
+        copies = replicas.count()
+        if not training or not self.rate or copies == 1:
+            return super().call(inputs, training=training)
+        size = ops.shape(inputs)[0]
+        shape = (size * copies, *ops.shape(inputs)[1:])
+        ones = ops.ones(shape, self.compute_dtype)
+        kept: typing.Any = keras.random.dropout(ones, self.rate, seed=self.seed_generator)
+        return inputs * replicas.rows_of_whole(kept, size)

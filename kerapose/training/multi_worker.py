@@ -120,6 +120,9 @@ def _maybe_symbolic_build(model, iterator=None, data_batch=None):
     strategy = model.distribute_strategy
     if not _is_of_several(strategy):
         return _of_keras["build"](model, iterator, data_batch)
+    compiled = (model._compile_metrics, model._compile_loss, model.optimizer)
+    if all(layer.built for layer in model._flatten_layers()) and all(part is None or part.built for part in compiled):
+        return
     if iterator is not None:
         _, _, batches = next(iter(iterator))
         data_batch = next(batches)

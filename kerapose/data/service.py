@@ -26,6 +26,7 @@ from collections.abc import Callable
 import tensorflow as tf
 from absl import logging
 
+from kerapose.data import order
 from kerapose.types import Path
 
 # Operations that call back into the process that made them.
@@ -150,7 +151,7 @@ def served(batches: Callable[..., tf.data.Dataset], address: str) -> Callable[..
 
     def from_service(first_step, **how):
         made = functools.partial(batches, **how)
-        parts = getattr(how.get("share"), "replicas", 1)  # that a step has, where several devices train
+        parts = how.get("share", order.WHOLE).replicas  # that a step has
         spec = made(first_step=first_step).element_spec
         ordered = tf.data.Dataset.from_generator(
             lambda: _in_order(made, address, first_step, parts), output_signature=spec

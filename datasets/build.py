@@ -8,6 +8,7 @@
     python datasets/build.py rgb_pose_clips/ntu60 --manual_dir=DIR  # DIR holds ntu60_hrnet.pkl and the videos
     python datasets/build.py kinect_actions/florence3d --manual_dir=DIR  # DIR holds florence3d.npz
     python datasets/build.py penn_action --manual_dir=DIR           # DIR holds frames/ and labels/
+    python datasets/build.py jpeg_frames/penn_action --source=penn_action  # its videos as JPEGs
     python datasets/build.py coco_keypoints/2017                    # downloads 20 GB
     python datasets/build.py coco_keypoints/mice --annotations=train:train.json,test:test.json --images=DIR
     python datasets/build.py mpii --manual_dir=DIR                  # DIR holds images/, train.json and valid.json
@@ -34,6 +35,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]  # the builders are packages of thi
 OWN_FILE_FLAGS = {
     "pyskl_clips": ("file", "num_classes", "class_names", "skeleton", "skip", "up"),
     "rgb_pose_clips": ("file", "num_classes", "class_names", "skeleton", "skip"),
+    "jpeg_frames": ("source", "quality"),
     "coco_keypoints": ("annotations", "images", "category", "flip_pairs", "sigmas", "skip_corrupt", "skip"),
 }
 COUNTED = ("crowds", "people_without_keypoints", "boxes_without_area")
@@ -241,6 +243,10 @@ def define_flags():
     flags.DEFINE_string("category", None, coco + "NAME,... to take, where categories have different keypoints.")
     flags.DEFINE_string("flip_pairs", None, coco + "LEFT:RIGHT,... or nothing; by default found by the names.")
     flags.DEFINE_string("sigmas", None, coco + "one OKS constant a keypoint, with commas between them.")
+    flags.DEFINE_string("source", None, "jpeg_frames/NAME: the prepared data set of videos that it is made of.")
+    flags.DEFINE_integer(
+        "quality", None, "jpeg_frames/NAME: of the JPEGs; 95 by default.", lower_bound=1, upper_bound=100
+    )
     flags.DEFINE_multi_string("skip", None, "custom: an image or clip to leave out; may be given several times.")
     flags.DEFINE_bool("skip_corrupt", None, coco + "leave out images that cannot be decoded, in place of stopping.")
 

@@ -10,6 +10,7 @@ import kerapose
 COMMANDS = {
     "predict": "find people in videos, images or before the camera, draw them and write them down",
     "extract": "find people in many videos, and make a data set of clips of them",
+    "data-service": "make the batches of trainings on this machine, for trainers on others",
     "presets": "list the published checkpoints that --model takes by name",
 }
 
@@ -28,7 +29,7 @@ def main(argv: Sequence[object] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, purpose in COMMANDS.items():
         # Only the command that is asked for is imported: the others would bring TensorFlow with them for nothing.
-        module = importlib.import_module(f"kerapose.commands.{name}") if name in argv[:1] else None
+        module = importlib.import_module(f"kerapose.commands.{name.replace('-', '_')}") if name in argv[:1] else None
         command = commands.add_parser(
             name,
             help=purpose,

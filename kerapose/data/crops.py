@@ -28,7 +28,7 @@ import tensorflow as tf
 from absl import logging
 
 from kerapose import mirrors
-from kerapose.data import annotated, coco, gate, order, prepared, selection
+from kerapose.data import annotated, coco, gate, order, prepared, selection, service
 from kerapose.data.gate import images as rules
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import heatmaps as heatmap_ops
@@ -384,7 +384,11 @@ def training(
     elements = order.shuffled_endlessly(people, seed, first_step * batch_size, shuffle_buffer)
     elements = annotated.with_handles(share.of_stream(elements, batch_size))
     batches = elements.batch(size, drop_remainder=True).enumerate()
-    return batches.map(augment, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    def augmented(batches):
+        return batches.map(augment, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    return service.shareable(batches, augmented)
 
 
 def validation(

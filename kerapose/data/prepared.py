@@ -12,12 +12,12 @@ class NotPreparedError(ValueError):
     """A TFDS dataset that `datasets/build.py` has not prepared yet."""
 
 
-def find(name: str, split: str, data_dir: Path | None = None) -> "tfds.core.DatasetBuilder":
+def find(name: str, split: str | None, data_dir: Path | None = None) -> "tfds.core.DatasetBuilder":
     """The builder of a prepared TFDS dataset.
 
     Args:
         name: of the dataset and its config ("puppets/clips", "pyskl_clips/ntu60").
-        split: name of a split that it must have.
+        split: name of a split that it must have. None: any.
         data_dir: where `datasets/build.py` prepared it. None: TFDS's default folder.
 
     Returns:
@@ -37,7 +37,7 @@ def find(name: str, split: str, data_dir: Path | None = None) -> "tfds.core.Data
             f"it is in, or prepare it in a checkout of kerapose; run: python datasets/build.py {name}"
             + (f" --data_dir={data_dir}" if data_dir else "")
         ) from error
-    if split not in builder.info.splits:
+    if split is not None and split not in builder.info.splits:
         raise ValueError(f"{name} has the splits {', '.join(builder.info.splits)}, got {split!r}; use one of them.")
     return builder
 

@@ -5,8 +5,9 @@ Every source yields the same element, that of `data.clips` with its video, and e
     {"video": the content of a file, MP4, AVI, MKV ..., "keypoints": [M, T, K, 2] pixels, "scores": [M, T, K],
      "frame_size": [2] height and width that the keypoints refer to, "label": int, "name": str}
 
-In place of "video" it may have "path", a file to be read when its turn comes. T is the number of frames of the video,
-and keypoints of index t belong to its t-th frame in the order of presentation, whatever the frame rate does.
+In place of "video" it may have "path", a file to be read when its turn comes, or "jpegs": [T] contents of JPEG files,
+the frames one by one, which TensorFlow decodes by itself. T is the number of frames of the video, and keypoints of
+index t belong to its t-th frame in the order of presentation, whatever the frame rate does.
 
 Batches are ({"rgb": [B, L, h, w, 3] normalized, "keypoints": [B, M, L', K, 2] pixels of the pose volume, "scores":
 [B, M, L', K]}, labels [B]); for a network of one pathway the keys of the other are left out, and no video is decoded
@@ -26,7 +27,8 @@ import tensorflow_datasets as tfds
 from keras import ops
 
 from kerapose import mirrors
-from kerapose.data import clips, frames, gate, order, prepared, pyskl
+from kerapose.data import clips, frames, gate, order, prepared, pyskl, service
+from kerapose.data import images as image_files
 from kerapose.data.clips import checks, sources
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import clips as clip_ops
@@ -39,6 +41,7 @@ NotPreparedError = prepared.NotPreparedError
 BadDataError = gate.BadDataError
 skip = clips.skip
 trainable = clips.trainable
+VIDEO_FIELDS = ("video", "path", "jpegs")  # of which an element has one
 SHUFFLE_BUFFER = 1024  # videos; 1.5 GB of NTU RGB+D's
 NUM_CROP_UNIFORMS = 22  # of `ops.boxes.random_crop_box`
 NUM_UNIFORMS = 1 + 3 + NUM_CROP_UNIFORMS  # mirror, colours, crop
@@ -142,7 +145,7 @@ def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.d
     """A dataset of one split of a prepared TFDS dataset of videos, with its description.
 
     Args:
-        name: of the dataset and its config ("puppets/videos", "penn_action").
+        name: of the dataset and its config ("puppets/videos", "penn_action", "jpeg_frames/penn_action").
         split: name of the split.
         data_dir: where `datasets/build.py` prepared it. None: TFDS's default folder.
 
@@ -154,8 +157,10 @@ def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.d
         ValueError: if it has no such split, or no videos.
     """
     dataset, info = clips.from_tfds(name, split, data_dir)
-    if "video" not in dataset.element_spec:
-        raise ValueError(f"A dataset of videos has them as `video`, {name} has none; use another or `data.clips`.")
+    if not {"video", "jpegs"} & set(dataset.element_spec):
+        raise ValueError(
+            f"A dataset of videos has them as `video` or `jpegs`, {name} has none; use another or `data.clips`."
+        )
     return dataset, info
 
 
@@ -182,8 +187,11 @@ def check(dataset: tf.data.Dataset, skeleton: Skeleton, num_classes: int) -> int
     """
 
     def note(report, raw, element):
-        video = raw["video"] if "video" in raw else os.fsdecode(raw["path"])
-        _note_video(report, element, _probe(report, video, element["name"]))
+        if "jpegs" in raw:
+            info = _probe_jpegs(report, raw["jpegs"], element["name"])
+        else:
+            info = _probe(report, raw["video"] if "video" in raw else os.fsdecode(raw["path"]), element["name"])
+        _note_video(report, element, info)
 
     return checks.check_elements(dataset, skeleton, num_classes, note)
 
@@ -195,6 +203,16 @@ def _probe(report, video, name):
     except (ValueError, OSError) as error:
         report.note(sequence_gate.VIDEO, name, str(error).rstrip("."))
         return None
+
+
+def _probe_jpegs(report, jpegs, name):
+    """The same of frames one by one."""
+    try:
+        size = image_files.decode(jpegs[0]).shape[:2]
+    except (ValueError, IndexError, tf.errors.OpError) as error:
+        report.note(sequence_gate.VIDEO, name, f"{error}".rstrip("."))
+        return None
+    return frames.VideoInfo(len(jpegs), tuple(size), fps=0.0)
 
 
 def _note_video(report, element, info):
@@ -403,12 +421,15 @@ def training(
 
     dataset = trainable(dataset)
     dataset = dataset if rgb_frames else _without_videos(dataset).cache()
-    if shuffle_buffer is None and "video" in dataset.element_spec:
+    if shuffle_buffer is None and {"video", "jpegs"} & set(dataset.element_spec):
         shuffle_buffer = SHUFFLE_BUFFER
     first = first_step * batch_size
+
+    def finish(elements):
+        return _batched(elements.map(augment, tf.data.AUTOTUNE), share.size(batch_size))
+
     elements = order.shuffled_endlessly(dataset, seed, first, shuffle_buffer).enumerate(first)
-    elements = share.of_stream(elements, batch_size)
-    return _batched(elements.map(augment, tf.data.AUTOTUNE), share.size(batch_size))
+    return service.shareable(share.of_stream(elements, batch_size), finish, share.size(batch_size))
 
 
 def evaluation(
@@ -467,7 +488,7 @@ def _shapes(dataset, rgb_shape, pose_shape):
         raise ValueError("A clip has pictures or keypoints, got neither rgb_shape nor pose_shape; give one.")
     if rgb_shape is not None and (len(rgb_shape) != 4 or rgb_shape[3] != 3):
         raise ValueError(f"rgb_shape must be (frames, height, width, 3), got {tuple(rgb_shape)}; correct it.")
-    if rgb_shape is not None and not {"video", "path"} & set(dataset.element_spec):
+    if rgb_shape is not None and not set(VIDEO_FIELDS) & set(dataset.element_spec):
         raise ValueError("Pictures need a video in each element, got none; use another dataset, or rgb_shape=None.")
     num_keypoints = dataset.element_spec["keypoints"].shape[2]
     if pose_shape is not None and (len(pose_shape) != 4 or num_keypoints not in (None, pose_shape[3])):
@@ -500,10 +521,18 @@ _sample_in_graph = tf.function(_sample, autograph=False)  # made once, as those 
 def _clip(element, rgb):
     """{"frames": those of the indices [L], if there are any, "keypoints" and "scores" of all frames}."""
     clip = {"keypoints": element["keypoints"], "scores": element["scores"]}
-    if rgb is not None:
+    if rgb is not None and "jpegs" in element:
+        clip["frames"] = _decode_jpegs(element["jpegs"], rgb)
+    elif rgb is not None:
         is_path = "video" not in element
         clip["frames"] = decode(element["path" if is_path else "video"], rgb, element["name"], is_path)
     return clip
+
+
+def _decode_jpegs(jpegs, indices):
+    """Frames of these indices [L]: [L, H, W, 3] uint8."""
+    spec = tf.TensorSpec((None, None, 3), tf.uint8)
+    return tf.map_fn(image_files.decode, tf.gather(jpegs, indices), fn_output_signature=spec)
 
 
 def _taken(clip, pose, use_scores):
@@ -520,7 +549,7 @@ def _network_inputs(pictures, keypoints, scores, pose_frames, normalization):
 
 
 def _without_videos(dataset):
-    return dataset.map(lambda element: {key: element[key] for key in element if key not in ("video", "path")})
+    return dataset.map(lambda element: {key: element[key] for key in element if key not in VIDEO_FIELDS})
 
 
 def _batched(dataset, batch_size):

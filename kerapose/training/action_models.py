@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from kerapose import metrics, models
+from kerapose.data import service
 from kerapose.estimators.video_recognizer import clip_shapes
 from kerapose.layers import HeatmapVolume
 from kerapose.skeletons import Skeleton
@@ -220,4 +221,4 @@ def for_outputs(batches: tf.data.Dataset, model: keras.Model) -> tf.data.Dataset
     if not isinstance(model.output, dict):
         return batches
     names = list(model.output)
-    return batches.map(lambda clips, labels: (clips, dict.fromkeys(names, labels)))
+    return service.changed(batches, lambda clips, labels: (clips, dict.fromkeys(names, labels)))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from absl import logging
 
 from kerapose import estimators, evaluation, export, losses, metrics, models, presets, visualize
-from kerapose.data import tracks, views
+from kerapose.data import service, tracks, views
 from kerapose.data.order import WHOLE, Share
 from kerapose.evaluation.lifting import compiled
 from kerapose.training import boards, data, pictures
@@ -334,8 +334,8 @@ def make_batches(
     warmup = config["warmup_epochs"] * steps if config["semi_supervised"] else 0
     if first_step >= warmup:
         return batches(first_step)
-    labelled = batches(first_step).take((warmup - first_step) * share.replicas).map(labelled_alone)
-    return labelled.concatenate(batches(warmup)).prefetch(tf.data.AUTOTUNE)
+    labelled = service.changed(batches(first_step), labelled_alone)
+    return service.until(labelled, (warmup - first_step) * share.replicas, batches(warmup))
 
 
 @tf.autograph.experimental.do_not_convert

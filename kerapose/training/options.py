@@ -218,6 +218,14 @@ def common_options(
             False,
             "Whether batch norms see the whole batch, over all devices and workers, or each device's part of it.",
         ),
+        Option(
+            "data_service",
+            str,
+            None,
+            "grpc://HOST:PORT of a tf.data service (kerapose data-service) whose workers make the batches: the same "
+            "ones, in the same order. None: this process makes them.",
+            free=True,
+        ),
         Option("export", bool, False, "Whether to write a SavedModel at the end.", free=True),
     ]
 

@@ -12,6 +12,7 @@ from absl import logging
 
 import kerapose
 from kerapose import estimators, layers, presets
+from kerapose.data import service
 from kerapose.estimators.published import estimator_of
 from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole, write_whole
@@ -43,10 +44,14 @@ class Stage:
         callbacks: of this training; their pictures are drawn before its state is kept.
         batch_size: samples of a batch, which several devices share; the last one of the validation is `filled_up`.
         sync_batch_norm: whether the batch norms of several devices and workers see the whole batch.
+        data_service: "grpc://HOST:PORT" of a tf.data service whose workers make the batches (`data.service`). None:
+            this process does.
 
     Raises:
         ValueError: if the folder holds the state of another model; if several devices are to share the validation, and
-            no batch size is given; if the optimizer does what Keras cannot do on several devices.
+            no batch size is given; if the optimizer does what Keras cannot do on several devices; if the batches cannot
+            be made by a service.
+        ConnectionError: if there is no service.
         WorkerLostError: by `fit`, if one of several workers ends.
 
     Example:
@@ -68,11 +73,12 @@ class Stage:
         callbacks: Iterable[keras.callbacks.Callback] = (),
         batch_size: int | None = None,
         sync_batch_norm: bool = False,
+        data_service: str | None = None,
     ):
         self.model = model
         self.workers = workers_of(model)
         self.folder = pathlib.Path(folder)
-        self.batches = batches
+        self.batches = batches if data_service is None else service.served(batches, data_service)
         self.steps = steps
         self.epochs = epochs
         if self.workers.devices > 1:
@@ -316,8 +322,8 @@ class Training:
         return lasting | {"deterministic": is_deterministic(self.config)}
 
     def sharing(self, config: dict[str, typing.Any] | None = None) -> dict[str, typing.Any]:
-        """How devices share a `Stage`, of its arguments: as a configuration says, or that of the whole training."""
-        return {name: (config or self.config)[name] for name in ("batch_size", "sync_batch_norm")}
+        """Who shares a `Stage`, of its arguments: as a configuration says, or that of the whole training."""
+        return {name: (config or self.config)[name] for name in ("batch_size", "sync_batch_norm", "data_service")}
 
     def seen(self) -> dict[str, typing.Any]:
         """What the data look like, by which workers find out that theirs differ."""

@@ -502,7 +502,9 @@ def told_of(monkeypatch, name):
 
     monkeypatch.setattr(in_batches, name, step)
     monkeypatch.setattr(in_batches, "trainable", lambda dataset: dataset)
-    monkeypatch.setattr(in_batches, "_batched", lambda dataset, batch_size: told[-1].update(batch_size=batch_size))
+    monkeypatch.setattr(
+        in_batches, "_batched", lambda dataset, batch_size: told[-1].update(batch_size=batch_size) or dataset
+    )
     return told
 
 

@@ -660,7 +660,7 @@ def test_every_option_of_a_pipeline_reaches_the_clip(monkeypatch, dataset):
     sizes = {"rgb_shape": (2, 16, 24, 3), "pose_shape": (4, 6, 10, 17)}
     batch_sizes = []
     monkeypatch.setattr(videos, "trainable", lambda dataset: dataset)
-    monkeypatch.setattr(videos, "_batched", lambda dataset, batch_size: batch_sizes.append(batch_size))
+    monkeypatch.setattr(videos, "_batched", lambda dataset, batch_size: batch_sizes.append(batch_size) or dataset)
     told, clocks = told_of(monkeypatch, "training_video_clip")
     videos.training(dataset, COCO, 3, **sizes, aligned=False, **crop)
     videos.training(dataset, COCO)

@@ -442,6 +442,7 @@ OTHER = {
     "strategy": "multi_worker",
     "worker_hosts": ["first:1", "second:2"],
     "worker_index": 1,
+    "data_service": "grpc://there:5",
     "sync_batch_norm": True,
     "export": True,
     "recipe": "small",
@@ -496,6 +497,7 @@ def told(monkeypatch):
     watch(evaluation, "lifting_figures", lambda *args: figures)
     watch(runs, "set_up", lambda config: None)
     watch(runs, "make_strategy", lambda *place: tf.distribute.get_strategy())
+    watch(runs.service, "served", lambda batches, address: batches)
     watch(lifter, "start_from", lambda *args: [])
     watch(lifter.export, "lifter_saved_model", lambda *args, **options: None)
     monkeypatch.setattr(pictures, "save_png", lambda *args: None)
@@ -548,6 +550,7 @@ def test_every_option_counts(data_dir, tmp_path, read_once, told):
     assert (stage.steps, stage.epochs, stage.folder) == (3, 7, tmp_path / "run")
     assert (stage.resume.monitor, stage.resume.sign) == ("val_mpjpe_mm", -1)
     assert stage.resume.networks == {name: network for name, (_, network) in training.forms.items()}
+    assert {address for (_, address), _ in told["served"]} == {"grpc://there:5"}
     stage.batches(first_step=15)
     (((known, frames), batching),) = told["training"]
     assert known is splits["train"] and frames == 5

@@ -410,6 +410,7 @@ def every_option(groups_dir, workdir):
         "strategy": "multi_worker",
         "worker_hosts": ["first:1", "second:2"],
         "worker_index": 1,
+        "data_service": "grpc://there:5",
         "sync_batch_norm": True,
         "export": True,
         "check": False,
@@ -446,6 +447,7 @@ def watch_everything(calls, doll):
     calls.watch(runs, "set_up")
     calls.watch(openpose, "choose_skeleton", doll)
     calls.watch(runs, "make_strategy", lambda *place: tf.distribute.get_strategy())
+    calls.watch(runs.service, "served", lambda batches, address: batches)
     calls.watch(keras.utils, "set_random_seed")
     calls.watch(weights, "load_backbone")
     calls.watch(
@@ -499,6 +501,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, few_fie
     (config,), _ = calls.last("set_up")
     assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
     assert [place[:4] for place, _ in calls.noted["make_strategy"]] == [("multi_worker", 3, ["first:1", "second:2"], 1)]
+    assert calls.last("served")[0][1] == "grpc://there:5"
     assert [args for args, _ in calls.noted["set_random_seed"]] == [(5,), (6,), (7,)]
     assert [stage.folder.name for stage in stages] == ["phase1", "phase2", "phase3"]
     assert [stage.model.network.num_refinements for stage in stages] == [1, 0, 2]
@@ -522,7 +525,17 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, few_fie
     assert calls.last("some_images")[0] == (made.splits["test"],)
     assert calls.last("people_found")[0] == (None, estimator, doll, doll)
     assert calls.last("people_saved_model")[0] == (estimator, tmp_path / "run" / "saved_model" / "1")
-    free = {"workdir", "data_dir", "check", "test_height", "max_people", "worker_hosts", "worker_index", "export"}
+    free = {
+        "workdir",
+        "data_dir",
+        "check",
+        "test_height",
+        "max_people",
+        "worker_hosts",
+        "worker_index",
+        "data_service",
+        "export",
+    }
     expected = {name: value for name, value in given.items() if name not in free}
     written = json.loads((tmp_path / "run" / "config.json").read_text())
     assert {name: written[name] for name in expected} == expected and set(written) - set(expected) == {"phases"}

@@ -223,6 +223,7 @@ OTHER = {
     "strategy": "multi_worker",
     "worker_hosts": ["first:1", "second:2"],
     "worker_index": 1,
+    "data_service": "grpc://there:5",
     "sync_batch_norm": True,
     "export": True,
     "skeleton": "jhmdb",
@@ -265,6 +266,7 @@ def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults, as
     views_of, poses = poseconv3d.views_of, clips.from_poses([np.eye(3)[None, None]], [0], THREE_JOINTS)
     watch(poseconv3d, "views_of", lambda config, splits: views_of(config, {"train": poses}))  # the splits have none
     strategies = watch(runs, "make_strategy", lambda *place: tf.distribute.get_strategy())
+    served = watch(runs.service, "served", lambda batches, address: batches)
     exported = watch(poseconv3d.export, "saved_model", lambda *args, **options: None)
     limbs = skeletons.JHMDB.num_edges
     trained = poseconv3d.make_network(OTHER, 5, limbs)
@@ -285,6 +287,7 @@ def test_every_option_counts(data_dir, tmp_path, watch, others_than_defaults, as
 
     (stage,) = training.stages()
     assert [place[:4] for place, _ in strategies] == [("multi_worker", 3, ["first:1", "second:2"], 1)]
+    assert {address for (_, address), _ in served} == {"grpc://there:5"}
     assert stage.folder == training.workdir / "limb" and (stage.steps, stage.epochs) == (3, 4)
     assert stage.validation is None and stage.resume.monitor is None  # without a split for it
     network, volume, optimizer = stage.model.network, stage.model.get_layer("volume"), stage.model.optimizer

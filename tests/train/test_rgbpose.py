@@ -208,6 +208,7 @@ OTHER = {
     "strategy": "multi_worker",
     "worker_hosts": ["first:1", "second:2"],
     "worker_index": 1,
+    "data_service": "grpc://there:5",
     "sync_batch_norm": True,
     "export": True,
     "check": False,
@@ -260,6 +261,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
     watch(video_training, "for_outputs", lambda batches, model: batches)
     set_up = watch(runs, "set_up", lambda config: None)
     strategies = watch(runs, "make_strategy", lambda *place: tf.distribute.get_strategy())
+    served = watch(runs.service, "served", lambda batches, address: batches)
     nothing = {condition: {"fused": np.eye(3)} for condition in ("missed", "dark")}
     tested = watch(video_training.evaluation, "video_probabilities", lambda *args: (np.arange(3), nothing))
     exported = watch(video_training.export, "video_saved_model", lambda *args, **options: None)
@@ -312,6 +314,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
         assert stage.workers.devices == 1 and stage.batch_size == batch_size
         as_after_an_epoch(stage)
     assert [place[:4] for place, _ in strategies] == [("multi_worker", 3, ["first:1", "second:2"], 1)]
+    assert {address for (_, address), _ in served} == {"grpc://there:5"}
     assert_starts_from(network, made.workdir)
 
     results = made.finish()
@@ -393,7 +396,17 @@ def test_every_recipe_says_all_there_is_to_say():
     assert set(rgbpose.PUBLISHED) == set(rgbpose.SMALL)
     without_default = {option.name for option in RGBPose.OPTIONS if option.default is None}
     assert without_default - set(rgbpose.PUBLISHED) == {
-        *("data_dir", "deterministic", "recipe", "size", "flip_pairs", "pretrained", "worker_hosts", "worker_index")
+        *(
+            "data_dir",
+            "deterministic",
+            "recipe",
+            "size",
+            "flip_pairs",
+            "pretrained",
+            "worker_hosts",
+            "worker_index",
+            "data_service",
+        )
     }
 
 

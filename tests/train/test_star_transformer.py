@@ -187,6 +187,7 @@ OTHER = {
     "strategy": "multi_worker",
     "worker_hosts": ["first:1", "second:2"],
     "worker_index": 1,
+    "data_service": "grpc://there:5",
     "sync_batch_norm": True,
     "export": True,
     "check": False,
@@ -230,6 +231,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
     watch(video_training, "for_outputs", lambda batches, model: batches)
     set_up = watch(runs, "set_up", lambda config: None)
     strategies = watch(runs, "make_strategy", lambda *place: tf.distribute.get_strategy())
+    served = watch(runs.service, "served", lambda batches, address: batches)
     nothing = {condition: {"fused": np.eye(3)} for condition in ("missed", "dark")}
     tested = watch(video_training.evaluation, "video_probabilities", lambda *args: (np.arange(3), nothing))
     exported = watch(video_training.export, "video_saved_model", lambda *args, **options: None)
@@ -278,6 +280,7 @@ def test_every_option_counts(gestures_dir, tmp_path, watch, others_than_defaults
         network.get_layer("layer1_0").get_weights()[0], backbone.get_layer("layer1_0").get_weights()[0]
     )
     assert [place[:4] for place, _ in strategies] == [("multi_worker", 3, ["first:1", "second:2"], 1)]
+    assert {address for (_, address), _ in served} == {"grpc://there:5"}
 
     results = made.finish()
     assert list(results) == ["backbone", "star"] and list(results["backbone"]) == ["missed", "dark"]
@@ -346,7 +349,7 @@ def test_every_recipe_says_all_there_is_to_say():
     without_default = {option.name for option in StarTransformer.OPTIONS if option.default is None}
     assert without_default - set(star_transformer.PUBLISHED) == {
         *("data_dir", "deterministic", "recipe", "size", "flip_pairs", "pretrained", "pretrained_backbone"),
-        *("worker_hosts", "worker_index"),
+        *("worker_hosts", "worker_index", "data_service"),
     }
 
 

@@ -325,6 +325,7 @@ def every_option(groups_dir, tmp_path):
         "strategy": "multi_worker",
         "worker_hosts": ["first:1", "second:2"],
         "worker_index": 1,
+        "data_service": "grpc://there:5",
         "sync_batch_norm": True,
         "export": True,
         "check": False,
@@ -367,6 +368,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     boxes = [{"image_id": number, "bbox": [9, 9, 40, 50], "score": 0.7} for number in (1, 2, 3)]
     (tmp_path / "boxes.json").write_text(json.dumps(boxes))
     calls.watch(runs, "make_strategy", lambda *place: tf.distribute.get_strategy())
+    calls.watch(runs.service, "served", lambda batches, address: batches)
     calls.watch(weights, "load_backbone")
     calls.watch(topdown, "start_from", [])
     teacher = models.StackedHourglass(5, image_shape=(64, 128, 3), num_stacks=1, filters=8)
@@ -406,6 +408,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     ((config,), _) = calls.last("set_up")
     assert (config["seed"], config["precision"], config["deterministic"]) == (5, "float32", False)
     assert calls.last("make_strategy")[0][:4] == ("multi_worker", 3, ["first:1", "second:2"], 1)
+    assert calls.last("served")[0][1] == "grpc://there:5"
     network = made.model.student
     assert isinstance(network, models.StackedHourglass) and network.num_stacks == 2 and network.filters == 8
     assert calls.last("load_backbone")[0] == (network, "backbone.pth")
@@ -425,7 +428,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     assert sorted(found["image_id"]) == [1, 3] and found["box"].tolist() == [[9, 9, 49, 59]] * 2
     assert calls.last("poses")[1] == {"codec": "udp", "normalization": cutting["normalization"]}
     assert calls.last("pose_saved_model")[0] == (estimator, tmp_path / "run" / "saved_model" / "1")
-    free = {"workdir", "data_dir", "check", "detections", "worker_hosts", "worker_index", "export"}
+    free = {"workdir", "data_dir", "check", "detections", "worker_hosts", "worker_index", "data_service", "export"}
     expected = {name: value for name, value in given.items() if name not in free}
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == expected
     assert keras.models.load_model(tmp_path / "run" / "model.keras").training["options"] == expected

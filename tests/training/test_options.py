@@ -157,6 +157,6 @@ def test_the_options_of_all_trainings():
     assert (found["train_split"], found["validation_split"], found["test_split"]) == ("train", None, "test")
     assert (found["flip_probability"], found["flip_test"], found["flip_pairs"]) == (0.5, True, None)
     assert common_options("", "")[4].default == "validation"
-    assert free_names(table) == ["workdir", "data_dir", "worker_hosts", "worker_index", "export"]
+    assert free_names(table) == ["workdir", "data_dir", "worker_hosts", "worker_index", "data_service", "export"]
     asked = {"workdir", "dataset", "data_dir", "test_split", "skip", "batch_size", "seed", "precision", "deterministic"}
     assert set(names_tested(table)) == asked

@@ -291,6 +291,20 @@ def test_devices_share_validation_in_batches_of_one_size(tmp_path):
         runs.Stage(*shared)
 
 
+def test_a_service_makes_the_batches(tmp_path, monkeypatch):
+    """On a fake of one: the real one is in the tests of `data.service`."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+
+    def served(batches, address):
+        return lambda first_step: (batches, address, first_step)
+
+    monkeypatch.setattr(runs.service, "served", served)
+    stage = runs.Stage(model, tmp_path, len, STEPS, 1, data_service="grpc://there:1")
+    assert stage.arguments()["x"] == (len, "grpc://there:1", 0)
+    assert runs.Stage(model, tmp_path, len, STEPS, 1).batches is len
+
+
 # ---------------------------------------- run again
 def test_a_second_run_with_other_options_is_refused(finished):
     before = files(finished)

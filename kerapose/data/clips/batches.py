@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerapose import mirrors, skeletons
-from kerapose.data import order
+from kerapose.data import order, service
 from kerapose.data import virtual_views as virtual
 from kerapose.data.clips.checks import trainable
 from kerapose.data.clips.sources import seen_from
@@ -109,8 +109,12 @@ def training(
         return {"keypoints": keypoints, "scores": scores}, label
 
     dataset, first = trainable(dataset).cache(), first_step * batch_size
+
+    def finish(elements):
+        return _batched(elements.map(augment, tf.data.AUTOTUNE), share.size(batch_size))
+
     elements = share.of_stream(order.shuffled_endlessly(dataset, seed, first).enumerate(first), batch_size)
-    return _batched(elements.map(augment, tf.data.AUTOTUNE), share.size(batch_size))
+    return service.shareable(elements, finish, share.size(batch_size))
 
 
 def evaluation(

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerapose import mirrors, skeletons
-from kerapose.data import annotated, order
+from kerapose.data import annotated, order, service
 from kerapose.data.people.samples import limbless, trainable
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import images as image_ops
@@ -117,7 +117,11 @@ def training(
     elements = order.shuffled_endlessly(samples, seed, first_step * batch_size, shuffle_buffer)
     elements = annotated.with_handles(share.of_stream(elements, batch_size))
     batches = elements.ragged_batch(size, drop_remainder=True).enumerate()
-    return batches.map(augment, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    def augmented(batches):
+        return batches.map(augment, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    return service.shareable(batches, augmented)
 
 
 def validation(

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerapose import mirrors
-from kerapose.data import order
+from kerapose.data import order, service
 from kerapose.data.tracks.chunking import check_numbers, chunks, num_batches, on_cpu, windows
 from kerapose.data.tracks.reading import PLACEMENT_FIELDS
 from kerapose.data.tracks.track_set import Tracks
@@ -112,7 +112,11 @@ def training(
         return _joint_batch(batches)
 
     counted = tf.data.Dataset.zip(tf.data.Dataset.counter(), *orders)
-    return counted.map(make, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    def finish(counted):
+        return counted.map(make, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+    return service.shareable(counted, finish)
 
 
 class _Source:

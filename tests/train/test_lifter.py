@@ -753,9 +753,13 @@ def test_mirrored_over_two_devices(data_dir, tmp_path, changes, start, state, tw
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"semi_supervised": True, "labelled_share": 0.4, "warmup_epochs": 1}, {"view_share": 0.5, "chunk_length": 5}],
+    [
+        {},
+        {"semi_supervised": True, "labelled_share": 0.4, "warmup_epochs": 1, "dropout": 0.0},
+        {"view_share": 0.5, "chunk_length": 5},
+    ],
 )
 def test_several_workers_train_as_one(train_as_one, tmp_path, data_dir, changes):
     """Also where the last batch of an epoch cannot be shared out evenly, and labelled samples are few."""
-    flags = OPTIONS | {"filter_widths": "3,3", "epochs": 2, "dropout": 0.0, "batch_size": 30}
+    flags = OPTIONS | {"filter_widths": "3,3", "epochs": 2, "dropout": 0.1, "batch_size": 30, "learning_rate": 1e-4}
     train_as_one("lifter", flags | changes, tmp_path, data_dir)

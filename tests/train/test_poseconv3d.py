@@ -441,7 +441,7 @@ def test_several_workers_train_as_one(train_as_one, run_workers, tmp_path, data_
     whole = {"precision": "float32", "sync_batch_norm": True}
     for one in run_workers("poseconv3d", flags, tmp_path / "whole", data_dir, count, **whole):
         assert one.returncode == 0, one.stderr[-4000:]
-    files = [np.load(tmp_path / name / "0_joint.npz") for name in ("whole", "several")]
+    files = [np.load(tmp_path / name / "0_0.npz") for name in ("whole", "several")]
     for name in files[0]:
         np.testing.assert_array_equal(files[0][name], files[1][name])
 
@@ -458,7 +458,7 @@ def test_a_chief_that_is_killed_leaves_a_whole_state(run_workers, tmp_path, data
     for one in together():
         assert one.returncode == 0, one.stderr[-4000:]
     assert len(state(tmp_path / "0" / "joint")[1]) == 2
-    first, second = (np.load(tmp_path / f"{index}_joint.npz") for index in (0, 1))
+    first, second = (np.load(tmp_path / f"{index}_0.npz") for index in (0, 1))
     for name in first:
         np.testing.assert_array_equal(first[name], second[name])
 

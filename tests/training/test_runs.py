@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 import kerapose
-from kerapose import presets
+from kerapose import layers, presets
 from kerapose.training import runs
 from kerapose.training.options import Option, common_options
 
@@ -289,6 +289,37 @@ def test_devices_share_validation_in_batches_of_one_size(tmp_path):
     assert [len(weights) for _, _, weights in filled.as_numpy_iterator()] == [4, 4]
     with pytest.raises(ValueError, match="batches of a known size, got batch_size None; give the validation's"):
         runs.Stage(*shared)
+
+
+@pytest.mark.parametrize(
+    "more, rule",
+    [
+        ({"gradient_accumulation_steps": 4}, "got 4 where several train; leave it out, and give a larger batch_size"),
+        (
+            {"use_ema": True, "ema_overwrite_frequency": 5},
+            "ema_overwrite_frequency is .*got 5 where several train",
+        ),
+    ],
+)
+def test_what_keras_cannot_do_on_several_devices_is_refused(tmp_path, more, rule):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1, **more), "mse")
+    runs.Stage(model, tmp_path, None, STEPS, 1)  # one can
+    model._distribute_strategy = types.SimpleNamespace(num_replicas_in_sync=2, scope=contextlib.nullcontext)
+    with pytest.raises(ValueError, match=rule):
+        runs.Stage(model, tmp_path, None, STEPS, 1, batch_size=4)
+
+
+def test_batch_norms_of_several_devices_are_synchronized_where_that_is_asked_for(tmp_path):
+    two = types.SimpleNamespace(num_replicas_in_sync=2, scope=contextlib.nullcontext)
+    for asked in (False, True):
+        inner = keras.Sequential([keras.Input((4, 4, 2)), layers.BatchNorm(), keras.layers.BatchNormalization()])
+        inputs = keras.Input((4, 4, 2))
+        model = keras.Model(inputs, inner(inputs))
+        model.compile("sgd", "mse")
+        model._distribute_strategy = two
+        runs.Stage(model, tmp_path / str(asked), None, STEPS, 1, batch_size=4, sync_batch_norm=asked)
+        assert [layer.synchronized for layer in inner.layers] == [asked, asked]
 
 
 def test_a_service_makes_the_batches(tmp_path, monkeypatch):

@@ -204,7 +204,7 @@ def common_options(
             str,
             "none",
             "mirrored: a copy of the model on each device. multi_worker: on each device of several machines, on all of "
-            "which the same command is started; they are given by worker_hosts and worker_index, or by TF_CONFIG.",
+            "which the same command is started; they are given by worker_hosts and worker_index, or by TF_CONFIG. "
             "jax_data_parallel: on each device of JAX, of all hosts, under KERAS_BACKEND=jax.",
             choices=STRATEGIES,
         ),

@@ -1,8 +1,9 @@
-"""A program: every training, tiny, under KERAS_BACKEND=jax, on four devices and on one; cut short and resumed.
+"""A program: every training, tiny, under KERAS_BACKEND=jax, on all devices and on one; cut short and resumed.
 
-    python tests/train/trained_on_jax.py FOLDER DATA
+    python tests/train/trained_on_jax.py train|batches FOLDER DATA
 
-DATA is {name of a training: TFDS folder} in JSON. It writes FOLDER/found.json; `test_jax.py` says what is to be in it.
+DATA is {name of a training: TFDS folder} in JSON. `train` writes FOLDER/found.json; `test_jax.py` says what is to be in
+it. `batches` writes what the trainings would see.
 """
 
 import json
@@ -98,7 +99,8 @@ def look(name, cls, options, stage, folder, data_dir):
     """Trains on all devices and on one, and again from where it was cut short; what came of it, for JSON."""
     options = options | {"data_dir": data_dir}
     whole, alone, resumed = (folder / f"{name}_{kind}" for kind in ("whole", "alone", "resumed"))
-    found = {"metrics": cls(whole, strategy="jax_data_parallel", **options).run()}
+    made = cls(whole, strategy="jax_data_parallel", **options)
+    found = {"devices_of_training": made.workers.devices, "metrics": made.run()}
     devices = {len(weight.value.devices()) for weight in keras.models.load_model(whole / "model.keras").weights}
     found["devices_of_the_test"] = sorted(devices)
     state, history = arrays(whole / stage)
@@ -119,6 +121,13 @@ def look(name, cls, options, stage, folder, data_dir):
     return found
 
 
+def keep_batches(folder, data_dirs):
+    """Writes a batch of the first stage of every training."""
+    for name, cls, options, _ in trainings():
+        stage = next(iter(cls(folder / name, **options, data_dir=data_dirs[name]).stages()))
+        np.savez(folder / f"{name}.npz", *keras.tree.flatten(next(stage.batches(first_step=2).as_numpy_iterator())))
+
+
 def main(folder, data_dirs):
     shorten()
     runs.Resume = Cut
@@ -131,4 +140,4 @@ def main(folder, data_dirs):
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]))
+    {"train": main, "batches": keep_batches}[sys.argv[1]](pathlib.Path(sys.argv[2]), json.loads(sys.argv[3]))

@@ -107,7 +107,11 @@ class DataParallel(workers.Workers):
                 lambda: tf.nest.map_structure(lambda array: tf.gather(array, indices), batch),
             )
 
-        return self.divided_whole(batches.map(repeat, tf.data.AUTOTUNE))
+        batches = batches.map(repeat, tf.data.AUTOTUNE)
+        if self.count == 1:
+            return batches
+        share = Share(self.index, self.count)
+        return batches.map(lambda *batch: tf.nest.map_structure(lambda array: share.rows(np.int32(0), array), batch))
 
     def divided(self, batches: Callable[[Share], tf.data.Dataset]) -> tf.data.Dataset:
         """This host's rows of batches.
@@ -117,12 +121,7 @@ class DataParallel(workers.Workers):
         """
         return self.evenly(batches(WHOLE))
 
-    def divided_whole(self, batches: tf.data.Dataset) -> tf.data.Dataset:
-        """Of batches that the devices can share evenly, this host's rows."""
-        if self.count == 1:
-            return batches
-        share = Share(self.index, self.count)
-        return batches.map(lambda *batch: tf.nest.map_structure(lambda array: share.rows(np.int32(0), array), batch))
+    divided_whole = evenly
 
     def summed(self, array: Array) -> Array:
         if self.count == 1:

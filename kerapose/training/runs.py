@@ -116,6 +116,7 @@ class Stage:
         done = self.resume.restore(self.model)
         batches = functools.partial(self.batches, first_step=done * self.steps)
         several, validation = self.workers.count > 1, self.validation
+        divided = self.workers.divided_whole if several else self.workers.evenly
         shared = self.workers.divided(lambda share: batches(share=share)) if several else self.workers.evenly(batches())
         return {
             "x": few_shapes(shared),
@@ -124,7 +125,7 @@ class Stage:
             "steps_per_epoch": self.steps,
             "shuffle": False,  # the pipeline does that
             "verbose": in_terminal() and self.workers.is_chief,
-            "validation_data": self.workers.divided_whole(validation) if several and validation else validation,
+            "validation_data": validation and divided(validation),
             "validation_steps": int(validation.cardinality()) if several and validation else None,
             "callbacks": [*self.callbacks, self.resume, _Curves(self.resume)],
         }

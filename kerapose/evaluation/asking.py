@@ -29,12 +29,24 @@ def compiled(
     Returns:
         Function of the same arguments that gives NumPy arrays.
     """
-    if keras.backend.backend() == "tensorflow":
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
         # Without AutoGraph, which has nothing to convert here, but takes seconds to find that out.
         relaxed = {"input_signature": signature} if signature else {"reduce_retracing": True}
-        return _to_numpy(tf.function(lambda *args, **options: ask(*args, **options), autograph=False, **relaxed))
-    if keras.backend.backend() != "jax":
-        return _to_numpy(ask, _from_numpy)
+        asked = tf.function(lambda *args, **options: ask(*args, **options), autograph=False, **relaxed)
+    else:
+        asked = _jitted(model, ask) if backend == "jax" else ask
+
+    def answer(*args, **options):
+        if backend != "tensorflow":  # others take none of its tensors
+            args, options = keras.tree.map_structure(_to_numpy, (args, options))
+        return keras.tree.map_structure(keras.ops.convert_to_numpy, asked(*args, **options))
+
+    return answer
+
+
+def _jitted(model, ask):
+    """A function of arrays that asks a model, compiled by JAX, which is given the weights anew each time."""
 
     @jax.jit
     def answer(values, args, options):
@@ -42,22 +54,12 @@ def compiled(
             return ask(*args, **options)
 
     def values():
-        """The weights; where several hosts have them, as this one does."""
-        values = [variable.value for variable in model.variables]
-        return [value if value.is_fully_addressable else np.asarray(value) for value in values]
+        found = [variable.value for variable in model.variables]
+        # What several hosts have together, this one asks for itself.
+        return [value if value.is_fully_addressable else np.asarray(value) for value in found]
 
-    return _to_numpy(lambda *args, **options: answer(values(), args, options), _from_numpy)
-
-
-def _to_numpy(ask, given=lambda arrays: arrays):
-    """The function whose answers are NumPy arrays, and whose arguments are what another makes of them."""
-
-    def answer(*args, **options):
-        return keras.tree.map_structure(keras.ops.convert_to_numpy, ask(*given(args), **given(options)))
-
-    return answer
+    return lambda *args, **options: answer(values(), args, options)
 
 
-def _from_numpy(arrays):
-    """What TensorFlow's pipelines give, as other backends take it."""
-    return keras.tree.map_structure(lambda array: None if array is None else np.asarray(array), arrays)
+def _to_numpy(array):
+    return None if array is None else np.asarray(array)

@@ -3,9 +3,9 @@
 import typing
 
 import keras
+from keras import ops
 
 from kerapose.ops import heatmaps
-from kerapose.ops.graphs import ops
 from kerapose.types import Config, Edges, Shape, Tensor
 
 

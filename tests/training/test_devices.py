@@ -64,7 +64,9 @@ def test_a_seed_gives_the_same_weights(said):
 def test_a_strategy_goes_by_its_name():
     assert training.make_strategy("none") is tf.distribute.get_strategy()
     assert isinstance(training.make_strategy("mirrored"), tf.distribute.MirroredStrategy)
-    with pytest.raises(ValueError, match="must be one of none, mirrored, multi_worker, jax_data_parallel, got 'mirrors'; use"):
+    with pytest.raises(
+        ValueError, match="must be one of none, mirrored, multi_worker, jax_data_parallel, got 'mirrors'; use"
+    ):
         training.make_strategy("mirrors")
 
 

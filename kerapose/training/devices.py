@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from kerapose.data.order import Share
 from kerapose.training import multi_worker
 from kerapose.training.jax_devices import DataParallel, check_jax_determinism
 from kerapose.training.options import OF_SEVERAL_HOSTS, STRATEGIES
@@ -75,7 +76,9 @@ def make_strategy(
             f"Workers are those of {' or '.join(OF_SEVERAL_HOSTS)}, got the strategy {name} with them; leave them out."
         )
     if name == "jax_data_parallel":
-        return DataParallel(batch_size, worker_hosts, worker_index, told)
+        strategy = DataParallel(worker_hosts, worker_index, told)
+        check_batch_size(batch_size, strategy)
+        return strategy
     DataParallel.end()
     if name == "none":
         return tf.distribute.get_strategy()
@@ -95,7 +98,7 @@ def make_strategy(
     return strategy
 
 
-def check_batch_size(batch_size: int | None, strategy: tf.distribute.Strategy) -> None:
+def check_batch_size(batch_size: int | None, strategy: tf.distribute.Strategy | DataParallel) -> None:
     """Refuses a batch that the devices of a strategy cannot share.
 
     Args:
@@ -103,9 +106,12 @@ def check_batch_size(batch_size: int | None, strategy: tf.distribute.Strategy) -
         strategy: of `make_strategy`.
 
     Raises:
-        ValueError: if there are fewer samples than devices, or, of several workers, no whole number for each.
+        ValueError: if there are fewer samples than devices, or, of several workers or on JAX, no whole number for each.
     """
     if batch_size is None:
+        return
+    if isinstance(strategy, DataParallel):
+        Share(strategy.index, strategy.count, strategy.devices // strategy.count).size(batch_size)
         return
     if batch_size < strategy.num_replicas_in_sync:
         raise ValueError(

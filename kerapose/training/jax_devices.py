@@ -32,7 +32,6 @@ class DataParallel(workers.Workers):
     all samples, and lets go those of the others.
 
     Args:
-        batch_size: samples a step, which the devices share. None: that is not looked at.
         worker_hosts: "HOST:PORT" of each host, the same on all. None: as Keras's environment variables say,
             `KERAS_DISTRIBUTION_JOB_ADDRESSES`, `KERAS_DISTRIBUTION_NUM_PROCESSES` and `KERAS_DISTRIBUTION_PROCESS_ID`;
             without these this host is alone.
@@ -40,11 +39,10 @@ class DataParallel(workers.Workers):
         told: what must be the same on all hosts, by name, for JSON.
 
     Raises:
-        ValueError: if Keras computes with another backend; if the devices cannot share a batch evenly; if the hosts
-            are told other things.
+        ValueError: if Keras computes with another backend; if the hosts are told other things.
 
     Example:
-        >>> strategy = DataParallel(batch_size=32)
+        >>> strategy = DataParallel()
         >>> with strategy.scope():
         ...     model = make_model()
         >>> model.fit(strategy.evenly(batches))
@@ -52,7 +50,6 @@ class DataParallel(workers.Workers):
 
     def __init__(
         self,
-        batch_size: int | None = None,
         worker_hosts: Sequence[str] | None = None,
         worker_index: int | None = None,
         told: workers.Told | None = None,
@@ -66,11 +63,6 @@ class DataParallel(workers.Workers):
         self.distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
         super().__init__(jax.process_index(), jax.process_count(), self.distribution.num_model_replicas)
         logging.info("Data parallel over %d devices of %d hosts.", self.devices, self.count)
-        if batch_size is not None and batch_size % self.devices:
-            raise ValueError(
-                f"batch_size must be a multiple of the {self.devices} devices that share a batch, got {batch_size}; "
-                f"give {-(-batch_size // self.devices) * self.devices}, or let fewer devices be seen."
-            )
         self.agree({"keras": keras.__version__, "jax": jax.__version__} | (told or {}))
         keras.distribution.set_distribution(self.distribution)
         workers.current = self

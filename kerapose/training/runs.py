@@ -90,7 +90,7 @@ class Stage:
                 layers.synchronize(model)
             if validation is not None and batch_size is None:
                 raise ValueError("Devices share batches of a known size, got batch_size None; give the validation's.")
-            check_batch_size(batch_size, model.distribute_strategy)
+            check_batch_size(batch_size, getattr(model, "distribute_strategy", self.workers))  # JAX's are one
             validation = None if validation is None else filled_up(validation, batch_size)
         self.batch_size = batch_size
         self.validation = validation

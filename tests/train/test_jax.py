@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from kerapose import training
-from kerapose.training import jax_devices, workers
+from kerapose.training import devices, jax_devices, workers
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -167,6 +167,15 @@ def test_a_gpu_is_repeatable_under_jax_where_xla_was_told_so(monkeypatch):
 
 
 # ---------------------------------------------------------------------------------------------------- shared
+def test_a_batch_is_a_multiple_of_the_devices():
+    strategy = object.__new__(jax_devices.DataParallel)
+    workers.Workers.__init__(strategy, devices=4)
+    for batch_size in (None, 8):
+        devices.check_batch_size(batch_size, strategy)
+    with pytest.raises(ValueError, match="batch_size is divided by 4 devices of 1 workers, got 6; give 8, say"):
+        devices.check_batch_size(6, strategy)
+
+
 @pytest.mark.parametrize("index, count", [(0, 1), (0, 2), (1, 2)])
 def test_what_devices_cannot_share_is_repeated_until_they_can(index, count):
     strategy = object.__new__(jax_devices.DataParallel)

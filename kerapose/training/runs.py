@@ -326,7 +326,7 @@ class Training:
         if "preset" in self.config:  # nothing of a training counts
             dropped |= {option.name for option in self.OPTIONS if not option.tested}
         lasting = {name: value for name, value in self.config.items() if name not in dropped}
-        return lasting | {"deterministic": is_deterministic(self.config)}
+        return lasting | {"deterministic": is_deterministic(self.config), "backend": keras.backend.backend()}
 
     def sharing(self, config: dict[str, typing.Any] | None = None) -> dict[str, typing.Any]:
         """Who shares a `Stage`, of its arguments: as a configuration says, or that of the whole training."""

@@ -13,13 +13,16 @@ from kerapose.training.devices import is_deterministic
 from kerapose.types import Path
 
 
+BEFORE = {"deterministic": True, "backend": "tensorflow"}  # of runs whose configuration does not say it
+
+
 def open_workdir(workdir: Path, config: dict[str, typing.Any]) -> pathlib.Path:
     """Makes the work folder, or checks that the run found there has the same configuration.
 
     Args:
         workdir: path.
-        config: dict of everything that the result depends on, for JSON, but for Keras's backend, which is added.
-            "deterministic" may be None, as the option is if it was not given.
+        config: dict of everything that the result depends on, for JSON. "deterministic" may be None, as the option is
+            if it was not given.
 
     Returns:
         The folder as a path.
@@ -34,14 +37,13 @@ def open_workdir(workdir: Path, config: dict[str, typing.Any]) -> pathlib.Path:
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"A work folder must be a folder, got {workdir}, which is a file; give another workdir.")
     file = workdir / "config.json"
-    config = json.loads(json.dumps(config)) | {"backend": keras.backend.backend()}
+    config = json.loads(json.dumps(config))
     if "deterministic" in config:
         config["deterministic"] = is_deterministic(config)
     if file.exists():
         found = read_json(file, "the configuration of a run")
-        found = {"backend": "tensorflow"} | found  # as every run was before there was a choice
-        if "deterministic" in config:
-            found = {"deterministic": True} | found
+        # As every run was before there was a choice.
+        found = {name: value for name, value in BEFORE.items() if name in config} | found
         differing = [key for key in sorted(set(found) | set(config)) if found.get(key) != config.get(key)]
         if differing:
             said = ", ".join(f"{key} {found.get(key)!r} there and {config.get(key)!r} here" for key in differing)

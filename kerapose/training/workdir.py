@@ -12,7 +12,6 @@ from kerapose.models.reading import read
 from kerapose.training.devices import is_deterministic
 from kerapose.types import Path
 
-
 BEFORE = {"deterministic": True, "backend": "tensorflow"}  # of runs whose configuration does not say it
 
 

@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from keras import ops
 
 from kerapose import mirrors
 from kerapose.data import clips, frames, gate, order, prepared, pyskl, service
@@ -34,6 +33,7 @@ from kerapose.data.gate import sequences as sequence_gate
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import images as image_ops
 from kerapose.ops import sequences
+from kerapose.ops.graphs import ops
 from kerapose.skeletons import Skeleton
 from kerapose.types import ArrayLike, Path, Shape, Size, Tensor
 

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 
 from kerapose import mirrors, skeletons
 from kerapose.estimators.estimator import Estimator, check_class_names, check_skeleton, mirrored_labels
 from kerapose.layers import HeatmapVolume
 from kerapose.ops import clips, heatmaps
+from kerapose.ops.graphs import ops
 from kerapose.types import Tensor
 
 MODALITIES = ("joint", "limb")
@@ -93,13 +94,38 @@ class ActionRecognizer(Estimator):
         self.built = True  # nothing has weights but the networks
 
     def call(self, inputs: dict[str, Tensor]) -> Tensor:
+        return self.from_clips(self.clips(inputs))
+
+    def clips(self, inputs: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+        """The clips of sequences, which have one shape whatever their length: also in a pipeline, on any backend.
+
+        Args:
+            inputs: what the recognizer is called with.
+
+        Returns:
+            For each modality {"keypoints": [B*N, M, L, K, 2] pixels of the volume, "scores": [B*N, M, L, K]}.
+        """
         lengths = {modality: network.input_shape[1] for modality, network in self.network.items()}
         sampled = {length: self._clips(inputs, length) for length in dict.fromkeys(lengths.values())}
-        answers = [self._answer(modality, *sampled[length]) for modality, length in lengths.items()]
+        return {modality: sampled[length] for modality, length in lengths.items()}
+
+    def from_clips(self, clips: dict[str, dict[str, Tensor]]) -> Tensor:
+        """Names the actions of sequences by their clips.
+
+        Args:
+            clips: what `clips` gives.
+
+        Returns:
+            Probabilities [B, num_classes] float32.
+
+        Example:
+            >>> answers = [recognizer.from_clips(clips) for clips in sequences.batch(1).map(recognizer.clips)]
+        """
+        answers = [self._answer(modality, **clips[modality]) for modality in self.network]
         return sum(answers) / len(answers)
 
     def _clips(self, inputs, num_frames):
-        """The clips of all sequences: keypoints [B*N, M, L, K, 2] in pixels of the volume, scores [B*N, M, L, K]."""
+        """The clips of all sequences, for networks of so many frames."""
         keypoints, scores = inputs["keypoints"], inputs["scores"]
         if not self.use_scores:
             scores = clips.full_scores(scores)
@@ -109,7 +135,7 @@ class ActionRecognizer(Estimator):
         )  # [B, N, M, L, K, 2], [B, N, M, L, K]
         people, num_keypoints = ops.shape(keypoints)[2], keypoints.shape[-2]
         keypoints = ops.reshape(keypoints, (-1, people, num_frames, num_keypoints, 2))
-        return keypoints, ops.reshape(scores, (-1, people, num_frames, num_keypoints))
+        return {"keypoints": keypoints, "scores": ops.reshape(scores, (-1, people, num_frames, num_keypoints))}
 
     def _answer(self, modality, keypoints, scores):
         """What one network says of clips, [B, C], the mean over a sequence's clips and their mirror images."""

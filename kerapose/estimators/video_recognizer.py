@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras import ops
 
 from kerapose import mirrors, skeletons
 from kerapose.estimators.estimator import Estimator, check_class_names, check_skeleton, mirrored_labels
 from kerapose.layers import HeatmapVolume
 from kerapose.ops import clips, heatmaps, images, sequences
+from kerapose.ops.graphs import ops
 from kerapose.types import Array, Tensor
 
 RGB_CHANNELS = 3
@@ -154,6 +154,48 @@ class VideoRecognizer(Estimator):
         answers = self._answers(frames, places, pose, *self._people(inputs))
         return {name: answers[i] for i, name in enumerate(self.heads)} | {"fused": ops.mean(answers, axis=0)}
 
+    def clips(
+        self, frames: Tensor | None, keypoints: Tensor, scores: Tensor, frame_size: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """What the network sees of videos but for the volumes, of one shape whatever their length and size.
+
+        It also works in a pipeline, on any backend.
+
+        Args:
+            frames: see `recognize`.
+            keypoints: likewise.
+            scores: likewise.
+            frame_size: likewise.
+
+        Returns:
+            {"rgb": [N, B, L, H, W, 3], "keypoints": [N, B, M, L', K, 2] pixels of the volume, "scores": [N, B, M, L',
+            K]}, without what the network does not take.
+        """
+        _, pose = self._sample(ops.shape(keypoints)[2])
+        inputs = {"frames": frames, "keypoints": keypoints, "scores": scores, "frame_size": frame_size}
+        keypoints, scores, size = self._people({name: value for name, value in inputs.items() if value is not None})
+        keypoints, scores = clips.take_frames(keypoints, scores, ops.reshape(pose, (-1,)))
+        length = (self.rgb_shape or self.pose_shape)[0]
+        places = np.arange(self.num_clips * length, dtype="int32").reshape(self.num_clips, -1)  # [N, L]
+        parts = [self._cut(frames, places[i], i, keypoints, scores, size) for i in range(self.num_clips)]
+        return {name: ops.stack([part[name] for part in parts]) for name in parts[0]}
+
+    def from_clips(self, clips: dict[str, Tensor]) -> dict[str, Tensor]:
+        """As `recognize`, by what `clips` has made of the videos.
+
+        Args:
+            clips: what `clips` gives.
+
+        Returns:
+            See `recognize`.
+        """
+
+        def cut(clip):
+            return {name: ops.take(value, clip, axis=0) for name, value in clips.items()}
+
+        answers = self._ask_about_each(cut, ops.shape(next(iter(clips.values())))[1])
+        return {name: answers[i] for i, name in enumerate(self.heads)} | {"fused": ops.mean(answers, axis=0)}
+
     def on_whole_box(self) -> "VideoRecognizer":
         """The recognizer whose clips are as much larger as the people's whole box is than a random crop of it.
 
@@ -206,8 +248,16 @@ class VideoRecognizer(Estimator):
         # All clips of a video have one box, so they need the people of all.
         keypoints, scores = clips.take_frames(keypoints, scores, ops.reshape(pose, (-1,)))  # [B, M, N*L', K, 2]
 
+        def cut(clip):
+            return self._cut(frames, ops.take(rgb, clip, axis=0), clip, keypoints, scores, frame_size)
+
+        return self._ask_about_each(cut, ops.shape(keypoints)[0])
+
+    def _ask_about_each(self, cut, count):
+        """The mean of what the outputs say of the clips that a function gives by their number: [S, B, num_classes]."""
+
         def ask(clip):
-            inputs = self._clip(frames, ops.take(rgb, clip, axis=0), clip, keypoints, scores, frame_size)
+            inputs = self._drawn(cut(clip))
             answer = self._probabilities(inputs)
             if not self.flip_test:
                 return answer
@@ -223,26 +273,32 @@ class VideoRecognizer(Estimator):
             clip = ops.sum(ops.cast(found[:, 0, 0, 0] != _UNANSWERED, "int32"))
             return ops.where(order == clip, ask(clip), found)
 
-        shape = (self.num_clips, len(self.heads), ops.shape(keypoints)[0], self.num_classes)
+        shape = (self.num_clips, len(self.heads), count, self.num_classes)
         found = ops.full(shape, _UNANSWERED, "float32")  # [N, S, B, num_classes]
         found = ops.while_loop(lambda found: found[-1, 0, 0, 0] == _UNANSWERED, further, found)
         return ops.mean(found, axis=0)
 
-    def _clip(self, frames, rgb, clip, keypoints, scores, frame_size):
-        """What the network sees of one clip, by its number: {"rgb": [B, L, H, W, 3], "pose": [B, L', h, w, K]}."""
+    def _cut(self, frames, rgb, clip, keypoints, scores, frame_size):
+        """One clip, by its number: {"rgb": [B, L, H, W, 3], "keypoints": [B, M, L', K, 2], "scores": [B, M, L', K]}."""
         frames = ops.take(frames, rgb, axis=1) if self.rgb_shape else None  # [B, L, H', W', 3]
         sizes = {"rgb_size": self._size(self.rgb_shape), "pose_size": self._size(self.pose_shape)}
         pixels, keypoints, scores = clips.evaluation_video_clip(
             frames, keypoints, scores, frame_size, padding=self.padding, **sizes
         )  # [B, L, H, W, 3], [B, M, N*L', K, 2], [B, M, N*L', K]
-        inputs = {}
+        parts = {}
         if self.rgb_shape:
-            inputs["rgb"] = images.normalize(pixels, **self.normalization)
+            parts["rgb"] = images.normalize(pixels, **self.normalization)
         if self.pose_shape:
             length = self.pose_shape[0]
             own = clip * length + ops.arange(length, dtype="int32")  # [L']
-            keypoints, scores = clips.take_frames(keypoints, scores, own)
-            inputs["pose"] = self.volume({"keypoints": keypoints, "scores": scores})
+            parts["keypoints"], parts["scores"] = clips.take_frames(keypoints, scores, own)
+        return parts
+
+    def _drawn(self, parts):
+        """What the network sees of such a clip: {"rgb": [B, L, H, W, 3], "pose": [B, L', h, w, K]}."""
+        inputs = {"rgb": parts["rgb"]} if self.rgb_shape else {}
+        if self.pose_shape:
+            inputs["pose"] = self.volume({name: parts[name] for name in ("keypoints", "scores")})
         return inputs
 
     def _probabilities(self, inputs):

@@ -7,7 +7,9 @@ import tensorflow as tf
 
 from kerapose import metrics
 from kerapose.data import clips
+from kerapose.data.shapes import few_shapes
 from kerapose.estimators import ActionRecognizer
+from kerapose.evaluation.asking import compiled
 from kerapose.evaluation.progress import make_bar
 from kerapose.types import Array
 
@@ -41,20 +43,24 @@ def action_probabilities(
         views = [clips.seen_from(dataset, azimuth) for azimuth in azimuths]
     elif azimuths != [0.0]:
         raise ValueError(f"azimuths_degrees are those of 3D skeletons, got {azimuths} for keypoints; leave them out.")
-    # Without AutoGraph, which has nothing to convert here, but takes seconds to find that out.
-    answer = tf.function(recognizer.__call__, reduce_retracing=True, autograph=False)
-    answers = [_probabilities(answer, view) for view in views]
+    answer = compiled(recognizer, recognizer.from_clips)
+    answers = [_probabilities(answer, recognizer.clips, view) for view in views]
     return answers[0][0], np.mean([probabilities for _, probabilities in answers], axis=0)
 
 
-def _probabilities(answer, dataset):
-    """Labels [B] and what a function says of each sequence of keypoints, [B, C]."""
+def _probabilities(answer, clips_of, dataset):
+    """Labels [B] and what a function says of the clips of each sequence of keypoints, [B, C]."""
     labels, probabilities = [], []
     bar = make_bar(int(dataset.cardinality()), "sequence")
-    for element in dataset.batch(1).prefetch(tf.data.AUTOTUNE):  # sequences differ in length
-        inputs = {key: element[key] for key in ("keypoints", "scores", "frame_size")}
-        probabilities.append(answer(inputs)[0].numpy())
-        labels.append(int(element["label"][0]))
+
+    @tf.autograph.experimental.do_not_convert
+    def prepare(element):
+        return clips_of({key: element[key] for key in ("keypoints", "scores", "frame_size")}), element["label"]
+
+    # Sequences differ in length.
+    for sampled, label in few_shapes(dataset.batch(1).map(prepare, tf.data.AUTOTUNE)).prefetch(tf.data.AUTOTUNE):
+        probabilities.append(answer(sampled)[0])
+        labels.append(int(label[0]))
         bar.add(1)
     return np.array(labels), np.stack(probabilities)
 

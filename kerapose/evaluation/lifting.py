@@ -3,12 +3,14 @@
 import typing
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from kerapose import metrics
 from kerapose.data import tracks
 from kerapose.estimators import TrackLifter
+from kerapose.evaluation import asking
 from kerapose.types import Tensor
 
 
@@ -86,7 +88,7 @@ def lifted_tracks(
     lift = lift or compiled(lifter, lifter.lift)
     return [
         {
-            "predicted": lift(track["keypoints_screen"][None])[0].numpy(),
+            "predicted": np.asarray(lift(track["keypoints_screen"][None])[0]),
             "truth": track["poses_m"],
             "action": track["action"],
             "subject": track["subject"],
@@ -97,7 +99,7 @@ def lifted_tracks(
 
 
 def compiled(lifter: TrackLifter, ask: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The function that a lifter is asked by about whole tracks, compiled once for all lengths.
+    """The function that a lifter is asked by about whole tracks, compiled once for all lengths, or for few under JAX.
 
     Args:
         lifter: a `TrackLifter`.
@@ -107,8 +109,17 @@ def compiled(lifter: TrackLifter, ask: Callable[[Tensor], Tensor]) -> Callable[[
         Function from screen coordinates [B, T, K, 2] to poses [B, T, J, 3], or the way of the root [B, T, 3], metres.
     """
     screen = tf.TensorSpec((None, None, *lifter.network.input_shape[2:]))
-    # Without AutoGraph, which has nothing to convert here, but takes seconds to find that out.
-    return tf.function(lambda keypoints: ask(keypoints), input_signature=[screen], autograph=False)
+    if keras.backend.backend() != "jax":
+        return asking.compiled(lifter, ask, [screen])
+    answer = asking.compiled(lifter, ask)
+
+    def padded(keypoints):
+        tracks, frames = keypoints.shape[:2]
+        added = (1 << (frames - 1).bit_length()) - frames  # to a power of 2
+        keypoints = np.pad(keypoints, [(0, 0), (0, added), (0, 0), (0, 0)])
+        return answer(keypoints, np.full(tracks, frames, "int32"))[:, :frames]
+
+    return padded
 
 
 def _for_json(figures):

@@ -8,6 +8,7 @@ import tensorflow as tf
 from kerapose import metrics, skeletons
 from kerapose.data import people as people_data
 from kerapose.estimators import BottomUpEstimator
+from kerapose.evaluation.asking import compiled
 from kerapose.evaluation.poses import can_measure_ap
 from kerapose.evaluation.progress import make_bar
 from kerapose.ops import grouping
@@ -70,14 +71,12 @@ def found_people(
         >>> found, _ = evaluation.found_people(estimator, images, skeleton)
         >>> metrics.coco_ap("person_keypoints_val2017.json", found, skeleton.sigmas)["AP"]
     """
-    # Without AutoGraph, which has nothing to convert here, but takes seconds to find that out.
-    signature = [tf.TensorSpec((None, None, 3), tf.uint8)]
-    answer = tf.function(estimator.__call__, input_signature=signature, autograph=False)
+    answer = compiled(estimator, estimator.__call__, [tf.TensorSpec((None, None, 3), tf.uint8)])
     image_ids, keypoints, scores, ranks = [], [], [], []
     cut_short, bar = 0, make_bar(None, "image")
     for element in people_data.evaluation(images):
-        found = {name: value.numpy() for name, value in answer(element["image"]).items()}
-        count = found["count"]
+        found = answer(element["image"])
+        count = int(found["count"])
         image_ids += [int(element["image_id"])] * count
         keypoints.append(found["keypoints"][:count])
         scores.append(found["scores"][:count])

@@ -9,6 +9,7 @@ from absl import logging
 from kerapose import metrics, skeletons
 from kerapose.data import crops
 from kerapose.estimators import PoseEstimator
+from kerapose.evaluation.asking import compiled
 from kerapose.evaluation.progress import make_bar
 from kerapose.ops import boxes as box_ops
 from kerapose.skeletons import Skeleton
@@ -99,14 +100,13 @@ def found_poses(
     _check(estimator, skeleton)
     size = estimator.image_size
     signature = [tf.TensorSpec((None, *size, 3)), tf.TensorSpec((None, 2, 3))]
-    # Without AutoGraph, which has nothing to convert here, but takes seconds to find that out.
-    answer = tf.function(estimator.from_crops, input_signature=signature, autograph=False)
+    answer = compiled(estimator, estimator.from_crops, signature)
     cut = {"image_size": size, "udp": estimator.udp, "box_padding": estimator.box_padding}
     batches = crops.evaluation(people, skeleton, batch_size, normalization=estimator.normalization, **cut)
     parts, bar = [], make_bar(None, "batch")
     for batch in batches:
         batch["found"], batch["found_scores"] = answer(batch.pop("crop"), batch.pop("matrix"))
-        parts.append({key: value.numpy() for key, value in batch.items()})
+        parts.append({key: np.asarray(value) for key, value in batch.items()})
         bar.add(1)
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 

@@ -2,12 +2,15 @@
 
 import collections.abc
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from kerapose import metrics
 from kerapose.data import videos
+from kerapose.data.shapes import few_shapes
 from kerapose.estimators import VideoRecognizer
+from kerapose.evaluation.asking import compiled
 from kerapose.evaluation.progress import make_bar
 from kerapose.types import Array
 
@@ -46,14 +49,23 @@ def video_probabilities(
     if strangers or not conditions:
         got = repr(strangers[0]) if strangers else "none"
         raise ValueError(f"conditions are of {', '.join(VIDEO_CONDITIONS)}, got {got}; use these.")
-    # Without AutoGraph, which has nothing to convert here.
-    answer = tf.function(recognizer.recognize, reduce_retracing=True, autograph=False)
+    whole = keras.backend.backend() != "jax"  # which would compile the network for every size and length of a video
+    answer = compiled(
+        recognizer,
+        (lambda given: recognizer.recognize(**{"frames": None} | given)) if whole else recognizer.from_clips,
+    )
+
+    @tf.autograph.experimental.do_not_convert
+    def cut(given, label):
+        return recognizer.clips(**{"frames": None} | given), label
+
     count, labels, found = int(dataset.cardinality()), [], {}
     for condition in conditions:
         bar = make_bar(count, f"{condition} video")
         answers, labels = [], []
-        for inputs, label in _degraded(dataset, recognizer, condition, seed).batch(1).prefetch(1):
-            answers.append({name: value[0].numpy() for name, value in answer(**{"frames": None} | inputs).items()})
+        batches = _degraded(dataset, recognizer, condition, seed).batch(1)
+        for inputs, label in (batches if whole else few_shapes(batches.map(cut))).prefetch(1):
+            answers.append({name: value[0] for name, value in answer(inputs).items()})
             labels.append(int(label[0]))
             bar.add(1)
         found[condition] = {name: np.stack([one[name] for one in answers]) for name in answers[0]}

@@ -1,7 +1,6 @@
 """Laying one pose on another: by a similarity (Procrustes), or by its size alone."""
 
-from keras import ops
-
+from kerapose.ops.graphs import ops
 from kerapose.types import Tensor
 
 

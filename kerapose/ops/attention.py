@@ -6,8 +6,7 @@ Paper: Ahn et al., "STAR-Transformer: A Spatio-temporal Cross Attention Transfor
 2023.
 """
 
-from keras import ops
-
+from kerapose.ops.graphs import ops
 from kerapose.types import Tensor
 
 

@@ -10,8 +10,8 @@ a coordinate like any other, and a pixel's centre has whole coordinates.
 from collections.abc import Sequence
 
 import numpy as np
-from keras import ops
 
+from kerapose.ops.graphs import ops
 from kerapose.types import ArrayLike, Size, Tensor
 
 

@@ -9,8 +9,8 @@ picture keeps its proportions. A camera's own numbers, a vector of nine, belong 
 
 import keras
 import numpy as np
-from keras import ops
 
+from kerapose.ops.graphs import ops
 from kerapose.types import ArrayLike, Tensor
 
 _UNIT_TOLERANCE = 1e-3  # how far from 1 the norm of a rotation's quaternion may be

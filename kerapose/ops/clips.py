@@ -7,9 +7,8 @@ does as it does.
 
 from collections.abc import Sequence
 
-from keras import ops
-
 from kerapose.ops import boxes, images, sequences
+from kerapose.ops.graphs import ops
 from kerapose.types import ArrayLike, Size, Tensor
 
 

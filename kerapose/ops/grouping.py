@@ -17,8 +17,8 @@ Papers: Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinit
 
 import keras
 import numpy as np
-from keras import ops
 
+from kerapose.ops.graphs import ops
 from kerapose.ops.grouping_numpy import (
     CANDIDATES_PER_PEAK,
     PUBLISHED_LIMB_ORDER,

@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from keras import ops
 
+from kerapose.ops.graphs import ops
 from kerapose.types import ArrayLike, Size, Tensor
 
 # Of ImageNet, in units of the full range, red first.

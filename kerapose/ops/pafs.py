@@ -7,8 +7,8 @@ Cell j of a map stands for the picture's x = j * stride + (stride - 1) / 2, the 
 """
 
 import numpy as np
-from keras import ops
 
+from kerapose.ops.graphs import ops
 from kerapose.types import Edges, Size, Tensor
 
 # A Gaussian ends where it has fallen to a hundredth.

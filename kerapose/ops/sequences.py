@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras import ops
 
+from kerapose.ops.graphs import ops
 from kerapose.types import Array, Tensor
 
 PUBLISHED_SEED = 255

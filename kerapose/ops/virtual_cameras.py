@@ -6,9 +6,9 @@ depth sensor that looks along y (`data.gate.poses.to_world`) are seen at azimuth
 """
 
 import numpy as np
-from keras import ops
 
 from kerapose.ops import cameras, clips
+from kerapose.ops.graphs import ops
 from kerapose.types import Size, Tensor
 
 FRAME_SIZE = (1080, 1920)  # height and width of the picture, pixels: its whole pixels are small beside people

@@ -13,6 +13,7 @@ _MODULES = {
     "action_models": ("KeypointTeacher", "action_model", "compile_for_actions", "for_outputs", "video_model"),
     "devices": ("filled_up", "make_strategy", "set_up"),
     "distiller": ("Distiller",),
+    "jax_devices": ("DataParallel",),
     "lift_trainer": ("LiftTrainer",),
     "lifter": ("Lifter",),
     "multi_worker": ("MultiWorkers",),

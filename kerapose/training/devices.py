@@ -8,9 +8,10 @@ import keras
 import tensorflow as tf
 from absl import logging
 
+from kerapose.data.order import Share
 from kerapose.training import multi_worker
-
-STRATEGIES = ("none", "mirrored", "multi_worker")
+from kerapose.training.jax_devices import DataParallel, check_jax_determinism
+from kerapose.training.options import OF_SEVERAL_HOSTS, STRATEGIES
 
 
 def set_up(config: dict[str, typing.Any]) -> None:
@@ -28,6 +29,8 @@ def set_up(config: dict[str, typing.Any]) -> None:
     keras.utils.set_random_seed(config["seed"])
     if is_deterministic(config):
         tf.config.experimental.enable_op_determinism()
+        if keras.backend.backend() == "jax" and _gpus():
+            check_jax_determinism()
     precision = config["precision"]
     if precision == "auto":
         precision = "mixed_bfloat16" if _cpu_multiplies_bfloat16() and not _gpus() else "float32"
@@ -46,19 +49,20 @@ def make_strategy(
     worker_hosts: Sequence[str] | None = None,
     worker_index: int | None = None,
     told: dict[str, typing.Any] | None = None,
-) -> tf.distribute.Strategy:
-    """The `tf.distribute` strategy of a name.
+) -> tf.distribute.Strategy | DataParallel:
+    """The strategy of a name.
 
     Args:
         name: "none", one device; "mirrored", a copy of the model on each; "multi_worker", on each of several
-            machines, whose processes all make this strategy before TensorFlow computes anything.
+            machines, whose processes all make this strategy before TensorFlow computes anything; or
+            "jax_data_parallel", on each device of JAX.
         batch_size: samples a step, which the devices share. None: that is not looked at.
         worker_hosts: "HOST:PORT" of each machine, the same on all. None: as TF_CONFIG says.
         worker_index: which of them this process is, from 0 on. None: as TF_CONFIG says.
         told: what must be the same on all machines, by name, for JSON.
 
     Raises:
-        ValueError: if it is another name; if the devices cannot share a batch.
+        ValueError: if it is another name, or one of another backend; if the devices cannot share a batch.
         OSError, RuntimeError, TimeoutError, ValueError: of "multi_worker", as `multi_worker.join` does.
 
     Example:
@@ -67,10 +71,22 @@ def make_strategy(
     """
     if name not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {name!r}; use one of them.")
-    if name != "multi_worker" and (worker_hosts or worker_index is not None):
-        raise ValueError(f"Workers are those of the strategy multi_worker, got {name} with them; leave them out.")
+    if name not in OF_SEVERAL_HOSTS and (worker_hosts or worker_index is not None):
+        raise ValueError(
+            f"Workers are those of {' or '.join(OF_SEVERAL_HOSTS)}, got the strategy {name} with them; leave them out."
+        )
+    if name == "jax_data_parallel":
+        strategy = DataParallel(worker_hosts, worker_index, told)
+        check_batch_size(batch_size, strategy)
+        return strategy
+    DataParallel.end()
     if name == "none":
         return tf.distribute.get_strategy()
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"{name} is a strategy of TensorFlow, got KERAS_BACKEND={keras.backend.backend()}; use jax_data_parallel "
+            "on JAX, or none."
+        )
     if name == "multi_worker":
         strategy = multi_worker.join(worker_hosts, worker_index, told)
         check_batch_size(batch_size, strategy)
@@ -82,7 +98,7 @@ def make_strategy(
     return strategy
 
 
-def check_batch_size(batch_size: int | None, strategy: tf.distribute.Strategy) -> None:
+def check_batch_size(batch_size: int | None, strategy: tf.distribute.Strategy | DataParallel) -> None:
     """Refuses a batch that the devices of a strategy cannot share.
 
     Args:
@@ -90,9 +106,12 @@ def check_batch_size(batch_size: int | None, strategy: tf.distribute.Strategy) -
         strategy: of `make_strategy`.
 
     Raises:
-        ValueError: if there are fewer samples than devices, or, of several workers, no whole number for each.
+        ValueError: if there are fewer samples than devices, or, of several workers or on JAX, no whole number for each.
     """
     if batch_size is None:
+        return
+    if isinstance(strategy, DataParallel):
+        Share(strategy.index, strategy.count, strategy.devices // strategy.count).size(batch_size)
         return
     if batch_size < strategy.num_replicas_in_sync:
         raise ValueError(
@@ -142,6 +161,8 @@ def filled_up(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
 
 
 def _gpus():
+    if keras.backend.backend() == "jax":
+        return [device for device in keras.distribution.list_devices() if not device.startswith("cpu")]
     return tf.config.list_logical_devices("GPU")
 
 

@@ -10,6 +10,9 @@ import typing
 
 import numpy as np
 
+STRATEGIES = ("none", "mirrored", "multi_worker", "jax_data_parallel")
+OF_SEVERAL_HOSTS = ("multi_worker", "jax_data_parallel")
+
 
 @dataclasses.dataclass(frozen=True)
 class Option:
@@ -201,8 +204,9 @@ def common_options(
             str,
             "none",
             "mirrored: a copy of the model on each device. multi_worker: on each device of several machines, on all of "
-            "which the same command is started; they are given by worker_hosts and worker_index, or by TF_CONFIG.",
-            choices=("none", "mirrored", "multi_worker"),
+            "which the same command is started; they are given by worker_hosts and worker_index, or by TF_CONFIG. "
+            "jax_data_parallel: on each device of JAX, of all hosts, under KERAS_BACKEND=jax.",
+            choices=STRATEGIES,
         ),
         Option(
             "worker_hosts",

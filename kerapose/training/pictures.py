@@ -1,5 +1,6 @@
 """Pictures of a training: what is drawn, of which samples, and as files."""
 
+import contextlib
 import typing
 from collections.abc import Sequence
 
@@ -28,8 +29,11 @@ LEAST_SCORE = 0.1  # of a keypoint that is drawn
 
 def answers_of(model: keras.Model, batch: typing.Any, count: int) -> typing.Any:
     """What a model predicts of a batch of so many: under a distribution strategy each device answers to all of it."""
+    batch = keras.tree.map_structure(np.asarray, batch)  # JAX takes no tensor of TensorFlow
     if workers_of(model).count > 1:  # the chief alone looks; the others have no part in it
-        answers = keras.tree.map_structure(np.asarray, model(batch, training=False))
+        own = [(variable, np.asarray(variable)) for variable in model.variables]  # under JAX they are of all hosts
+        with keras.StatelessScope(own) if keras.backend.backend() == "jax" else contextlib.nullcontext():
+            answers = keras.tree.map_structure(np.asarray, model(batch, training=False))
     else:
         answers = model.predict_on_batch(batch)
     return keras.tree.map_structure(lambda answer: answer[:count], answers)

@@ -13,17 +13,19 @@ from absl import logging
 import kerapose
 from kerapose import estimators, layers, presets
 from kerapose.data import service
+from kerapose.data.shapes import few_shapes
 from kerapose.estimators.published import estimator_of
 from kerapose.evaluation.progress import in_terminal
 from kerapose.files import whole, write_whole
 from kerapose.models.reading import SAVED
 from kerapose.training import data, pictures
 from kerapose.training.devices import check_batch_size, filled_up, is_deterministic, make_strategy, set_up
+from kerapose.training.jax_devices import DataParallel, begin
 from kerapose.training.multi_worker import MultiWorkers
-from kerapose.training.options import Option, choose, free_names, names_tested
+from kerapose.training.options import OF_SEVERAL_HOSTS, Option, choose, free_names, names_tested
 from kerapose.training.resume import Resume
 from kerapose.training.workdir import load_network, open_workdir
-from kerapose.training.workers import workers_of
+from kerapose.training.workers import Workers, workers_of
 from kerapose.types import Path
 
 
@@ -81,13 +83,14 @@ class Stage:
         self.batches = batches if data_service is None else service.served(batches, data_service)
         self.steps = steps
         self.epochs = epochs
+        validation = None if validation is None else few_shapes(validation)
         if self.workers.devices > 1:
             refuse_what_devices_cannot_share(model.optimizer)
             if sync_batch_norm:
                 layers.synchronize(model)
             if validation is not None and batch_size is None:
                 raise ValueError("Devices share batches of a known size, got batch_size None; give the validation's.")
-            check_batch_size(batch_size, model.distribute_strategy)
+            check_batch_size(batch_size, getattr(model, "distribute_strategy", self.workers))  # JAX's are one
             validation = None if validation is None else filled_up(validation, batch_size)
         self.batch_size = batch_size
         self.validation = validation
@@ -113,14 +116,16 @@ class Stage:
         done = self.resume.restore(self.model)
         batches = functools.partial(self.batches, first_step=done * self.steps)
         several, validation = self.workers.count > 1, self.validation
+        divided = self.workers.divided_whole if several else self.workers.evenly
+        shared = self.workers.divided(lambda share: batches(share=share)) if several else self.workers.evenly(batches())
         return {
-            "x": self.workers.divided(lambda share: batches(share=share)) if several else batches(),
+            "x": few_shapes(shared),
             "epochs": self.epochs,
             "initial_epoch": done,
             "steps_per_epoch": self.steps,
             "shuffle": False,  # the pipeline does that
             "verbose": in_terminal() and self.workers.is_chief,
-            "validation_data": self.workers.divided_whole(validation) if several and validation else validation,
+            "validation_data": validation and divided(validation),
             "validation_steps": int(validation.cardinality()) if several and validation else None,
             "callbacks": [*self.callbacks, self.resume, _Curves(self.resume)],
         }
@@ -231,10 +236,12 @@ class Training:
     def _share_out(self, strategy):
         """Makes the strategy, before anything is computed; workers whose options differ find out here."""
         config = self.config
+        begin(config["export"])
         told = {name: value for name, value in config.items() if name not in free_names(self.OPTIONS)}
         given = (config["worker_hosts"], config["worker_index"], told)
-        self.strategy = make_strategy(strategy, config["batch_size"], *(given if strategy == "multi_worker" else ()))
-        self.workers = MultiWorkers(self.strategy)
+        given = given if strategy in OF_SEVERAL_HOSTS else ()
+        self.strategy = make_strategy(strategy, config["batch_size"], *given)
+        self.workers = self.strategy if isinstance(self.strategy, Workers) else MultiWorkers(self.strategy)
 
     @classmethod
     def test_preset(cls, name: str, workdir: Path | None = None, **options: typing.Any) -> dict[str, typing.Any]:
@@ -319,7 +326,7 @@ class Training:
         if "preset" in self.config:  # nothing of a training counts
             dropped |= {option.name for option in self.OPTIONS if not option.tested}
         lasting = {name: value for name, value in self.config.items() if name not in dropped}
-        return lasting | {"deterministic": is_deterministic(self.config)}
+        return lasting | {"deterministic": is_deterministic(self.config), "backend": keras.backend.backend()}
 
     def sharing(self, config: dict[str, typing.Any] | None = None) -> dict[str, typing.Any]:
         """Who shares a `Stage`, of its arguments: as a configuration says, or that of the whole training."""
@@ -366,6 +373,7 @@ class Training:
         Returns:
             What `metrics.json` holds; where several workers train, the first one finds it out for all.
         """
+        DataParallel.end()  # the test is one device's
         with self.workers.together():
             return self.workers.on_chief(self._finish)
 

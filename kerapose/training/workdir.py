@@ -12,6 +12,8 @@ from kerapose.models.reading import read
 from kerapose.training.devices import is_deterministic
 from kerapose.types import Path
 
+BEFORE = {"deterministic": True, "backend": "tensorflow"}  # of runs whose configuration does not say it
+
 
 def open_workdir(workdir: Path, config: dict[str, typing.Any]) -> pathlib.Path:
     """Makes the work folder, or checks that the run found there has the same configuration.
@@ -39,8 +41,8 @@ def open_workdir(workdir: Path, config: dict[str, typing.Any]) -> pathlib.Path:
         config["deterministic"] = is_deterministic(config)
     if file.exists():
         found = read_json(file, "the configuration of a run")
-        if "deterministic" in config:
-            found = {"deterministic": True} | found  # as every run was before there was a choice
+        # As every run was before there was a choice.
+        found = {name: value for name, value in BEFORE.items() if name in config} | found
         differing = [key for key in sorted(set(found) | set(config)) if found.get(key) != config.get(key)]
         if differing:
             said = ", ".join(f"{key} {found.get(key)!r} there and {config.get(key)!r} here" for key in differing)

@@ -17,6 +17,9 @@ Told: typing.TypeAlias = dict[str, typing.Any]
 Verdict: typing.TypeAlias = tuple[str, str] | None  # a kind of error and its sentence
 
 
+current = None  # the `Workers` of a strategy that models do not know of: `training.jax_devices`
+
+
 class WorkerLostError(RuntimeError):
     """A worker ended, or cannot be reached any more."""
 
@@ -41,6 +44,10 @@ class Workers:
     def is_chief(self) -> bool:
         """Whether this is the first one, which alone writes files."""
         return self.index == 0
+
+    def evenly(self, batches: typing.Any) -> typing.Any:
+        """Batches that the devices of one process can share: TensorFlow's share whatever there is."""
+        return batches
 
     def from_chief(self, content: bytes | None) -> bytes | None:
         """What the chief has and the others may lack: the content of a file, where no folder is shared.
@@ -141,6 +148,8 @@ class Workers:
 def workers_of(model: keras.Model) -> Workers:
     """Who trains a model together."""
     strategy = getattr(model, "distribute_strategy", None)  # of TensorFlow alone
+    if current is not None:
+        return current
     if strategy is None:
         return Workers()
     from kerapose.training import multi_worker  # only where TensorFlow is

@@ -296,6 +296,22 @@ def test_the_frames_of_samples_do_in_a_graph_too():
         np.testing.assert_allclose(recognize(**sampled)["fused"], answer(recognizer, inputs), atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["both", "rgb", "pose"])
+def test_clips_that_a_pipeline_has_cut_do_too(kind):
+    shapes = {"both": {}, "rgb": {"pose_shape": None}, "pose": {"rgb_shape": None}}[kind]
+    recognizer = recognizer_of(network(**shapes), num_clips=2, flip_test=True)
+    inputs = videos()
+    rgb, _ = recognizer.samples(inputs["keypoints"].shape[2])
+    given = {name: inputs[name] for name in ("keypoints", "scores")} | {"frames": inputs["frames"][:, rgb.ravel()]}
+    if kind == "pose":
+        given |= {"frames": None, "frame_size": np.full((2, 2), (HEIGHT, WIDTH))}
+    parts = recognizer.clips(**given)
+    assert set(parts) == {"both": {"rgb", "keypoints", "scores"}, "rgb": {"rgb"}, "pose": {"keypoints", "scores"}}[kind]
+    expected = recognizer.recognize(**given)
+    for name, found in recognizer.from_clips(parts).items():
+        np.testing.assert_allclose(found, expected[name], atol=1e-6)
+
+
 def test_keras_predicts_with_it():
     recognizer = recognizer_of(network(), num_clips=2)
     inputs = videos(batch=3)

@@ -536,7 +536,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, few_fie
         "data_service",
         "export",
     }
-    expected = {name: value for name, value in given.items() if name not in free}
+    expected = {name: value for name, value in given.items() if name not in free} | {"backend": "tensorflow"}
     written = json.loads((tmp_path / "run" / "config.json").read_text())
     assert {name: written[name] for name in expected} == expected and set(written) - set(expected) == {"phases"}
     assert keras.models.load_model(tmp_path / "run" / "model.keras").training["options"] == written

@@ -51,9 +51,8 @@ COCO_ARMS = {
 }
 
 
-@pytest.fixture(scope="module")
-def data_dir(prepare_clips):
-    """A TFDS folder in which pyskl_clips/custom holds 72 training and 9 other clips of the three postures."""
+def annotated():
+    """The splits and annotations of 72 training clips and 9 others of the three postures, as in an annotation file."""
     annotations, split = [], {"train": [], "val": []}
     for i in range(ALL):
         keypoints = motion(i % 3, seed=i)
@@ -68,7 +67,13 @@ def data_dir(prepare_clips):
             }
         )
         split["train" if i < TRAINED else "val"].append(f"clip{i}")
-    return prepare_clips("pyskl_clips/custom", split, annotations, POSTURES, "coco")
+    return split, annotations
+
+
+@pytest.fixture(scope="module")
+def data_dir(prepare_clips):
+    """A TFDS folder in which pyskl_clips/custom holds these clips."""
+    return prepare_clips("pyskl_clips/custom", *annotated(), POSTURES, "coco")
 
 
 @pytest.fixture(scope="module")

@@ -429,7 +429,7 @@ def test_every_option_reaches_what_it_is_for(groups_dir, doll, tmp_path, real_ne
     assert calls.last("poses")[1] == {"codec": "udp", "normalization": cutting["normalization"]}
     assert calls.last("pose_saved_model")[0] == (estimator, tmp_path / "run" / "saved_model" / "1")
     free = {"workdir", "data_dir", "check", "detections", "worker_hosts", "worker_index", "data_service", "export"}
-    expected = {name: value for name, value in given.items() if name not in free}
+    expected = {name: value for name, value in given.items() if name not in free} | {"backend": "tensorflow"}
     assert json.loads((tmp_path / "run" / "config.json").read_text()) == expected
     assert keras.models.load_model(tmp_path / "run" / "model.keras").training["options"] == expected
 

@@ -51,6 +51,13 @@ def test_open_workdir_keeps_whether_a_run_is_deterministic(tmp_path, given, kept
         training.open_workdir(tmp_path, CONFIG | {"deterministic": not kept})
 
 
+def test_a_run_keeps_to_its_backend_which_was_tensorflow(tmp_path):
+    training.open_workdir(tmp_path, CONFIG)
+    assert training.open_workdir(tmp_path, CONFIG | {"backend": "tensorflow"}) == tmp_path
+    with pytest.raises(ValueError, match="backend 'tensorflow' there and 'jax' here"):
+        training.open_workdir(tmp_path, CONFIG | {"backend": "jax"})
+
+
 def test_a_run_from_before_the_choice_was_deterministic(tmp_path):
     training.open_workdir(tmp_path, CONFIG)
     training.open_workdir(tmp_path, CONFIG | {"deterministic": None})

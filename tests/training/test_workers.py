@@ -134,7 +134,7 @@ def test_workers_join_before_anything_is_computed():
 
 
 def test_workers_are_those_of_their_strategy():
-    with pytest.raises(ValueError, match="Workers are those of the strategy multi_worker, got mirrored with them"):
+    with pytest.raises(ValueError, match="are those of multi_worker or jax_data_parallel, got the strategy mirrored"):
         devices.make_strategy("mirrored", 4, ["127.0.0.1:1", "127.0.0.1:2"], 0)
 
 

@@ -2,8 +2,8 @@
 
 import keras
 import numpy as np
-from keras import ops
 
+from kerapose.ops.graphs import ops
 from kerapose.types import Array, Tensor
 
 _SMALL_KERNELS = {1: (256,), 3: (64, 128), 5: (16, 64, 96), 7: (8, 28, 56, 72), 9: (4, 13, 30, 51, 60)}  # / 256

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
-from keras import ops
 
+from kerapose.ops.graphs import ops
 from kerapose.ops.heatmaps.blurring import blur
 from kerapose.ops.heatmaps.grids import as_float32, finite, pixels, stride, with_lead
 from kerapose.ops.heatmaps.maxima import first_maximum, maxima_of_rows, neighbors

@@ -1,8 +1,8 @@
 """Keypoints, and the pixels they are drawn on: what all codecs share."""
 
 import numpy as np
-from keras import ops
 
+from kerapose.ops.graphs import ops
 from kerapose.types import Array, Size, Tensor
 
 _FAR = -1e6  # pixels

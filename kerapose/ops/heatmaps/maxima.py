@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras import ops
 
+from kerapose.ops.graphs import ops
 from kerapose.types import Tensor
 
 INDEX = "int64" if keras.backend.backend() == "tensorflow" else "int32"  # JAX has no other unless told to

@@ -1,8 +1,8 @@
 """UDP's second codec: a disc round each keypoint, and the way to it from every pixel."""
 
 import numpy as np
-from keras import ops
 
+from kerapose.ops.graphs import ops
 from kerapose.ops.heatmaps.blurring import blur
 from kerapose.ops.heatmaps.grids import as_float32, finite, pixels, stride, with_lead
 from kerapose.ops.heatmaps.maxima import first_maximum, gather

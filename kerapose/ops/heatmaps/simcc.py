@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from keras import ops
 
+from kerapose.ops.graphs import ops
 from kerapose.ops.heatmaps.blurring import blur_matrix
 from kerapose.ops.heatmaps.grids import as_float32, finite
 from kerapose.ops.heatmaps.maxima import INDEX

@@ -1,8 +1,8 @@
 """Volumes of joints and limbs over the frames of a clip: what PoseConv3D sees."""
 
 import numpy as np
-from keras import ops
 
+from kerapose.ops.graphs import ops
 from kerapose.ops.heatmaps.grids import as_float32, finite, pixels
 from kerapose.types import ArrayLike, Edges, Tensor
 

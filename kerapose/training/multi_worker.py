@@ -14,7 +14,7 @@ from tensorflow.python.distribute import multi_worker_util
 from tensorflow.python.eager import context as tensorflow_context
 
 from kerapose.data.order import Share
-from kerapose.training import meeting
+from kerapose.training import meeting, workers
 from kerapose.training.workers import Told, Workers
 from kerapose.types import Array
 
@@ -202,3 +202,6 @@ def _adder(strategy):
         return context.all_reduce(tf.distribute.ReduceOp.SUM, own * counts)
 
     return tf.function(lambda own: strategy.run(add, (own,)), input_signature=[tf.TensorSpec((None,), tf.int32)])
+
+
+workers.of_strategy = MultiWorkers

@@ -17,6 +17,9 @@ Told: typing.TypeAlias = dict[str, typing.Any]
 Verdict: typing.TypeAlias = tuple[str, str] | None  # a kind of error and its sentence
 
 
+# What `training.multi_worker`, which needs TensorFlow, sets when it is imported: function of a strategy that gives its
+# `Workers`. Models of a strategy that `make_strategy` has not made are trained by this process alone.
+of_strategy = None
 current = None  # the `Workers` of a strategy that models do not know of: `training.jax_devices`
 
 
@@ -150,11 +153,7 @@ def workers_of(model: keras.Model) -> Workers:
     strategy = getattr(model, "distribute_strategy", None)  # of TensorFlow alone
     if current is not None:
         return current
-    if strategy is None:
-        return Workers()
-    from kerapose.training import multi_worker  # only where TensorFlow is
-
-    return multi_worker.MultiWorkers(strategy)
+    return Workers() if strategy is None or of_strategy is None else of_strategy(strategy)
 
 
 def difference(said: dict[int, Told]) -> Verdict:

@@ -188,11 +188,12 @@ def run_workers(run_script, free_hosts):
 def train_as_one(run_script, run_workers, killed_at):
     """A function that trains alone, and with several workers of which one is killed before all are started again.
 
-    It asserts that all workers end with the same weights, and that these are those of the one process, as far as sums
-    in another order have the same digits. It gives what the workers printed at last.
+    It asserts that all workers end with the same weights, and that these are those of the one process: 99 of 100 within
+    1e-5, and none further off than `most`. Sums in another order have other last digits, and Adam makes steps of full
+    length of gradients that are nothing but such digits.
     """
 
-    def train(script, shared_flags, folder, data_dir, count=2, tolerance=1e-5, **flags):
+    def train(script, shared_flags, folder, data_dir, count=2, most=1e-5, **flags):
         flags |= {"precision": "float32"}
         alone = run_script(script, shared_flags, folder / "0", data_dir, KEPT.format(file=folder / "alone"), **flags)
         assert alone.returncode == 0, alone.stderr[-4000:]
@@ -209,16 +210,19 @@ def train_as_one(run_script, run_workers, killed_at):
         kept = sorted(folder.glob("alone_*.npz"))
         assert kept
         for file in kept:
-            expected = np.load(file)
-            for index in range(count):
-                found = np.load(folder / "several" / file.name.replace("alone", str(index)))
-                first = np.load(folder / "several" / file.name.replace("alone", "0"))
-                for name in expected:
-                    np.testing.assert_array_equal(found[name], first[name])
-                    np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=tolerance, err_msg=name)
+            expected, *found = (
+                np.concatenate([array.ravel() for array in np.load(each).values()])
+                for each in (file, *(folder / "several" / file.name.replace("alone", f"{i}") for i in range(count)))
+            )
+            for each in found[1:]:
+                np.testing.assert_array_equal(each, found[0])
+            differences = np.abs(found[0] - expected)
+            assert np.quantile(differences, 0.99) < 1e-5 and differences.max() <= most, (
+                file.name,
+                [(share, float(np.quantile(differences, share))) for share in (0.5, 0.9, 0.99, 1)],
+            )
         assert (folder / "several" / "0" / "metrics.json").exists()
         assert not any((folder / "several" / str(index)).exists() for index in range(1, count))
-        return done
 
     return train
 

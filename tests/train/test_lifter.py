@@ -762,4 +762,4 @@ def test_mirrored_over_two_devices(data_dir, tmp_path, changes, start, state, tw
 def test_several_workers_train_as_one(train_as_one, tmp_path, data_dir, changes):
     """Also where the last batch of an epoch cannot be shared out evenly, and labelled samples are few."""
     flags = OPTIONS | {"filter_widths": "3,3", "epochs": 2, "dropout": 0.1, "batch_size": 30, "learning_rate": 1e-4}
-    train_as_one("lifter", flags | changes, tmp_path, data_dir)
+    train_as_one("lifter", flags | changes, tmp_path, data_dir, most=1e-3)

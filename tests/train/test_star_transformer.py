@@ -390,4 +390,4 @@ def test_the_script_is_of_this_training():
 @pytest.mark.slow
 def test_several_workers_train_as_one(train_as_one, tmp_path, gestures_dir):
     flags = OPTIONS | {"epochs": 2, "size": 48, "dropout": 0.1, "missed_share": 0.1, "learning_rate": 1e-4}
-    train_as_one("star_transformer", flags, tmp_path, gestures_dir)
+    train_as_one("star_transformer", flags, tmp_path, gestures_dir, most=1e-3)

@@ -188,22 +188,24 @@ def run_workers(run_script, free_hosts):
 def train_as_one(run_script, run_workers, killed_at):
     """A function that trains alone, and with several workers of which one is killed before all are started again.
 
-    It asserts that all workers end with the same weights, and that these are those of the one process: 99 of 100 within
+    It asserts that all workers end with the same weights, and that these are those of the one process: 95 of 100 within
     1e-5, and none further off than `most`. Sums in another order have other last digits, and Adam makes steps of full
     length of gradients that are nothing but such digits.
     """
 
-    def train(script, shared_flags, folder, data_dir, count=2, most=1e-5, **flags):
+    def train(script, shared_flags, folder, data_dir, count=2, most=1e-5, prepare="", **flags):
         flags |= {"precision": "float32"}
-        alone = run_script(script, shared_flags, folder / "0", data_dir, KEPT.format(file=folder / "alone"), **flags)
+        kept = prepare + KEPT.format(file=folder / "alone")
+        alone = run_script(script, shared_flags, folder / "0", data_dir, kept, **flags)
         assert alone.returncode == 0, alone.stderr[-4000:]
         together = functools.partial(run_workers, script, shared_flags, folder / "several", data_dir, count)
         flags |= {"sync_batch_norm": True}
-        *others, killed = together({count - 1: killed_at(1, 0)}, **flags)
+        prepared = dict.fromkeys(range(count), prepare)
+        *others, killed = together(prepared | {count - 1: prepare + killed_at(1, 0)}, **flags)
         assert killed.returncode == -9, killed.stderr[-4000:]
         for other in others:
             assert other.returncode == 1 and "workers must stay until the end" in other.stderr, other.stderr[-4000:]
-        done = together(**flags)
+        done = together(prepared, **flags)
         for one in done:
             assert one.returncode == 0, one.stderr[-4000:]
         assert "Resuming after epoch 1" in done[0].stderr
@@ -217,7 +219,7 @@ def train_as_one(run_script, run_workers, killed_at):
             for each in found[1:]:
                 np.testing.assert_array_equal(each, found[0])
             differences = np.abs(found[0] - expected)
-            assert np.quantile(differences, 0.99) < 1e-5 and differences.max() <= most, (
+            assert np.quantile(differences, 0.95) < 1e-5 and differences.max() <= most, (
                 file.name,
                 [(share, float(np.quantile(differences, share))) for share in (0.5, 0.9, 0.99, 1)],
             )

@@ -638,5 +638,6 @@ def test_mirrored_over_two_devices(groups_dir, tmp_path, start, state, metrics_o
 
 @pytest.mark.slow
 def test_several_workers_train_as_one(train_as_one, tmp_path, groups_dir):
+    """In two phases, the second of which begins on all with what the first worker has kept of the first."""
     flags = OPTIONS | {"train_split": "test", "epochs": 2, "learning_rate": 1e-4}
-    train_as_one("openpose", flags, tmp_path, groups_dir, most=1e-3)
+    train_as_one("openpose", flags, tmp_path, groups_dir, most=1e-3, prepare=PREPARATION)

@@ -85,6 +85,18 @@ def test_where_the_chief_fails_all_do(tmp_path):
     assert {str(error) for error in others} == {f"The first worker must be able to go on, got: {first}"}
 
 
+def test_where_the_chief_fails_without_a_word_all_do():
+    def run_out():
+        raise MemoryError
+
+    def fail(worker):
+        return worker.on_chief(run_out)
+
+    first, second = together(2, fail)
+    assert isinstance(first, MemoryError)
+    assert str(second) == "The first worker must be able to go on, got: MemoryError"
+
+
 def test_those_who_see_the_same_go_on_and_others_do_not():
     same = {"data (train)": [9, "a"], "data (test)": [3, "b"]}
     assert together(3, lambda worker: worker.agree(same)) == [None] * 3
@@ -112,6 +124,53 @@ def test_a_lost_worker_is_one_sentence():
         raise ConnectionError("a long story")
     with pytest.raises(KeyError), Two(1, 2).together():
         raise KeyError("another")
+
+
+class Telling(Workers):
+    """The second of two, who notes what it tells the first."""
+
+    def __init__(self):
+        super().__init__(1, 2)
+        self.told = []
+
+    def tells_of_a_loss(self, error):
+        return isinstance(error, ConnectionError)
+
+    def tell_of_an_end(self, reason):
+        self.told.append(reason)
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (ValueError("a\n  b"), "worker 1 ended by ValueError: a b"),
+        (KeyboardInterrupt(), "worker 1 ended by KeyboardInterrupt"),
+        (SystemExit("no more."), "worker 1 ended by SystemExit: no more"),
+    ],
+)
+def test_who_fails_tells_the_others_why(error, told):
+    worker = Telling()
+    with pytest.raises(type(error)), worker.together():
+        raise error
+    assert worker.told == [told]
+    sentence = "All 2 workers must stay until the end, got worker 0 ended by Bad: x y; start the same command on all"
+    with pytest.raises(WorkerLostError, match=sentence), Telling().together():
+        raise ConnectionError("Aborted by: worker 0 ended by Bad: x y\nRestart your program")
+
+
+def test_what_all_know_is_not_told_again():
+    def refuse(worker):
+        with worker.together():
+            worker.agree({"epochs": worker.index})
+
+    class Both(Threads):
+        def tell_of_an_end(self, reason):
+            raise AssertionError(reason)
+
+    said, barrier = {}, threading.Barrier(2)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        errors = [future.exception() for future in [pool.submit(refuse, Both(i, 2, said, barrier)) for i in (0, 1)]]
+    assert [type(error) for error in errors] == [ValueError] * 2
 
 
 # ---------------------------------------- TensorFlow's

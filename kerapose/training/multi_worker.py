@@ -169,7 +169,8 @@ class MultiWorkers(Workers):
             batches: function of a share that gives them, as the pipelines of `data` do.
 
         Example:
-            >>> model.fit(workers.divided(lambda share: clips.training(dataset, skeletons.COCO, share=share)))
+            >>> batches = workers.divided(lambda share: clips.training(dataset, skeletons.COCO, share=share))
+            >>> model.fit(batches, steps_per_epoch=100)  # they have no end
         """
         return self.strategy.distribute_datasets_from_function(lambda _: batches(self.share))
 

@@ -440,9 +440,9 @@ def _check(config):
         raise ValueError(f"refinements are one number from 0 up for each phase, got {refinements}; give [1], say.")
 
 
-def _go_on(batches, steps_before, first_step):
+def _go_on(batches, steps_before, first_step, **share):
     """The batches of a phase: all phases go through one stream."""
-    return batches(first_step=steps_before + first_step)
+    return batches(first_step=steps_before + first_step, **share)
 
 
 def _underivable(source, target):

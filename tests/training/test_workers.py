@@ -220,3 +220,64 @@ with one.scope():
     assert fitted() == before
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+STAGED = """
+import sys, time, keras, numpy as np, tensorflow as tf
+from kerapose.training import MultiWorkers, make_strategy
+from kerapose.training.runs import Stage
+
+index, folder, hosts = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+strategy = make_strategy("multi_worker", 2, hosts, index, {"seed": 0})
+try:
+    make_strategy("multi_worker", 2, hosts, index, {"seed": index})
+except ValueError as error:
+    print(error)
+
+def stage(weight):
+    with strategy.scope():
+        inputs = keras.Input((1,))
+        model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+        model.compile("sgd", "mse")
+        model.set_weights([np.full((1, 1), weight, "float32"), np.zeros(1, "float32")])
+    data = tf.data.Dataset.from_tensors((np.ones((1, 1)), np.ones((1, 1)))).repeat()
+    return Stage(model, folder, lambda first_step, share=None: data, 1, 1, batch_size=2)
+
+stage(1.0)
+try:
+    stage(float(index))
+except ValueError as error:
+    print(error)
+began = time.monotonic()
+try:
+    with MultiWorkers(strategy).together():
+        if index == 1:
+            raise KeyboardInterrupt
+        stage(1.0)
+except KeyboardInterrupt:
+    time.sleep(20)  # as a notebook that stays open
+except RuntimeError as error:
+    print(error)
+    print("at once" if time.monotonic() - began < 10 else "late")
+"""
+
+
+@pytest.mark.slow
+def test_workers_that_differ_or_fail_are_found_out_by_all(free_hosts, tmp_path):
+    """Other options of a second strategy, other weights to begin with, and one that is interrupted."""
+    hosts = free_hosts(2)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", STAGED, str(index), tmp_path / str(index), *hosts],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    first, second = ([line for line in process.communicate()[0].splitlines() if line] for process in processes)
+    assert first[:2] == second
+    assert first[0] == "All workers must have the same seed, got 0 on worker 0 and 1 on worker 1; make them alike."
+    assert first[1].startswith("All workers must have the same weights to begin with, got ")
+    assert "got worker 1 ended by KeyboardInterrupt; start the same command on all" in first[2]
+    assert first[3] == "at once"

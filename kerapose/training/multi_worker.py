@@ -1,6 +1,7 @@
 """TensorFlow's strategy of several machines: how its workers join and talk, and what steps round Keras."""
 
 import collections.abc
+import contextlib
 import functools
 import json
 import os
@@ -55,6 +56,9 @@ def join(
                 f"A process takes one place among workers, got {hosts}, {index} after {_joined['place']['hosts']}, "
                 f"{_joined['place']['index']}; start another process."
             )
+        workers = MultiWorkers(_joined["strategy"])
+        with workers.together():
+            workers.agree(told or {})
         return _joined["strategy"]
     step_round_keras()
     if tensorflow_context.context()._context_handle is not None:
@@ -165,7 +169,8 @@ class MultiWorkers(Workers):
             batches: function of a share that gives them, as the pipelines of `data` do.
 
         Example:
-            >>> model.fit(workers.divided(lambda share: clips.training(dataset, skeletons.COCO, share=share)))
+            >>> batches = workers.divided(lambda share: clips.training(dataset, skeletons.COCO, share=share))
+            >>> model.fit(batches, steps_per_epoch=100)  # they have no end
         """
         return self.strategy.distribute_datasets_from_function(lambda _: batches(self.share))
 
@@ -187,8 +192,12 @@ class MultiWorkers(Workers):
         found = [add(tf.constant(part, tf.int32)) for part in parts]
         return np.concatenate([self.strategy.experimental_local_results(part)[0].numpy() for part in found])
 
-    def tells_of_a_loss(self, error: Exception) -> bool:
+    def tells_of_a_loss(self, error: BaseException) -> bool:
         return isinstance(error, tf.errors.OpError) and any(sign in str(error) for sign in SIGNS_OF_A_LOSS)
+
+    def tell_of_an_end(self, reason: str) -> None:
+        with contextlib.suppress(tf.errors.OpError):  # it was told before, or there is nobody left to tell
+            tensorflow_context.context().report_error_to_cluster(tf.errors.UNAVAILABLE, reason)
 
 
 @functools.cache

@@ -177,6 +177,14 @@ def _all_variables(model):
     return [*weights, *generators, *model.optimizer.variables]
 
 
+def checksum(model: keras.Model) -> str:
+    """A sum of all values that a training goes on from: where several workers train, all have the same."""
+    digest = hashlib.sha256()
+    for variable in _all_variables(model):
+        digest.update(np.asarray(variable).tobytes())
+    return digest.hexdigest()[:16]
+
+
 def _fingerprint(variables):
     description = ";".join(f"{tuple(variable.shape)}{variable.dtype}" for variable in variables)
     return hashlib.sha256(description.encode()).hexdigest()

@@ -23,7 +23,7 @@ from kerapose.training.devices import check_batch_size, filled_up, is_determinis
 from kerapose.training.jax_devices import DataParallel, begin
 from kerapose.training.multi_worker import MultiWorkers
 from kerapose.training.options import OF_SEVERAL_HOSTS, Option, choose, free_names, names_tested
-from kerapose.training.resume import Resume
+from kerapose.training.resume import Resume, checksum
 from kerapose.training.workdir import load_network, open_workdir
 from kerapose.training.workers import Workers, workers_of
 from kerapose.types import Path
@@ -97,6 +97,8 @@ class Stage:
         self.callbacks = list(callbacks)
         self.resume = Resume(folder, monitor, least, networks)
         self.resume.restore(model)
+        if self.workers.count > 1:
+            self.workers.agree({"weights to begin with": checksum(model)})
 
     @property
     def done(self) -> int:
@@ -219,13 +221,14 @@ class Training:
     def __init__(self, workdir: Path | None = None, **options: typing.Any):
         self._choose(workdir, options)
         self._share_out(self.config["strategy"])
-        self.load()
-        if self.workers.count > 1:
-            self.workers.agree(self.seen())
-        set_up(self.config)
-        self.prepare()
-        self.workdir = pathlib.Path(self.config["workdir"])
-        self.workers.on_chief(lambda: str(open_workdir(self.workdir, self.lasting())))
+        with self.workers.together():
+            self.load()
+            if self.workers.count > 1:
+                self.workers.agree(self.seen())
+            set_up(self.config)
+            self.prepare()
+            self.workdir = pathlib.Path(self.config["workdir"])
+            self.workers.on_chief(lambda: str(open_workdir(self.workdir, self.lasting())))
 
     def _choose(self, workdir, options):
         given = {"workdir": workdir} | options
@@ -364,8 +367,9 @@ class Training:
 
     def fit(self) -> None:
         """Trains all stages, each from where it was cut short."""
-        for stage in self.stages():
-            stage.fit()
+        with self.workers.together():
+            for stage in self.stages():
+                stage.fit()
 
     def finish(self) -> dict[str, typing.Any]:
         """Tests what was trained, and writes the file that knows itself, pictures and figures.

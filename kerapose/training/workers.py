@@ -4,6 +4,7 @@ import collections.abc
 import contextlib
 import json
 import pathlib
+import re
 import tempfile
 import typing
 
@@ -14,6 +15,8 @@ from absl import logging
 from kerapose.types import Array
 
 Told: typing.TypeAlias = dict[str, typing.Any]
+REASON = re.compile(r"worker \d+ ended by .*")  # among what TensorFlow says to the others
+LONGEST_REASON = 500  # letters
 Verdict: typing.TypeAlias = tuple[str, str] | None  # a kind of error and its sentence
 
 
@@ -42,6 +45,7 @@ class Workers:
         self.index = index
         self.count = count
         self.devices = devices
+        self.is_known = False  # to all, what this one fails by
 
     @property
     def is_chief(self) -> bool:
@@ -95,7 +99,10 @@ class Workers:
                 given = do()
             except Exception as found:
                 error = found
-        given, sentence = json.loads(self.from_chief(json.dumps([given, error and str(error)]).encode()))
+        given, sentence = json.loads(
+            self.from_chief(json.dumps([given, error and (str(error) or type(error).__name__)]).encode())
+        )
+        self.is_known = bool(sentence)
         if error:
             raise error
         if sentence:
@@ -119,29 +126,40 @@ class Workers:
         texts[self.index, : len(said)] = np.frombuffer(said, "uint8")
         texts = self.summed(texts.ravel()).reshape(texts.shape).astype("uint8")
         every = {i: json.loads(text[:size].tobytes()) for i, (text, size) in enumerate(zip(texts, sizes, strict=True))}
-        carry_out(difference(every))
+        verdict = difference(every)
+        self.is_known = bool(verdict)
+        carry_out(verdict)
 
     @contextlib.contextmanager
     def together(self) -> collections.abc.Iterator[None]:
-        """Tells in one sentence that a worker was lost while the context lasted.
+        """Tells in one sentence that a worker was lost while the context lasted; where this one fails, the others end.
 
         Raises:
             WorkerLostError: if so.
         """
         try:
             yield
-        except Exception as error:
-            if self.count == 1 or not self.tells_of_a_loss(error):
+        except BaseException as error:  # as a notebook that is interrupted, whose process stays
+            if self.count == 1 or self.is_known or isinstance(error, WorkerLostError):
+                raise
+            if not self.tells_of_a_loss(error):
+                said = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_REASON]
+                self.tell_of_an_end(f"worker {self.index} ended by {said.rstrip(':. ')}")
                 raise
             logging.error("%s", str(error).splitlines()[0])
+            told = REASON.search(str(error))
+            what = told[0] if told else f"one that worker {self.index} no longer reaches"
             raise WorkerLostError(
-                f"All {self.count} workers must stay until the end, got one that worker {self.index} no longer "
-                "reaches; start the same command on all of them, and they go on after the last whole epoch."
+                f"All {self.count} workers must stay until the end, got {what}; start the same command on all of them, "
+                "and they go on after the last whole epoch."
             ) from None
 
-    def tells_of_a_loss(self, error: Exception) -> bool:
+    def tells_of_a_loss(self, error: BaseException) -> bool:
         """Whether an error says that another worker is gone."""
         return False
+
+    def tell_of_an_end(self, reason: str) -> None:
+        """Ends the waiting of the other workers, who get to know why."""
 
     def summed(self, array: Array) -> Array:
         """The sum of the arrays [N] of whole numbers, int32, of all workers, [N]."""

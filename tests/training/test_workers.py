@@ -85,6 +85,18 @@ def test_where_the_chief_fails_all_do(tmp_path):
     assert {str(error) for error in others} == {f"The first worker must be able to go on, got: {first}"}
 
 
+def test_where_the_chief_fails_without_a_word_all_do():
+    def run_out():
+        raise MemoryError
+
+    def fail(worker):
+        return worker.on_chief(run_out)
+
+    first, second = together(2, fail)
+    assert isinstance(first, MemoryError)
+    assert str(second) == "The first worker must be able to go on, got: MemoryError"
+
+
 def test_those_who_see_the_same_go_on_and_others_do_not():
     same = {"data (train)": [9, "a"], "data (test)": [3, "b"]}
     assert together(3, lambda worker: worker.agree(same)) == [None] * 3
@@ -112,6 +124,53 @@ def test_a_lost_worker_is_one_sentence():
         raise ConnectionError("a long story")
     with pytest.raises(KeyError), Two(1, 2).together():
         raise KeyError("another")
+
+
+class Telling(Workers):
+    """The second of two, who notes what it tells the first."""
+
+    def __init__(self):
+        super().__init__(1, 2)
+        self.told = []
+
+    def tells_of_a_loss(self, error):
+        return isinstance(error, ConnectionError)
+
+    def tell_of_an_end(self, reason):
+        self.told.append(reason)
+
+
+@pytest.mark.parametrize(
+    "error, told",
+    [
+        (ValueError("a\n  b"), "worker 1 ended by ValueError: a b"),
+        (KeyboardInterrupt(), "worker 1 ended by KeyboardInterrupt"),
+        (SystemExit("no more."), "worker 1 ended by SystemExit: no more"),
+    ],
+)
+def test_who_fails_tells_the_others_why(error, told):
+    worker = Telling()
+    with pytest.raises(type(error)), worker.together():
+        raise error
+    assert worker.told == [told]
+    sentence = "All 2 workers must stay until the end, got worker 0 ended by Bad: x y; start the same command on all"
+    with pytest.raises(WorkerLostError, match=sentence), Telling().together():
+        raise ConnectionError("Aborted by: worker 0 ended by Bad: x y\nRestart your program")
+
+
+def test_what_all_know_is_not_told_again():
+    def refuse(worker):
+        with worker.together():
+            worker.agree({"epochs": worker.index})
+
+    class Both(Threads):
+        def tell_of_an_end(self, reason):
+            raise AssertionError(reason)
+
+    said, barrier = {}, threading.Barrier(2)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        errors = [future.exception() for future in [pool.submit(refuse, Both(i, 2, said, barrier)) for i in (0, 1)]]
+    assert [type(error) for error in errors] == [ValueError] * 2
 
 
 # ---------------------------------------- TensorFlow's
@@ -161,3 +220,64 @@ with one.scope():
     assert fitted() == before
 """
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
+
+
+STAGED = """
+import sys, time, keras, numpy as np, tensorflow as tf
+from kerapose.training import MultiWorkers, make_strategy
+from kerapose.training.runs import Stage
+
+index, folder, hosts = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+strategy = make_strategy("multi_worker", 2, hosts, index, {"seed": 0})
+try:
+    make_strategy("multi_worker", 2, hosts, index, {"seed": index})
+except ValueError as error:
+    print(error)
+
+def stage(weight):
+    with strategy.scope():
+        inputs = keras.Input((1,))
+        model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+        model.compile("sgd", "mse")
+        model.set_weights([np.full((1, 1), weight, "float32"), np.zeros(1, "float32")])
+    data = tf.data.Dataset.from_tensors((np.ones((1, 1)), np.ones((1, 1)))).repeat()
+    return Stage(model, folder, lambda first_step, share=None: data, 1, 1, batch_size=2)
+
+stage(1.0)
+try:
+    stage(float(index))
+except ValueError as error:
+    print(error)
+began = time.monotonic()
+try:
+    with MultiWorkers(strategy).together():
+        if index == 1:
+            raise KeyboardInterrupt
+        stage(1.0)
+except KeyboardInterrupt:
+    time.sleep(20)  # as a notebook that stays open
+except RuntimeError as error:
+    print(error)
+    print("at once" if time.monotonic() - began < 10 else "late")
+"""
+
+
+@pytest.mark.slow
+def test_workers_that_differ_or_fail_are_found_out_by_all(free_hosts, tmp_path):
+    """Other options of a second strategy, other weights to begin with, and one that is interrupted."""
+    hosts = free_hosts(2)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", STAGED, str(index), tmp_path / str(index), *hosts],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(2)
+    ]
+    first, second = ([line for line in process.communicate()[0].splitlines() if line] for process in processes)
+    assert first[:2] == second
+    assert first[0] == "All workers must have the same seed, got 0 on worker 0 and 1 on worker 1; make them alike."
+    assert first[1].startswith("All workers must have the same weights to begin with, got ")
+    assert "got worker 1 ended by KeyboardInterrupt; start the same command on all" in first[2]
+    assert first[3] == "at once"

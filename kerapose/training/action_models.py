@@ -9,7 +9,7 @@ from keras import ops
 from kerapose import metrics, models
 from kerapose.data import service
 from kerapose.estimators.video_recognizer import clip_shapes
-from kerapose.layers import HeatmapVolume
+from kerapose.layers import HeatmapVolume, replicas
 from kerapose.skeletons import Skeleton
 from kerapose.types import Tensor
 
@@ -170,7 +170,8 @@ class KeypointTeacher(keras.layers.Layer):
         moved = {"keypoints": keypoints * (height / self.height), "scores": scores}
         heat = ops.reshape(self.volume(moved), places)
         chosen = ops.log_softmax(ops.reshape(self.choose(features), places), axis=2)
-        self.add_loss(-self.weight * ops.divide_no_nan(ops.sum(heat * chosen), ops.sum(heat)))
+        # Of several copies of the model by what all of them have: the mean of their losses is that of the whole batch.
+        self.add_loss(-self.weight * ops.divide_no_nan(ops.sum(heat * chosen), replicas.mean(ops.sum(heat))))
         return outputs
 
     def get_config(self) -> dict[str, typing.Any]:

@@ -10,7 +10,9 @@ what that one does. Beside it, how long the workers need to add up as many numbe
 Predicted for two workers on two cores: an efficiency of 0.85 for C3D-tiny, 0.9 for SimpleBaseline of 18 layers; a sum
 over loopback at 0.5 GB/s.
 
-Got: see below.
+Got on two cores that did little else: 0.68 for C3D-tiny (4.66 steps a second alone, 3.16 each), 0.26 for SimpleBaseline
+(17.1 and 4.44), and 0.16 to 0.19 GB/s: a sum of SimpleBaseline's 12.8 MB takes 69 ms, longer than its step, on the very
+cores that compute. What was predicted took loopback for three times as fast, and the sum for nothing.
 
 The second prints a table for many GPUs, on paper. It assumes what is written beside it, and that a step first computes
 and then adds up, one after the other, as TensorFlow does unless gradients are packed: nothing of the sum is hidden.
@@ -86,7 +88,7 @@ def show_table():
 
 
 # ---------------------------------------- what was measured
-def work(index, hosts, name, steps, threads):
+def work(index, hosts, name, steps):
     """A worker, or one process alone: prints its steps a second and how long a sum of the weights takes."""
     from kerapose.training import devices, multi_worker
 
@@ -96,7 +98,6 @@ def work(index, hosts, name, steps, threads):
 
     from kerapose import models
 
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
     keras.utils.set_random_seed(0)
     workers = multi_worker.MultiWorkers(strategy)
     with strategy.scope():
@@ -114,7 +115,9 @@ def work(index, hosts, name, steps, threads):
     data = tf.data.Dataset.from_tensors((samples, targets)).repeat()
     given = workers.divided(lambda share: data) if workers.count > 1 else data
     times = []
-    clock = keras.callbacks.LambdaCallback(on_train_batch_end=lambda *_: times.append(time.perf_counter()))
+    clock = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs=None: times.append(time.perf_counter())
+    )
     model.fit(given, steps_per_epoch=steps + 5, verbose=0, callbacks=[clock], shuffle=False)
     found = {"steps_a_second": steps / (times[-1] - times[4])}
     if workers.count > 1:
@@ -133,10 +136,9 @@ def measure(name, count, steps):
     def run(hosts):
         command = [sys.executable, __file__, f"--name={name}", f"--steps={steps}"]
         command += [f"--hosts={','.join(hosts)}"] if hosts else []
-        processes = [
-            subprocess.Popen([*command, f"--index={i}"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            for i in range(max(len(hosts), 1))
-        ]
+        one_thread = os.environ | {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "2"}
+        kept = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True, "env": one_thread}
+        processes = [subprocess.Popen([*command, f"--index={i}"], **kept) for i in range(max(len(hosts), 1))]
         said = [process.communicate()[0] for process in processes]
         return [json.loads(line.split(" ", 1)[1]) for text in said for line in text.splitlines() if "FOUND" in line]
 
@@ -157,7 +159,7 @@ def main(_):
     if FLAGS.table:
         show_table()
     elif FLAGS.index is not None:
-        work(FLAGS.index, FLAGS.hosts, FLAGS.name, FLAGS.steps, threads=1)
+        work(FLAGS.index, FLAGS.hosts, FLAGS.name, FLAGS.steps)
     else:
         for name in ("c3d_tiny", "resnet18_tiny"):
             measure(name, FLAGS.workers, FLAGS.steps)

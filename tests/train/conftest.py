@@ -173,9 +173,9 @@ def run_workers(run_script, free_hosts):
         def one(index):
             place = {"strategy": "multi_worker", "worker_hosts": hosts, "worker_index": index}
             kept = KEPT.format(file=workdir / f"{index}")
-            own = (own_flags or {}).get(index, {})
+            own = {"data_dir": data_dir} | (own_flags or {}).get(index, {})
             given = kept + (prepare or {}).get(index, "")
-            return run_script(script, shared_flags, workdir / str(index), data_dir, given, **place, **flags, **own)
+            return run_script(script, shared_flags, workdir / str(index), prepare=given, **place, **flags, **own)
 
         workdir.mkdir(exist_ok=True)
         with concurrent.futures.ThreadPoolExecutor(count) as pool:

@@ -483,4 +483,4 @@ def test_workers_that_differ_find_out_at_the_start(run_workers, tmp_path, data_d
     elsewhere = prepare_clips("pyskl_clips/custom", names, other, POSTURES, "coco")
     for found in together(workdir=tmp_path / "data", own_flags={1: {"data_dir": elsewhere}}):
         assert found.returncode == 1
-        assert re.search(r"must have the same data \(train\), got \[9, '\w+'\] on worker 0 and \[9", found.stderr)
+        assert re.search(r"must have the same data \(\w+\), got \[9, '\w+'\] on worker 0 and \[9", found.stderr)

@@ -476,4 +476,5 @@ def test_a_preset_is_tested_as_a_network_of_ones_own(
 @pytest.mark.slow
 def test_several_workers_train_as_one(train_as_one, tmp_path, gestures_dir):
     flags = OPTIONS | {"train_split": "test", "rgb_epochs": 2, "pose_epochs": 1, "epochs": 1, "size": 48}
-    train_as_one("rgbpose", flags, tmp_path, gestures_dir)
+    flags |= {"rgb_learning_rate": 0.002, "pose_learning_rate": 0.002, "learning_rate": 0.002}
+    train_as_one("rgbpose", flags, tmp_path, gestures_dir, most=1e-3)

@@ -127,11 +127,8 @@ def batch_norm(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, 
         y = ops.cast(y, x.dtype)
         return y if len(x.shape) == 4 else ops.reshape(y, (-1, *x.shape[1:])), mean, variance
     axes = tuple(range(len(x.shape) - 1))
-    x32 = ops.cast(x, "float32")
-    mean, variance = ops.moments(x32, axes)
-    y = (x32 - mean) * (ops.rsqrt(variance + BATCH_NORM_EPSILON) * gamma) + beta
-    count = ops.cast(ops.size(x) // x.shape[-1], "float32")
-    return ops.cast(y, x.dtype), mean, variance * count / ops.maximum(count - 1.0, 1.0)
+    mean, variance = ops.moments(ops.cast(x, "float32"), axes)
+    return _normalized(x, mean, variance, _samples(x), gamma, beta)
 
 
 def batch_norm_of_all(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -145,9 +142,8 @@ def batch_norm_of_all(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, T
     Returns:
         As `batch_norm`, but for the statistics, which are those of all batches together.
     """
-    x32 = ops.cast(x, "float32")
-    own = ops.moments(x32, tuple(range(len(x.shape) - 1)))  # [C], [C]
-    count = ops.cast(ops.size(x) // x.shape[-1], "float32")
+    own = ops.moments(ops.cast(x, "float32"), tuple(range(len(x.shape) - 1)))  # [C], [C]
+    count = _samples(x)
     # One message for each norm: count, mean and variance of every copy, from which those of all follow without the
     # difference of large sums.
     told = replicas.gathered(ops.concatenate([ops.reshape(count, (1,)), *own]))  # [R, 1 + 2 * C]
@@ -156,8 +152,18 @@ def batch_norm_of_all(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, T
     weights = counts / total  # [R, 1]
     mean = ops.sum(weights * means, axis=0)  # [C]
     variance = ops.sum(weights * (variances + ops.square(means - mean)), axis=0)
-    y = (x32 - mean) * (ops.rsqrt(variance + BATCH_NORM_EPSILON) * gamma) + beta
-    return ops.cast(y, x.dtype), mean, variance * total / ops.maximum(total - 1.0, 1.0)
+    return _normalized(x, mean, variance, total, gamma, beta)
+
+
+def _samples(x):
+    """Of how many samples statistics over all axes but the last are: float32."""
+    return ops.cast(ops.size(x) // x.shape[-1], "float32")
+
+
+def _normalized(x, mean, variance, count, gamma, beta):
+    """What a batch norm gives, by the statistics of so many samples: normalized, mean, unbiased variance."""
+    y = (ops.cast(x, "float32") - mean) * (ops.rsqrt(variance + BATCH_NORM_EPSILON) * gamma) + beta
+    return ops.cast(y, x.dtype), mean, variance * count / ops.maximum(count - 1.0, 1.0)
 
 
 def synchronize(model: keras.Model) -> None:

@@ -11,7 +11,7 @@ INSTALL := $(RUN) -m pip install --disable-pip-version-check
 CORE := $(VENV)/.core
 TEST := $(VENV)/.test
 
-.PHONY: train test lint bench clean
+.PHONY: train test lint docs notebooks bench clean
 
 train: $(CORE)
 	$(RUN) -m train.$(TASK) $(ARGS)
@@ -22,6 +22,14 @@ test: $(TEST)
 lint: $(TEST)
 	$(RUN) -m ruff check
 	$(RUN) -m ruff format --check
+
+# Runs the notebooks for their outputs, once; `ARGS="-D nb_execution_mode=off"` leaves the outputs out.
+docs: $(TEST)
+	$(RUN) -m sphinx --fail-on-warning --keep-going --quiet --builder html $(ARGS) docs build/docs
+
+# `KERAPOSE_FAST=1 make notebooks` trains a step or two in each, to see that every cell runs.
+notebooks: $(TEST)
+	$(RUN) -m pytest -n0 --nbmake --nbmake-timeout=600 notebooks $(ARGS)
 
 bench: $(CORE)
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(RUN) $$file; done

@@ -15,10 +15,19 @@ EXPORT = [
     "tf2onnx>=1.17,<2",  # what Keras writes ONNX with on the TensorFlow backend
 ]
 JAX = ["jax>=0.7,<1"]
+NOTEBOOK = ["ipykernel>=7,<8", "plotly>=6.1,<8"]  # a kernel, and poses that one turns with the mouse
 OPENVINO = ["openvino>=2025,<2027"]  # reads Open Model Zoo's networks
 TORCH = ["safetensors>=0.5,<1", "torch>=2.6,<3"]  # read published checkpoints; nothing runs in PyTorch
+DOCS = [
+    "furo>=2025.12.19",  # the pages' looks
+    "myst-nb>=1.4,<2",  # Markdown and notebooks in Sphinx
+    "sphinx>=9,<10",
+    "sphinx-copybutton>=0.5.2,<1",
+]
 TEST = [
     "dill>=0.4,<1",  # tfds.testing imports it without declaring it
+    "jupytext>=1.19,<2",  # notebooks as text
+    "nbmake>=1.5.5,<2",  # runs notebooks as tests
     "pytest>=9,<10",
     "pytest-xdist>=3.6,<4",  # the files of tests side by side
     "ruff>=0.17,<0.18",  # another minor version may format otherwise
@@ -87,11 +96,13 @@ setup(
     ],
     extras_require={
         "detector": DETECTOR,
+        "docs": DOCS + NOTEBOOK,
         "export": EXPORT,
         "extract": EXTRACT,
         "jax": JAX,
+        "notebook": NOTEBOOK,
         "openvino": OPENVINO,
-        "test": TEST + DETECTOR + EXPORT + EXTRACT + JAX + OPENVINO + TORCH,
+        "test": TEST + DETECTOR + DOCS + EXPORT + EXTRACT + JAX + NOTEBOOK + OPENVINO + TORCH,
         "torch": TORCH,
     },
 )

@@ -1,21 +1,11 @@
 """Fixtures of all tests: measured cases of the published references (goldens), real data, TensorBoard's files."""
 
 import dataclasses
-import gc
 import json
 import os
 import pathlib
 import socket
-import sys
 import zlib
-
-# Read when TensorFlow is first imported, so before any test; processes that tests start have them, too.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# What XLA compiles here, of TensorFlow or JAX, runs a few times on little: making fast code costs more than it saves.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false",
-)
 
 import numpy as np
 import pytest
@@ -23,17 +13,10 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
-def pytest_collection_finish():
-    """Spares the tests what pays only in long runs.
-
-    Graphs run as they are written: Grappler would take longer over each than it saves. Processes that tests start
-    optimize theirs, as a user's does: scripts, and what loads a SavedModel without kerapose. And what was imported is
-    not looked through for garbage again and again.
-    """
-    gc.collect()
-    gc.freeze()
-    if "tensorflow" in sys.modules:  # else another backend computes
-        sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+def pytest_ignore_collect(collection_path):
+    """No examples are looked for in what tests only use: some of it is to be run, not imported."""
+    is_helper = collection_path.suffix == ".py" and not collection_path.name.startswith("test_")
+    return True if is_helper else None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Draws the pictures of README.md from the puppets data sets.
 
-python datasets/build.py puppets && python datasets/build.py puppets/videos && python docs/pictures.py
+python datasets/build.py puppets && python datasets/build.py puppets/videos && python docs/draw.py
 """
 
 import pathlib
@@ -14,7 +14,7 @@ from kerapose.data import frames as frame_data
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps
 
-FOLDER = pathlib.Path(__file__).parent
+FOLDER = pathlib.Path(__file__).parent / "pictures"
 SIZE = (64, 64)
 WIDTH = 1400
 ACTION = "kick"

@@ -75,17 +75,14 @@ def command_lines(page):
         for line in code.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             for command in split(words):
-                if (
-                    command[:1] == ["kerapose"]
-                    or command[:2]
-                    in (
-                        ["python", "datasets/build.py"],
-                        ["make", "train"],
-                    )
-                    or command[:2] == ["python", "-m"]
-                    and command[2].startswith("train.")
-                ):
+                if is_ours(command):
                     yield command
+
+
+def is_ours(command):
+    if command[:2] == ["python", "-m"]:
+        return command[2].startswith("train.")
+    return command[:1] == ["kerapose"] or command[:2] in (["python", "datasets/build.py"], ["make", "train"])
 
 
 def split(words):

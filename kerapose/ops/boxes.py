@@ -2,13 +2,13 @@
 
 A box is (left, top, right, bottom) in pixels.
 
-The first part, up to `flip_keypoints`, is that of PoseConv3D, for clips of keypoints without pictures. There a
-coordinate that is exactly 0 marks a missing keypoint, as in PYSKL's files: `compact_box` ignores it, `crop_compact` and
-`flip_keypoints` leave it where it is.
+`compact_box`, `crop_compact`, `crop`, `resize`, `rotate`, `short_side_size`, `random_crop_box` and `flip_keypoints` are
+for clips of keypoints without pictures, as PoseConv3D has them. There a coordinate that is exactly 0 marks a missing
+keypoint, as in PYSKL's files: `compact_box` ignores it, `crop_compact` and `flip_keypoints` leave it where it is.
 
-The second part, from `crop_region` on, is that of top-down pose estimation: from a box to an affine map, and from there
-to the pixels of a crop and to keypoints in it. There 0 is a coordinate like any other, and a pixel's centre has whole
-coordinates.
+The others are for top-down pose estimation: from a box (`crop_region`) to an affine map (`affine`), and from there to
+the pixels of a crop (`warp`) and to keypoints in it (`transform_points`). There 0 is a coordinate like any other, and a
+pixel's centre has whole coordinates.
 """
 
 from collections.abc import Sequence

@@ -81,7 +81,7 @@ class StackedHourglass(Network):
         self.increase = increase
 
     def unused_torch_weights(self) -> dict[str, Shape]:
-        """Convolutions beside the residual blocks that keep the width: published files have them and do not use them."""
+        """Convolutions beside residual blocks that keep the width: published files have them and do not use them."""
         names = {layer.name: layer for layer in self.layers}
         unused = {}
         for name, layer in names.items():

@@ -178,8 +178,8 @@ class STARTransformer(Network):
             inputs: as the network takes them.
 
         Returns:
-            {"grid": [B, T, h, w], "joints": [B, T, K]} float32, means over heads and class tokens. Over all frames, grid
-            and joints sum to less than 1: the rest is what the class tokens look at themselves.
+            {"grid": [B, T, h, w], "joints": [B, T, K]} float32, means over heads and class tokens. Over all frames,
+            grid and joints sum to less than 1: the rest is what the class tokens look at themselves.
 
         Example:
             >>> from kerapose import models

@@ -234,7 +234,7 @@ def names(task: str | None = None, network: str | None = None) -> list[str]:
 
 
 def is_name(text: Path) -> bool:
-    """Whether a text is meant as a name of a preset rather than as a path: there is no such file, and it looks like none.
+    """Whether a text is meant as a name of a preset, not as a path: there is no such file, and it looks like none.
 
     Args:
         text: name or path. A path with a folder or an ending is never a name.
@@ -299,7 +299,7 @@ def class_names(classes: str) -> list[str]:
     Example:
         >>> from kerapose import presets
         >>> presets.class_names("ntu60")[:2]
-        ['drink water', 'eat meal']
+        ['drink water', 'eat meal/snack']
     """
     path = CLASSES / f"{classes}.txt"
     if not path.is_file():

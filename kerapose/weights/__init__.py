@@ -61,8 +61,8 @@ def load_backbone(model: keras.Model, source: str | Path | Mapping[str, typing.A
 
     All or nothing, as `load_torch`. What only the classifier has may be in the file and is left out: `fc` of a ResNet;
     of an HRNet `incre_modules`, `downsamp_modules`, `final_layer`, `classifier`, and the rows of the last fusion that
-    lead to coarser branches; `fc` of an MC3; `model.12`, `model.13` and `fc` of a MobileNet; the classifier of a network
-    of actions, so that ours may have other classes.
+    lead to coarser branches; `fc` of an MC3; `model.12`, `model.13` and `fc` of a MobileNet; the classifier of a
+    network of actions, so that ours may have other classes.
 
     Args:
         model: SimpleBaseline, HRNet, LightweightOpenPose, STARTransformer, or a network of actions.
@@ -72,7 +72,7 @@ def load_backbone(model: keras.Model, source: str | Path | Mapping[str, typing.A
             with ``stride_on_1x1=True`` a ResNet, which wants images normalized by
             ``ops.images.normalize(images, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)``; for a
             LightweightOpenPose with ``relu6=True`` a MobileNet (v1), which wants ``mean=(0.5,) * 3, std=(0.5,) * 3``.
-            Where it halves an image, that MobileNet pads the right and lower side alone, ours pads both: its cells lie 7
+            Where it halves an image, that MobileNet pads the right and lower side alone, ours pads both: cells lie 7
             pixels further up and left.
 
     Returns:
@@ -87,13 +87,12 @@ def load_backbone(model: keras.Model, source: str | Path | Mapping[str, typing.A
     Example:
         >>> import keras
         >>> from kerapose import models, weights
-        >>> network = models.SimpleBaseline(17)
-        >>> network = weights.load_backbone(network, "resnet50-0676ba61.pth")  # doctest: +SKIP
+        >>> pose = weights.load_backbone(models.SimpleBaseline(17), "resnet50-0676ba61.pth")  # doctest: +SKIP
         >>> network = models.LightweightOpenPose.from_variant("openpose_tiny", trunk_width=0.25, relu6=True)
         >>> mobilenet = keras.applications.MobileNet((64, 64, 3), alpha=0.25, include_top=False, weights=None)
         >>> network = weights.load_backbone(network, mobilenet)
-        >>> kernels = [layer.get_weights()[0] for layer in (network.get_layer("model_0"), mobilenet.get_layer("conv1"))]
-        >>> bool(np.all(kernels[0] == kernels[1]))
+        >>> ours, theirs = network.get_layer("model_0"), mobilenet.get_layer("conv1")
+        >>> bool(np.all(ours.get_weights()[0] == theirs.get_weights()[0]))
         True
     """
     head = getattr(model, "HEAD", ())
@@ -116,8 +115,8 @@ def load_backbone(model: keras.Model, source: str | Path | Mapping[str, typing.A
 def load_openvino(model: keras.Model, source: str | Path) -> keras.Model:
     """Loads Open Model Zoo's `human-pose-estimation-0001`, or a network like it, from OpenVINO's own form.
 
-    All or nothing, as `load_torch`. Such a file has its batch norms folded into the convolutions; ours then become norms
-    that change nothing. To train such a network further, one needs more than a few images.
+    All or nothing, as `load_torch`. Such a file has its batch norms folded into the convolutions; ours then become
+    norms that change nothing. To train such a network further, one needs more than a few images.
 
     Args:
         model: a `LightweightOpenPose` of the variant "openpose_omz".

@@ -33,7 +33,7 @@ class Estimator(keras.Model):
         >>> from kerapose import predictors
         >>> estimator = predictors.load("runs/topdown/model.keras").estimator
         >>> estimator.skeleton.name, estimator.codec, estimator.CHOICES
-        ('coco', 'gaussian', ('flip_test', 'box_padding', 'max_batch'))
+        ('coco', 'gaussian', ('flip_test', 'shift', 'box_padding', 'decoding', 'max_batch'))
     """
 
     CHOICES = ()

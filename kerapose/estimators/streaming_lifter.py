@@ -16,9 +16,9 @@ from kerapose.types import Tensor
 class StreamingLifter(Estimator):
     """Gives the poses of a causal lifter frame by frame: a frame costs one column of the network, not a whole window.
 
-    Each convolution over time with a width w and a dilation d keeps its last (w - 1) * d inputs in a ring buffer. Before
-    its first frame a track is taken to have stood still; `TrackLifter` pads its tracks by their first frame, so that
-    both give the same poses.
+    Each convolution over time with a width w and a dilation d keeps its last (w - 1) * d inputs in a ring buffer.
+    Before its first frame a track is taken to have stood still; `TrackLifter` pads its tracks by their first frame, so
+    that both give the same poses.
 
     The state goes in and comes out (`step`), so that it may live on a client, in a served model or in JAX. Called as a
     function, the object keeps the state itself. Norms are folded into the convolutions once, when it is made: what the

@@ -124,8 +124,8 @@ class VideoRecognizer(Estimator):
             >>> from kerapose import predictors
             >>> recognizer = predictors.load("runs/rgbpose/model.keras").estimator
             >>> rgb, pose = recognizer.samples(30)
-            >>> rgb, pose.shape  # 4 frames of 30, and 16 poses
-            (array([[ 4, 12, 20, 28]], dtype=int32), (1, 16))
+            >>> rgb.shape, pose.shape  # 4 frames of 30, and 16 poses
+            ((1, 4), (1, 16))
         """
         rgb, pose = (ops.convert_to_numpy(frames) for frames in self._sample(num_frames))
         return rgb if self.rgb_shape else rgb[:, :0], pose if self.pose_shape else pose[:, :0]
@@ -153,7 +153,7 @@ class VideoRecognizer(Estimator):
             >>> frames = np.repeat(image[None, None], 4, axis=1)  # [B, L, H, W, 3]
             >>> answers = recognizer.recognize(frames, keypoints[None], scores[None])
             >>> {name: tuple(value.shape) for name, value in answers.items()}
-            {'fused': (1, 2), 'rgb': (1, 2), 'pose': (1, 2)}
+            {'pose': (1, 2), 'rgb': (1, 2), 'fused': (1, 2)}
         """
         inputs = {"frames": frames, "keypoints": keypoints, "scores": scores, "frame_size": frame_size}
         inputs = {name: ops.convert_to_tensor(value) for name, value in inputs.items() if value is not None}

@@ -187,8 +187,11 @@ FILES = {
 
 def put_files(text, folder):
     """Makes those of `FILES` that a text names and that a folder does not have yet."""
+    import keras
+
     for name, write in FILES.items():
         path = pathlib.Path(folder) / name
         if name in text and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
+            keras.utils.set_random_seed(0)  # networks are the same each time
             write(path)

@@ -92,8 +92,8 @@ class BottomUpPose:
         Example:
             >>> from kerapose import predictors
             >>> find = predictors.load("runs/openpose/model.keras", height=64)
-            >>> len(find.batch(np.stack([image, image, image])))
-            3
+            >>> len(find.batch(np.stack([image, image])))
+            2
         """
         if np.ndim(images) != 4 or np.shape(images)[-1] != 3 or getattr(images, "dtype", None) != np.uint8:
             got = f"{getattr(images, 'dtype', type(images).__name__)} {list(np.shape(images))}"

@@ -57,7 +57,7 @@ class Pose:
         >>> from kerapose import predictors, skeletons
         >>> pose = predictors.Pose(keypoints[0, 0], scores[0, 0], skeletons.COCO.keypoints, boxes[0])
         >>> pose["left_wrist"]
-        Keypoint(x=104.0, y=96.0, score=0.9)
+        Keypoint(x=107.2, y=120.0, score=0.9)
         >>> list(pose.as_dict())[:3]
         ['nose', 'left_eye', 'right_eye']
     """

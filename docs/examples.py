@@ -185,10 +185,18 @@ FILES = {
 }
 
 
+def write_alike(write, path):
+    """Writes a file whose network, if it has one, is the same each time."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    write(path)
+
+
 def put_files(text, folder):
     """Makes those of `FILES` that a text names and that a folder does not have yet."""
     for name, write in FILES.items():
         path = pathlib.Path(folder) / name
         if name in text and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write(path)
+            write_alike(write, path)

@@ -85,9 +85,10 @@ def write_video(path):
 
 
 def write_coco(path):
-    """Annotations in COCO's format, of street.jpg."""
+    """Annotations in COCO's format, and street.jpg, which they are of."""
     from kerapose import skeletons
 
+    write_picture(path.parent / "street.jpg")
     keypoints, _ = walking()
     people = []
     for number, figure in enumerate(keypoints[:, 0], start=1):

@@ -23,6 +23,7 @@ extensions = [
     "sphinx_copybutton",
     "links",  # by path, to notebooks and data sets
     "names",  # `joint_volume` in a docstring becomes a link
+    "plots",  # figures of plotly, that one turns with the mouse
     "tables",  # the model zoo, out of the presets
 ]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints", "data_sets/*/dummy_data", "jupyter_execute"]

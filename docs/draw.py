@@ -1,19 +1,17 @@
 """Draws the pictures of the pages and of README.md.
 
-    python docs/draw.py                   # all that can be drawn; it says which command makes what the others need
+    python docs/draw.py                   # all that can be drawn; it says what the others need first
     python docs/draw.py codecs spaces     # some
 
 `make pictures` prepares the data sets, trains the networks and draws them all.
 """
 
-import pathlib
 import sys
 import time
 
-from drawing import concepts, paper
+from drawing import concepts, data_sets, paper, trained
 
-FOLDER = pathlib.Path(__file__).parent / "pictures"
-PICTURES = concepts.PICTURES
+PICTURES = concepts.PICTURES | data_sets.PICTURES | trained.PICTURES
 
 
 def main(names):
@@ -24,12 +22,12 @@ def main(names):
     for name in names or PICTURES:
         start = time.monotonic()
         try:
-            paper.save(FOLDER / f"{name}.png", PICTURES[name]())
+            path = paper.save(name, PICTURES[name]())
         except paper.MissingError as error:
-            print(f"{name}: not drawn; first {error}")
+            print(f"{name} is not drawn; first {error}")
             missing += 1
             continue
-        print(f"{name}: {(FOLDER / f'{name}.png').stat().st_size / 1000:.0f} kB, {time.monotonic() - start:.1f} s")
+        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB, {time.monotonic() - start:.1f} s", flush=True)
     if names and missing:
         sys.exit(1)
 

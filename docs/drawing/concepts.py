@@ -169,7 +169,7 @@ ROUND_TRIPS = {
 # ---------------------------------------- cameras
 def spaces():
     """One pose of a track in the world, before its camera, relative to its root, on the screen and in pixels."""
-    known, row, pose_world = _track("kick")
+    known, row, pose_world = track("kick")
     camera = np.asarray(cameras.world_to_camera(pose_world, known.orientations[row], known.translations_m[row]))
     skeleton = known.pose_skeleton
     screen = np.asarray(cameras.project(camera, known.cameras[row]))
@@ -207,7 +207,7 @@ def spaces():
 
 def views():
     """One pose as virtual cameras see it that have gone round it, and from above."""
-    known, _, pose_world = _track("kick")
+    known, _, pose_world = track("kick")
     size, skeleton = 280, known.pose_skeleton
     panels, captions = [], []
     for degrees, height_m in ((0, 0.0), (45, 0.0), (90, 0.0), (180, 0.0), (45, 3.0)):
@@ -422,7 +422,7 @@ def receptive_field():
 # ---------------------------------------- what is drawn
 def _clip(action):
     """The first test clip of puppets of an action."""
-    dataset, info = _prepared(clips.from_tfds, "puppets", "test")
+    dataset, info = prepared(clips.from_tfds, "puppets", "test")
     label = info.features["label"].str2int(action)
     return next(clip for clip in dataset.as_numpy_iterator() if clip["label"] == label)
 
@@ -435,15 +435,15 @@ def _in_volume(clip):
 
 
 @functools.cache
-def _track(action):
+def track(action):
     """The first test track of puppets of an action: the set, its number, and the pose [J, 3] that is shown."""
-    known = _prepared(tracks.from_tfds, "puppets/tracks", "test").select(actions=[action])
+    known = prepared(tracks.from_tfds, "puppets/tracks", "test").select(actions=[action])
     poses = known.poses_world_m[: known.lengths[0]]
     ankle = known.pose_skeleton.index("right_ankle")
     return known, 0, poses[np.argmax(poses[:, ankle, 2])]
 
 
-def _prepared(read, name, split):
+def prepared(read, name, split):
     try:
         return read(name, split)
     except NotPreparedError as error:

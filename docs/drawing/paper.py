@@ -1,6 +1,7 @@
 """What the pictures share: rows of panels, charts, and PNGs that are small."""
 
 import io
+import pathlib
 
 import cv2
 import numpy as np
@@ -11,6 +12,8 @@ from kerapose import visualize
 from kerapose.files import write_whole
 from kerapose.visualize.panels import BACKGROUND, captioned
 
+DOCS = pathlib.Path(__file__).resolve().parents[1]
+FOLDER, STATIC = DOCS / "pictures", DOCS / "static"
 WIDTH = 1400  # pixels of the widest pictures
 MOST_BYTES = 300_000
 GAP = 8
@@ -22,17 +25,24 @@ class MissingError(Exception):
     """What a picture is drawn of is not there; the message says which command makes it."""
 
 
-def save(path, picture):
-    """Writes RGB uint8 [H, W, 3] as PNG, with a table of colours where it would be large without."""
-    if picture.shape[1] > WIDTH:
-        picture = of_width(picture)
-    image = Image.fromarray(np.ascontiguousarray(picture))
+def save(name, drawn):
+    """Writes a picture, RGB uint8 [H, W, 3], as PNG, with a table of colours where it would be large without.
+
+    What is bytes is an `.npz` file for a page. Returns its path.
+    """
+    if isinstance(drawn, bytes):
+        path = STATIC / f"{name}.npz"
+        write_whole(path, drawn)
+        return path
+    image = Image.fromarray(np.ascontiguousarray(of_width(drawn) if drawn.shape[1] > WIDTH else drawn))
     content = _png(image)
     for colors in (256, 128, 64, 32):
         if len(content) <= MOST_BYTES:
             break
         content = _png(image.quantize(colors, dither=Image.Dither.NONE))
+    path = FOLDER / f"{name}.png"
     write_whole(path, content)
+    return path
 
 
 def _png(image):

@@ -117,9 +117,9 @@ def count(network, variant):
     from kerapose import models
 
     cls = getattr(models, network)
-    outputs = {"num_classes": CLASSES} if "num_classes" in cls.argument_names() else {}
-    if "num_joints" in cls.argument_names():
-        outputs = {"num_joints": JOINTS}
+    outputs = {"num_joints": JOINTS} if "num_joints" in cls.argument_names() else {}
+    if "num_classes" in cls.argument_names():  # some of which take joints, too
+        outputs = {"num_classes": CLASSES}
     with keras.StatelessScope():  # shapes alone, no memory for the weights
         model = cls.from_variant(variant, **outputs)
         whole = sum(int(np.prod(weight.shape)) for weight in model.trainable_variables)

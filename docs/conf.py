@@ -57,6 +57,7 @@ add_module_names = False
 toc_object_entries_show_parents = "hide"
 python_maximum_signature_line_length = 100
 default_role = "name"
+smartquotes = False  # of code there is too much
 
 # ---------------------------------------- looks
 html_theme = "furo"

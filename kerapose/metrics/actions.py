@@ -100,7 +100,7 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, num_classes: int
         [C, C] int64, true classes in rows, predicted ones in columns.
 
     Raises:
-        IndexError: if an index is none of the C classes.
+        IndexError: if an index is not below C.
 
     Example:
         >>> from kerapose import metrics

@@ -11,7 +11,7 @@ INSTALL := $(RUN) -m pip install --disable-pip-version-check
 CORE := $(VENV)/.core
 TEST := $(VENV)/.test
 
-.PHONY: train test lint docs notebooks bench clean
+.PHONY: train test lint docs notebooks pictures bench clean
 
 train: $(CORE)
 	$(RUN) -m train.$(TASK) $(ARGS)
@@ -30,6 +30,14 @@ docs: $(TEST)
 # `KERAPOSE_FAST=1 make notebooks` trains a step or two in each, to see that every cell runs.
 notebooks: $(TEST)
 	$(RUN) -m pytest -n0 --nbmake --nbmake-timeout=600 notebooks $(ARGS)
+
+# All pictures of the pages and of README.md; data sets of puppets and four trainings first, an hour on two cores.
+# `.venv/bin/python docs/draw.py` draws those alone for which everything is there.
+pictures: $(CORE)
+	@set -e; for data in puppets puppets/tracks puppets/groups puppets/group_videos puppets/videos; do \
+		$(RUN) datasets/build.py $$data; done
+	@set -e; for task in poseconv3d topdown openpose lifter; do $(RUN) -m train.$$task; done
+	$(RUN) docs/draw.py
 
 bench: $(CORE)
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(RUN) $$file; done

@@ -15,7 +15,11 @@ EXPORT = [
     "tf2onnx>=1.17,<2",  # what Keras writes ONNX with on the TensorFlow backend
 ]
 JAX = ["jax>=0.7,<1"]
-NOTEBOOK = ["ipykernel>=7,<8", "plotly>=6.1,<8"]  # a kernel, and poses that one turns with the mouse
+NOTEBOOK = [
+    "ipykernel>=7,<8",
+    "nbformat>=5.10,<6",  # plotly shows nothing in a notebook without it
+    "plotly>=6.1,<8",  # poses that one turns with the mouse
+]
 OPENVINO = ["openvino>=2025,<2027"]  # reads Open Model Zoo's networks
 TORCH = ["safetensors>=0.5,<1", "torch>=2.6,<3"]  # read published checkpoints; nothing runs in PyTorch
 DOCS = [

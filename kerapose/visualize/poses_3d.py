@@ -79,8 +79,8 @@ def draw_pose_3d(
         >>> visualize.draw_pose_3d(poses_m[0], skeletons.H36M, truth_m=poses_m[1], azimuth=90).shape
         (320, 320, 3)
     """
-    poses = _checked_poses(poses_m, skeleton, "poses_m", frames=False)  # [M, 1, J, 3]
-    truth = _checked_truth(truth_m, poses, skeleton, frames=False)
+    poses = checked_poses(poses_m, skeleton, "poses_m", frames=False)  # [M, 1, J, 3]
+    truth = checked_truth(truth_m, poses, skeleton, frames=False)
     stage = _set_up_stage(poses, truth, axes, azimuth, elevation, panel_height)
     return captioned(*_stage_panel(stage, poses[:, 0], None if truth is None else truth[:, 0], skeleton))
 
@@ -117,8 +117,8 @@ def draw_lift(
         >>> visualize.draw_lift(keypoints[0, 0], poses_m[0], skeletons.COCO, skeletons.H36M, image=image).shape
         (320, 751, 3)
     """
-    poses = _checked_poses(poses_m, pose_skeleton, "poses_m", frames=False)  # [M, 1, J, 3]
-    truth = _checked_truth(truth_m, poses, pose_skeleton, frames=False)
+    poses = checked_poses(poses_m, pose_skeleton, "poses_m", frames=False)  # [M, 1, J, 3]
+    truth = checked_truth(truth_m, poses, pose_skeleton, frames=False)
     keypoints = _one_frame(keypoints, rank=2)
     if options.get("scores") is not None:
         options["scores"] = _one_frame(options["scores"], rank=1)
@@ -292,9 +292,9 @@ def _set_up_stage(poses, truth, axes, azimuth, elevation, size):
             [-np.sin(turn) * np.cos(tilt), np.cos(turn) * np.cos(tilt), -np.sin(tilt)],
         ]
     )
-    points = _fitted_points(poses, truth) @ UPRIGHT[axes].T  # [N, 3] right, forward, up
+    points = fitted_points(poses, truth) @ UPRIGHT[axes].T  # [N, 3] right, forward, up
     low, high = points.min(axis=0), points.max(axis=0)
-    lines, grid_m = _floor_lines(low, high)  # [L, 2, 3]
+    lines, grid_m = floor_lines(low, high)  # [L, 2, 3]
     seen = np.concatenate([points, lines.reshape(-1, 3)]) @ viewer.T
     nearest, left_top = (points @ viewer.T)[:, 2].min(), seen[:, :2].min(axis=0)
     extent = seen[:, :2].max(axis=0) - left_top
@@ -311,7 +311,7 @@ def _set_up_stage(poses, truth, axes, azimuth, elevation, size):
     return stage
 
 
-def _fitted_points(poses, truth):
+def fitted_points(poses: Array, truth: Array | None) -> Array:
     """The joints `[N, 3]` that a panel has to hold: all, but with those moved in that would shrink the others."""
     points = _finite_points(poses)
     if truth is None or not len(_finite_points(truth)):
@@ -331,7 +331,7 @@ def _moved_in(points, low, high, share):
     return np.clip(points, low - reach, high + reach)
 
 
-def _floor_lines(low, high):
+def floor_lines(low: Array, high: Array) -> tuple[Array, float]:
     """The lines `[L, 2, 3]` of a grid under the box from `low` to `high` (right, forward, up), and its cells' size."""
     longest = max(high[:2] - low[:2])
     step = next((step for step in GRID_STEPS_M if longest <= (GRID_CELLS - 2) * step), longest / (GRID_CELLS - 2))
@@ -404,8 +404,8 @@ def lift_panels(
     panel_height: int = 320,
 ) -> Iterator[tuple[Array, Array, str]]:
     """Yields panel in 2D, panel in 3D and its caption for the frames `shown` of a track, all seen in the same way."""
-    poses = _checked_poses(poses_m, pose_skeleton, "poses_m")  # [M, T, J, 3]
-    truth = _checked_truth(truth_m, poses, pose_skeleton)
+    poses = checked_poses(poses_m, pose_skeleton, "poses_m")  # [M, T, J, 3]
+    truth = checked_truth(truth_m, poses, pose_skeleton)
     keypoints, scores = np.asarray(keypoints), None if scores is None else np.asarray(scores)
     if keypoints.ndim == 3:
         keypoints, scores = keypoints[None], None if scores is None else scores[None]
@@ -476,7 +476,7 @@ def _exactly(frames, count):
         raise ValueError(f"frames must be {count}, one per pose, got {seen}; cut the track to them.")
 
 
-def _checked_poses(poses, skeleton, name, frames=True):
+def checked_poses(poses: Array, skeleton: Skeleton, name: str, frames: bool = True) -> Array:
     """Poses as float `[M, T, J, 3]`, people and frames added where they are not given."""
     poses = np.asarray(poses, np.float64)
     ranks = (3, 4) if frames else (2, 3)
@@ -493,10 +493,10 @@ def _checked_poses(poses, skeleton, name, frames=True):
     return poses
 
 
-def _checked_truth(truth, poses, skeleton, frames=True):
+def checked_truth(truth: Array | None, poses: Array, skeleton: Skeleton, frames: bool = True) -> Array | None:
     if truth is None:
         return None
-    truth = _checked_poses(truth, skeleton, "truth_m", frames)
+    truth = checked_poses(truth, skeleton, "truth_m", frames)
     if truth.shape != poses.shape:
         raise ValueError(f"truth_m must have the shape of poses_m, {poses.shape}, got {truth.shape}.")
     return truth

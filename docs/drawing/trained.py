@@ -1,0 +1,73 @@
+"""Pictures that a training leaves in its work folder, or that are drawn with the network in it."""
+
+import functools
+import io
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from drawing import concepts, paper
+
+RUNS = pathlib.Path(__file__).resolve().parents[2] / "runs"
+PEOPLE_SHOWN = 2  # images of groups
+TRACK_FRAMES = 100
+
+
+def left_behind(task, name):
+    """A picture that the training of a task ended with."""
+    path = _of(task, name)
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+def people():
+    """Two of the clearer test images of groups: the truth, who was found, and the fields."""
+    from kerapose import predictors
+    from kerapose.data import people as people_data
+    from kerapose.training import pictures
+
+    path = _of("openpose", "model.keras")
+    images, skeleton = concepts.prepared(people_data.from_tfds, "puppets/groups", "test")
+    estimator = predictors.load(str(path)).estimator
+    shown = sorted(pictures.some_images(images), key=lambda one: -_clearness(estimator, one["image"]))[:PEOPLE_SHOWN]
+    return pictures.people_found(shown, estimator, estimator.skeleton, skeleton)
+
+
+def track():
+    """A track in space for the page on which it can be turned: lifted, with the truth, where there is a lifter."""
+    known, row, _ = concepts.track("kick")
+    frames = slice(0, TRACK_FRAMES)
+    content = {"poses_m": known.poses_world_m[frames], "fps": known.fps[row]}
+    lifter = RUNS / "lifter" / "model.keras"
+    if lifter.exists():
+        from kerapose import predictors
+        from kerapose.ops import cameras
+
+        size = known.frame_sizes[row]
+        pixels = np.asarray(cameras.denormalize_screen(known.keypoints_screen[: known.lengths[row]], size))
+        found = predictors.load(str(lifter))(pixels, frame_size=tuple(size.tolist()))
+        true = known.poses_camera_m[frames]
+        content |= {"poses_m": found.poses_m[frames], "truth_m": true - true[:, :1]}
+    file = io.BytesIO()
+    np.savez_compressed(file, **{name: np.float32(value).round(4) for name, value in content.items()})
+    return file.getvalue()
+
+
+def _clearness(estimator, image):
+    return float(np.asarray(estimator(image)["person_scores"]).sum())
+
+
+def _of(task, name):
+    path = RUNS / task / name
+    if not path.exists():
+        raise paper.MissingError(f"make train TASK={task}")
+    return path
+
+
+PICTURES = {
+    "poses": functools.partial(left_behind, "topdown", "predictions.png"),
+    "people": people,
+    "lift": functools.partial(left_behind, "lifter", "predictions.png"),
+    "confusion_matrix": functools.partial(left_behind, "poseconv3d", "confusion_matrix.png"),
+    "track": track,
+}

@@ -42,9 +42,19 @@ class LiftTrainer(keras.Model):
     epoch and 1 thereafter. The terms are metrics of `fit`: pose, trajectory, reprojection, bone_length.
 
     Example:
-        >>> trainer = LiftTrainer(lifter.as_form(strided=True), trajectory.as_form(strided=True), parents)
-        >>> trainer.compile(keras.optimizers.Adam(1e-3, amsgrad=True))
-        >>> trainer.fit(tracks.training(labelled, 27, unlabelled=unlabelled), steps_per_epoch=1000)
+        >>> import keras
+        >>> from kerapose import models, skeletons, training
+        >>> from kerapose.data import tracks
+        >>> shape = {"filter_widths": (3, 3), "channels": 16, "strided": True}
+        >>> lifter, trajectory = models.TemporalLifter(**shape), models.TemporalLifter(num_joints_out=1, **shape)
+        >>> trainer = training.LiftTrainer(lifter, trajectory, skeletons.H36M.parents)
+        >>> trainer.compile(keras.optimizers.Adam(1e-3, amsgrad=True), run_eagerly=True)  # of one step
+        >>> known = tracks.from_tfds("puppets/tracks", "train", data_dir=".")
+        >>> unlabelled = tracks.from_tfds("puppets/tracks", "test", data_dir=".")
+        >>> batches = tracks.training(known, lifter.receptive_field, batch_size=8, unlabelled=unlabelled)
+        >>> history = trainer.fit(batches, steps_per_epoch=1, verbose=0)
+        >>> sorted(history.history)
+        ['bone_length', 'loss', 'pose', 'reprojection', 'trajectory']
 
     Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-supervised Training",
     CVPR 2019.

@@ -122,16 +122,24 @@ class Lifter(Training):
     frames is the strided form.
 
     Args:
-        workdir: folder of the run. None: `runs/lifter`.
+        workdir: folder of the run, which is gone on with if it is there. None: `runs/lifter`.
         **options: of `OPTIONS`, by name.
 
+    Raises:
+        NotPreparedError: if the data set is not there.
+        ValueError: see `Training`.
+
     Example:
-        >>> training = Lifter("runs/mine", dataset="puppets/tracks")
-        >>> for stage in training.stages():
-        ...     stage.model.fit(**stage.arguments())
-        >>> training.finish()["mpjpe_mm"]
-        50.1
-        >>> lift = predictors.load("runs/mine/model.keras")
+        >>> from kerapose import training
+        >>> options = {"dataset": "puppets/tracks", "data_dir": ".", "epochs": 1, "precision": "float32"}
+        >>> lifter = training.Lifter("runs/lift", filter_widths=[3, 3], channels=16, **options)
+        >>> for stage in lifter.stages():
+        ...     history = stage.model.fit(**stage.arguments())
+        Epoch 1/1: loss 1.013, mpjpe_mm 1013, val_mpjpe_mm 456.8, val_p_mpjpe_mm 413.3, val_n_mpjpe_mm 434.7, val_mpjve_mm 12.88, val_pck_150mm 0.05882, val_auc_3d 0.05123
+        >>> lifter.estimator().receptive_field  # a `TrackLifter`
+        Traceback (most recent call last):
+            ...
+        AttributeError: 'TrackLifter' object has no attribute 'receptive_field'
 
     Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-supervised Training",
     CVPR 2019.

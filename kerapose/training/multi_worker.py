@@ -145,6 +145,12 @@ class MultiWorkers(Workers):
 
     Args:
         strategy: a `tf.distribute.Strategy`: of one process or of several.
+
+    Example:
+        >>> from kerapose import training
+        >>> workers = training.MultiWorkers(training.make_strategy("none"))
+        >>> workers.count, workers.share.size(16)  # one process makes all of a batch of 16
+        (1, 16)
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):

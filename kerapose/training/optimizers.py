@@ -22,7 +22,12 @@ class SGDL2(keras.optimizers.SGD):
         **kwargs: of `keras.optimizers.SGD`: momentum, global_clipnorm, ...
 
     Example:
-        >>> model.compile(SGDL2(0.1, l2=3e-4, momentum=0.9, global_clipnorm=40.0), loss)
+        >>> import keras
+        >>> from kerapose import training
+        >>> weight = keras.Variable([1.0])
+        >>> training.SGDL2(0.1, l2=0.5).apply([keras.ops.zeros(1)], [weight])  # no gradient but the decay
+        >>> float(weight[0])  # 1 - 0.1 * 0.5
+        0.95
     """
 
     def __init__(self, learning_rate: Rate = 0.01, l2: float = 0.0, **kwargs: typing.Any):
@@ -51,7 +56,14 @@ class AdamL2(keras.optimizers.Adam):
         ValueError: in `build`, if a path is not that of a variable to be trained.
 
     Example:
-        >>> optimizer = AdamL2(4e-5, l2={"conv/kernel": 5e-4}, rates={"conv/bias": 2.0})
+        >>> import keras
+        >>> from kerapose import training
+        >>> layer = keras.layers.Dense(1, name="head")
+        >>> layer.build((None, 4))
+        >>> optimizer = training.AdamL2(1e-3, l2={"head/kernel": 5e-4}, rates={"head/bias": 2.0})
+        >>> optimizer.apply([keras.ops.ones((4, 1)), keras.ops.ones(1)], [layer.kernel, layer.bias])
+        >>> float(layer.bias[0])  # a first step of Adam is as long as the learning rate, here twice
+        -0.002
     """
 
     def __init__(
@@ -93,7 +105,10 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: over which it rises to the peak.
 
     Example:
-        >>> schedule = StepDecay(1e-3, [90 * steps_per_epoch, 120 * steps_per_epoch])
+        >>> from kerapose import training
+        >>> schedule = training.StepDecay(1e-3, boundaries=[100, 200], warmup_steps=10)
+        >>> [round(float(schedule(step)), 6) for step in (5, 50, 150, 250)]
+        [0.0005, 0.001, 0.0001, 1e-05]
     """
 
     def __init__(self, peak: float, boundaries: Iterable[int], factor: float = 0.1, warmup_steps: int = 0):
@@ -167,8 +182,14 @@ def cosine_decay(peak: float, total_steps: int, warmup_steps: int = 0) -> keras.
         total_steps: of the whole training; from there on it is 0.
         warmup_steps: of these, those of the rise.
 
+    Returns:
+        A schedule, for the `learning_rate` of an optimizer.
+
     Example:
-        >>> model.compile(SGDL2(cosine_decay(0.1, 24 * steps_per_epoch), momentum=0.9), loss)
+        >>> from kerapose import training
+        >>> schedule = training.cosine_decay(0.1, total_steps=1000, warmup_steps=100)
+        >>> [float(schedule(step)) for step in (50, 100, 550, 1000)]
+        [0.05, 0.1, 0.05, 0.0]
     """
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup_steps else peak,

@@ -36,11 +36,20 @@ class Resume(keras.callbacks.Callback):
             has one, else the model itself, as `best.keras`.
 
     Example:
-        >>> resume = Resume("runs/mine", "val_loss", least=True)
-        >>> model.fit(
-        ...     x, y, shuffle=False, epochs=10, initial_epoch=resume.restore(model), validation_split=0.1,
-        ...     callbacks=[resume],
-        ... )
+        >>> import keras
+        >>> from kerapose import training
+        >>> def make_model():
+        ...     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+        ...     model.compile(keras.optimizers.SGD(0.1), "mse")
+        ...     return model
+        >>> x, y = np.ones((4, 1)), np.ones((4, 1))
+        >>> for epochs in (2, 3):  # the second run goes on where the first one ended
+        ...     model, resume = make_model(), training.Resume("runs/line", "loss", least=True)
+        ...     options = {"initial_epoch": resume.restore(model), "shuffle": False, "verbose": 0}
+        ...     history = model.fit(x, y, epochs=epochs, callbacks=[resume], **options)
+        Epoch 1/2: loss 1
+        Epoch 2/2: loss 0.36
+        Epoch 3/3: loss 0.1296
     """
 
     def __init__(

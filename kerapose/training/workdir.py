@@ -75,7 +75,7 @@ def load_network(path: Path, role: str = "pretrained") -> keras.Model:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is something else, or if there is no such preset.
+        ValueError: if it is something else, or an estimator of several networks, or if there is no such preset.
         presets.FetchError: if the weights of a preset cannot be fetched.
 
     Example:
@@ -88,6 +88,13 @@ def load_network(path: Path, role: str = "pretrained") -> keras.Model:
         return getattr(models, presets.get(path).network).from_preset(path)
     found = read(path, f"A {role} network")
     inner = getattr(found, "network", None)
+    if isinstance(inner, dict):  # of an `ActionRecognizer`, by modality
+        if len(inner) > 1:
+            raise ValueError(
+                f"A {role} network is a single one, got those of {' and '.join(sorted(inner))} in {path}; give the "
+                "best.keras of one of them."
+            )
+        (inner,) = inner.values()
     return inner if isinstance(inner, keras.Model) else found
 
 
@@ -109,10 +116,9 @@ def start_from(network: keras.Model, path: Path, options_to_match: str) -> list[
     Example:
         >>> from kerapose import models, training
         >>> network = models.C3D(60, input_shape=(8, 32, 32, 17), base_filters=4, num_stages=3)
-        >>> training.start_from(network, "runs/poseconv3d/model.keras", "base_filters")  # trained on 2 classes
-        Traceback (most recent call last):
-            ...
-        AttributeError: 'ActionRecognizer' object has no attribute 'output_shape'
+        >>> new = training.start_from(network, "runs/poseconv3d/model.keras", "base_filters")  # of 2 classes
+        >>> new == [network.layers[-1].name]  # all but the classifier is copied
+        True
     """
     trained = load_network(path)
     ours, theirs = ({layer.name: layer for layer in model.layers if layer.weights} for model in (network, trained))

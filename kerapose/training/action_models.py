@@ -170,11 +170,13 @@ class KeypointTeacher(keras.layers.Layer):
         keypoints_shape: tuple[int | None, ...],
         scores_shape: tuple[int | None, ...],
     ) -> None:
+        """Makes the convolution that chooses among the places of a frame."""
         self.volume = HeatmapVolume(*features_shape[2:4], sigma_px=TAUGHT_SIGMA_PX, dtype="float32")
         self.choose = keras.layers.Dense(keypoints_shape[-2], dtype="float32", name="choose")
         self.choose.build(features_shape)
 
     def call(self, outputs: typing.Any, features: Tensor, keypoints: Tensor, scores: Tensor) -> typing.Any:
+        """Gives `outputs` back, and adds the loss of what the features say of the joints."""
         _, frames, height, width, _ = features.shape
         places = (-1, frames, height * width, scores.shape[-1])  # [B, L, h*w, K]
         moved = {"keypoints": keypoints * (height / self.height), "scores": scores}
@@ -185,6 +187,7 @@ class KeypointTeacher(keras.layers.Layer):
         return outputs
 
     def get_config(self) -> dict[str, typing.Any]:
+        """The arguments, of which a file makes the layer anew."""
         return super().get_config() | {"height": self.height, "weight": self.weight}
 
 

@@ -109,6 +109,7 @@ class Distiller(keras.Model):
         self.train_function = self.test_function = None  # they hold the former one
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """The heatmaps of the student: crops [B, H, W, 3] -> [B, h, w, K] or [B, S, h, w, K]."""
         return self.student(inputs, training=training)
 
     def compute_loss(
@@ -119,6 +120,7 @@ class Distiller(keras.Model):
         sample_weight: Tensor | None = None,
         training: bool | None = True,
     ) -> Tensor:
+        """The loss against the teacher's heatmaps and those of the annotation, each with its share."""
         if self.teacher is None:
             raise ValueError(
                 "a Distiller needs a teacher to be trained or evaluated, got none; give it one with set_teacher."
@@ -141,9 +143,11 @@ class Distiller(keras.Model):
         self.ground_truth_loss.update_state(annotated / ops.cast(one, annotated.dtype), sample_weight=batch_size)
 
     def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
+        """That of the student."""
         return self.student.compute_output_shape(input_shape)
 
     def get_config(self) -> dict[str, typing.Any]:
+        """The student and the options; a teacher is not kept."""
         return {
             "name": self.name,
             "student": keras.saving.serialize_keras_object(self.student),
@@ -153,6 +157,7 @@ class Distiller(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, typing.Any]) -> typing.Self:
+        """Makes a `Distiller` of `get_config`, without a teacher."""
         student = keras.saving.deserialize_keras_object(config.pop("student"))
         return cls(student, teacher=None, **config)
 

@@ -89,6 +89,7 @@ class LiftTrainer(keras.Model):
         self.autocast = False  # cameras and keypoints are not rounded to bfloat16
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> dict[str, Tensor]:
+        """The poses and the way of the root in one batch; see Input and Output."""
         keypoints = inputs["keypoints"]
         poses = self.network(keypoints, training=training)  # [B, T', J, 3]
         return {"poses_m": poses, "trajectory_m": self.trajectory(keypoints, training=training)[:, :, 0]}
@@ -101,6 +102,7 @@ class LiftTrainer(keras.Model):
         sample_weight: Tensor | None = None,
         training: bool = True,
     ) -> Tensor:
+        """The sum of `loss_terms`, those of unlabelled samples by their weight."""
         terms = self.loss_terms(x, y, y_pred)
         for name, value in terms.items():
             self.terms[name].update_state(value)
@@ -149,9 +151,11 @@ class LiftTrainer(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
+        """The means of the four terms."""
         return [*super().metrics, *self.terms.values()]
 
     def get_config(self) -> dict[str, typing.Any]:
+        """The networks and the options."""
         return super().get_config() | {
             "network": keras.saving.serialize_keras_object(self.network),
             "trajectory": keras.saving.serialize_keras_object(self.trajectory),
@@ -162,6 +166,7 @@ class LiftTrainer(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, typing.Any]) -> typing.Self:
+        """Makes a `LiftTrainer` of `get_config`."""
         config = dict(config)
         for name in ("network", "trajectory"):
             config[name] = keras.saving.deserialize_keras_object(config[name])

@@ -35,10 +35,12 @@ class SGDL2(keras.optimizers.SGD):
         self.l2 = l2
 
     def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
+        """Adds the decay to the gradient of one variable, and applies it as SGD does."""
         decayed = gradient + keras.ops.cast(variable, gradient.dtype) * self.l2
         super().update_step(decayed, variable, learning_rate)
 
     def get_config(self) -> dict[str, typing.Any]:
+        """The arguments, of which a file makes the optimizer anew."""
         return super().get_config() | {"l2": self.l2}
 
 
@@ -78,6 +80,7 @@ class AdamL2(keras.optimizers.Adam):
         self.rates = dict(rates or {})
 
     def build(self, variables: list[keras.Variable]) -> None:
+        """Finds the variables of the groups by their paths."""
         paths = [variable.path for variable in variables]
         strangers = sorted((set(self.l2) | set(self.rates)) - set(paths))
         if strangers:
@@ -86,11 +89,13 @@ class AdamL2(keras.optimizers.Adam):
         super().build(variables)
 
     def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
+        """Adds the decay to the gradient of one variable, and applies it at the rate of its group."""
         l2, rate = self._of_index[self._get_variable_index(variable)]
         decayed = gradient + keras.ops.cast(variable, gradient.dtype) * l2
         super().update_step(decayed, variable, learning_rate * rate)
 
     def get_config(self) -> dict[str, typing.Any]:
+        """The arguments, of which a file makes the optimizer anew."""
         return super().get_config() | {"l2": self.l2, "rates": self.rates}
 
 
@@ -125,6 +130,7 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         return rate
 
     def get_config(self) -> dict[str, typing.Any]:
+        """The arguments, of which a file makes the schedule anew."""
         names = ("peak", "boundaries", "factor", "warmup_steps")
         return {name: getattr(self, name) for name in names}
 

@@ -106,6 +106,7 @@ class Resume(keras.callbacks.Callback):
         return len(history)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        """Refuses a model that `restore` was not called with."""
         if self.history is None:
             raise ValueError(
                 f"A run must be looked for in {self.folder} before one is trained there; give fit "
@@ -117,6 +118,7 @@ class Resume(keras.callbacks.Callback):
             self._write()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Refuses an epoch that does not come after those that are done."""
         if epoch != len(self.history):
             raise ValueError(
                 f"initial_epoch must be the number of epochs done, {len(self.history)} in {self.folder}, got {epoch}; "
@@ -124,6 +126,7 @@ class Resume(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Tells the figures where there is no terminal; writes the state, and the best weights if they are new."""
         figures = {name: float(value) for name, value in (logs or {}).items()}
         if not in_terminal() and self.writes:
             said = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())

@@ -24,6 +24,7 @@ extensions = [
     "links",  # by path, to notebooks and data sets
     "names",  # `joint_volume` in a docstring becomes a link
     "plots",  # figures of plotly, that one turns with the mouse
+    "signatures",  # as they are written
     "tables",  # the model zoo, out of the presets
 ]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints", "data_sets/*/dummy_data", "jupyter_execute"]
@@ -46,7 +47,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True, "special-members": "__call__", "show-inheritance": False}
+autodoc_inherit_docstrings = False  # what Keras says of `get_config` and the like is not about us
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_admonition_for_examples = False

@@ -85,9 +85,10 @@ def write_video(path):
 
 
 def write_coco(path):
-    """Annotations in COCO's format, of street.jpg."""
+    """Annotations in COCO's format, and street.jpg, which they are of."""
     from kerapose import skeletons
 
+    write_picture(path.parent / "street.jpg")
     keypoints, _ = walking()
     people = []
     for number, figure in enumerate(keypoints[:, 0], start=1):
@@ -171,18 +172,65 @@ def write_video_recognizer(path):
     estimators.VideoRecognizer(network, skeletons.COCO, class_names=("walk", "kick")).save(path)
 
 
+def write_predictions(path):
+    """What `kerapose predict` writes of walk.mp4."""
+    from kerapose import skeletons
+    from kerapose.data import predictions
+
+    keypoints, scores = walking()
+    moments = []
+    for frame in range(NUM_FRAMES):
+        points = keypoints[:, frame]
+        boxes = np.concatenate([points.min(axis=1), points.max(axis=1)], axis=1)
+        figures = {"boxes": boxes, "keypoints": points, "keypoint_scores": scores[:, frame], "time_s": frame / 15}
+        moments.append(predictions.Moment(frame, np.arange(2), np.full(2, 0.9), **figures))
+    with open(path, "w", encoding="utf-8") as file:
+        predictions.Predictions("walk.mp4", skeletons.COCO, 15.0, FRAME_SIZE, moments).write_json(file)
+
+
+def write_labels(path):
+    path.write_text("video,label,subject\nwalk,walk,S1\nwalk2,walk,S2\nkick,kick,S1\nkick2,kick,S2\n")
+
+
+def write_class_names(path):
+    path.write_text("walk\nkick\n")
+
+
+def write_data_set(path):
+    """A small data set, as `datasets/build.py` prepares the one of that name; an example gives `data_dir="."`."""
+    from docs import example_data_sets
+
+    example_data_sets.write(path)
+
+
 FILES = {
     "street.jpg": write_picture,
     "walk.mp4": write_video,
     "people.json": write_coco,
     "clips.pkl": write_pyskl,
+    "predicted/walk.json": write_predictions,
+    "labels.csv": write_labels,
+    "classes.txt": write_class_names,
     "runs/topdown/model.keras": write_topdown,
     "runs/openpose/model.keras": write_openpose,
     "runs/lifter/model.keras": write_lifter,
     "runs/causal_lifter/model.keras": write_causal_lifter,
     "runs/poseconv3d/model.keras": write_recognizer,
     "runs/rgbpose/model.keras": write_video_recognizer,
+    "puppets/clips": write_data_set,
+    "puppets/videos": write_data_set,
+    "puppets/images": write_data_set,
+    "puppets/groups": write_data_set,
+    "puppets/tracks": write_data_set,
 }
+
+
+def write_alike(write, path):
+    """Writes a file whose network, if it has one, is the same each time."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    write(path)
 
 
 def put_files(text, folder):
@@ -191,4 +239,4 @@ def put_files(text, folder):
         path = pathlib.Path(folder) / name
         if name in text and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write(path)
+            write_alike(write, path)

@@ -1,4 +1,4 @@
-"""Files: those of others are read with errors that name the rule and the remedy, ours are written whole or not."""
+"""Files: those of others are read with errors that say what is wrong, ours are written whole or not at all."""
 
 import codecs
 import contextlib
@@ -39,8 +39,9 @@ def read_json(path: Path, what: str = "a JSON file") -> typing.Any:
         ValueError: if it is not whole JSON, naming the place.
 
     Example:
-        >>> read_json("person_keypoints_val2017.json", "a COCO keypoint file").keys()
-        dict_keys(['info', 'licenses', 'images', 'annotations', 'categories'])
+        >>> from kerapose import files
+        >>> files.read_json("people.json", "a COCO keypoint file").keys()
+        dict_keys(['images', 'annotations', 'categories'])
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -72,14 +73,21 @@ def read_json(path: Path, what: str = "a JSON file") -> typing.Any:
 
 
 def whole_number(value: typing.Any) -> int:
-    """A whole number that others may have written as 7, 7.0 or "7", as an int.
+    """Gives a whole number, which others may have written as 7, 7.0 or "7", as an int.
+
+    Args:
+        value: a number or text.
+
+    Returns:
+        An int of at most 64 bits.
 
     Raises:
-        ValueError: if it is none; True and False are none.
+        ValueError: if it is no whole number, as True and False are none.
 
     Example:
-        >>> whole_number("000785")
-        785
+        >>> from kerapose import files
+        >>> files.whole_number("000785"), files.whole_number(7.0)
+        (785, 7)
     """
     is_text = isinstance(value, str) and len(value) < LONGEST and value.strip().lstrip("+-").isdecimal()
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool) and value == value // 1
@@ -90,16 +98,22 @@ def whole_number(value: typing.Any) -> int:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[pathlib.Path]:
-    """Gives a path to write to and puts the file in place at the end: a kill leaves the old one or the new one.
+    """Gives a path to write to, and puts the file in its place at the end: a kill leaves the old file or the new one.
 
-    After an error, as that of a full disk, nothing else is left.
+    After an error, such as that of a full disk, nothing else is left.
 
     Args:
-        path: of the file; what is written to in its stead has the same ending.
+        path: of the file; its folder is made. What is written to first has the same ending.
+
+    Yields:
+        The path to write to.
 
     Example:
-        >>> with whole("runs/poseconv3d/joint/best.keras") as part:
-        ...     network.save(part)
+        >>> from kerapose import files
+        >>> with files.whole("figures.json") as part:
+        ...     _ = part.write_text('{"AP": 0.7}')
+        >>> files.read_json("figures.json")
+        {'AP': 0.7}
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,11 +129,21 @@ def whole(path: Path) -> Iterator[pathlib.Path]:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file's content, or of all files of a folder with their names: the same if nothing has changed.
+    """Gives the SHA-256 of a file's content, or of all files of a folder with their names.
+
+    Args:
+        path: of the file or folder.
+
+    Returns:
+        64 characters, the same as long as nothing has changed.
 
     Example:
-        >>> digest("runs/openpose/model.keras")
-        '5f2c...'
+        >>> from kerapose import files
+        >>> files.write_whole("note.txt", b"left")
+        >>> before = files.digest("note.txt")
+        >>> files.write_whole("note.txt", b"right")
+        >>> len(before), files.digest("note.txt") == before
+        (64, False)
     """
     path, total = pathlib.Path(path), hashlib.sha256()
     for one in sorted(path.rglob("*")) if path.is_dir() else [path]:
@@ -131,6 +155,11 @@ def digest(path: Path) -> str:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes bytes as `whole` does."""
+    """Writes bytes to a file, whole or not at all, as `whole` does.
+
+    Args:
+        path: of the file; its folder is made.
+        content: what it shall hold.
+    """
     with whole(path) as part:
         part.write_bytes(content)

@@ -1,4 +1,8 @@
-"""What the networks of heatmaps and of poses in space are trained on."""
+"""Losses: what networks of heatmaps, of part affinity fields and of poses in space are trained on.
+
+The classes are `keras.losses.Loss`, for `compile`. The functions take tensors and give scalars. All compute in float32,
+whatever the model computes in.
+"""
 
 from collections.abc import Sequence
 
@@ -8,6 +12,19 @@ from keras import ops
 
 from kerapose.ops import alignment, cameras
 from kerapose.types import Config, Tensor
+
+__all__ = [
+    "FieldsL2",
+    "JointsMSE",
+    "JointsOHKM",
+    "MPJPE",
+    "bone_length_penalty",
+    "bone_lengths",
+    "mpjpe",
+    "n_mpjpe",
+    "reprojection",
+    "weighted_mpjpe",
+]
 
 
 # ------------------------------------------------------------------------------------------------------------ heatmaps
@@ -41,26 +58,30 @@ class _JointsLoss(keras.losses.Loss):
 class JointsMSE(_JointsLoss):
     """The mean squared error of heatmaps, each joint by its weight.
 
-    The mean is over people, pixels, joints and stacks; joints of weight 0 add nothing to its sum and count all the
-    same, as published. `reduction="mean_with_sample_weight"` averages over the weights instead.
+    The mean is over people, pixels, joints and stacks. As published, joints of weight 0 add nothing to the sum but
+    count in the number that it is divided by; ``reduction="mean_with_sample_weight"`` divides by the weights instead.
 
     Args:
         factor: what the mean is multiplied by: 0.5 in SimpleBaseline and HRNet, 1.0 in the stacked hourglass.
-        squared_weights: whether a weight counts squared. As published it multiplies the prediction and the target
-            before they are subtracted; only weights other than 0 and 1 show it. False: a weight is a weight.
-        reduction: Keras's.
+        squared_weights: whether a weight counts squared. The published code multiplies prediction and target with it
+            before it subtracts them. This differs from False only for weights other than 0 and 1.
+        reduction: as of `keras.losses.Loss`.
         name: of the loss.
 
     Inputs: heatmaps [B, h, w, K]; predicted ones, [B, h, w, K] or [B, S, h, w, K] for intermediate supervision (the
-    same heatmaps for every stack); optional weights [B, K], or [B] for whole people, as `fit` passes the third of
-    (x, y, weights).
+    same heatmaps for every stack); optional weights [B, K], or [B] for whole people: the third of the
+    (x, y, weights) that `fit` is given.
 
     Raises:
         ValueError: if the shapes do not fit together.
 
     Example:
-        >>> model.compile(optimizer="adam", loss=JointsMSE())
-        >>> model.fit(dataset)  # of (crops [B, H, W, 3], heatmaps [B, h, w, K], weights [B, K])
+        >>> from kerapose import losses
+        >>> true, predicted = np.zeros((1, 8, 6, 2)), np.zeros((1, 8, 6, 2))
+        >>> predicted[..., 0], predicted[..., 1] = 1.0, 3.0  # the second joint is far off
+        >>> loss = losses.JointsMSE()  # for `model.compile`
+        >>> float(loss(true, predicted)), float(loss(true, predicted, sample_weight=[[1.0, 0.0]]))
+        (2.5, 0.25)
 
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """
@@ -87,20 +108,27 @@ class JointsMSE(_JointsLoss):
 class JointsOHKM(_JointsLoss):
     """The mean squared error of each person's worst joints: online hard keypoint mining.
 
-    Joints are ranked by their weighted error, in every stack anew; the mean is over the worst `top_k` of them, the
-    people and the stacks.
+    Joints are ranked by their weighted error, in every stack anew. The mean is over the worst `top_k` of them, over
+    people and stacks.
 
     Args:
         top_k: how many joints of a person count, 1 to K.
-        factor, squared_weights, reduction, name: as in `JointsMSE`.
+        factor: as in `JointsMSE`.
+        squared_weights: as in `JointsMSE`.
+        reduction: as in `JointsMSE`.
+        name: of the loss.
 
     Inputs: as of `JointsMSE`.
 
     Raises:
-        ValueError: if the shapes do not fit together, or there are fewer than `top_k` joints.
+        ValueError: if the shapes do not fit together, `top_k` is below 1, or there are fewer joints than that.
 
     Example:
-        >>> model.compile(optimizer="adam", loss=JointsOHKM(top_k=8))
+        >>> from kerapose import losses
+        >>> true, predicted = np.zeros((1, 8, 6, 2)), np.zeros((1, 8, 6, 2))
+        >>> predicted[..., 0], predicted[..., 1] = 1.0, 3.0
+        >>> float(losses.JointsOHKM(top_k=1)(true, predicted))  # of the worse joint alone, 0.5 * 3²
+        4.5
 
     Paper: Chen et al., "Cascaded Pyramid Network for Multi-Person Pose Estimation", CVPR 2018.
     """
@@ -145,25 +173,29 @@ class JointsOHKM(_JointsLoss):
 class FieldsL2(keras.losses.Loss):
     """Half the summed squared error of a picture's heatmaps and part affinity fields, all stages together.
 
-    The sum is over cells, channels and stages, and its mean over the batch, as published: it grows with the size of the
-    maps. A mask multiplies the error before it is squared, so that a fractional one counts squared.
+    The sum is over cells, channels and stages, the mean over the batch, as published: the loss grows with the size of
+    the maps. A mask multiplies the error before it is squared, so that a fractional one counts squared.
 
     Args:
-        reduction: Keras's; the published one by default.
+        reduction: as of `keras.losses.Loss`; the published one by default.
         name: of the loss.
 
     Inputs: fields [B, h, w, C], heatmaps and PAFs in one; predicted ones, [B, h, w, C] or [B, S, h, w, C] for all
-    stages (each learns the same); an optional mask [B, h, w, 1] or [B, h, w], 0 where the labels say nothing, as `fit`
-    passes the third of (x, y, mask).
+    stages (each learns the same); an optional mask [B, h, w, 1] or [B, h, w], 0 where the labels say nothing: the third
+    of the (x, y, mask) that `fit` is given.
 
     Raises:
         ValueError: if the shapes do not fit together.
 
     Example:
-        >>> model.compile(optimizer="adam", loss=FieldsL2())
-        >>> model.fit(dataset)  # of (images [B, H, W, 3], fields [B, h, w, C], mask [B, h, w, 1])
+        >>> from kerapose import losses
+        >>> true, predicted = np.zeros((1, 4, 4, 57)), np.ones((1, 2, 4, 4, 57))  # of two stages
+        >>> mask = np.zeros((1, 4, 4))
+        >>> mask[0, 0, 0] = 1.0  # one cell counts
+        >>> float(losses.FieldsL2()(true, predicted, sample_weight=mask))
+        57.0
 
-    Papers: Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017; Osokin,
+    Paper: Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017; Osokin,
     "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", 2018.
     """
 
@@ -245,10 +277,10 @@ def _fit(first, second):
 # ------------------------------------------------------------------------------------------------------ poses in space
 @keras.saving.register_keras_serializable("kerapose")
 class MPJPE(keras.losses.Loss):
-    """The mean distance of predicted joints from the true ones, what temporal lifters are trained on.
+    """The mean distance of predicted joints from the true ones: what temporal lifters are trained on.
 
     Args:
-        reduction: Keras's.
+        reduction: as of `keras.losses.Loss`.
         name: of the loss.
 
     Inputs: true and predicted poses [B, ..., J, C] alike, metres; optional weights [B], one for each sample's mean.
@@ -257,8 +289,10 @@ class MPJPE(keras.losses.Loss):
         ValueError: if the shapes differ.
 
     Example:
-        >>> model.compile(optimizer="adam", loss=MPJPE())
-        >>> model.fit(dataset)  # of (windows [B, T, J, 2], poses [B, 1, J, 3])
+        >>> from kerapose import losses
+        >>> predicted = poses_m[:, None] + [0.03, 0.04, 0.0]  # [B, 1, J, 3], 5 centimetres off
+        >>> float(losses.MPJPE()(poses_m[:, None], predicted))
+        0.05
 
     Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-Supervised Training",
     CVPR 2019.
@@ -280,14 +314,17 @@ def mpjpe(y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_pred: [..., J, C], metres.
 
     Returns:
-        a scalar, metres. Its gradient is 0, not NaN, where a prediction is exact.
+        A scalar, metres. Its gradient is 0, not NaN, where a prediction is exact.
 
     Raises:
         ValueError: if the shapes differ.
 
     Example:
-        >>> mpjpe([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 3.0, 4.0], [0.0, 0.0, 0.0]])
-        2.5
+        >>> from kerapose import losses
+        >>> float(losses.mpjpe([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]], [[0.0, 0.3, 0.4], [0.0, 0.0, 0.0]]))
+        0.25
+
+    Paper: Pavllo et al., CVPR 2019.
     """
     return ops.mean(_distances(y_true, y_pred))
 
@@ -295,7 +332,7 @@ def mpjpe(y_true: Tensor, y_pred: Tensor) -> Tensor:
 def weighted_mpjpe(y_true: Tensor, y_pred: Tensor, weights: Tensor) -> Tensor:
     """The mean of weighted distances; as published it is not divided by the sum of the weights.
 
-    The trajectory is trained on it with 1 / depth as weights, since what is far away is seen less well.
+    Trajectory networks are trained on it with 1 / depth as weights, since what is far away is seen less well.
 
     Args:
         y_true: [..., J, C], metres.
@@ -303,13 +340,17 @@ def weighted_mpjpe(y_true: Tensor, y_pred: Tensor, weights: Tensor) -> Tensor:
         weights: [..., J] or with axes of size 1, [..., 1] for one weight a pose.
 
     Returns:
-        a scalar, metres times the unit of the weights.
+        A scalar, metres times the unit of the weights.
 
     Raises:
         ValueError: if the shapes do not fit together.
 
     Example:
-        >>> weighted_mpjpe(trajectory, predicted, weights=1 / trajectory[..., 2])  # [B, T, 1, 3], [B, T, 1]
+        >>> from kerapose import losses
+        >>> trajectory = np.zeros((1, 2, 1, 3)) + [0.0, 0.0, 5.0]  # [B, T, 1, 3], 5 metres away
+        >>> predicted = trajectory + [0.0, 0.0, 0.5]
+        >>> float(losses.weighted_mpjpe(trajectory, predicted, weights=1 / trajectory[..., 2]))
+        0.1
 
     Paper: Pavllo et al., CVPR 2019.
     """
@@ -333,14 +374,15 @@ def n_mpjpe(y_true: Tensor, y_pred: Tensor) -> Tensor:
         y_pred: [..., J, C], in any unit.
 
     Returns:
-        a scalar, metres.
+        A scalar, metres.
 
     Raises:
         ValueError: if the shapes differ.
 
     Example:
-        >>> n_mpjpe(poses, 2.0 * poses)
-        0.0
+        >>> from kerapose import losses
+        >>> float(losses.n_mpjpe(poses_m, 2.0 * poses_m)), float(losses.mpjpe(poses_m, 2.0 * poses_m))
+        (0.000, 0.442)
 
     Paper: Rhodin et al., "Unsupervised Geometry-Aware Representation for 3D Human Pose Estimation", ECCV 2018.
     """
@@ -352,7 +394,7 @@ def bone_lengths(poses: Tensor, parents: Sequence[int]) -> Tensor:
 
     Args:
         poses: [..., J, C], metres.
-        parents: J indices, -1 for the root.
+        parents: J indices, -1 for the root (`Skeleton.parents`).
 
     Returns:
         [..., J - 1] float32, metres.
@@ -361,7 +403,9 @@ def bone_lengths(poses: Tensor, parents: Sequence[int]) -> Tensor:
         ValueError: if `parents` is no tree over these joints.
 
     Example:
-        >>> bone_lengths([[0.0, 0.0, 0.0], [0.0, 0.4, 0.0], [0.0, 0.4, 0.3]], parents=(-1, 0, 1))
+        >>> from kerapose import losses
+        >>> leg = [[0.0, 0.0, 0.0], [0.0, 0.4, 0.0], [0.0, 0.4, 0.3]]
+        >>> np.asarray(losses.bone_lengths(leg, parents=(-1, 0, 1))).tolist()
         [0.4, 0.3]
     """
     poses = ops.cast(poses, "float32")
@@ -378,22 +422,27 @@ def bone_lengths(poses: Tensor, parents: Sequence[int]) -> Tensor:
 def bone_length_penalty(labelled: Tensor, unlabelled: Tensor, parents: Sequence[int]) -> Tensor:
     """How far the mean bone lengths of unlabelled predictions are from those of labelled ones.
 
-    A bone's mean is over all samples and frames of its set, the penalty the mean over bones of the size of the
-    difference. As published, gradients reach both sets.
+    A bone's mean is over all samples and frames of its set. The penalty is the mean over bones of the absolute
+    difference of the two means. As published, gradients reach both sets.
 
     Args:
         labelled: [..., J, C] predicted poses of people with labels, metres.
-        unlabelled: [..., J, C] predicted poses of people without, metres; as many as you like.
-        parents: J indices, -1 for the root.
+        unlabelled: [..., J, C] predicted poses of people without labels, metres; any number of them.
+        parents: J indices, -1 for the root (`Skeleton.parents`).
 
     Returns:
-        a scalar, metres.
+        A scalar, metres.
 
     Raises:
         ValueError: as `bone_lengths`.
 
     Example:
-        >>> bone_length_penalty(poses, 1.1 * poses, parents)  # a tenth of the mean bone
+        >>> from kerapose import losses, skeletons
+        >>> parents = skeletons.H36M.parents
+        >>> float(np.mean(losses.bone_lengths(poses_m, parents)))
+        0.288
+        >>> float(losses.bone_length_penalty(poses_m, 1.1 * poses_m, parents))  # a tenth of it
+        0.0288
 
     Paper: Pavllo et al., CVPR 2019.
     """
@@ -415,20 +464,25 @@ def reprojection(
     Args:
         poses_m: [..., T, J, 3] predicted poses relative to the root, camera axes, metres.
         trajectory_m: [..., T, 1, 3] predicted root in camera space, metres.
-        keypoints_screen: [..., T, J, 2], screen, of the very frames that are predicted: the middle ones of a window,
-            or the last ones if the network is causal.
+        keypoints_screen: [..., T, J, 2], screen, of those frames that are predicted: the middle ones of a window, or
+            the last ones if the network is causal.
         camera: [..., 9] or [9] (`ops.cameras.normalize_intrinsics`).
         distortion: whether the lens distorts.
         weights: as of `weighted_mpjpe`.
 
     Returns:
-        a scalar in units of the screen, half the width of the picture.
+        A scalar in units of the screen, half the width of the picture.
 
     Raises:
         ValueError: if the shapes do not fit together.
 
     Example:
-        >>> reprojection(network(windows), trajectory(windows), windows[:, 13:-13], camera)
+        >>> from kerapose import losses
+        >>> from kerapose.ops import cameras
+        >>> camera, trajectory = np.float32([2, 2, 0, 0, 0, 0, 0, 0, 0]), np.float32([0, 0, 5]) + np.zeros((30, 1, 3))
+        >>> seen = cameras.project(poses_m + trajectory, camera)
+        >>> float(losses.reprojection(poses_m, trajectory, seen + 0.1, camera))  # 0.1 in x and in y
+        0.141
 
     Paper: Pavllo et al., CVPR 2019.
     """

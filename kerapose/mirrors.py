@@ -1,4 +1,7 @@
-"""Whether figures may be mirrored, which they may only where left and right are known, and which class one becomes."""
+"""Mirroring: whether figures may be mirrored, and which class of action a mirrored clip has.
+
+Figures may be mirrored only where left and right are known (`Skeleton.knows_sides`).
+"""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -8,26 +11,48 @@ from absl import logging
 from kerapose import sides
 from kerapose.skeletons import Skeleton
 
+__all__ = [
+    "allowed",
+    "are_known",
+    "mirrored_labels",
+]
+
 Wanted = TypeVar("Wanted", float, bool)
 
 
 def are_known(*skeletons: Skeleton) -> bool:
-    """Whether all of some skeletons know their left and right."""
+    """Tells whether all of some skeletons know their left and right.
+
+    Args:
+        *skeletons: any number of `Skeleton`.
+
+    Returns:
+        A bool.
+
+    Example:
+        >>> from kerapose import mirrors, skeletons
+        >>> unknown = skeletons.Skeleton("worm", ("head", "middle", "tail"), edges=((0, 1), (1, 2)))
+        >>> mirrors.are_known(skeletons.COCO), mirrors.are_known(skeletons.COCO, unknown)
+        (True, False)
+    """
     return all(skeleton.knows_sides for skeleton in skeletons)
 
 
 def allowed(wanted: Wanted, *skeletons: Skeleton) -> Wanted:
-    """What is done of a mirroring that is wanted: all of it where left and right are known, else none, which is told.
+    """Allows a mirroring where left and right are known; where they are not, there is none, and a warning is logged.
 
     Args:
         wanted: the probability of mirroring, or whether to mirror.
         *skeletons: the `Skeleton` of each set of keypoints that would be mirrored.
 
     Returns:
-        `wanted`, or 0 or False in its stead.
+        `wanted`, or 0 or False in its place.
 
     Example:
-        >>> flip_probability = allowed(0.5, skeletons.COCO)
+        >>> from kerapose import mirrors, skeletons
+        >>> unknown = skeletons.Skeleton("worm", ("head", "middle", "tail"), edges=((0, 1), (1, 2)))
+        >>> mirrors.allowed(0.5, skeletons.COCO), mirrors.allowed(0.5, unknown), mirrors.allowed(True, unknown)
+        (0.5, 0.0, False)
     """
     if not wanted or are_known(*skeletons):
         return wanted
@@ -46,25 +71,26 @@ def allowed(wanted: Wanted, *skeletons: Skeleton) -> Wanted:
 
 
 def mirrored_labels(class_names: Sequence[str], flip_pairs: Sequence[Sequence[int | str]] | None = None) -> list[int]:
-    """Which class an action becomes in a mirror: "Wave Left" becomes "Wave Right" where both are classes.
+    """Gives the class that each action becomes in a mirror: "Wave Left" becomes "Wave Right" where both are classes.
 
-    Names are read by `sides`. Of classes that name a side and have no mirror image one warning tells.
+    Names are read by `sides`. If a class names a side and has no mirror image, a warning is logged.
 
     Args:
         class_names: of the labels, in order.
-        flip_pairs: pairs of classes that change places in a mirror, by name or number, where names do not tell; no
-            others change then, and `()` says that none does. None: found by the names.
+        flip_pairs: pairs of classes that change places in a mirror, by name or number, and all that do; an empty list
+            where none does. None: found by the names.
 
     Returns:
-        [C] ints, a permutation that is its own inverse; the identity for classes without a side.
+        A list of C ints: for each class its image, which is the class itself if it has no side.
 
     Raises:
-        ValueError: if a pair has a class that there is not, or a class is in two of them.
+        ValueError: if a pair has a class that does not exist, or a class is in two of them.
 
     Example:
-        >>> mirrored_labels(["clap", "wave_left", "wave_right"])
+        >>> from kerapose import mirrors
+        >>> mirrors.mirrored_labels(["clap", "wave_left", "wave_right"])
         [0, 2, 1]
-        >>> mirrored_labels(["clap", "serve", "return"], flip_pairs=[("serve", "return")])
+        >>> mirrors.mirrored_labels(["clap", "serve", "return"], flip_pairs=[("serve", "return")])
         [0, 2, 1]
     """
     names = [str(name) for name in class_names]

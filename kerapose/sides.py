@@ -1,21 +1,22 @@
 """Left and right in names: which two of some keypoints, or of some classes, change places in a mirror.
 
-A name is read as words, in any case and however they are joined: "Swiping Left", `TURN_LEFT`, `waveLeft`, `LHip`. Some
-of the words mark a side. Two names are mirror images if they are the same but for their marks, all of which are
-opposite. What may be a mark, is said by rules; a rule reads only names that the ones before found no image of:
+A name is read as words, in any case and however they are joined: "Swiping Left", "TURN_LEFT", "waveLeft", "LHip". Some
+of the words mark a side. Two names are mirror images if they differ only in their marks, all of which are opposite.
+Rules say what may be a mark. A rule reads only names for which the rules before it found no image:
 
-1. a word of a table, alone or within a longer one: `left_ear`, `linke_hand`, `leftear`, "kick left leg, turn right"; of
-   classes also `clockwise`;
-2. such a word alone, and at most one within another: `left_bright_spot`;
-3. a letter or an abbreviation that stands alone, as in `hand_l`, `LHip`, `hip.R`, `dx_ear`, or two letters for a
-   corner, as in `paw_FL` and `paw_HR`; all of them in a name, or else one, as in `paw_R_L` and `paw_R_R` (R for rear);
-4. of keypoints alone, a letter at either end of a word: `lear` and `rear`, `earl` and `earr`, `LKNE` and `RKNE`, if
+1. a word of a table, alone or within a longer one: "left_ear", "linke_hand", "leftear", "kick left leg, turn right"; of
+   classes also "clockwise";
+2. such a word alone, and at most one within another: "left_bright_spot";
+3. a letter or an abbreviation that stands alone, as in "hand_l", "LHip", "hip.R", "dx_ear", or two letters for a
+   corner, as in "paw_FL" and "paw_HR"; all of them in a name, or else one, as in "paw_R_L" and "paw_R_R" (R for rear);
+4. only of keypoints, a letter at either end of a word: "lear" and "rear", "earl" and "earr", "LKNE" and "RKNE", if
    the rest is a part of a body, or if it makes several pairs.
 
-Names make a pair only if each is the other's only image, so that a mirror twice is nothing. So "light" is no left of
-"right", and `rear` is an ear only beside `lear`.
+Names make a pair only if each is the other's only image, so that mirroring twice changes nothing. So "light" is not the
+left of "right", and "rear" is an ear only beside "lear".
 
 Example:
+    >>> from kerapose.sides import class_pairs, keypoint_pairs
     >>> keypoint_pairs(["nose", "REar", "LEar"]), class_pairs(["clap", "Turn Right", "Turn Left"])
     ([(2, 1)], [(2, 1)])
 """
@@ -27,6 +28,15 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+
+__all__ = [
+    "are_images",
+    "class_pairs",
+    "classes_alone",
+    "given_pairs",
+    "keypoint_pairs",
+    "keypoints_alone",
+]
 
 # Words for left and for right, a language or form a row; those of one row may change places with each other.
 WORD_PAIRS = (
@@ -177,7 +187,8 @@ def keypoint_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
         Pairs of places in `names`, left first, in the order of the left ones; no place is in two of them.
 
     Example:
-        >>> keypoint_pairs(["tail", "paw_FL", "paw_FR"])
+        >>> from kerapose import sides
+        >>> sides.keypoint_pairs(["tail", "paw_FL", "paw_FR"])
         [(1, 2)]
     """
     return list(_keypoint_pairs(tuple(names)))
@@ -189,48 +200,83 @@ def _keypoint_pairs(names):
 
 
 def class_pairs(names: Sequence[str]) -> list[tuple[int, int]]:
-    """Finds the classes that change places in a mirror; as `keypoint_pairs`.
+    """Finds the classes that change places in a mirror.
+
+    Args:
+        names: of the classes.
+
+    Returns:
+        As `keypoint_pairs`.
 
     Example:
-        >>> class_pairs(["Rolling", "Turn Clockwise", "Turn Counter-Clockwise"])
+        >>> from kerapose import sides
+        >>> sides.class_pairs(["Rolling", "Turn Clockwise", "Turn Counter-Clockwise"])
         [(2, 1)]
     """
     return _pairs(names, CLASS_WORDS, CLASS_RULES, NO_PLACES)
 
 
 def keypoints_alone(names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
-    """Finds the keypoints that a word puts on one side, or what made pairs of others, and that have no mirror image.
+    """Finds the keypoints that name a side and have no mirror image.
+
+    A side is named by a word, or by an abbreviation that makes pairs of other keypoints.
 
     Args:
         names: of the keypoints.
         pairs: what `keypoint_pairs` found.
 
     Returns:
-        List of names; those that mean both sides are none of them.
+        A list of names, without those that mean both sides.
 
     Example:
-        >>> keypoints_alone(["left ear", "snout"], [])
+        >>> from kerapose import sides
+        >>> sides.keypoints_alone(["left ear", "snout"], [])
         ['left ear']
     """
     return _alone(names, pairs, KEYPOINT_WORDS)
 
 
 def classes_alone(names: Sequence[str], pairs: Sequence[tuple[int, int]]) -> list[str]:
-    """As `keypoints_alone`, of classes."""
+    """Finds the classes that name a side and have no mirror image.
+
+    Args:
+        names: of the classes.
+        pairs: what `class_pairs` found.
+
+    Returns:
+        A list of names, without those that mean both sides.
+
+    Example:
+        >>> from kerapose import sides
+        >>> sides.classes_alone(["Wave Left", "Clap", "Left or Right Kick"], [])
+        ['Wave Left']
+    """
     return _alone(names, pairs, CLASS_WORDS)
 
 
 def are_images(first: str, second: str) -> bool:
-    """Whether two names of keypoints can be mirror images: as for `keypoint_pairs`, or with one word of them opposite.
+    """Tells whether two names of keypoints can be mirror images: as for `keypoint_pairs`, or with one word opposite.
 
-    The latter is nothing to go by, but whoever pairs `left_eye_left_corner` with `right_eye_left_corner` may know why.
+    The latter is not enough to find a pair, but is accepted of somebody who gives the pair.
+
+    Args:
+        first: the name of one keypoint.
+        second: that of the other.
+
+    Returns:
+        A bool.
+
+    Example:
+        >>> from kerapose import sides
+        >>> sides.are_images("left_eye_left_corner", "right_eye_left_corner"), sides.are_images("left_eye", "left_ear")
+        (True, False)
     """
     names = [first, second]
     return bool(_pairs(names, KEYPOINT_WORDS, TWO_NAMES_RULES[:-1]) or _pairs(names, {}, TWO_NAMES_RULES[-1:]))
 
 
 def given_pairs(pairs: Iterable[Sequence[int | str]], names: Sequence[str], kind: str) -> list[tuple[int, int]]:
-    """Pairs that somebody gives, as places.
+    """Brings the pairs that somebody gives to places, and checks them.
 
     Args:
         pairs: of names or places, left first.
@@ -238,13 +284,14 @@ def given_pairs(pairs: Iterable[Sequence[int | str]], names: Sequence[str], kind
         kind: what an error calls one of them: "class".
 
     Returns:
-        List of pairs of places.
+        A list of pairs of places.
 
     Raises:
-        ValueError: if a pair is none, names what there is not, or shares an end with another.
+        ValueError: if a pair has not two ends, has an end that does not exist, or shares an end with another.
 
     Example:
-        >>> given_pairs([("one", 2)], ["back", "one", "other"], "keypoint")
+        >>> from kerapose import sides
+        >>> sides.given_pairs([("one", 2)], ["back", "one", "other"], "keypoint")
         [(1, 2)]
     """
     try:

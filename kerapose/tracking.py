@@ -1,4 +1,7 @@
-"""People through time: who is who from frame to frame, and keypoints without their tremble."""
+"""Tracking: who is who from frame to frame, and keypoints that do not tremble.
+
+A `Tracker` gives people identities by the similarity of their poses, and smooths their keypoints with a `OneEuro` each.
+"""
 
 import dataclasses
 
@@ -9,6 +12,11 @@ from kerapose import metrics
 from kerapose.skeletons import Skeleton
 from kerapose.types import Array, ArrayLike
 
+__all__ = [
+    "OneEuro",
+    "Tracker",
+]
+
 SHARED_KEYPOINTS = 3  # two poses are compared by at least so many: a wrist on a wrist says little
 DEFAULT_SIGMA = 0.079  # of each keypoint of a set without published ones; that of a shoulder
 NARROWEST = 1 / 3  # of a box, its shorter side over its longer: keypoints of a person from the side lie on a line
@@ -17,11 +25,11 @@ PUBLISHED_SIMILARITY = 0.5  # a keypoint counts as the same where it is more sim
 
 
 class OneEuro:
-    """Smooths values over time: strongly where they hardly change, so that they do not tremble, and little where they
-    change fast, so that they do not lag.
+    """Smooths values over time: strongly where they hardly change, and little where they change fast.
 
-    A low-pass filter whose cutoff grows with the speed, which is smoothed itself. The first value passes unchanged. A
-    value that was not found for n frames comes back as after one step of n frames.
+    So keypoints at rest do not tremble, and fast ones do not lag. It is a low-pass filter whose cutoff grows with the
+    speed, which is smoothed itself. The first value passes unchanged. For a value that was not found in n frames, the
+    next step is one of n + 1 frames.
 
     Args:
         fps: frames a second.
@@ -34,8 +42,10 @@ class OneEuro:
         ValueError: if a rate or a cutoff is not above 0, or beta is below 0.
 
     Example:
-        >>> smooth = OneEuro(fps=25)
-        >>> [smooth(keypoints, found) for keypoints, found in frames]  # [K, 2], [K] each
+        >>> from kerapose import tracking
+        >>> smooth = tracking.OneEuro(fps=25)
+        >>> [float(smooth([x])[0]) for x in (0.0, 1.0, 0.0, 1.0, 0.0)]  # a keypoint that trembles
+        [0.0, 0.24, 0.19, 0.38, 0.30]
 
     Paper: Casiez, Roussel and Vogel, "1 Euro Filter: A Simple Speed-based Low-pass Filter for Noisy Input in
     Interactive Systems", CHI 2012.
@@ -111,25 +121,23 @@ class _Track:
     speed: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(2))  # px a frame
 
 
+# The package `trackers` is not used: it compares boxes, which says less of people who overlap than their keypoints do,
+# and requires opencv-python, which must not be installed beside the opencv-python-headless that this package needs.
 class Tracker:
     """Gives the people of each frame of a video identities that stay, and smooths their keypoints.
 
-    New poses are compared by object keypoint similarity with where each identity's keypoints are expected, and matched
-    so that the sum of similarities is greatest. A keypoint is expected where it was last found, moved on at the speed
-    of its person, as long as it was not missing for too long: so somebody who is half hidden, or not seen for a while,
-    keeps the identity. Identities count up from 0 and are never given twice.
-
-    The package `trackers` is not used: it compares boxes, which says less of people who overlap than their keypoints
-    do, and requires opencv-python, which must not be installed beside the opencv-python-headless that this package
-    needs.
+    New poses are compared by object keypoint similarity with the places where each identity's keypoints are expected,
+    and matched so that the sum of similarities is greatest. A keypoint is expected where it was last found, moved on at
+    the speed of its person, as long as it was not missing for too long. So somebody who is half hidden, or not seen for
+    a while, keeps the identity. Identities count up from 0 and are never given twice.
 
     Args:
         skeleton: the `Skeleton` of the keypoints. Where it has no sigmas, all keypoints count alike.
         fps: frames a second; the published demonstration takes 15 for any video.
-        published: whether identities and coordinates are those of the published code: only the frame before is looked
-            at, a pose takes the identity with which it has most keypoints in common (at least 3), the most confident
-            pose first, and coordinates are cut to integers, smoothed ones too.
-        smooth: whether keypoints are smoothed by a `OneEuro`, a person each.
+        published: whether identities and coordinates are those of the published code: only the frame before counts, a
+            pose takes the identity with which it has most keypoints in common (at least 3), the most confident pose
+            first, and coordinates, also smoothed ones, are cut to integers.
+        smooth: whether keypoints are smoothed, by a `OneEuro` for each person.
         max_missing: frames in a row that a person or a keypoint may be missing and is still expected. None: those of a
             second.
         min_similarity: the least similarity of a match, 0 to 1.
@@ -143,12 +151,14 @@ class Tracker:
         ValueError: if a number is not as described.
 
     Example:
-        >>> track = Tracker(skeletons.OPENPOSE, fps=25)
-        >>> for keypoints, scores, person_scores in frames:  # [N, 18, 2], [N, 18], [N] each
-        ...     ids, keypoints = track(keypoints, scores, person_scores)
-        ...     boxes = track.boxes  # [N, 4]
+        >>> from kerapose import skeletons, tracking
+        >>> track = tracking.Tracker(skeletons.COCO, fps=15)
+        >>> ids, smooth = track(keypoints[:, 0], scores[:, 0])
+        >>> ids, smooth = track(keypoints[::-1, 1], scores[::-1, 1])  # found in another order
+        >>> ids.tolist(), smooth.shape, track.boxes.round().tolist()
+        ([1, 0], (2, 17, 2), [[170.0, 56.0, 231.0, 197.0], [50.0, 56.0, 111.0, 197.0]])
 
-    Papers: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018 (similarity of poses);
+    Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018 (similarity of poses);
     Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", ICPRAM 2019 (published code).
     """
 
@@ -217,15 +227,20 @@ class Tracker:
         return np.array([track.identity for track in seen], "int64"), keypoints
 
     def expected(self) -> tuple[Array, Array]:
-        """Where everybody is expected in the next frame, those too who were not seen in this one.
+        """Tells where everybody is expected in the next frame, also those who were not seen in this one.
 
         Returns:
             Identities [P] int64 and boxes [P, 4] round the keypoints that are expected: left, top, right, bottom,
             pixels. Padded, they are boxes for a top-down network in a frame for which a detector has no time.
 
         Example:
-            >>> ids, boxes = track.expected()
-            >>> poses = find(next_frame, boxes)
+            >>> from kerapose import skeletons, tracking
+            >>> track = tracking.Tracker(skeletons.COCO, fps=15, smooth=False)
+            >>> for frame in range(10):  # two pixels to the right each
+            ...     _ = track(keypoints[:1, 0] + [2.0 * frame, 0.0], scores[:1, 0])
+            >>> ids, expected = track.expected()
+            >>> ids.tolist(), (expected - track.boxes).tolist()
+            ([0], [[2.0, 0.0, 2.0, 0.0]])
         """
         ids, boxes = [], []
         for track in self._tracks:

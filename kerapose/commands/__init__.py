@@ -19,7 +19,18 @@ def main(argv: Sequence[object] | None = None) -> None:
     """Does what the command line says.
 
     Args:
-        argv: list of words. None: those of the process.
+        argv: the words behind `kerapose`. None: those of the process.
+
+    Raises:
+        SystemExit: with the status 1 or 2 if it cannot be done; a line of standard error says why.
+
+    Example:
+        >>> from kerapose import commands
+        >>> commands.main(["presets", "--task=lifting"])
+        lifting
+          lifter_h36m_cpn         VideoPose3D, Human3.6M, MPJPE 46.8 mm, P-MPJPE 36.5 mm
+          lifter_h36m_coco        VideoPose3D, Human3.6M
+          lifter_humaneva15_coco  VideoPose3D, HumanEva-I, MPJPE 28.6 mm
     """
     argv = sys.argv[1:] if argv is None else [str(word) for word in argv]
     parser = argparse.ArgumentParser(

@@ -60,9 +60,11 @@ def start(arguments: argparse.Namespace) -> object:
         OSError: if the port is taken, or no dispatcher is there.
 
     Example:
-        >>> add_arguments(parser := argparse.ArgumentParser())
-        >>> server = start(parser.parse_args(["--role=dispatcher", "--port=5050"]))
-        dispatcher listens at grpc://localhost:5050
+        >>> import argparse
+        >>> from kerapose.commands import data_service
+        >>> data_service.add_arguments(parser := argparse.ArgumentParser())
+        >>> server = data_service.start(parser.parse_args(["--role=dispatcher", "--port=0"]))  # any free port
+        dispatcher listens at grpc://localhost:...
     """
     is_worker = arguments.role == "worker"
     if is_worker != (arguments.dispatcher is not None):

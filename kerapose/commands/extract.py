@@ -96,9 +96,14 @@ def extract(arguments: argparse.Namespace) -> extraction.Extraction:
         ImportError: if a package is missing.
 
     Example:
-        >>> add_arguments(parser := argparse.ArgumentParser())
-        >>> extract(parser.parse_args(["videos", "--model=runs/openpose/model.keras"])).written[0]
-        PosixPath('clips/annotations.pkl')
+        >>> import argparse, pathlib
+        >>> from kerapose.commands import extract
+        >>> size = pathlib.Path("labels.csv").write_text("video,label\\nwalk.mp4,walk\\n")
+        >>> words = ["walk.mp4", "--labels=labels.csv", "--model=runs/topdown/model.keras", "--output=walks"]
+        >>> extract.add_arguments(parser := argparse.ArgumentParser())
+        >>> done = extract.extract(parser.parse_args([*words, "--min_score=-1"]))
+        >>> [path.name for path in done.written], done.num_videos
+        (['annotations.pkl', 'classes.txt', 'report.json'], 1)
     """
     engine = _engine(arguments)
     if arguments.max_people < 1:

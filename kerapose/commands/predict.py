@@ -135,9 +135,11 @@ def predict(arguments: argparse.Namespace) -> list[pathlib.Path]:
         IncompleteError: if something went wrong in the middle, once all that was done before it is written.
 
     Example:
-        >>> add_arguments(parser := argparse.ArgumentParser())
-        >>> predict(parser.parse_args(["walk.mp4", "--model=runs/openpose/model.keras"]))
-        [PosixPath('predicted/walk.mp4'), PosixPath('predicted/walk.json')]
+        >>> import argparse
+        >>> from kerapose.commands import predict
+        >>> predict.add_arguments(parser := argparse.ArgumentParser())
+        >>> predict.predict(parser.parse_args(["street.jpg", "--model=runs/topdown/model.keras"]))
+        [PosixPath('predicted/street.png'), PosixPath('predicted/street.json')]
     """
     if arguments.trail < 0:
         raise ValueError(f"--trail must be at least 0 frames, got {arguments.trail}; 0 draws none.")

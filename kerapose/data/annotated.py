@@ -362,5 +362,12 @@ def skip(dataset: tf.data.Dataset, names: Iterable[str]) -> tf.data.Dataset:
 
     Raises:
         ValueError: naming those that the dataset does not have.
+
+    Example:
+        >>> from kerapose.data import crops
+        >>> dataset, skeleton = crops.from_tfds("puppets/images", "train", data_dir=".")
+        >>> fewer = crops.skip(dataset, ["street0.jpg"])
+        >>> int(fewer.cardinality())  # of eight people, two in each image
+        6
     """
     return selection.without(dataset, names, "images")

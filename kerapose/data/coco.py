@@ -50,6 +50,12 @@ def read_people(
     Raises:
         ValueError: if the file is not as described, naming the annotation.
         BadDataError: if its boxes are in 0..1 or corners.
+
+    Example:
+        >>> from kerapose.data import coco
+        >>> people, skeleton = coco.read_people("people.json")
+        >>> people["keypoints"].shape, people["name"].tolist(), skeleton.keypoints[:2]
+        ((2, 17, 2), ['street.jpg', 'street.jpg'], ('nose', 'left_eye'))
     """
     _, people, skeleton = read_images(annotation_file, skeleton, category, image_dir, flip_pairs)
     return people, skeleton
@@ -77,6 +83,12 @@ def read_images(
 
     Raises:
         ValueError, BadDataError: as `read_people`.
+
+    Example:
+        >>> from kerapose.data import coco
+        >>> images, people, skeleton = coco.read_images("people.json")
+        >>> images["name"].tolist(), images["size"].tolist(), images["count"].tolist()
+        (['street.jpg'], [[240, 320]], [2])
     """
     path = annotation_file
     content = _content(path)
@@ -120,11 +132,21 @@ def read_detections(
         flip_pairs: see `read_people`.
 
     Returns:
-        As `read_people`, with "score" [N]; no keypoint is labelled, a person's id is the place in the file.
+        As `read_people`, with "score" [N]; no keypoint is labelled, a person's id is the place in the file, and a box
+        reaches from edge to edge of its pixels, as the detector gave it.
 
     Raises:
         ValueError: if a file is not as described.
         BadDataError: if its boxes are in 0..1 or corners, or a score is not in 0..1.
+
+    Example:
+        >>> import json, pathlib
+        >>> from kerapose.data import coco
+        >>> found = [{"image_id": 1, "category_id": 1, "bbox": [40, 30, 80, 180], "score": 0.9}]
+        >>> _ = pathlib.Path("boxes.json").write_text(json.dumps(found))
+        >>> people, skeleton = coco.read_detections("boxes.json", "people.json")
+        >>> people["box"].tolist(), people["score"].tolist()  # left, top, right, bottom
+        ([[40.0, 30.0, 120.0, 210.0]], [0.9])
     """
     content = _content(annotation_file)
     _, ids, skeleton = _categories(content["categories"], category, skeleton, flip_pairs, annotation_file)
@@ -182,6 +204,11 @@ def clipped(bbox: Array, sizes: Array) -> Array:
 
     Returns:
         [N, 4] left, top, right, bottom.
+
+    Example:
+        >>> from kerapose.data import coco
+        >>> coco.clipped(np.array([[300.0, 30.0, 80.0, 180.0]]), np.array([[240, 320]])).tolist()
+        [[300.0, 30.0, 319.0, 209.0]]
     """
     bbox = np.asarray(bbox, "float64")
     last = np.where((sizes > 0).all(axis=1, keepdims=True), sizes - 1.0, np.inf)[:, ::-1]  # x, y

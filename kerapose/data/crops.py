@@ -61,7 +61,11 @@ def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.d
         ValueError: if it has no such split, or no images with people.
 
     Example:
-        >>> dataset, skeleton = from_tfds("puppets/images", "train")
+        >>> from kerapose.data import crops
+        >>> dataset, skeleton = crops.from_tfds("puppets/images", "train", data_dir=".")
+        >>> person = next(iter(dataset))
+        >>> person["name"].numpy(), np.asarray(person["box"]).round().tolist(), skeleton.name
+        (b'street0.jpg', [53.0, 56.0, 107.0, 197.0], 'coco')
     """
     records, skeleton = annotated.read_records(name, split, data_dir)
     return records.flat_map(_people_of_record), skeleton
@@ -99,7 +103,10 @@ def from_coco(
         FileNotFoundError: if there is no such file or folder.
 
     Example:
-        >>> dataset, skeleton = from_coco("person_keypoints_val2017.json", "val2017")
+        >>> from kerapose.data import crops
+        >>> dataset, skeleton = crops.from_coco("people.json", image_dir=".")
+        >>> [int(person["person_id"]) for person in dataset], skeleton.num_keypoints
+        ([1, 2], 17)
     """
     image_dir = annotated.image_folder(image_dir)
     if detections is None:
@@ -153,7 +160,12 @@ def from_arrays(
         ValueError: if shapes or types are not as described; whether the values are sound is for `check` to say.
 
     Example:
-        >>> dataset = from_arrays([image, image], boxes, keypoints, visibility, skeletons.COCO)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import crops
+        >>> dataset = crops.from_arrays([image, image], boxes, keypoints[:, 0], None, skeletons.COCO)
+        >>> person = next(iter(dataset))
+        >>> tuple(person["pixels"].shape), tuple(person["keypoints"].shape), int(person["visibility"][0])
+        ((240, 320, 3), (17, 2), 2)
     """
     images = list(images)  # which keeps the rows of an array alive, so that each has an identity of its own
     count = len(images)
@@ -216,8 +228,12 @@ def trainable(dataset: tf.data.Dataset, skeleton: Skeleton) -> tf.data.Dataset:
         ValueError: if it has nobody to learn from, or other keypoints than the skeleton.
 
     Example:
-        >>> people = trainable(dataset, skeleton)
-        >>> steps_per_epoch = int(people.cardinality()) // 32
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import crops
+        >>> seen = np.full((2, 17), 2) * [[1], [0]]  # of the second person no keypoint is labelled
+        >>> dataset = crops.from_arrays([image, image], boxes, keypoints[:, 0], seen, skeletons.COCO)
+        >>> int(crops.trainable(dataset, skeletons.COCO).cardinality())
+        1
     """
     if dataset in _trainable_datasets:
         return dataset
@@ -251,6 +267,12 @@ def annotations(dataset: tf.data.Dataset, skeleton: Skeleton) -> dict[str, Array
 
     Raises:
         ValueError: if the dataset is empty or has other keypoints than the skeleton.
+
+    Example:
+        >>> from kerapose.data import crops
+        >>> truth = crops.annotations(*crops.from_coco("people.json", image_dir="."))
+        >>> truth["keypoints"].shape, truth["area"].round().tolist(), truth["name"].tolist()
+        ((2, 17, 2), [7660.0, 7660.0], ['street.jpg', 'street.jpg'])
     """
     annotated.check_keypoints(dataset, skeleton)
     batches = list(dataset.map(annotated.without_image).batch(1024).as_numpy_iterator())
@@ -277,10 +299,19 @@ def check(dataset: tf.data.Dataset, skeleton: Skeleton) -> int:
         ValueError: if it has nobody to learn from, or other keypoints than the skeleton.
 
     Example:
-        >>> try:
-        ...     check(dataset, skeleton)
-        ... except BadDataError as error:
-        ...     dataset = skip(dataset, error.names)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import crops
+        >>> dataset = crops.from_arrays([image, image], boxes, keypoints[:, 0], None, skeletons.COCO)
+        >>> crops.check(dataset, skeletons.COCO)
+        2
+        >>> mixed_up = crops.from_arrays([image, image], boxes[::-1], keypoints[:, 0], None, skeletons.COCO)
+        >>> crops.check(mixed_up, skeletons.COCO)
+        Traceback (most recent call last):
+            ...
+        kerapose.data.gate.report.BadDataError: Keypoints lie in the boxes of their people, got 2 of 2 people
+        with more than half of the labelled ones outside of the box and its margin (0: keypoint at (80, 59.2)
+        with the box [160, 30, 240, 210]); give boxes as left, top, right, bottom in pixels of the same picture,
+        or leave them out with `skip(dataset, error.names)`.
     """
     people = annotations(dataset, skeleton)
     _, firsts, of_person = np.unique(people["image_id"], return_index=True, return_inverse=True)
@@ -353,8 +384,11 @@ def training(
         BadDataError: as `trainable` does. An image that cannot be decoded raises when its turn comes: `check` first.
 
     Example:
-        >>> batches = training(dataset, skeleton, batch_size=32)
-        >>> model.fit(batches, steps_per_epoch=100)
+        >>> from kerapose.data import crops
+        >>> dataset, skeleton = crops.from_coco("people.json", image_dir=".")
+        >>> batches = crops.training(dataset, skeleton, batch_size=2, image_size=(64, 48))
+        >>> [tuple(array.shape) for array in next(iter(batches))]  # crops, heatmaps, weights
+        [(2, 64, 48, 3), (2, 16, 12, 17), (2, 17)]
 
     Papers: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018; Sun et al., "Deep
     High-Resolution Representation Learning for Human Pose Estimation", CVPR 2019.
@@ -420,6 +454,13 @@ def validation(
 
     Raises:
         BadDataError: as `trainable` does.
+
+    Example:
+        >>> from kerapose.data import crops
+        >>> dataset, skeleton = crops.from_coco("people.json", image_dir=".")
+        >>> images, heatmaps, weights = next(iter(crops.validation(dataset, skeleton, image_size=(64, 48))))
+        >>> tuple(heatmaps.shape), float(heatmaps[..., 0].numpy().max()), float(weights[0, 0])
+        ((2, 16, 12, 17), 1.0, 1.0)
     """
     image_size, heatmap_size = _sizes(image_size, heatmap_size)
 
@@ -462,8 +503,12 @@ def evaluation(
         BadDataError: as `trainable` does.
 
     Example:
-        >>> for batch in evaluation(dataset, skeleton):
-        ...     keypoints, scores = estimator.from_crops(batch["crop"], batch["matrix"])
+        >>> from kerapose.data import crops
+        >>> from kerapose.ops import boxes
+        >>> batch = next(iter(crops.evaluation(*crops.from_coco("people.json", image_dir="."))))
+        >>> found = boxes.transform_points(batch["keypoints"], batch["matrix"])  # pixels of the crops
+        >>> tuple(batch["crop"].shape), np.asarray(found[0, 0]).round().tolist()
+        ((2, 256, 192, 3), [97.0, 30.0])
     """
     annotated.check_keypoints(dataset, skeleton)
     if not annotated.is_sound(dataset):

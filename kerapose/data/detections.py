@@ -33,8 +33,14 @@ def read_boxes(
             is not in 0..1.
 
     Example:
-        >>> detected = read_boxes("COCO_val2017_detections_AP_H_56_person.json", min_score=0.2)
-        >>> boxes, scores = detected[785]
+        >>> import json, pathlib
+        >>> from kerapose.data import detections
+        >>> found = [{"image_id": 1, "bbox": [160, 30, 80, 180], "score": 0.7}]
+        >>> found += [{"image_id": 1, "bbox": [40, 30, 80, 180], "score": 0.9}]
+        >>> _ = pathlib.Path("boxes.json").write_text(json.dumps(found))
+        >>> boxes, scores = detections.read_boxes("boxes.json")[1]
+        >>> boxes.tolist(), scores.round(1).tolist()
+        ([[40.0, 30.0, 120.0, 210.0], [160.0, 30.0, 240.0, 210.0]], [0.9, 0.7])
     """
     found = coco.boxes_of(files.read_json(path, "a JSON list of detections"), path)
     kept = coco.of_categories(found["category_id"], {category_id}, path) & (found["score"] >= min_score)
@@ -79,8 +85,13 @@ def from_tfds(
         BadDataError: if its boxes are in 0..1 or corners.
 
     Example:
-        >>> detected, skeleton = detections.from_tfds("boxes.json", "coco_keypoints/2017", "validation")
-        >>> evaluation.pose_figures(estimator, people, skeleton, detected)["coco_detected_boxes"]["AP"]
+        >>> import json, pathlib
+        >>> from kerapose.data import detections
+        >>> found = [{"image_id": 0, "bbox": [40, 30, 80, 180], "score": 0.9}]
+        >>> _ = pathlib.Path("boxes.json").write_text(json.dumps(found))
+        >>> people, skeleton = detections.from_tfds("boxes.json", "puppets/images", "train", data_dir=".")
+        >>> [(person["name"].numpy(), person["box"].numpy().tolist()) for person in people]
+        [(b'street0.jpg', [40.0, 30.0, 120.0, 210.0])]
     """
     found = read_boxes(path)
     people, skeleton = crops.from_tfds(name, split, data_dir)
@@ -124,7 +135,13 @@ def check_units(path: Path, found: dict[int, tuple[Array, Array]], sizes: dict[i
         BadDataError: if they are.
 
     Example:
-        >>> check_units("boxes.json", read_boxes("boxes.json"), {785: (425, 640)})
+        >>> from kerapose.data import detections
+        >>> fractions = {1: (np.array([[0.1, 0.1, 0.4, 0.9]]), np.array([0.9]))}
+        >>> detections.check_units("boxes.json", fractions, {1: (240, 320)})
+        Traceback (most recent call last):
+            ...
+        kerapose.data.gate.report.BadDataError: boxes.json: Boxes are in pixels, got one with a box within 1.5
+        px of (0, 0) (1: [0.1, 0.1, 0.3, 0.8]); multiply them by the width and height of the picture.
     """
     owners = [image_id for image_id, (boxes, _) in found.items() for _ in boxes if image_id in sizes]
     corners = np.concatenate([boxes for image_id, (boxes, _) in found.items() if image_id in sizes])

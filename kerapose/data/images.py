@@ -45,7 +45,10 @@ def decode(encoded: Tensor, upright: bool = True) -> Tensor:
         tf.errors.InvalidArgumentError: when run, if the content is not a JPEG or PNG file, or not a whole one.
 
     Example:
-        >>> image = decode(tf.io.read_file("street.jpg"))
+        >>> import pathlib
+        >>> from kerapose.data import images
+        >>> tuple(images.decode(pathlib.Path("street.jpg").read_bytes()).shape)
+        (240, 320, 3)
     """
     encoded = tf.convert_to_tensor(encoded)
     data = tf.pad(tf.io.decode_raw(encoded, tf.uint8), [[0, MARGIN]])  # [bytes]
@@ -61,7 +64,14 @@ def decode(encoded: Tensor, upright: bool = True) -> Tensor:
 
 
 def orientation(encoded: Tensor) -> Tensor:
-    """How a JPEG or PNG file is to be turned by its Exif data: scalar string -> 1 .. 8, 1 where they do not say it."""
+    """How a JPEG or PNG file is to be turned by its Exif data: scalar string -> 1 .. 8, 1 where they do not say it.
+
+    Example:
+        >>> import pathlib
+        >>> from kerapose.data import images
+        >>> int(images.orientation(pathlib.Path("street.jpg").read_bytes()))  # upright
+        1
+    """
     data = tf.pad(tf.io.decode_raw(encoded, tf.uint8), [[0, MARGIN]])  # [bytes]
     return _orientation_in(data, _holds(data, 0, PNG_SIGNATURE))
 
@@ -79,8 +89,10 @@ def stored_size(encoded: Tensor) -> Tensor:
         tf.errors.InvalidArgumentError: when run, if it is not a PNG file and has no header of a JPEG file.
 
     Example:
-        >>> stored_size(tf.io.read_file("street.jpg"))
-        [1080, 1920]
+        >>> import pathlib
+        >>> from kerapose.data import images
+        >>> np.asarray(images.stored_size(pathlib.Path("street.jpg").read_bytes())).tolist()
+        [240, 320]
     """
     head = tf.strings.substr(encoded, 0, PNG_HEADER)
     data = tf.pad(tf.io.decode_raw(head, tf.uint8), [[0, PNG_HEADER]])  # signature, length, IHDR, width, height
@@ -116,6 +128,14 @@ def crop(image: Tensor, matrix: Tensor, output_size: Size) -> Tensor:
 
     Returns:
         [h, w, C] float32, in the units of `image`.
+
+    Example:
+        >>> from kerapose.data import images
+        >>> from kerapose.ops import boxes
+        >>> matrix = boxes.affine((80.0, 120.0), (150.0, 200.0), (64, 48))  # centre, size, output size
+        >>> part = images.crop(image, matrix, (64, 48))
+        >>> tuple(part.shape), part.dtype.name
+        ((64, 48, 3), 'float32')
     """
     image = tf.convert_to_tensor(image)
     inverse = boxes.invert_affine(matrix)

@@ -3,10 +3,17 @@
 All of them become, or come of, `data.predictions.Predictions`. Neither OpenPose nor MediaPipe says who is who:
 everybody in each frame has a number of their own, until `tracking.Tracker` has looked at them:
 
-    >>> found = read_openpose("out", frame_size=(1080, 1920), fps=25)
+    >>> from kerapose import tracking
+    >>> from kerapose.data import interchange, predictions
+    >>> _ = interchange.write_openpose(predictions.read("predicted/walk.json"), "out", "walk")
+    >>> found = interchange.read_openpose("out", frame_size, fps=15)
+    >>> len(found.people)  # two people in each of 30 frames
+    60
     >>> track = tracking.Tracker(found.skeleton, found.fps)
     >>> for moment in found.moments:
     ...     moment.ids, moment.keypoints = track(moment.keypoints, moment.keypoint_scores, moment.scores)
+    >>> sorted({int(identity) for moment in found.moments for identity in moment.ids})
+    [0, 1]
 """
 
 import json
@@ -48,8 +55,11 @@ def read_openpose(folder: Path, frame_size: Size, fps: float | None = None, name
         ValueError: if files are of several videos, or something else, or keypoints are not in pixels.
 
     Example:
-        >>> read_openpose("out", frame_size=(1080, 1920), fps=25).skeleton.name
-        'body_25'
+        >>> from kerapose.data import interchange, predictions
+        >>> _ = interchange.write_openpose(predictions.read("predicted/walk.json"), "openpose", "walk")
+        >>> found = interchange.read_openpose("openpose", frame_size, fps=15)
+        >>> found.skeleton.name, found.num_frames, len(found.moments[0].ids)
+        ('openpose', 30, 2)
     """
     size = _checked_size(frame_size)
     paths = _files_of_frames(pathlib.Path(folder), name)
@@ -83,8 +93,11 @@ def write_openpose(found: Predictions, folder: Path, name: str) -> list[pathlib.
         ValueError: if OpenPose's keypoints do not follow from those.
 
     Example:
-        >>> write_openpose(predictions.read("predicted/walk.json"), "out", "walk")[0]
-        PosixPath('out/walk_000000000000_keypoints.json')
+        >>> from kerapose.data import interchange, predictions
+        >>> found = predictions.read("predicted/walk.json")
+        >>> paths = interchange.write_openpose(found, "openpose", "walk")
+        >>> len(paths), paths[0].name
+        (30, 'walk_000000000000_keypoints.json')
     """
     skeleton = found.skeleton if _is_openpose(found.skeleton) else skeletons.OPENPOSE
     lacking = skeletons.lacking(found.skeleton, skeleton)
@@ -157,8 +170,13 @@ def from_mediapipe(results: Iterable[typing.Any], frame_size: Size, fps: float |
         ValueError: if somebody does not have 33 landmarks.
 
     Example:
-        >>> results = [landmarker.detect_for_video(image, time_ms) for time_ms, image in pictures]
-        >>> found = from_mediapipe(results, frame_size=(480, 640), fps=30)
+        >>> import types
+        >>> from kerapose.data import interchange
+        >>> landmark = types.SimpleNamespace(x=0.5, y=0.25, visibility=0.8)  # as MediaPipe's are
+        >>> results = [types.SimpleNamespace(pose_landmarks=[[landmark] * 33])]  # of one frame, one person
+        >>> found = interchange.from_mediapipe(results, frame_size=(480, 640), fps=30)
+        >>> found.people[0].keypoints[0, 0].tolist(), found.skeleton.name
+        ([320.0, 120.0], 'blazepose')
     """
     size, count = _checked_size(frame_size), skeletons.BLAZEPOSE.num_keypoints
     everybody = []
@@ -193,8 +211,11 @@ def to_supervision(moment: Moment, skeleton: skeletons.Skeleton) -> typing.Any:
         ImportError: if supervision is not installed.
 
     Example:
-        >>> edges = [(start + 1, end + 1) for start, end in found.skeleton.edges]  # supervision counts from 1
-        >>> picture = supervision.EdgeAnnotator(edges=edges).annotate(picture, to_supervision(moment, found.skeleton))
+        >>> from kerapose.data import interchange, predictions
+        >>> found = predictions.read("predicted/walk.json")
+        >>> points = interchange.to_supervision(found.moments[0], found.skeleton)
+        >>> points.xy.shape, points.data["tracker_id"].tolist()
+        ((2, 17, 2), [0, 1])
     """
     try:
         import supervision

@@ -33,6 +33,11 @@ class Row:
         subject: who is seen; None where nobody says.
         split: that it belongs to; None where nobody says.
         line: of the file; None without one.
+
+    Example:
+        >>> from kerapose.data import labels
+        >>> labels.Row("walk.mp4", "walk", subject="S1").label
+        'walk'
     """
 
     video: str
@@ -60,8 +65,9 @@ def read_labels(path: Path) -> list[Row]:
         ValueError: naming the line, if it is not as described.
 
     Example:
-        >>> read_labels("labels.csv")[0]
-        Row(video='swing/001.mp4', label='swing', subject='S1', split=None, line=2)
+        >>> from kerapose.data import labels
+        >>> labels.read_labels("labels.csv")[0]
+        Row(video='walk', label='walk', subject='S1', split=None, line=2)
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -148,7 +154,10 @@ def matched(rows: Sequence[Row], videos: Mapping[str, Path], source: Path = "the
         ValueError: if a row may mean several videos, a video has two rows, or one has none.
 
     Example:
-        >>> labelled = matched(read_labels("labels.csv"), frames.named(["videos"]), "labels.csv")
+        >>> from kerapose.data import frames, labels
+        >>> rows = labels.read_labels("labels.csv")
+        >>> labels.matched(rows[:1], frames.named(["walk.mp4"]), "labels.csv")["walk"].subject
+        'S1'
     """
     exact, endings = _by_place(videos)
     found, absent = {}, []
@@ -215,8 +224,10 @@ def of_folders(videos: Mapping[str, Path]) -> dict[str, Row]:
         ValueError: if all lie in one folder.
 
     Example:
-        >>> of_folders(frames.named(["UCF-101"]))["Archery/v_Archery_g01_c01"].label
-        'Archery'
+        >>> from kerapose.data import labels
+        >>> videos = {"kick/1": "videos/kick/1.mp4", "walk/1": "videos/walk/1.mp4"}  # as `frames.named` gives them
+        >>> labels.of_folders(videos)["walk/1"].label
+        'walk'
     """
     labels = {name: pathlib.Path(path).absolute().parent.name for name, path in videos.items()}
     if len(set(labels.values())) < 2:
@@ -243,7 +254,8 @@ def class_names(labels: Iterable[str], path: Path | None = None) -> list[str]:
             that is: all of them numbered.
 
     Example:
-        >>> class_names(["swing", "clap", "swing"])
+        >>> from kerapose.data import labels
+        >>> labels.class_names(["swing", "clap", "swing"])
         ['clap', 'swing']
     """
     present = sorted(set(labels))
@@ -265,8 +277,9 @@ def read_class_names(path: Path) -> list[str]:
         ValueError: if a name is missing or there twice, or if they are numbered.
 
     Example:
-        >>> read_class_names("classes.txt")
-        ['clap', 'swing']
+        >>> from kerapose.data import labels
+        >>> labels.read_class_names("classes.txt")
+        ['walk', 'kick']
     """
     path = epath.Path(path).expanduser()
     if not path.exists():
@@ -319,8 +332,10 @@ def split(
         ValueError: if more than one way is given, a subject is not there, or a split has no clip.
 
     Example:
-        >>> {name: len(names) for name, names in split(labelled, test_share=0.2).items()}
-        {'train': 80, 'test': 20}
+        >>> from kerapose.data import labels
+        >>> rows = {row.video: row for row in labels.read_labels("labels.csv")}
+        >>> labels.split(rows, test_subjects=["S2"])
+        {'train': ['walk', 'kick'], 'test': ['walk2', 'kick2']}
     """
     told = [name for name, row in rows.items() if row.split is not None]
     ways = {"a column split": told or None, "test_share": test_share, "test_subjects": test_subjects}

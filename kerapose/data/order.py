@@ -24,7 +24,8 @@ class Share:
         ValueError: if there is no such worker.
 
     Example:
-        >>> second_of_two = Share(1, 2)
+        >>> from kerapose.data import order
+        >>> second_of_two = order.Share(1, 2)
         >>> second_of_two.size(16)
         8
     """
@@ -108,8 +109,13 @@ def shuffled_endlessly(
         ValueError: if the dataset is empty, or if its length is not known and there is no `buffer_size`.
 
     Example:
-        >>> [int(x) for x in shuffled_endlessly(tf.data.Dataset.range(3), seed=0).take(6)]
-        [2, 0, 1, 1, 0, 2]
+        >>> import tensorflow as tf
+        >>> from kerapose.data import order
+        >>> numbers = tf.data.Dataset.range(3)
+        >>> [int(x) for x in order.shuffled_endlessly(numbers, seed=0).take(6)]
+        [2, 0, 1, 0, 1, 2]
+        >>> [int(x) for x in order.shuffled_endlessly(numbers, seed=0, first=4).take(2)]  # a run that goes on
+        [1, 2]
     """
     count = int(dataset.cardinality())
     if count == 0:

@@ -22,6 +22,16 @@ class AnnotationError(gate.BadDataError):
     """Raised for an annotation file that is damaged, hostile, of another form, or at odds with itself.
 
     `names` are those of the clips that are to blame, where clips are.
+
+    Example:
+        >>> import collections, pathlib, pickle
+        >>> from kerapose.data import pickles
+        >>> _ = pathlib.Path("other.pkl").write_bytes(pickle.dumps(collections.Counter("walk")))
+        >>> pickles.load_pickle("other.pkl")
+        Traceback (most recent call last):
+            ...
+        kerapose.data.pickles.AnnotationError: other.pkl: a pickle may hold only arrays and plain containers,
+        this one asks for collections.Counter; do not use it unless its maker saves it without.
     """
 
 
@@ -39,8 +49,9 @@ def load_pickle(path: Path) -> typing.Any:
         AnnotationError: when it is no whole pickle, or asks for anything else.
 
     Example:
-        >>> load_pickle("ntu60_hrnet.pkl").keys()
-        dict_keys(['split', 'annotations'])
+        >>> from kerapose.data import pickles
+        >>> sorted(pickles.load_pickle("clips.pkl"))
+        ['annotations', 'split']
     """
     path = pathlib.Path(path)
     if not path.is_file():
@@ -63,8 +74,11 @@ def load_npz(path: Path) -> dict[str, typing.Any]:
         AnnotationError: when it is no whole .npz file, or a pickle in it asks for anything else.
 
     Example:
-        >>> load_npz("data_3d_h36m.npz")["positions_3d"].item().keys()
-        dict_keys(['S1', 'S5', 'S6', 'S7', 'S8', 'S9', 'S11'])
+        >>> from kerapose.data import pickles
+        >>> np.savez("poses.npz", positions_3d=np.array({"S1": {"walk": poses_m}}, object))
+        >>> positions = pickles.load_npz("poses.npz")["positions_3d"].item()
+        >>> positions["S1"]["walk"].shape
+        (30, 17, 3)
     """
     path = pathlib.Path(path)
     if not path.is_file():

@@ -49,8 +49,10 @@ class Action:
         probabilities: of the most probable actions by name, the first the most probable.
 
     Example:
-        >>> Action(0, (0, 47), (0.0, 1.88), "kick", {"kick": 0.97, "jump": 0.02}).name
-        'kick'
+        >>> from kerapose.data import predictions
+        >>> action = predictions.Action(0, (0, 47), (0.0, 1.88), "kick", {"kick": 0.97, "jump": 0.02})
+        >>> action.name, action.probabilities["jump"]
+        ('kick', 0.02)
     """
 
     id: int | None
@@ -89,8 +91,10 @@ class Moment:
         picture: [H, W, 3] uint8 RGB, while it is worked on; it is in no file.
 
     Example:
-        >>> for moment in pipeline.stream("camera:0"):
-        ...     print(moment.ids, moment.keypoints.shape)
+        >>> from kerapose.data import predictions
+        >>> moment = predictions.read("predicted/walk.json").moments[3]
+        >>> moment.ids.tolist(), moment.time_s, moment.keypoints.shape
+        ([0, 1], 0.2, (2, 17, 2))
     """
 
     frame: int
@@ -145,6 +149,12 @@ class Person:
         poses_m: [T, J, 3] metres from joint 0. None without a lifter.
         actions: the windows of this person in order, none where all people together have one action, which are those of
             `Predictions.actions`. None without a recognizer.
+
+    Example:
+        >>> from kerapose.data import predictions
+        >>> first, second = predictions.read("predicted/walk.json").people
+        >>> second.id, second.keypoints.shape, int(second.is_seen.sum())
+        (1, (30, 17, 2), 30)
     """
 
     id: int
@@ -171,9 +181,12 @@ class Predictions:
         min_score: a keypoint counts as found where its score is above it.
 
     Example:
+        >>> from kerapose.data import predictions
         >>> found = predictions.read("predicted/walk.json")
+        >>> found.num_frames, found.fps, found.skeleton.name
+        (30, 15.0, 'coco')
         >>> found.people[0].keypoints.shape  # [T, K, 2]
-        (250, 18, 2)
+        (30, 17, 2)
     """
 
     source: str
@@ -243,8 +256,12 @@ class Predictions:
             **more: what its first line says besides.
 
         Example:
-            >>> with open("walk.json", "w", encoding="utf-8") as file:
-            ...     found.write_json(file)
+            >>> from kerapose.data import predictions
+            >>> found = predictions.read("predicted/walk.json")
+            >>> with open("again.json", "w", encoding="utf-8") as file:
+            ...     found.write_json(file, network="hrnet_w32_coco_256x192")
+            >>> predictions.read("again.json").num_frames
+            30
         """
         writer = JsonWriter(file, self._head() | more)
         for moment in self.moments:
@@ -263,7 +280,15 @@ def head_of(
     pose_skeleton: Skeleton | None = None,
     min_score: float = 0.0,
 ) -> dict[str, typing.Any]:
-    """What a JSON file has before its frames."""
+    """What a JSON file has before its frames.
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import predictions
+        >>> head = predictions.head_of("walk.mp4", skeletons.COCO, 25.0, (480, 640))
+        >>> head["frame_size"], head["skeleton"]["keypoints"][0]
+        ([480, 640], 'nose')
+    """
     sets = {"skeleton": skeleton.to_dict()}
     if pose_skeleton is not None:
         sets["pose_skeleton"] = pose_skeleton.to_dict()
@@ -279,11 +304,17 @@ class JsonWriter:
         head: what the file has before its frames (`head_of`).
 
     Example:
-        >>> with open("walk.json", "w", encoding="utf-8") as file:
-        ...     writer = JsonWriter(file, head_of("walk.mp4", skeletons.COCO, 25.0, (480, 640)))
-        ...     for moment in moments:
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import predictions
+        >>> moments = predictions.read("predicted/walk.json").moments
+        >>> with open("cut.json", "w", encoding="utf-8") as file:
+        ...     head = predictions.head_of("cut.mp4", skeletons.COCO, 15.0, frame_size)
+        ...     writer = predictions.JsonWriter(file, head)
+        ...     for moment in moments[:10]:
         ...         writer.add(moment)
         ...     writer.end()
+        >>> predictions.read("cut.json").num_frames
+        10
     """
 
     def __init__(self, file: typing.TextIO, head: Mapping[str, typing.Any]):
@@ -315,14 +346,22 @@ def read(path: Path) -> Predictions:
         ValueError: if it is something else, naming what is missing.
 
     Example:
-        >>> read("predicted/walk.json").fps
-        25.0
+        >>> from kerapose.data import predictions
+        >>> predictions.read("predicted/walk.json").frame_size
+        (240, 320)
     """
     return from_json(files.read_json(path, "a JSON file of kerapose predict"), str(path))
 
 
 def from_json(content: typing.Any, name: str = "the file") -> Predictions:
-    """`Predictions` of the content of a JSON file; what it is called in errors is `name`."""
+    """`Predictions` of the content of a JSON file; what it is called in errors is `name`.
+
+    Example:
+        >>> from kerapose.data import predictions
+        >>> content = predictions.read("predicted/walk.json").to_json()
+        >>> predictions.from_json(content).source
+        'walk.mp4'
+    """
     try:
         skeleton = Skeleton(**content["skeleton"])
         pose_skeleton = Skeleton(**content["pose_skeleton"]) if "pose_skeleton" in content else None

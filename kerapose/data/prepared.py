@@ -9,7 +9,17 @@ from kerapose.types import Path
 
 
 class NotPreparedError(ValueError):
-    """A TFDS dataset that `datasets/build.py` has not prepared yet."""
+    """A TFDS dataset that `datasets/build.py` has not prepared yet.
+
+    Example:
+        >>> from kerapose.data import clips
+        >>> clips.from_tfds("puppets/clips", "train", data_dir="elsewhere")
+        Traceback (most recent call last):
+            ...
+        kerapose.data.prepared.NotPreparedError: The dataset puppets/clips is not prepared in elsewhere; give
+        the data_dir that it is in, or prepare it in a checkout of kerapose; run: python datasets/build.py
+        puppets/clips --data_dir=elsewhere
+    """
 
 
 def find(name: str, split: str | None, data_dir: Path | None = None) -> "tfds.core.DatasetBuilder":
@@ -26,6 +36,12 @@ def find(name: str, split: str | None, data_dir: Path | None = None) -> "tfds.co
     Raises:
         NotPreparedError: if the dataset is not prepared there.
         ValueError: if it has no such split.
+
+    Example:
+        >>> from kerapose.data import prepared
+        >>> builder = prepared.find("puppets/clips", "train", data_dir=".")
+        >>> {name: split.num_examples for name, split in builder.info.splits.items()}
+        {'train': 4, 'validation': 2, 'test': 2}
     """
     try:
         builder = tfds.builder(name, data_dir=data_dir)

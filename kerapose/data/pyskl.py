@@ -43,8 +43,10 @@ class Annotations:
         is_3d: whether its skeletons are 3D ones.
 
     Example:
-        >>> annotations = read_annotations("ntu60_hrnet.pkl")
-        >>> clips = (annotations.clips[name] for name in annotations.splits["xsub_val"])
+        >>> from kerapose.data import pyskl
+        >>> annotations = pyskl.read_annotations("clips.pkl")
+        >>> annotations.splits["train"], annotations.num_keypoints, annotations.is_3d
+        (['clip0', 'clip1'], 17, False)
     """
 
     splits: dict[str, list[str]]
@@ -106,9 +108,12 @@ def read_annotations(
             the clips.
 
     Example:
-        >>> annotations = read_annotations("gym_hrnet.pkl", skeleton=skeletons.COCO, num_classes=99)
-        >>> annotations.clips[annotations.splits["val"][0]]["keypoints"].shape
-        (1, 48, 17, 2)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import pyskl
+        >>> annotations = pyskl.read_annotations("clips.pkl", skeletons.COCO, num_classes=2)
+        >>> clip = annotations.clips["clip1"]
+        >>> clip["keypoints"].shape, clip["frame_size"].tolist(), clip["label"]
+        ((2, 30, 17, 2), [240, 320], 1)
 
     Paper: Duan et al., "PYSKL: Towards Good Practices for Skeleton Action Recognition", ACM MM 2022.
     """
@@ -144,8 +149,11 @@ def write_annotations(
         ValueError: if a clip is not as described, two have the same name, or a split names one that is not there.
 
     Example:
-        >>> write_annotations("dance.pkl", elements, {"train": ["spin_1", "spin_2"], "test": ["spin_3"]})
-        >>> dataset = clips.from_pyskl("dance.pkl", "train", skeletons.COCO)
+        >>> from kerapose.data import pyskl
+        >>> clip = {"keypoints": keypoints, "scores": scores, "frame_size": frame_size, "label": 0, "name": "spin"}
+        >>> pyskl.write_annotations("dance.pkl", [clip], {"train": ["spin"]})
+        >>> pyskl.read_annotations("dance.pkl").splits
+        {'train': ['spin']}
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be {' or '.join(PRECISIONS)}, got {precision!r}; use one of them.")

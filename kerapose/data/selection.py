@@ -25,7 +25,11 @@ def without(dataset: tf.data.Dataset, names: Iterable[str], kind: str) -> tf.dat
         ValueError: naming those that the dataset does not have, or if `names` is a text or leaves nothing.
 
     Example:
-        >>> dataset = without(dataset, ["S001C001P001R001A001"], "clips")
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips, selection
+        >>> dataset = clips.from_pyskl("clips.pkl", "train", skeletons.COCO)
+        >>> int(selection.without(dataset, ["clip0"], "clips").cardinality())
+        1
     """
     present = [name.decode() for name in dataset.map(lambda element: element["name"]).as_numpy_iterator()]
     names = skipped(names, present, kind)
@@ -49,7 +53,8 @@ def skipped(names: Iterable[str], present: Iterable[str], kind: str, place: str 
             not there, or if they are all.
 
     Example:
-        >>> skipped(["walk"], ["walk", "run"], "clips")
+        >>> from kerapose.data import selection
+        >>> selection.skipped(["walk"], ["walk", "run"], "clips")
         {'walk'}
     """
     names, present = names_of(names, kind), set(present)

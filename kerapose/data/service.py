@@ -60,7 +60,12 @@ def shareable(
         `finish(elements)`.
 
     Example:
-        >>> batches = shareable(tf.data.Dataset.counter(), lambda numbers: numbers.map(slow))
+        >>> import tensorflow as tf
+        >>> from kerapose.data import service
+        >>> numbers = tf.data.Dataset.counter()
+        >>> batches = service.shareable(numbers, lambda numbers: numbers.batch(2).map(tf.square), size=2)
+        >>> [batch.numpy().tolist() for batch in batches.take(2)]
+        [[0, 1], [4, 9]]
     """
     batches = finish(elements)
 
@@ -83,7 +88,13 @@ def changed(batches: tf.data.Dataset, change: Callable[..., typing.Any]) -> tf.d
         `batches.map(change)`.
 
     Example:
-        >>> batches = changed(batches, lambda clips, labels: (clips, {"rgb": labels}))
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips, service
+        >>> dataset, _ = clips.from_tfds("puppets/clips", "train", data_dir=".")
+        >>> batches = clips.training(dataset, skeletons.COCO, batch_size=2, num_frames=16, size=(28, 28))
+        >>> batches = service.changed(batches, lambda clips, labels: (clips, {"rgb": labels, "pose": labels}))
+        >>> sorted(batches.element_spec[1])
+        ['pose', 'rgb']
     """
     made, of_before = batches.map(change), _lanes_of.get(batches)
     if of_before is not None:
@@ -103,7 +114,12 @@ def until(first: tf.data.Dataset, count: int, then: tf.data.Dataset) -> tf.data.
         A `tf.data.Dataset` of both, which can be shared if they can.
 
     Example:
-        >>> batches = until(easy, 1000, then=hard)
+        >>> import tensorflow as tf
+        >>> from kerapose.data import service
+        >>> easy, hard = (tf.data.Dataset.from_tensors(name).repeat() for name in ("easy", "hard"))
+        >>> batches = service.until(easy, 2, then=hard)
+        >>> [batch.numpy() for batch in batches.take(3)]
+        [b'easy', b'easy', b'hard']
     """
     made = first.take(count).concatenate(then).prefetch(tf.data.AUTOTUNE)
     if first in _lanes_of and then in _lanes_of:
@@ -137,8 +153,16 @@ def served(batches: Callable[..., tf.data.Dataset], address: str) -> Callable[..
         ConnectionError: if no dispatcher is there.
 
     Example:
-        >>> batches = served(functools.partial(clips.training, dataset, skeletons.COCO), "grpc://10.0.0.7:5050")
-        >>> model.fit(batches(first_step=0), steps_per_epoch=100)
+        >>> import functools
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips, service
+        >>> dataset, _ = clips.from_tfds("puppets/clips", "train", data_dir=".")
+        >>> batches = functools.partial(clips.training, dataset, skeletons.COCO)
+        >>> batches = service.served(batches, "grpc://10.0.0.7:5050")  # doctest: +SKIP
+        >>> service.served(batches, "10.0.0.7:5050")
+        Traceback (most recent call last):
+            ...
+        ValueError: data_service must be grpc://HOST:PORT, got '10.0.0.7:5050'; correct it.
     """
     _refuse_absent(address)
     first = batches(first_step=0)
@@ -332,7 +356,10 @@ def start_dispatcher(port: int, workdir: Path | None = None) -> typing.Any:
         A `tf.data.experimental.service.DispatchServer`, which serves as long as it is there.
 
     Example:
-        >>> dispatcher = start_dispatcher(5050)
+        >>> from kerapose.data import service
+        >>> dispatcher = service.start_dispatcher(port=0)  # any that is free
+        >>> dispatcher.target
+        'grpc://localhost:...'
     """
     config = tf.data.experimental.service.DispatcherConfig(
         port=port,
@@ -357,7 +384,8 @@ def start_worker(dispatcher: str, host: str, port: int) -> typing.Any:
         A `tf.data.experimental.service.WorkerServer`, which serves as long as it is there.
 
     Example:
-        >>> worker = start_worker("10.0.0.7:5050", "10.0.0.8", 5051)
+        >>> from kerapose.data import service
+        >>> worker = service.start_worker("10.0.0.7:5050", "10.0.0.8", 5051)  # doctest: +SKIP
     """
     config = tf.data.experimental.service.WorkerConfig(
         dispatcher, worker_address=f"{host}:{port}", port=port, heartbeat_interval_ms=_HEARTBEAT_MS

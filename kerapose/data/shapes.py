@@ -11,6 +11,13 @@ def few_shapes(batches: tf.data.Dataset) -> tf.data.Dataset:
 
     Args:
         batches: of dicts or tuples of arrays [B, ...].
+
+    Example:
+        >>> import tensorflow as tf
+        >>> from kerapose.data.shapes import few_shapes
+        >>> batches = tf.data.Dataset.from_tensors({"scores": scores[None]})
+        >>> [tuple(batch["scores"].shape) for batch in few_shapes(batches)]
+        [(1, 2, 30, 17)]
     """
 
     def close(*batch):

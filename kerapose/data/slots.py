@@ -29,6 +29,12 @@ class Slots:
         ids: for each slot the identities in it, the most important first.
         left_out: identities for which there was no slot, the most important first.
         poses_m: float32 [M, T, J, 3] metres from joint 0; 0 where missing. None without a lifter.
+
+    Example:
+        >>> from kerapose.data import predictions, slots
+        >>> people = slots.fill(predictions.read("predicted/walk.json"), max_people=1)
+        >>> people.ids, people.left_out  # there were two
+        (((0,),), (1,))
     """
 
     keypoints: np.ndarray
@@ -57,9 +63,10 @@ def fill(found: Predictions, max_people: int = MAX_PEOPLE, min_score: float | No
         ValueError: if there is no frame, or `max_people` is below 1.
 
     Example:
-        >>> people = fill(predictions.read("people/swing/001.json"))
+        >>> from kerapose.data import predictions, slots
+        >>> people = slots.fill(predictions.read("predicted/walk.json"))
         >>> people.keypoints.shape, people.ids
-        ((2, 75, 17, 2), ((0, 3), (1,)))
+        ((2, 30, 17, 2), ((0,), (1,)))
     """
     if max_people < 1:
         raise ValueError(f"max_people must be at least 1, got {max_people}; 2 is usual.")
@@ -99,8 +106,10 @@ def importance(keypoints: Array, scores: Array) -> float:
         A number from 0 on.
 
     Example:
-        >>> importance(walker.keypoints[walker.is_seen], walker.scores[walker.is_seen])
-        48.3
+        >>> from kerapose.data import slots
+        >>> still = np.repeat(keypoints[0, :1], 30, axis=0)  # as a poster
+        >>> [round(slots.importance(points, scores[0]), 1) for points in (keypoints[0], still)]
+        [25.2, 2.6]
     """
     seen = scores > 0  # [n, K]
     if len(keypoints) < 2 or not seen.any():

@@ -48,7 +48,17 @@ NUM_UNIFORMS = 1 + 3 + NUM_CROP_UNIFORMS  # mirror, colours, crop
 
 
 class NoVideoError(gate.BadDataError, FileNotFoundError):
-    """Clips that have no video; `names` are theirs, for the argument `skip` of `from_pyskl`."""
+    """Clips that have no video; `names` are theirs, for the argument `skip` of `from_pyskl`.
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import videos
+        >>> try:
+        ...     videos.from_pyskl(".", "clips.pkl", "train", skeletons.COCO)
+        ... except videos.NoVideoError as error:
+        ...     print(error.names)
+        <_AssertCardinalityDataset element_spec={'path': TensorSpec(shape=(), dtype=tf.string, name=None), 'keypoints': TensorSpec(shape=(None, None, 17, 2), dtype=tf.float32, name=None), 'frame_size': TensorSpec(shape=(2,), dtype=tf.int32, name=None), 'scores': TensorSpec(shape=(None, None, 17), dtype=tf.float32, name=None), 'label': TensorSpec(shape=(), dtype=tf.int64, name=None), 'name': TensorSpec(shape=(), dtype=tf.string, name=None)}>
+    """
 
 
 # ---------------------------------------- sources
@@ -85,7 +95,12 @@ def from_arrays(
         ValueError: if there are not as many videos, arrays and labels.
 
     Example:
-        >>> dataset = from_arrays(["walk.mp4", "run.mp4"], [walk, run], labels=[0, 1], skeleton=skeletons.COCO)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import videos
+        >>> dataset = videos.from_arrays(["walk.mp4"], [keypoints], labels, skeletons.COCO, [scores])
+        >>> element = next(iter(dataset))
+        >>> element["path"].numpy(), tuple(element["keypoints"].shape), element["frame_size"].numpy().tolist()
+        (b'walk.mp4', (2, 30, 17, 2), [240, 320])
     """
     if not len(videos) == len(keypoints) == len(labels):
         raise ValueError(
@@ -133,7 +148,15 @@ def from_pyskl(
         FileNotFoundError: if there is no such file or folder, or (`NoVideoError`) no video of some clips.
 
     Example:
-        >>> dataset = from_pyskl("nturgb+d_rgb", "ntu60_hrnet.pkl", "xsub_train", skeletons.COCO, num_classes=60)
+        >>> import os, shutil
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import videos
+        >>> os.makedirs("videos", exist_ok=True)
+        >>> for name in ("clip0", "clip1"):  # clips of the split, and so the names of their videos
+        ...     _ = shutil.copy("walk.mp4", f"videos/{name}.mp4")
+        >>> dataset = videos.from_pyskl("videos", "clips.pkl", "train", skeletons.COCO, num_classes=2)
+        >>> [element["path"].numpy() for element in dataset]
+        [b'videos/clip0.mp4', b'videos/clip1.mp4']
     """
     annotations = pyskl.read_annotations(path, skeleton, num_classes, skip)
     names = annotations.names_of(split)
@@ -155,6 +178,12 @@ def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.d
     Raises:
         NotPreparedError: if the dataset is not prepared there.
         ValueError: if it has no such split, or no videos.
+
+    Example:
+        >>> from kerapose.data import videos
+        >>> dataset, info = videos.from_tfds("puppets/videos", "test", data_dir=".")
+        >>> int(dataset.cardinality()), info.features["label"].names
+        (2, ['walk', 'kick'])
     """
     dataset, info = clips.from_tfds(name, split, data_dir)
     if not {"video", "jpegs"} & set(dataset.element_spec):
@@ -184,6 +213,13 @@ def check(dataset: tf.data.Dataset, skeleton: Skeleton, num_classes: int) -> int
             cannot be read, has another number of frames than the keypoints, or frames of another shape than theirs.
             Its `names` are for `skip`.
         ValueError: if there is no clip at all.
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import videos
+        >>> dataset = videos.from_arrays(["walk.mp4"], [keypoints], labels, skeletons.COCO, [scores])
+        >>> videos.check(dataset, skeletons.COCO, num_classes=2)
+        1
     """
 
     def note(report, raw, element):
@@ -241,7 +277,11 @@ def decode(video: Tensor, indices: Tensor, name: Tensor = "", is_path: bool = Fa
         tf.errors.InvalidArgumentError: when run, naming the video, if it cannot be read or has no such frame.
 
     Example:
-        >>> frames = decode(element["video"], [0, 10, 20], element["name"])
+        >>> import pathlib
+        >>> from kerapose.data import videos
+        >>> frames = videos.decode(pathlib.Path("walk.mp4").read_bytes(), [0, 10, 20])
+        >>> tuple(frames.shape), frames.dtype.name
+        ((3, 240, 320, 3), 'uint8')
     """
 
     def read(video, indices, name):
@@ -278,8 +318,12 @@ def sampled(
         [M, T, K] float32, "frame_size": [2] int32}.
 
     Example:
-        >>> inputs = dataset.map(lambda element: sampled(element, rgb_frames=8, pose_frames=32)).batch(1).prefetch(1)
-        >>> probabilities = [recognizer.recognize(**one)["fused"] for one in inputs]
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import videos
+        >>> dataset = videos.from_arrays(["walk.mp4"], [keypoints], labels, skeletons.COCO, [scores])
+        >>> inputs = dataset.map(lambda element: videos.sampled(element, rgb_frames=4, num_clips=2))
+        >>> {name: tuple(array.shape) for name, array in next(iter(inputs)).items()}  # 2 clips of 4 frames
+        {'keypoints': (2, 30, 17, 2), 'scores': (2, 30, 17), 'frames': (8, 240, 320, 3), 'frame_size': (2,)}
     """
     rgb = None
     if rgb_frames:
@@ -299,6 +343,12 @@ def darkened(frames: Tensor, seeds: Tensor, light: float = 0.05, noise_levels: f
 
     Returns:
         [..., H, W, C] uint8.
+
+    Example:
+        >>> from kerapose.data import videos
+        >>> dark = videos.darkened(image, seeds=[0, 1], light=0.1)
+        >>> round(float(image.mean())), round(float(np.asarray(dark).mean()))
+        (119, 12)
     """
     frames = tf.convert_to_tensor(frames)
     noise = tf.random.stateless_normal(tf.shape(frames), seeds, stddev=noise_levels)
@@ -320,6 +370,12 @@ def missed(
 
     Returns:
         keypoints and scores of the same shapes, (0, 0) and 0 where lost.
+
+    Example:
+        >>> from kerapose.data import videos
+        >>> _, left = videos.missed(keypoints, scores, seeds=[0, 1], share=0.5)
+        >>> round(float(np.mean(np.asarray(left) > 0)), 2)  # about half of the keypoints are left
+        0.51
     """
     uniforms = tf.random.stateless_uniform(tf.concat([[2], tf.shape(scores)], axis=0), seeds)  # [2, ..., T, K]
     run = tf.cumsum(tf.cast(uniforms[0] < 1.0 / run_frames, tf.int32), axis=-2)  # that a frame belongs to
@@ -388,8 +444,13 @@ def training(
             `check` first.
 
     Example:
-        >>> batches = training(dataset, skeletons.COCO, batch_size=12)
-        >>> model.fit(batches, steps_per_epoch=100)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import videos
+        >>> dataset = videos.from_arrays(["walk.mp4"], [keypoints], labels, skeletons.COCO, [scores])
+        >>> shapes = {"rgb_shape": (4, 32, 32, 3), "pose_shape": (8, 16, 16, 17)}
+        >>> inputs, _ = next(iter(videos.training(dataset, skeletons.COCO, batch_size=2, **shapes)))
+        >>> {name: tuple(array.shape) for name, array in inputs.items()}
+        {'keypoints': (2, 2, 8, 17, 2), 'scores': (2, 2, 8, 17), 'rgb': (2, 4, 32, 32, 3)}
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """
@@ -463,7 +524,17 @@ def evaluation(
         A `tf.data.Dataset` of batches.
 
     Example:
-        >>> dark = evaluation(dataset, degrade=lambda c, seeds: c | {"frames": darkened(c["frames"], seeds)})
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import videos
+        >>> dataset = videos.from_arrays(["walk.mp4"], [keypoints], labels, skeletons.COCO, [scores])
+        >>> def in_the_dark(clip, seeds):
+        ...     return clip | {"frames": videos.darkened(clip["frames"], seeds)}
+        >>> shapes = {"rgb_shape": (4, 32, 32, 3), "pose_shape": None}
+        >>> for degrade in (None, in_the_dark):
+        ...     inputs, _ = next(iter(videos.evaluation(dataset, degrade=degrade, **shapes)))
+        ...     print(tuple(inputs["rgb"].shape), round(float(inputs["rgb"].numpy().mean()), 1))  # normalized
+        (1, 4, 32, 32, 3) -0.1
+        (1, 4, 32, 32, 3) -1.9
     """
     rgb_frames, pose_frames, sizes = _shapes(dataset, rgb_shape, pose_shape)
 

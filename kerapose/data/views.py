@@ -48,8 +48,13 @@ def random_views(
         ValueError: if a number is out of range, or `parents` is no such tree.
 
     Example:
-        >>> augment = random_views(parents, share=0.8, turn_degrees=30, limb_degrees=12)
-        >>> network.fit(tracks.training(known, 27, augment=augment), steps_per_epoch=100)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import tracks, views
+        >>> known = tracks.from_tfds("puppets/tracks", "train", data_dir=".")
+        >>> augment = views.random_views(skeletons.H36M.parents, share=0.8, turn_degrees=30, limb_degrees=12)
+        >>> windows, poses = next(iter(tracks.training(known, 9, batch_size=4, augment=augment)))
+        >>> tuple(windows.shape), tuple(poses.shape)  # [B, W, K, 2] and [B, 1, J, 3]
+        ((4, 9, 17, 2), (4, 1, 17, 3))
     """
     parents = [int(parent) for parent in parents]
     if not parents or parents[0] != -1 or any(not 0 <= p < j for j, p in enumerate(parents) if j):

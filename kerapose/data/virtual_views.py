@@ -28,8 +28,13 @@ class Views:
         ValueError: if one is no range, or a distance is not above 0.
 
     Example:
-        >>> views = Views(azimuths_degrees=(-90, 90), heights_m=(-0.3, 1.0), distances_m=(2, 5))
-        >>> batches = clips.training(dataset, skeletons.NTU, views=views)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> dataset = clips.from_poses([poses_m[..., [0, 2, 1]] * [1, 1, -1]], labels, skeletons.H36M)
+        >>> views = clips.Views(azimuths_degrees=(-90, 90), heights_m=(-0.3, 1.0), distances_m=(2, 5))
+        >>> batches = clips.training(dataset, skeletons.H36M, num_frames=16, size=(28, 28), views=views)
+        >>> tuple(next(iter(batches))[0]["keypoints"].shape)
+        (16, 1, 16, 17, 2)
     """
 
     azimuths_degrees: Sequence[float] = (0.0, 0.0)
@@ -55,7 +60,14 @@ class Views:
 
 
 def holds_poses(dataset: tf.data.Dataset) -> bool:
-    """Whether the elements of a dataset are 3D skeletons, which are not seen from anywhere yet."""
+    """Whether the elements of a dataset are 3D skeletons, which are not seen from anywhere yet.
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> clips.holds_poses(clips.from_arrays([keypoints], labels, skeletons.COCO))
+        False
+    """
     return "poses_m" in dataset.element_spec
 
 

@@ -1,6 +1,7 @@
 """The whole way from raw input to answer in one graph: what is tested, what predicts and what is exported.
 
-Each knows its skeleton, the names of its classes and how it was trained, and so does its `.keras` file.
+Each knows its skeleton, the names of its classes and how it was trained, and so does its `.keras` file. An estimator
+takes and gives tensors; a predictor (`predictors`) is built round one, and takes files and gives names.
 """
 
 from kerapose.estimators.action_recognizer import ActionRecognizer

@@ -22,7 +22,7 @@ class ActionRecognizer(Estimator):
     """Recognizes the action of a sequence of keypoints of any length, as PoseConv3D is tested.
 
     It samples clips, crops them to the people, draws their volumes, asks the network about each and about its mirror
-    image, and averages the probabilities. It is what is tested, what predicts and what is exported.
+    image, and averages the probabilities.
 
     Args:
         network: a network of volumes [B, L, H, W, K] of joints, any of C3D, SlowOnly, X3D; or {"joint": network,
@@ -32,12 +32,12 @@ class ActionRecognizer(Estimator):
         size: height and width of the volumes, pixels, or one number for both. None: 8/7 of the network's, as published
             (trained at 56, tested at 64): training crops see 7/8 of the people's box, tests all of it. A network of
             another size is copied.
-        num_clips: clips a sequence; the published test takes 10.
+        num_clips: clips of a sequence; the published test takes 10.
         flip_test: whether to average with the mirrored volumes. Where the skeleton does not know its sides, nothing is
             mirrored, and a warning says so.
         flip_labels: [C] the class that each becomes in a mirror. None: by the names (`mirrors.mirrored_labels`).
         use_scores: whether a keypoint is drawn as high as its score, or all with 1.
-        sigma_px: of the Gaussians.
+        sigma_px: of the Gaussians, pixels of the volume.
         padding: of the compact box, as a fraction of its half size.
         training: how it was trained, a dict of what JSON can hold.
 
@@ -48,9 +48,12 @@ class ActionRecognizer(Estimator):
         ValueError: if networks, skeleton and names do not fit together.
 
     Example:
-        >>> recognizer = ActionRecognizer(network, skeletons.COCO, class_names, num_clips=10)
-        >>> recognizer({"keypoints": k, "scores": s, "frame_size": np.array([[1080, 1920]])}).shape
-        (1, 60)
+        >>> from kerapose import estimators, models, skeletons
+        >>> network = models.C3D(2, input_shape=(8, 32, 32, 17), base_filters=4, num_stages=3)
+        >>> recognizer = estimators.ActionRecognizer(network, skeletons.COCO, ["walk", "kick"], num_clips=2)
+        >>> sequence = {"keypoints": keypoints[None], "scores": scores[None], "frame_size": np.array([frame_size])}
+        >>> tuple(recognizer(sequence).shape), recognizer.class_names
+        ((1, 2), ('walk', 'kick'))
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """
@@ -94,16 +97,27 @@ class ActionRecognizer(Estimator):
         self.built = True  # nothing has weights but the networks
 
     def call(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Probabilities of the actions; Keras calls it."""
         return self.from_clips(self.clips(inputs))
 
     def clips(self, inputs: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-        """The clips of sequences, which have one shape whatever their length: also in a pipeline, on any backend.
+        """The clips of sequences, which have one shape whatever the length of a sequence.
+
+        It also works inside a `tf.data` pipeline, on any backend.
 
         Args:
             inputs: what the recognizer is called with.
 
         Returns:
-            For each modality {"keypoints": [B*N, M, L, K, 2] pixels of the volume, "scores": [B*N, M, L, K]}.
+            For each modality {"keypoints": [B*N, M, L, K, 2] pixels of the volume, "scores": [B*N, M, L, K]}, N clips
+            of L frames of each sequence.
+
+        Example:
+            >>> from kerapose import predictors
+            >>> recognizer = predictors.load("runs/poseconv3d/model.keras", num_clips=3).estimator
+            >>> sequence = {"keypoints": keypoints[None], "scores": scores[None], "frame_size": np.array([frame_size])}
+            >>> tuple(recognizer.clips(sequence)["joint"]["keypoints"].shape)  # 3 clips of 8 frames
+            (3, 2, 8, 17, 2)
         """
         lengths = {modality: network.input_shape[1] for modality, network in self.network.items()}
         sampled = {length: self._clips(inputs, length) for length in dict.fromkeys(lengths.values())}
@@ -119,7 +133,11 @@ class ActionRecognizer(Estimator):
             Probabilities [B, num_classes] float32.
 
         Example:
-            >>> answers = [recognizer.from_clips(clips) for clips in sequences.batch(1).map(recognizer.clips)]
+            >>> from kerapose import predictors
+            >>> recognizer = predictors.load("runs/poseconv3d/model.keras", num_clips=3).estimator
+            >>> sequence = {"keypoints": keypoints[None], "scores": scores[None], "frame_size": np.array([frame_size])}
+            >>> tuple(recognizer.from_clips(recognizer.clips(sequence)).shape)
+            (1, 2)
         """
         answers = [self._answer(modality, **clips[modality]) for modality in self.network]
         return sum(answers) / len(answers)
@@ -154,6 +172,7 @@ class ActionRecognizer(Estimator):
         return ops.mean(ops.reshape(probabilities, (-1, self.num_clips, self.num_classes)), axis=1)
 
     def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
+        """Shape of the output for shapes of the inputs; Keras asks for it."""
         return (input_shape["keypoints"][0], self.num_classes)
 
 

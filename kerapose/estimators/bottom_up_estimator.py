@@ -23,15 +23,15 @@ class BottomUpEstimator(Estimator):
     The image is brought to the height that the network is to see, bilinearly and without antialiasing, as in the
     published demonstration, and padded with mean grey to whole cells. The network sees it once. Heatmaps and part
     affinity fields (PAFs) of its last stage are enlarged, peaks of the heatmaps are joined to people along the PAFs,
-    and their places are moved back to the pixels of the image. It is what is tested, what predicts, what is exported.
+    and their places are moved back to the pixels of the image.
 
     Args:
         network: a network of images [B, H, W, 3] of any size that gives [heatmaps, PAFs, heatmaps, PAFs, ...] stage by
             stage, [B, h, w, K + 1] with the background last and [B, h, w, 2 * E]: LightweightOpenPose.
         skeleton: the `Skeleton` that it was trained on: its K keypoints, and its E limbs in the order of the PAFs.
-        height: pixels that an image is high for the network, larger or smaller than it was; an image more than 8 times
-            as wide as high is made 8 times as wide as this instead. None: each image as it is.
-        stride: pixels of the network's input to one of its maps.
+        height: height in pixels to which an image is resized for the network; an image more than 8 times as wide as
+            high is made 8 times as wide as this instead. None: each image as it is.
+        stride: pixels of the network's input for one pixel of its maps.
         upsample: how many times the maps are enlarged before peaks are looked for, a whole number.
         max_people: the most people that are given, the surest.
         max_peaks: the most keypoints of one kind that are looked at, the surest.
@@ -43,17 +43,19 @@ class BottomUpEstimator(Estimator):
     Input: image [H, W, 3] RGB 0 .. 255, any type, any H and W; or N of one size, [N, H, W, 3], which go through the
     network together, and then all outputs have an axis of N in front. Output: a dict of `keypoints` [P, K, 2] in pixels
     of the image, x first, (0, 0) where missing; `scores` [P, K], 0 where missing; `person_scores` [P]; `num_keypoints`
-    [P]; `count`, how many of the P = max_people are people, the surest first, all behind them zeros; `num_found`, how
-    many there were before that bound; `overflow`, whether anything was left out for either bound.
+    [P]; `count`, how many of the P = max_people rows are people, the surest first, the other rows zeros; `num_found`,
+    how many people there were before that bound; `overflow`, whether either bound left anything out.
 
     Raises:
         ValueError: if the network is of another kind, or does not fit the skeleton.
 
     Example:
-        >>> estimator = BottomUpEstimator(models.LightweightOpenPose(), skeletons.OPENPOSE)
+        >>> from kerapose import estimators, models, skeletons
+        >>> network = models.LightweightOpenPose.from_variant("openpose_tiny")
+        >>> estimator = estimators.BottomUpEstimator(network, skeletons.OPENPOSE, height=64, max_people=5)
         >>> found = estimator(image)
-        >>> found["keypoints"][: found["count"]].shape
-        (3, 18, 2)
+        >>> tuple(found["keypoints"].shape), tuple(found["scores"].shape)  # the first found["count"] are people
+        ((5, 18, 2), (5, 18))
 
     Paper: Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", 2018; Cao et al., "Realtime
     Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017.
@@ -90,6 +92,7 @@ class BottomUpEstimator(Estimator):
         self._check()
 
     def call(self, image: Tensor) -> dict[str, Tensor]:
+        """Everybody in an image; Keras calls it."""
         heatmaps, pafs, matrix = self.fields(image)
         if len(heatmaps.shape) == 3:
             found = self._grouped((heatmaps, pafs))
@@ -117,9 +120,14 @@ class BottomUpEstimator(Estimator):
             the matrix [2, 3] from pixels of these maps to pixels of the image (`ops.boxes.transform_points`).
 
         Example:
-            >>> heatmaps, pafs, matrix = estimator.fields(image)
-            >>> found = grouping.group_numpy(heatmaps, pafs, estimator.skeleton.edges)
-            >>> keypoints = boxes.transform_points(found["keypoints"], matrix)
+            >>> from kerapose import predictors
+            >>> estimator = predictors.load("runs/openpose/model.keras", height=64).estimator
+            >>> heatmaps, pafs, matrix = estimator.fields(image)  # an image of 240 x 320 pixels
+            >>> tuple(heatmaps.shape), tuple(pafs.shape)  # 4 / 8 of the network's 64 x 88 pixels, 85 rounded up
+            ((32, 44, 18), (32, 44, 38))
+            >>> np.asarray(matrix)[:, :2]  # pixels of the image for one of the maps
+            array([[7.5, 0. ],
+                   [0. , 7.5]], dtype=float32)
         """
         resized, scale = self._resized(ops.convert_to_tensor(image))
         pixels = image_ops.normalize(resized, **self.normalization)

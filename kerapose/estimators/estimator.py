@@ -15,16 +15,25 @@ FORMAT = 1  # of a file's configuration: a kerapose that writes another raises i
 
 
 class Estimator(keras.Model):
-    """A network with all that it takes to go from raw input to an answer with names.
+    """What all estimators share: a network with all that it takes to go from raw input to an answer with names.
 
-    The configuration is the arguments of a class's own `__init__`, each an attribute of the same name, the skeletons
+    The configuration is the arguments of a class's own ``__init__``, each an attribute of the same name, the skeletons
     whole. So a saved file says by itself what was trained: `predictors.load` needs nothing else.
 
-    `CHOICES` names those arguments that have nothing to do with the training: whoever predicts may choose others.
+    ``CHOICES`` names those arguments that have nothing to do with the training: whoever predicts may choose others.
 
     Args:
         training: how the network was trained, a dict of what JSON can hold, or None; it may also be set later.
         **kwargs: `name` and `dtype` of Keras.
+
+    Raises:
+        ValueError: if `training` is not such a dict.
+
+    Example:
+        >>> from kerapose import predictors
+        >>> estimator = predictors.load("runs/topdown/model.keras").estimator
+        >>> estimator.skeleton.name, estimator.codec, estimator.CHOICES
+        ('coco', 'gaussian', ('flip_test', 'shift', 'box_padding', 'decoding', 'max_batch'))
     """
 
     CHOICES = ()
@@ -65,11 +74,21 @@ class Estimator(keras.Model):
     def changed(self, **choices: typing.Any) -> "Estimator":
         """The estimator with other values of some of its `CHOICES`; the networks are the same.
 
+        Args:
+            **choices: arguments by name. Others than `CHOICES` may be named, with the value that they have.
+
+        Returns:
+            A new estimator with the very same networks.
+
         Raises:
-            ValueError: if another argument is to be other than it is.
+            ValueError: if an argument that the training has set is to have another value.
 
         Example:
+            >>> from kerapose import predictors
+            >>> estimator = predictors.load("runs/topdown/model.keras").estimator
             >>> fast = estimator.changed(flip_test=False)
+            >>> fast.flip_test, fast.network is estimator.network
+            (False, True)
         """
         free = {name: value for name, value in choices.items() if name in self.CHOICES}
         others = [name for name in choices if name not in free and not _agree(getattr(self, name, None), choices[name])]
@@ -82,15 +101,32 @@ class Estimator(keras.Model):
         return type(self)(**(self.arguments() | free)) if free else self
 
     def save_preset(self, folder: Path) -> None:
-        """Writes the estimator into a folder, for `predictors.load(folder)`."""
+        """Writes the estimator into a folder, for `predictors.load`.
+
+        Args:
+            folder: which is made; the file in it is `model.keras`.
+
+        Example:
+            >>> from kerapose import predictors
+            >>> lifter = predictors.load("runs/lifter/model.keras").estimator
+            >>> lifter.save_preset("mine")
+            >>> predictors.load("mine").estimator.network.receptive_field
+            9
+        """
         reading.save(self, folder)
 
     def get_config(self) -> dict:
+        """The arguments of the class as a file has them, with the version of kerapose."""
         own = {name: _plain(getattr(self, name)) for name in argument_names(type(self))}
         return super().get_config() | {"format": FORMAT, "kerapose": __version__} | own
 
     @classmethod
     def from_config(cls, config: dict) -> "Estimator":
+        """An estimator of the configuration that `get_config` gives.
+
+        Raises:
+            ValueError: if a newer kerapose wrote it, or it does not fit together.
+        """
         config = dict(config)
         version, number = config.pop("kerapose", "0.1"), config.pop("format", 0)
         if number != FORMAT:

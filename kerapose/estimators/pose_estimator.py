@@ -22,22 +22,21 @@ class PoseEstimator(Estimator):
     """Finds the keypoints of the people in an image, as top-down networks are tested.
 
     Each box is widened, brought to the network's aspect ratio and cut out; the network sees the crop and its mirror
-    image, the heatmaps of both are averaged, and their maxima are moved back to the pixels of the image. It is what is
-    tested, what predicts and what is exported.
+    image, the heatmaps of both are averaged, and their maxima are moved back to the pixels of the image.
 
     Args:
         network: a network of crops [B, H, W, 3] that gives heatmaps [B, h, w, K], or [B, S, h, w, K], of which the last
             stack counts: SimpleBaseline, HRNet, StackedHourglass, or one that was distilled.
         skeleton: the `Skeleton` whose keypoints it was trained on.
         codec: what the network was trained with, one of `ops.heatmaps.CODECS`.
-        flip_test: whether to average with the heatmaps of the mirrored crop; half the work without. Where the skeleton
-            does not know its sides, nothing is mirrored, and a warning says so.
-        shift: whether the mirrored crop's heatmaps are moved by a pixel before, which makes up for a heatmap's pixels
-            not lying in the middle of those of the crop. None: as published, for the codecs gaussian and dark.
-        box_padding: how many times larger than its box a crop is, at least.
+        flip_test: whether to average with the heatmaps of the mirrored crop; without, there is half the work. Where the
+            skeleton does not know its sides, nothing is mirrored, and a warning says so.
+        shift: whether the mirrored crop's heatmaps are moved by a pixel before: the pixels of a heatmap do not lie in
+            the middle of those of the crop. None: as published, for the codecs gaussian and dark.
+        box_padding: how many times as large as its box a crop is, at least.
         normalization: arguments of `ops.images.normalize` (mean, std, bgr), as in training. None: ImageNet's, RGB.
         decoding: further arguments of `ops.heatmaps.decode`. None: the codec's own.
-        max_batch: crops that the network is given at once, and their mirror images with them; more boxes than this
+        max_batch: the most crops that the network is given at once, with their mirror images; more boxes than this
             take more time, but not more memory.
         training: how it was trained, a dict of what JSON can hold.
 
@@ -48,10 +47,12 @@ class PoseEstimator(Estimator):
         ValueError: if network, skeleton and options do not fit together.
 
     Example:
-        >>> estimator = PoseEstimator(network, skeletons.COCO)
-        >>> keypoints, scores = estimator({"image": image, "boxes": boxes})
-        >>> keypoints.shape, scores.shape
-        ((3, 17, 2), (3, 17))
+        >>> from kerapose import estimators, models, skeletons
+        >>> network = models.SimpleBaseline.from_variant("resnet18_tiny", num_joints=17)
+        >>> estimator = estimators.PoseEstimator(network, skeletons.COCO)
+        >>> keypoints, scores = estimator({"image": image, "boxes": boxes})  # two boxes
+        >>> tuple(keypoints.shape), tuple(scores.shape)
+        ((2, 17, 2), (2, 17))
 
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018 (its section on testing).
     """
@@ -88,10 +89,11 @@ class PoseEstimator(Estimator):
 
     @property
     def udp(self) -> bool:
-        """Whether crops and heatmaps lie on each other by the centres of their corner pixels."""
+        """Whether crop and heatmap are aligned by the centres of their corner pixels, as with the codec udp."""
         return self.codec in UDP_CODECS
 
     def call(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Keypoints and scores of the people in boxes; Keras calls it."""
         crops, matrices = self.crops(inputs["image"], inputs["boxes"])
         return self.from_crops(crops, matrices)
 
@@ -103,7 +105,14 @@ class PoseEstimator(Estimator):
             boxes: [N, 4] left, top, right, bottom, pixels.
 
         Returns:
-            Crops [N, h, w, 3], normalized; black where the image ends. Matrices [N, 2, 3] from image to crop.
+            Crops [N, h, w, 3], normalized; black beyond the image. Matrices [N, 2, 3] from image to crop, pixels.
+
+        Example:
+            >>> from kerapose import predictors
+            >>> estimator = predictors.load("runs/topdown/model.keras").estimator
+            >>> crops, matrices = estimator.crops(image, boxes)
+            >>> tuple(crops.shape), tuple(matrices.shape)
+            ((2, 64, 48, 3), (2, 2, 3))
         """
         height, width = self.image_size
         image, boxes = ops.convert_to_tensor(image), ops.cast(boxes, "float32")
@@ -126,8 +135,11 @@ class PoseEstimator(Estimator):
             Keypoints [N, K, 2] in pixels of the image, scores [N, K].
 
         Example:
-            >>> batch = next(iter(crops.evaluation(dataset, COCO, batch_size=32)))
-            >>> keypoints, scores = estimator.from_crops(batch["crop"], batch["matrix"])
+            >>> from kerapose import predictors
+            >>> estimator = predictors.load("runs/topdown/model.keras").estimator
+            >>> keypoints, scores = estimator.from_crops(*estimator.crops(image, boxes))
+            >>> tuple(keypoints.shape)
+            (2, 17, 2)
         """
         crops, matrices = ops.cast(crops, "float32"), ops.cast(matrices, "float32")
 
@@ -141,7 +153,14 @@ class PoseEstimator(Estimator):
         return found[..., :2], found[..., 2]
 
     def heatmaps(self, crops: Tensor) -> Tensor:
-        """The heatmaps of crops, averaged with those of their mirror images: [N, H, W, 3] -> [N, h, w, K] float32."""
+        """The heatmaps of crops, averaged with those of their mirror images.
+
+        Args:
+            crops: [N, H, W, 3], normalized, of the network's size.
+
+        Returns:
+            [N, h, w, K] float32.
+        """
         if not self.flip_test:
             return self._limited(self._last_stack(crops))
         both = ops.concatenate([crops, ops.flip(crops, axis=2)], axis=0)  # [2*N, H, W, 3]
@@ -179,6 +198,7 @@ class PoseEstimator(Estimator):
         return ops.while_loop(lambda start, _: start < count, further, (count * 0, none))[1]
 
     def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
+        """Shape of the output for shapes of the inputs; Keras asks for it."""
         shape = (input_shape["boxes"][0], self.skeleton.num_keypoints)
         return (*shape, 2), shape
 

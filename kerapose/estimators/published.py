@@ -31,7 +31,8 @@ def estimator_of(name: str) -> Estimator:
         presets.FetchError: if its weights cannot be fetched.
 
     Example:
-        >>> estimator_of("hrnet_w32_coco_256x192_udp").codec
+        >>> from kerapose.estimators import published
+        >>> published.estimator_of("hrnet_w32_coco_256x192_udp").codec  # doctest: +SKIP
         'udp'
     """
     preset = presets.get(name)

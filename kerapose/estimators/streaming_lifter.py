@@ -16,13 +16,13 @@ from kerapose.types import Tensor
 class StreamingLifter(Estimator):
     """Gives the poses of a causal lifter frame by frame: a frame costs one column of the network, not a whole window.
 
-    Each convolution over time with a width w and a dilation d keeps its last (w - 1) * d inputs in a ring buffer, in
-    which the taps that the new column needs stand at fixed distances. Before its first frame a track is taken to have
-    stood still, as in the batch form, whose tracks are padded by their first frame; the poses are the same.
+    Each convolution over time with a width w and a dilation d keeps its last (w - 1) * d inputs in a ring buffer.
+    Before its first frame a track is taken to have stood still; `TrackLifter` pads its tracks by their first frame, so
+    that both give the same poses.
 
-    The state goes in and comes out (`step`), so that it may live on a client, in a served model or in JAX; called as a
-    function, the object keeps it itself. Norms are folded into the convolutions once, when it is made: it is a snapshot
-    of the network.
+    The state goes in and comes out (`step`), so that it may live on a client, in a served model or in JAX. Called as a
+    function, the object keeps the state itself. Norms are folded into the convolutions once, when it is made: what the
+    network learns later does not reach it.
 
     Args:
         network: a causal `TemporalLifter`, in the dilated or strided form.
@@ -31,13 +31,19 @@ class StreamingLifter(Estimator):
         training: how it was trained, a dict of what JSON can hold.
 
     Raises:
-        ValueError: if the network is not causal, or dense, or does not fit the skeletons.
+        ValueError: if the network is not causal, or dense, or does not fit the skeletons; if the number of tracks
+            changes between two frames.
 
     Example:
-        >>> stream = StreamingLifter(network, skeletons.H36M)
-        >>> for keypoints in camera:  # [M, K, 2] screen coordinates of M tracks
-        ...     poses_m = stream(keypoints)  # [M, J, 3]
-        >>> stream.reset([1])  # another person has got the second track
+        >>> from kerapose import estimators, models, skeletons
+        >>> from kerapose.ops import cameras
+        >>> network = models.TemporalLifter(filter_widths=(3, 3), channels=16, causal=True)
+        >>> stream = estimators.StreamingLifter(network, skeletons.H36M)
+        >>> for frame in range(3):
+        ...     poses_m = stream(cameras.normalize_screen(keypoints[:, frame], frame_size))  # two people
+        >>> tuple(poses_m.shape)
+        (2, 17, 3)
+        >>> stream.reset([1])  # another person has taken the place of the second
     """
 
     def __init__(
@@ -86,9 +92,19 @@ class StreamingLifter(Estimator):
     def initial_state(self, num_tracks: int) -> dict[str, Tensor]:
         """The state before the first frame of `num_tracks` tracks.
 
+        Args:
+            num_tracks: M, the number of people.
+
         Returns:
             {"position": [1] int32, the number of frames so far, "fresh": [M] float32, 1 for tracks without a past,
             "buffer_0", ...: [M, (w - 1) * d, C] float32 past inputs of each convolution over time}.
+
+        Example:
+            >>> from kerapose import estimators, models, skeletons
+            >>> network = models.TemporalLifter(filter_widths=(3, 3), channels=16, causal=True)
+            >>> stream = estimators.StreamingLifter(network, skeletons.H36M)
+            >>> {name: tuple(value.shape) for name, value in stream.initial_state(2).items()}
+            {'position': (1,), 'fresh': (2,), 'buffer_0': (2, 2, 34), 'buffer_1': (2, 6, 16)}
         """
         sizes = [self.num_joints * self.in_features] + [self.network.channels] * (len(self.taps) - 1)
         buffers = {
@@ -110,6 +126,14 @@ class StreamingLifter(Estimator):
 
         Returns:
             poses [M, J, 3], metres, relative to the root as the network gives it, and the new state.
+
+        Example:
+            >>> from kerapose import estimators, models, skeletons
+            >>> network = models.TemporalLifter(filter_widths=(3, 3), channels=16, causal=True)
+            >>> stream = estimators.StreamingLifter(network, skeletons.H36M)
+            >>> poses_m, state = stream.step(np.zeros((2, 17, 2), "float32"), stream.initial_state(2))
+            >>> tuple(poses_m.shape), np.asarray(state["position"])
+            ((2, 17, 3), array([1], dtype=int32))
         """
         fresh = state["fresh"] if reset is None else ops.maximum(state["fresh"], ops.cast(reset, "float32"))
         position, new = state["position"], {}
@@ -140,7 +164,10 @@ class StreamingLifter(Estimator):
         return ops.relu(ops.matmul(x, self.kernels[layer]) + self.shifts[layer])
 
     def call(self, keypoints: Tensor) -> Tensor:
-        """Lifts one frame of each track, [M, K, 2], and keeps the state; the number of tracks may not change."""
+        """Lifts one frame of each track, [M, K, 2], and keeps the state; Keras calls it.
+
+        The number of tracks may not change before `reset()`.
+        """
         if self.state is not None and len(self.state["fresh"]) != len(keypoints):
             raise ValueError(
                 f"A stream has a fixed number of tracks, {len(self.state['fresh'])}, got a frame of {len(keypoints)}; "

@@ -13,7 +13,7 @@ from kerapose.types import Tensor
 
 @keras.saving.register_keras_serializable("kerapose")
 class TrackLifter(Estimator):
-    """Lifts whole tracks of any length as VideoPose3D is tested; it is what tests, predicts and exports.
+    """Lifts whole tracks of any length, as VideoPose3D is tested.
 
     It pads each track by its first and last frame so that every frame gets a pose, asks the network about the track and
     about its mirror image, and averages.
@@ -30,16 +30,19 @@ class TrackLifter(Estimator):
 
     Input: {"keypoints": [B, T, K, 2] pixels, x first, "frame_size": [B, 2] height and width in pixels} and, for tracks
     of unequal lengths that were padded to T, "length": [B] frames. Output: {"poses_m": [B, T, J, 3] metres, relative to
-    the root, axes of the camera (x right, y down, z forward)} and, with a trajectory network, "trajectory_m": [B, T, 3]
+    the root, axes of the camera (x right, y down, z away)} and, with a trajectory network, "trajectory_m": [B, T, 3]
     metres, where the root is before the camera. Frames after the length of a track repeat its last one.
 
     Raises:
         ValueError: if networks and skeletons do not fit together.
 
     Example:
-        >>> lifter = TrackLifter(network, skeletons.H36M)
-        >>> lifter({"keypoints": keypoints, "frame_size": np.array([[1002, 1000]])})["poses_m"].shape
-        (1, 240, 17, 3)
+        >>> from kerapose import estimators, models, skeletons
+        >>> network = models.TemporalLifter(filter_widths=(3, 3), channels=16)
+        >>> lifter = estimators.TrackLifter(network, skeletons.H36M)
+        >>> found = lifter({"keypoints": keypoints, "frame_size": np.array([frame_size] * 2)})
+        >>> tuple(found["poses_m"].shape)  # two tracks of 30 frames
+        (2, 30, 17, 3)
 
     Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-supervised Training",
     CVPR 2019.
@@ -69,6 +72,7 @@ class TrackLifter(Estimator):
         self._check()
 
     def call(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """3D poses of tracks; Keras calls it."""
         keypoints, frame_size = inputs["keypoints"], ops.cast(inputs["frame_size"], "float32")
         lengths = inputs.get("length")
         screen = cameras.normalize_screen(keypoints, ops.expand_dims(frame_size, 1))  # [B, T, K, 2]
@@ -78,11 +82,27 @@ class TrackLifter(Estimator):
         return answer
 
     def lift(self, screen: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Poses [B, T, J, 3] of tracks in screen coordinates [B, T, K, 2], of `lengths` [B] frames."""
+        """Poses of tracks in screen coordinates (`ops.cameras.normalize_screen`).
+
+        Args:
+            screen: [B, T, K, 2].
+            lengths: [B] frames of each track, behind which there is padding. None: T of each.
+
+        Returns:
+            [B, T, J, 3] metres, relative to the root.
+        """
         return self._ask(self.network, screen, lengths, self.pose_skeleton.flip_permutation)
 
     def follow(self, screen: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Where the root is, [B, T, 3], by the trajectory network; as `lift`."""
+        """Where the root is before the camera, by the trajectory network.
+
+        Args:
+            screen: as for `lift`.
+            lengths: likewise.
+
+        Returns:
+            [B, T, 3] metres.
+        """
         return self._ask(self.trajectory, screen, lengths, (0,))[:, :, 0]
 
     def _ask(self, network, screen, lengths, output_flip_permutation):
@@ -95,6 +115,7 @@ class TrackLifter(Estimator):
         return (plain + cameras.mirror(mirrored, output_flip_permutation)) / 2
 
     def compute_output_spec(self, inputs: dict[str, Tensor]) -> typing.Any:
+        """Shapes and types of the outputs; Keras asks for it."""
         batch, frames = inputs["keypoints"].shape[:2]
         joints = self.pose_skeleton.num_keypoints
         answer = {"poses_m": keras.KerasTensor((batch, frames, joints, 3), "float32")}

@@ -23,8 +23,7 @@ class VideoRecognizer(Estimator):
     """Recognizes the action of a video with its keypoints, of any length and size, as RGBPose-Conv3D is tested.
 
     It samples clips, cuts frames and keypoints out round the people with one box, asks the network about one clip after
-    the other, and averages the probabilities of the clips and of the network's outputs. It is what is tested, what
-    predicts and what is exported.
+    the other, and averages the probabilities of the clips and of the network's outputs.
 
     Args:
         network: a network of {"rgb": [B, L, H, W, 3], "pose": [B, L', h, w, K]}, any of RGBPoseConv3D and
@@ -32,7 +31,7 @@ class VideoRecognizer(Estimator):
             are read from its input. Its output is logits, or a dict of logits, each of which counts the same.
         skeleton: the `Skeleton` of the keypoints.
         class_names: [C] names in the order of the labels.
-        num_clips: clips a video; the published test takes 10.
+        num_clips: clips of a video; the published test takes 10.
         flip_test: whether to average with the mirrored clips; the published test does not. Where a network sees
             keypoints and the skeleton does not know their sides, nothing is mirrored, and a warning says so.
         flip_labels: [C] the class that each becomes in a mirror. None: by the names (`mirrors.mirrored_labels`).
@@ -52,9 +51,13 @@ class VideoRecognizer(Estimator):
         ValueError: if the network is none of these, or does not fit skeleton and names.
 
     Example:
-        >>> recognizer = VideoRecognizer(network, skeletons.COCO, class_names, num_clips=10)
-        >>> recognizer({"frames": frames, "keypoints": keypoints, "scores": scores}).shape
-        (1, 60)
+        >>> from kerapose import estimators, models, skeletons
+        >>> network = models.RGBPoseConv3D.from_variant("rgbpose_tiny", num_classes=2)
+        >>> recognizer = estimators.VideoRecognizer(network, skeletons.COCO, ["walk", "kick"])
+        >>> video = np.repeat(image[None], 30, axis=0)  # [T, H, W, 3]
+        >>> found = recognizer({"frames": video[None], "keypoints": keypoints[None], "scores": scores[None]})
+        >>> tuple(found.shape)
+        (1, 2)
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022, section 3.3.
     """
@@ -102,6 +105,7 @@ class VideoRecognizer(Estimator):
             )
 
     def call(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Probabilities of the actions; Keras calls it."""
         rgb, pose = self._sample(ops.shape(inputs["keypoints"])[2])
         answers = self._answers(inputs.get("frames"), rgb, pose, *self._people(inputs))
         return ops.mean(answers, axis=0)
@@ -115,6 +119,13 @@ class VideoRecognizer(Estimator):
         Returns:
             int32 NumPy arrays rgb [N, L] and pose [N, L'], indices in [0, num_frames) for each clip; L or L' is 0 if
             the network does not take such a clip.
+
+        Example:
+            >>> from kerapose import predictors
+            >>> recognizer = predictors.load("runs/rgbpose/model.keras").estimator
+            >>> rgb, pose = recognizer.samples(30)
+            >>> rgb.shape, pose.shape  # 4 frames of 30, and 16 poses
+            ((1, 4), (1, 16))
         """
         rgb, pose = (ops.convert_to_numpy(frames) for frames in self._sample(num_frames))
         return rgb if self.rgb_shape else rgb[:, :0], pose if self.pose_shape else pose[:, :0]
@@ -137,9 +148,12 @@ class VideoRecognizer(Estimator):
             ValueError: if the number of frames is not that of `samples`.
 
         Example:
-            >>> rgb, _ = recognizer.samples(len(keypoints[0, 0]))
-            >>> recognizer.recognize(video[:, rgb.ravel()], keypoints, scores)["fused"].shape
-            (1, 60)
+            >>> from kerapose import predictors
+            >>> recognizer = predictors.load("runs/rgbpose/model.keras", num_clips=1).estimator
+            >>> frames = np.repeat(image[None, None], 4, axis=1)  # [B, L, H, W, 3]
+            >>> answers = recognizer.recognize(frames, keypoints[None], scores[None])
+            >>> {name: tuple(value.shape) for name, value in answers.items()}
+            {'pose': (1, 2), 'rgb': (1, 2), 'fused': (1, 2)}
         """
         inputs = {"frames": frames, "keypoints": keypoints, "scores": scores, "frame_size": frame_size}
         inputs = {name: ops.convert_to_tensor(value) for name, value in inputs.items() if value is not None}
@@ -157,9 +171,9 @@ class VideoRecognizer(Estimator):
     def clips(
         self, frames: Tensor | None, keypoints: Tensor, scores: Tensor, frame_size: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """What the network sees of videos but for the volumes, of one shape whatever their length and size.
+        """The clips of videos, of one shape whatever their length and size; keypoints are not drawn yet.
 
-        It also works in a pipeline, on any backend.
+        It also works inside a `tf.data` pipeline, on any backend.
 
         Args:
             frames: see `recognize`.
@@ -181,7 +195,7 @@ class VideoRecognizer(Estimator):
         return {name: ops.stack([part[name] for part in parts]) for name in parts[0]}
 
     def from_clips(self, clips: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As `recognize`, by what `clips` has made of the videos.
+        """Names the actions of videos by their clips, as `recognize` does.
 
         Args:
             clips: what `clips` gives.
@@ -197,16 +211,19 @@ class VideoRecognizer(Estimator):
         return {name: answers[i] for i, name in enumerate(self.heads)} | {"fused": ops.mean(answers, axis=0)}
 
     def on_whole_box(self) -> "VideoRecognizer":
-        """The recognizer whose clips are as much larger as the people's whole box is than a random crop of it.
+        """The recognizer for larger clips, which show the people's whole box at the scale of the crops in training.
 
-        Networks are trained on crops, at 224 pixels and 56 in the volume; at 256 and 64, the whole box shows people as
-        large, and so they are tested as published.
+        Networks are trained on random crops of the box, of 224 pixels, and 56 in the volume. The whole box has 256 and
+        64 at the same scale; so networks are tested as published.
 
         Returns:
             A new `VideoRecognizer`; the weights are copied.
 
         Example:
-            >>> recognizer = VideoRecognizer(network, skeletons.COCO, class_names).on_whole_box()
+            >>> from kerapose import predictors
+            >>> recognizer = predictors.load("runs/rgbpose/model.keras").estimator
+            >>> recognizer.network.input_shape["rgb"], recognizer.on_whole_box().network.input_shape["rgb"]
+            ((None, 4, 112, 112, 3), (None, 4, 128, 128, 3))
         """
         shapes = []
         for shape, cell in ((self.rgb_shape, PIXELS_A_CELL), (self.pose_shape, 1)):
@@ -334,6 +351,7 @@ class VideoRecognizer(Estimator):
             raise ValueError(f"num_clips must be at least 1, got {self.num_clips}; the published test takes 10.")
 
     def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
+        """Shape of the output for shapes of the inputs; Keras asks for it."""
         return (input_shape["keypoints"][0], self.num_classes)
 
 

@@ -1,11 +1,11 @@
 """Trained networks for other runtimes: SavedModels of the whole way from raw input to answer, LiteRT and ONNX files.
 
-The SavedModels need no Python of ours. Their signatures are what TensorFlow Serving's predict call, gRPC or REST, asks
-for; each output has the requests' batch axis first, as the REST form of rows wants it. A request that cannot be
-answered fails with one sentence.
+A SavedModel needs TensorFlow alone, not kerapose. Its signatures are what TensorFlow Serving's predict call, gRPC or
+REST, asks for; each output has the batch axis of the request first, as the REST form of rows wants it. A request that
+cannot be answered fails with one sentence.
 
-Inputs and outputs of each are in the docstring of its module: `actions`, `videos`, `poses`, `people` and `lifting`.
-`networks` has networks alone.
+What goes in and comes out is described for each kind of model: the modules `actions`, `videos`, `poses`, `people` and
+`lifting`. `litert` and `onnx` write networks alone, without what prepares their input.
 """
 
 from kerapose.export.actions import saved_model

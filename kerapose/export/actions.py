@@ -2,17 +2,21 @@
 
 `serving_default` of `saved_model` takes and gives
 
-| input | type | shape | |
-| --- | --- | --- | --- |
-| `keypoints` | float32 | [B, M, T, K, 2] | pixels of the frame, x first, (0, 0) or NaN where missing |
-| `scores` | float32 | [B, M, T, K] | 1 where not known, 0 where missing and for people who only pad the batch |
-| `frame_size` | int32 | [B, 2] | height and width, pixels |
+============  =======  ===============  ========================================================================
+input         type     shape
+============  =======  ===============  ========================================================================
+`keypoints`   float32  [B, M, T, K, 2]  pixels of the frame, x first, (0, 0) or NaN where missing
+`scores`      float32  [B, M, T, K]     1 where not known, 0 where missing and for people who only pad the batch
+`frame_size`  int32    [B, 2]           height and width, pixels
+============  =======  ===============  ========================================================================
 
-| output | type | shape | |
-| --- | --- | --- | --- |
-| `probabilities` | float32 | [B, C] | in the order of the labels |
-| `classes` | string | [B, C] | their names, in the same order |
-| `top_class` | string | [B] | the name of the most probable one |
+===============  =======  ======  =================================
+output           type     shape
+===============  =======  ======  =================================
+`probabilities`  float32  [B, C]  in the order of the labels
+`classes`        string   [B, C]  their names, in the same order
+`top_class`      string   [B]     the name of the most probable one
+===============  =======  ======  =================================
 
 B, M and T are free up to the limits that were exported. The sequences of one request have the same number of frames;
 the frames of a sequence are never padded, because clips are sampled from all of them.
@@ -58,10 +62,15 @@ def saved_model(
         FileExistsError: if something is already there.
 
     Example:
-        >>> export.saved_model(recognizer, "models/actions/1")
-        >>> served = tf.saved_model.load("models/actions/1").signatures["serving_default"]
-        >>> served(keypoints=k, scores=s, frame_size=[[1080, 1920]])["top_class"]  # k: [1, 2, 300, 17, 2]
-        [b'wave']
+        >>> import tensorflow as tf
+        >>> from kerapose import export, predictors
+        >>> recognizer = predictors.load("runs/poseconv3d/model.keras", num_clips=1).estimator
+        >>> path = export.saved_model(recognizer, "models/actions/1")
+        >>> served = tf.saved_model.load(path).signatures["serving_default"]
+        >>> request = {"keypoints": keypoints[None], "scores": scores[None], "frame_size": [frame_size]}
+        >>> answer = served(**{name: tf.constant(value) for name, value in request.items()})
+        >>> answer["classes"].numpy().tolist(), tuple(answer["probabilities"].shape)
+        ([[b'walk', b'kick']], (1, 2))
     """
     num_keypoints = recognizer.skeleton.num_keypoints
     signature = [

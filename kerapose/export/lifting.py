@@ -2,17 +2,21 @@
 
 `serving_default` of `lifter_saved_model`, of whole tracks, takes and gives
 
-| input | type | shape | |
-| --- | --- | --- | --- |
-| `keypoints` | float32 | [B, T, K, 2] | pixels of the frame, x first, (0, 0) or NaN where missing |
-| `scores` | float32 | [B, T, K] | 1 where they are not known, 0 where a keypoint is missing |
-| `frame_size` | int32 | [B, 2] | height and width, pixels |
+============  =======  ============  =========================================================
+input         type     shape
+============  =======  ============  =========================================================
+`keypoints`   float32  [B, T, K, 2]  pixels of the frame, x first, (0, 0) or NaN where missing
+`scores`      float32  [B, T, K]     1 where they are not known, 0 where a keypoint is missing
+`frame_size`  int32    [B, 2]        height and width, pixels
+============  =======  ============  =========================================================
 
-| output | type | shape | |
-| --- | --- | --- | --- |
-| `poses_m` | float32 | [B, T, J, 3] | metres from joint 0: x right, y down, z away from the camera |
-| `poses_camera_m` | float32 | [B, T, J, 3] | from the camera's centre, if there is a trajectory network |
-| `keypoint_names` | string | [B, J] | of the joints |
+================  =======  ============  ============================================================
+output            type     shape
+================  =======  ============  ============================================================
+`poses_m`         float32  [B, T, J, 3]  metres from joint 0: x right, y down, z away from the camera
+`poses_camera_m`  float32  [B, T, J, 3]  from the camera's centre, if there is a trajectory network
+`keypoint_names`  string   [B, J]        of the joints
+================  =======  ============  ============================================================
 
 B and T are free up to the limits that were exported. What a detector lost for a while goes straight from where it was
 lost to where it came back. So a track that is shorter than another of its request may be filled up with frames of
@@ -21,11 +25,13 @@ score 0: it stays where it ended, which is what becomes of every track beyond it
 `streaming_saved_model` and `streaming_litert`, a frame at a time: `initial_state` gives the state of M people before
 their first frame, and `step` takes what it gave, with
 
-| input of `step` | type | shape | |
-| --- | --- | --- | --- |
-| `keypoints` | float32 | [M, K, 2] | pixels of the frame, x first |
-| `frame_size` | int32 | [M, 2] | height and width, pixels |
-| `reset` | bool | [M] | whether this is the first frame of another person |
+===============  =======  =========  =================================================
+input of `step`  type     shape
+===============  =======  =========  =================================================
+`keypoints`      float32  [M, K, 2]  pixels of the frame, x first
+`frame_size`     int32    [M, 2]     height and width, pixels
+`reset`          bool     [M]        whether this is the first frame of another person
+===============  =======  =========  =================================================
 
 and gives `poses_m` [M, J, 3], as above, and the next state under the same names. Nothing is kept between two calls. In
 REST that is the form of columns, since the state counts its frames once for all people.
@@ -87,10 +93,15 @@ def lifter_saved_model(
         FileExistsError: if something is already there.
 
     Example:
-        >>> export.lifter_saved_model(predictor.lifter, "models/lifter/1")
-        >>> served = tf.saved_model.load("models/lifter/1").signatures["serving_default"]
-        >>> served(keypoints=k, scores=s, frame_size=[[1080, 1920]])["poses_m"].shape  # k: [1, 300, 17, 2]
-        [1, 300, 17, 3]
+        >>> import tensorflow as tf
+        >>> from kerapose import export, predictors
+        >>> lifter = predictors.load("runs/lifter/model.keras").estimator
+        >>> path = export.lifter_saved_model(lifter, "models/lifter/1")
+        >>> served = tf.saved_model.load(path).signatures["serving_default"]
+        >>> request = {"keypoints": keypoints[:1], "scores": scores[:1], "frame_size": [frame_size]}
+        >>> answer = served(**{name: tf.constant(value) for name, value in request.items()})
+        >>> tuple(answer["poses_m"].shape), answer["keypoint_names"].numpy()[0, :2].tolist()
+        ((1, 30, 17, 3), [b'root', b'right_hip'])
     """
     limits = {"max_tracks": max_tracks, "max_frames": max_frames}
     check_limits(**limits)
@@ -131,12 +142,18 @@ def streaming_saved_model(
         FileExistsError: if something is already there.
 
     Example:
-        >>> export.streaming_saved_model(StreamingLifter(network, skeletons.H36M), "models/stream/1")
-        >>> served = tf.saved_model.load("models/stream/1").signatures
+        >>> import tensorflow as tf
+        >>> from kerapose import estimators, export, models, skeletons
+        >>> network = models.TemporalLifter(filter_widths=(3, 3), channels=16, causal=True)
+        >>> stream = estimators.StreamingLifter(network, skeletons.H36M)
+        >>> served = tf.saved_model.load(export.streaming_saved_model(stream, "models/stream/1")).signatures
         >>> state = served["initial_state"](num_tracks=tf.constant(1))
-        >>> size, reset = tf.constant([[1080, 1920]]), tf.constant([False])
-        >>> answer = served["step"](keypoints=k, frame_size=size, reset=reset, **state)  # k: [1, 17, 2]
-        >>> poses_m = answer.pop("poses_m")  # [1, 17, 3]; what is left is the next state
+        >>> frame = {"keypoints": tf.constant(keypoints[:1, 0]), "frame_size": tf.constant([frame_size])}
+        >>> answer = served["step"](**frame, reset=tf.constant([False]), **state)
+        >>> tuple(answer.pop("poses_m").shape)
+        (1, 17, 3)
+        >>> sorted(answer)  # the next state
+        ['buffer_0', 'buffer_1', 'fresh', 'position']
     """
     check_limits(max_tracks=max_tracks)
     with served(path, overwrite, batching=None) as part:
@@ -152,7 +169,7 @@ def streaming_litert(
 ) -> pathlib.Path:
     """Writes a LiteRT file that takes one frame at a time and gives the pose at once, in float32.
 
-    It has the two signatures of `streaming_saved_model`, `initial_state` without an input, and cannot refuse a request:
+    It has the two signatures of `streaming_saved_model`, `initial_state` without an input. It cannot refuse a request:
     a keypoint that is not finite would spoil the poses of a whole receptive field, so give the last known place.
 
     Args:
@@ -169,12 +186,16 @@ def streaming_litert(
         FileExistsError: if there is a file already.
 
     Example:
-        >>> export.streaming_litert(StreamingLifter(network, skeletons.H36M), "lifter.tflite")
-        >>> interpreter = ai_edge_litert.interpreter.Interpreter("lifter.tflite")
-        >>> state = interpreter.get_signature_runner("initial_state")()
-        >>> step = interpreter.get_signature_runner("step")
-        >>> answer = step(keypoints=k, frame_size=size, reset=np.array([False]), **state)
-        >>> poses_m = answer.pop("poses_m")  # [1, 17, 3]; what is left is the next state
+        >>> from ai_edge_litert.interpreter import Interpreter
+        >>> from kerapose import estimators, export, models, skeletons
+        >>> network = models.TemporalLifter(filter_widths=(3, 3), channels=16, causal=True)
+        >>> stream = estimators.StreamingLifter(network, skeletons.H36M)
+        >>> interpreter = Interpreter(str(export.streaming_litert(stream, "lifter.tflite")))
+        >>> state, step = interpreter.get_signature_runner("initial_state")(), interpreter.get_signature_runner("step")
+        >>> frame = {"keypoints": keypoints[:1, 0], "frame_size": np.array([frame_size], "int32")}
+        >>> answer = step(**frame, reset=np.array([False]), **state)
+        >>> answer.pop("poses_m").shape, sorted(answer)  # the pose, and the next state
+        ((1, 17, 3), ['buffer_0', 'buffer_1', 'fresh', 'position'])
     """
     check_ending(path, ".tflite")
     if num_tracks < 1:

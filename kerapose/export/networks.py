@@ -31,10 +31,12 @@ def litert(network: keras.Model, path: Path, overwrite: bool = False) -> pathlib
         FileExistsError: if there is a file already.
 
     Example:
-        >>> export.litert(network, "actions.tflite")
-        >>> run = ai_edge_litert.interpreter.Interpreter("actions.tflite").get_signature_runner()
-        >>> run(volume=volumes)["logits"].shape  # volumes: [4, 48, 56, 56, 17]
-        (4, 60)
+        >>> from ai_edge_litert.interpreter import Interpreter
+        >>> from kerapose import export, models
+        >>> network = models.SimpleBaseline.from_variant("resnet18_tiny", num_joints=17, image_shape=(64, 64, 3))
+        >>> run = Interpreter(str(export.litert(network, "pose.tflite"))).get_signature_runner()
+        >>> run(image=np.zeros((2, 64, 64, 3), "float32"))["heatmaps"].shape
+        (2, 16, 16, 17)
     """
     check_ending(path, ".tflite")
     model = _float32_copy(network)
@@ -66,9 +68,11 @@ def onnx(network: keras.Model, path: Path, overwrite: bool = False) -> pathlib.P
         FileExistsError: if there is a file already.
 
     Example:
-        >>> export.onnx(network, "actions.onnx")
-        >>> session = onnxruntime.InferenceSession("actions.onnx")
-        >>> session.run(["logits"], {"volume": volumes})[0].shape  # volumes: [4, 48, 56, 56, 17]
+        >>> import onnxruntime
+        >>> from kerapose import export, models
+        >>> network = models.C3D(60, input_shape=(8, 32, 32, 17), base_filters=4, num_stages=3)
+        >>> session = onnxruntime.InferenceSession(export.onnx(network, "actions.onnx"))
+        >>> session.run(["logits"], {"volume": np.zeros((4, 8, 32, 32, 17), "float32")})[0].shape
         (4, 60)
     """
     check_ending(path, ".onnx")

@@ -2,19 +2,23 @@
 
 `serving_default` of `people_saved_model` takes and gives
 
-| input | type | shape | |
-| --- | --- | --- | --- |
-| `image_bytes` | string | [B] | JPEG or PNG files, each of a size of its own; turned upright as the camera noted |
+=============  ======  =====  ================================================================================
+input          type    shape
+=============  ======  =====  ================================================================================
+`image_bytes`  string  [B]    JPEG or PNG files, each of a size of its own; turned upright as the camera noted
+=============  ======  =====  ================================================================================
 
-| output | type | shape | |
-| --- | --- | --- | --- |
-| `keypoints` | float32 | [B, P, K, 2] | pixels of the upright image, x first; 0 where missing and for padding |
-| `scores` | float32 | [B, P, K] | 0 where missing and for padding |
-| `person_scores` | float32 | [B, P] | the surest person first; 0 for padding |
-| `count` | int32 | [B] | how many of the P are people, 0 where there is nobody |
-| `num_found` | int32 | [B] | how many people were found; of more than P the surest are given |
-| `overflow` | bool | [B] | whether people, or peaks that they are made of, were left out for the estimator's bounds |
-| `keypoint_names` | string | [B, K] | |
+================  =======  ============  ===========================================================================
+output            type     shape
+================  =======  ============  ===========================================================================
+`keypoints`       float32  [B, P, K, 2]  pixels of the upright image, x first; 0 where missing and for padding
+`scores`          float32  [B, P, K]     0 where missing and for padding
+`person_scores`   float32  [B, P]        the surest person first; 0 for padding
+`count`           int32    [B]           how many of the P are people, 0 where there is nobody
+`num_found`       int32    [B]           how many people were found; of more than P the surest are given
+`overflow`        bool     [B]           whether the estimator's bounds left people out, or peaks that they are made of
+`keypoint_names`  string   [B, K]
+================  =======  ============  ===========================================================================
 
 P is the estimator's `max_people`; B is free up to the limit that was exported. The images go through the network one
 after the other, since each has a size of its own. In REST an image is {"b64": "..."}:
@@ -61,11 +65,14 @@ def people_saved_model(
         FileExistsError: if something is already there.
 
     Example:
-        >>> export.people_saved_model(predictor.estimator, "models/people/1")
-        >>> served = tf.saved_model.load("models/people/1").signatures["serving_default"]
-        >>> found = served(image_bytes=tf.constant([jpeg]))
-        >>> found["keypoints"].shape, found["count"].numpy()
-        ([1, 20, 18, 2], [3])
+        >>> import tensorflow as tf
+        >>> from kerapose import export, predictors
+        >>> estimator = predictors.load("runs/openpose/model.keras", height=64, max_people=5).estimator
+        >>> path = export.people_saved_model(estimator, "models/people/1")
+        >>> served = tf.saved_model.load(path).signatures["serving_default"]
+        >>> found = served(image_bytes=tf.io.read_file("street.jpg")[None])
+        >>> tuple(found["keypoints"].shape), found["keypoint_names"].numpy()[0, 0]  # found["count"] rows are people
+        ((1, 5, 18, 2), b'nose')
     """
     encoded = tf.TensorSpec((None,), tf.string, "image_bytes")
     if max_pixels is None:

@@ -2,16 +2,20 @@
 
 `serving_default` of `pose_saved_model` takes and gives
 
-| input | type | shape | |
-| --- | --- | --- | --- |
-| `image_bytes` | string | [B] | JPEG or PNG files, each of a size of its own; turned upright as the camera noted |
-| `boxes` | float32 | [B, N, 4] | left, top, right, bottom, pixels of the upright image; all 0 where only padding |
+=============  =======  =========  ================================================================================
+input          type     shape
+=============  =======  =========  ================================================================================
+`image_bytes`  string   [B]        JPEG or PNG files, each of a size of its own; turned upright as the camera noted
+`boxes`        float32  [B, N, 4]  left, top, right, bottom, pixels of the upright image; all 0 where only padding
+=============  =======  =========  ================================================================================
 
-| output | type | shape | |
-| --- | --- | --- | --- |
-| `keypoints` | float32 | [B, N, K, 2] | pixels of the upright image, x first; 0 for padding |
-| `scores` | float32 | [B, N, K] | 0 for padding |
-| `keypoint_names` | string | [B, K] | |
+================  =======  ============  ===================================================
+output            type     shape
+================  =======  ============  ===================================================
+`keypoints`       float32  [B, N, K, 2]  pixels of the upright image, x first; 0 for padding
+`scores`          float32  [B, N, K]     0 for padding
+`keypoint_names`  string   [B, K]
+================  =======  ============  ===================================================
 
 `whole_image` takes `image_bytes` alone and looks for one person, or animal, in the whole of each image: N is 1. B and N
 are free up to the limits that were exported. The crops of all images go through the network together, so that a server
@@ -62,10 +66,14 @@ def pose_saved_model(
         FileExistsError: if something is already there.
 
     Example:
-        >>> export.pose_saved_model(predictor.estimator, "models/pose/1")
-        >>> served = tf.saved_model.load("models/pose/1").signatures["serving_default"]
-        >>> served(image_bytes=tf.constant([jpeg]), boxes=[[[412, 157, 465, 295]]])["keypoints"].shape
-        [1, 1, 17, 2]
+        >>> import tensorflow as tf
+        >>> from kerapose import export, predictors
+        >>> estimator = predictors.load("runs/topdown/model.keras").estimator
+        >>> path = export.pose_saved_model(estimator, "models/pose/1")
+        >>> served = tf.saved_model.load(path).signatures["serving_default"]
+        >>> found = served(image_bytes=tf.io.read_file("street.jpg")[None], boxes=tf.constant(boxes[None]))
+        >>> tuple(found["keypoints"].shape), found["keypoint_names"].numpy()[0, 0]  # two boxes
+        ((1, 2, 17, 2), b'nose')
     """
     encoded = tf.TensorSpec((None,), tf.string, "image_bytes")
     boxes = tf.TensorSpec((None, None, 4), tf.float32, "boxes")

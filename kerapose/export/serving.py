@@ -1,11 +1,13 @@
 """What TensorFlow Serving finds in a SavedModel and beside it, besides the graph.
 
-| file | |
-| --- | --- |
-| `1/assets.extra/tf_serving_warmup_requests` | requests that a server answers before it takes others |
-| `1/batching_params.pbtxt` | how requests are gathered, for a server of several models |
-| `batching_parameters.txt` | the same, for a server of this one |
-| `models.config` | a sample: the model's name, its versions and their labels |
+===========================================  =========================================================
+file
+===========================================  =========================================================
+`1/assets.extra/tf_serving_warmup_requests`  requests that a server answers before it takes others
+`1/batching_params.pbtxt`                    how requests are gathered, for a server of several models
+`batching_parameters.txt`                    the same, for a server of this one
+`models.config`                              a sample: the model's name, its versions and their labels
+===========================================  =========================================================
 
 The last two belong to the model, not to a version, and may be changed by hand: they are written where there are none.
 A path that does not end in a number is no version of a model. A server would not find it, so nothing is put beside it.

@@ -2,17 +2,21 @@
 
 `serving_default` of `video_saved_model` takes and gives
 
-| input | type | shape | |
-| --- | --- | --- | --- |
-| `frames` | uint8 | [B, T, H, W, 3] | RGB |
-| `keypoints` | float32 | [B, M, T, K, 2] | pixels of the frames, x first, (0, 0) or NaN where missing |
-| `scores` | float32 | [B, M, T, K] | 1 where not known, 0 where missing and for people who only pad the batch |
+===========  =======  ===============  ========================================================================
+input        type     shape
+===========  =======  ===============  ========================================================================
+`frames`     uint8    [B, T, H, W, 3]  RGB
+`keypoints`  float32  [B, M, T, K, 2]  pixels of the frames, x first, (0, 0) or NaN where missing
+`scores`     float32  [B, M, T, K]     1 where not known, 0 where missing and for people who only pad the batch
+===========  =======  ===============  ========================================================================
 
-| output | type | shape | |
-| --- | --- | --- | --- |
-| `probabilities` | float32 | [B, C] | in the order of the labels |
-| `classes` | string | [B, C] | their names, in the same order |
-| `top_class` | string | [B] | the name of the most probable one |
+===============  =======  ======  =================================
+output           type     shape
+===============  =======  ======  =================================
+`probabilities`  float32  [B, C]  in the order of the labels
+`classes`        string   [B, C]  their names, in the same order
+`top_class`      string   [B]     the name of the most probable one
+===============  =======  ======  =================================
 
 `other_size` takes `frame_size`, int32 [B, 2], besides: height and width in pixels that the keypoints refer to, where
 they were found in the same video at another size. B, M, T, H and W are free up to the limits that were exported; the
@@ -61,10 +65,16 @@ def video_saved_model(
         FileExistsError: if something is already there.
 
     Example:
-        >>> export.video_saved_model(recognizer, "models/videos/1")
-        >>> served = tf.saved_model.load("models/videos/1").signatures["serving_default"]
-        >>> served(frames=frames, keypoints=k, scores=s)["top_class"]  # [1, 72, 1080, 1920, 3], [1, 2, 72, 17, 2]
-        [b'hug']
+        >>> import tensorflow as tf
+        >>> from kerapose import export, predictors
+        >>> recognizer = predictors.load("runs/rgbpose/model.keras", num_clips=1).estimator
+        >>> path = export.video_saved_model(recognizer, "models/videos/1")
+        >>> served = tf.saved_model.load(path).signatures["serving_default"]
+        >>> frames = np.repeat(image[None], 30, axis=0)  # [T, H, W, 3]
+        >>> request = {"frames": frames[None], "keypoints": keypoints[None], "scores": scores[None]}
+        >>> answer = served(**{name: tf.constant(value) for name, value in request.items()})
+        >>> answer["classes"].numpy().tolist(), tuple(answer["probabilities"].shape)
+        ([[b'walk', b'kick']], (1, 2))
     """
     num_keypoints = recognizer.skeleton.num_keypoints
     inputs = {

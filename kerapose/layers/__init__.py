@@ -1,8 +1,9 @@
 """Blocks that two or more models use, channels last, in `keras.ops`.
 
-Where a kernel of TensorFlow is faster than the same formula in `keras.ops`, a layer calls it under
-`if keras.backend.backend() == "tensorflow":`. What training calls must have a gradient that XLA compiles and that is
-repeatable on a GPU: tests/models/test_training.py looks at every network.
+They run on TensorFlow, JAX and PyTorch. Where a kernel of TensorFlow is faster than the same formula in `keras.ops`, a
+layer calls that kernel under TensorFlow's backend. All of them have gradients that XLA compiles and that a GPU can
+repeat. Layers with weights have `torch_names`, the names of their modules in published checkpoints, by which
+`weights.load_torch` goes.
 """
 
 from kerapose.layers.blocks import basic_block, bottleneck, heatmap_head, numbered_conv

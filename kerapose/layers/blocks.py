@@ -20,7 +20,27 @@ def basic_block(
     name: str,
     initializer: Callable[[], keras.initializers.Initializer] = he_normal,
 ) -> Tensor:
-    """Two 3 x 3 convolutions, the first with the stride, and the shortcut: [B, H, W, C] -> [B, H', W', filters]."""
+    """Puts ResNet's basic block behind a tensor: two 3 x 3 convolutions, and a shortcut past them.
+
+    Args:
+        x: [B, H, W, C].
+        filters: number of channels of the two convolutions.
+        stride: of the first convolution, pixels.
+        name: what the names of its modules begin with in the published network, as "layer1.0.".
+        initializer: makes the initializer of a kernel; it is called for each one.
+
+    Returns:
+        [B, H', W', filters].
+
+    Example:
+        >>> import keras
+        >>> from kerapose import layers
+        >>> x = keras.Input((64, 48, 32))
+        >>> layers.basic_block(x, filters=64, stride=2, name="layer2.0.").shape
+        (None, 32, 24, 64)
+
+    Paper: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
+    """
     shortcut = _projection(x, filters, stride, name, initializer)
     x = numbered_conv(x, filters, 3, stride, name, 1, initializer)
     return numbered_conv(x, filters, 3, 1, name, 2, initializer, shortcut)
@@ -34,7 +54,28 @@ def bottleneck(
     initializer: Callable[[], keras.initializers.Initializer] = he_normal,
     stride_on_1x1: bool = False,
 ) -> Tensor:
-    """1 x 1, then 3 x 3, then 1 x 1, and the shortcut: [B, H, W, C] -> [B, H', W', 4 * filters]."""
+    """Puts ResNet's bottleneck behind a tensor: convolutions 1 x 1, 3 x 3 and 1 x 1, and a shortcut past them.
+
+    Args:
+        x: [B, H, W, C].
+        filters: number of channels of the first two convolutions; the last has four times as many.
+        stride: of the 3 x 3 convolution, pixels.
+        name: what the names of its modules begin with in the published network, as "layer1.0.".
+        initializer: makes the initializer of a kernel; it is called for each one.
+        stride_on_1x1: whether the first 1 x 1 convolution has the stride instead, as in Caffe's networks.
+
+    Returns:
+        [B, H', W', 4 * filters].
+
+    Example:
+        >>> import keras
+        >>> from kerapose import layers
+        >>> x = keras.Input((64, 48, 32))
+        >>> layers.bottleneck(x, filters=64, stride=2, name="layer2.0.").shape
+        (None, 32, 24, 256)
+
+    Paper: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016.
+    """
     shortcut = _projection(x, filters * 4, stride, name, initializer)
     first, second = (stride, 1) if stride_on_1x1 else (1, stride)
     x = numbered_conv(x, filters, 1, first, name, 1, initializer)
@@ -52,7 +93,29 @@ def numbered_conv(
     initializer: Callable[[], keras.initializers.Initializer] = he_normal,
     shortcut: Tensor | None = None,
 ) -> Tensor:
-    """A convolution, batch norm and ReLU that PyTorch calls "conv" and "bn" with a number, after the prefix."""
+    """Puts a convolution, batch norm and ReLU behind a tensor, named as in PyTorch's blocks: "conv1" and "bn1".
+
+    Args:
+        x: [B, H, W, C].
+        filters: number of output channels.
+        kernel: its height and width, odd, pixels.
+        stride: pixels.
+        prefix: what the two names begin with in the published network, as "layer1.0.".
+        number: what they end with.
+        initializer: makes the initializer of the kernel.
+        shortcut: [B, H', W', filters], added before the ReLU. None: nothing is.
+
+    Returns:
+        [B, H', W', filters].
+
+    Example:
+        >>> import keras
+        >>> from kerapose import layers
+        >>> x = keras.Input((64, 48, 32))
+        >>> y = layers.numbered_conv(x, 64, kernel=3, stride=2, prefix="layer1.0.", number=1)
+        >>> keras.Model(x, y).layers[-1].torch_names
+        ('layer1.0.conv1', 'layer1.0.bn1')
+    """
     names = (f"{prefix}conv{number}", f"{prefix}bn{number}")
     options = {"kernel_initializer": initializer(), "name": layer_name(names[0]), "torch_names": names}
     layer = ConvNorm(filters, (kernel, kernel), stride, **options)
@@ -69,7 +132,23 @@ def _projection(x, filters, stride, name, initializer):
 
 
 def heatmap_head(x: Tensor, num_joints: int, kernel: int, name: str) -> Tensor:
-    """Heatmaps [B, H, W, K] float32 under any policy: a convolution with a bias and nothing after it."""
+    """Puts the last layer of a pose network behind a tensor: a convolution with a bias and nothing after it.
+
+    Args:
+        x: [B, H, W, C].
+        num_joints: K.
+        kernel: height and width of the convolution's kernel, odd, pixels.
+        name: of its module in the published network.
+
+    Returns:
+        Heatmaps [B, H, W, K], float32 under any precision policy.
+
+    Example:
+        >>> import keras
+        >>> from kerapose import layers
+        >>> layers.heatmap_head(keras.Input((64, 48, 256)), num_joints=17, kernel=1, name="final_layer").shape
+        (None, 64, 48, 17)
+    """
     options = {"activation": None, "norm": False, "use_bias": True, "kernel_initializer": small_normal()}
     options |= {"dtype": "float32", "name": layer_name(name), "torch_names": (name, None)}
     return ConvNorm(num_joints, (kernel, kernel), **options)(x)

@@ -27,27 +27,33 @@ class ConvNorm(Normalizing):
         strides: (t, h, w) or (h, w), or one number for all.
         activation: name of a Keras activation, or None.
         norm: whether a batch norm follows the convolution.
-        use_bias: whether the convolution has a bias of its own. Before a batch norm it has no effect but on what the
-            running mean is; some published networks have it nevertheless.
+        use_bias: whether the convolution has a bias of its own. Before a batch norm it only changes the running mean;
+            some published networks have it nevertheless.
         depthwise: whether each channel has a filter of its own. Over frames the filter is applied as a sum of 2D
-            depthwise convolutions over its temporal taps: a grouped `Conv3D` falls back to a path over 100 times slower
-            on the CPU, and neither LiteRT nor ONNX takes it.
+            depthwise convolutions over its temporal taps: a grouped `Conv3D` is more than 100 times slower on the CPU,
+            and neither LiteRT nor ONNX takes it.
         dilation: pixels from one tap of the kernel to the next, for a convolution over space with stride 1. The padding
             grows with it: `dilation * (kernel - 1) // 2`.
         gamma_initializer: initializer of the batch norm's scale ("zeros" on the last norm of a residual branch).
         kernel_initializer: of the kernel. None: He's, by the fan-out.
-        torch_names: what the convolution and the batch norm are called in the published checkpoint, dots and all, which
-            a layer's own name may not have. None: the layer's own name, followed by ".conv" and ".bn".
+        torch_names: what the convolution and the batch norm are called in the published checkpoint, with dots, which a
+            layer's own name may not have. None: the layer's own name, followed by ".conv" and ".bn".
 
     Input: [B, T, H, W, C], with T, H, W known when the layer is built, or [B, H, W, C]; and, as a second argument, an
     optional shortcut of the output's shape, which is added before the activation. Output: [B, T', H', W', filters] or
     [B, H', W', filters].
 
+    Raises:
+        ValueError: if there are a dilation and a stride, `kernel_size` does not fit the input, or `depthwise` would
+            change the number of channels.
+
     Example:
-        >>> ConvNorm(64, (1, 3, 3), strides=(1, 2, 2))(np.zeros((2, 48, 56, 56, 17))).shape
-        (2, 48, 28, 28, 64)
-        >>> ConvNorm(64, (7, 7), strides=2)(np.zeros((2, 256, 192, 3))).shape
-        (2, 128, 96, 64)
+        >>> from kerapose import layers
+        >>> layer = layers.ConvNorm(64, (1, 3, 3), strides=(1, 2, 2))
+        >>> tuple(layer(np.zeros((2, 8, 56, 56, 17))).shape)
+        (2, 8, 28, 28, 64)
+        >>> tuple(layers.ConvNorm(64, (7, 7), strides=2)(np.zeros((2, 64, 48, 3))).shape)
+        (2, 32, 24, 64)
     """
 
     def __init__(

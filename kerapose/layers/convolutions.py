@@ -18,7 +18,20 @@ if keras.backend.backend() == "tensorflow":
 
 
 def add_bias(x: Tensor, bias: Tensor) -> Tensor:
-    """[..., C] + [C]."""
+    """Adds a bias by the operation that TensorFlow fuses with the convolution before it.
+
+    Args:
+        x: [..., C].
+        bias: [C], of the type of `x`.
+
+    Returns:
+        [..., C].
+
+    Example:
+        >>> from kerapose import layers
+        >>> np.asarray(layers.add_bias(np.zeros((1, 2), "float32"), np.float32([1, 2]))).tolist()
+        [[1.0, 2.0]]
+    """
     return tf.nn.bias_add(x, bias) if keras.backend.backend() == "tensorflow" else x + bias
 
 
@@ -42,7 +55,7 @@ def convolve_3d(x: Tensor, kernel: Tensor, strides: tuple[int, ...], depthwise: 
 
 
 def depthwise_convolution(x: Tensor, kernel: Tensor, strides: tuple[int, ...]) -> Tensor:
-    """A depthwise 3D convolution as a sum of 2D depthwise convolutions, one for each temporal tap.
+    """Computes a depthwise 3D convolution as a sum of 2D depthwise convolutions, one for each temporal tap.
 
     Args:
         x: [B, T, H, W, C].
@@ -51,6 +64,16 @@ def depthwise_convolution(x: Tensor, kernel: Tensor, strides: tuple[int, ...]) -
 
     Returns:
         [B, T, H', W', C].
+
+    Raises:
+        ValueError: if the temporal stride is not 1.
+
+    Example:
+        >>> from kerapose import layers
+        >>> x, kernel = np.ones((1, 4, 8, 8, 2), "float32"), np.ones((3, 3, 3, 2, 1), "float32")
+        >>> y = np.asarray(layers.depthwise_convolution(x, kernel, strides=(1, 2, 2)))
+        >>> y.shape, float(y[0, 1, 1, 1, 0])  # of 27 ones
+        ((1, 4, 4, 4, 2), 27.0)
     """
     taps, h, w = kernel.shape[:3]
     if strides[0] != 1:
@@ -131,6 +154,19 @@ def depthwise_2d(x: Tensor, kernel: Tensor, strides: tuple[int, ...], dilation: 
 
 
 def pad_symmetric(x: Tensor, kernel_size: Sequence[int]) -> Tensor:
-    """Pads the inner axes of [B, ..., C] by `(kernel - 1) // 2` zeros on both sides."""
+    """Pads the axes between batch and channels with `(kernel - 1) // 2` zeros on both sides.
+
+    Args:
+        x: [B, ..., C].
+        kernel_size: one odd number for each axis to be padded.
+
+    Returns:
+        [B, ..., C].
+
+    Example:
+        >>> from kerapose import layers
+        >>> tuple(layers.pad_symmetric(np.zeros((1, 8, 8, 3)), (7, 3)).shape)
+        (1, 14, 10, 3)
+    """
     reaches = [((k - 1) // 2, (k - 1) // 2) for k in kernel_size]
     return ops.pad(x, [(0, 0), *reaches, (0, 0)])

@@ -15,13 +15,15 @@ class Dense(keras.layers.Dense):
     Args:
         units: number of outputs.
         torch_names: the one name that it has there. None: the layer's own.
-        **kwargs: Keras's other arguments.
+        **kwargs: the other arguments of `keras.layers.Dense`.
 
     Input: [..., C]. Output: [..., units].
 
     Example:
-        >>> Dense(60, torch_names=("head.fc_cls",))(np.zeros((2, 512))).shape
-        (2, 60)
+        >>> from kerapose import layers
+        >>> layer = layers.Dense(60, torch_names=("head.fc_cls",))
+        >>> tuple(layer(np.zeros((2, 512))).shape), layer.torch_names
+        ((2, 60), ('head.fc_cls',))
     """
 
     def __init__(self, units: int, torch_names: Sequence[str] | None = None, **kwargs: typing.Any):

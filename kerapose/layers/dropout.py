@@ -23,8 +23,10 @@ class Dropout(keras.layers.Dropout):
     Input and output: [B, ...].
 
     Example:
-        >>> Dropout(0.5)(np.ones((2, 3)), training=True).shape
-        TensorShape([2, 3])
+        >>> from kerapose import layers
+        >>> dropped = np.asarray(layers.Dropout(0.5, seed=0)(np.ones((1, 1000)), training=True))
+        >>> np.unique(dropped).tolist()  # 0, or 1 / (1 - rate)
+        [0.0, 2.0]
     """
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:

@@ -2,13 +2,17 @@
 
 
 def layer_name(module: str) -> str:
-    """What a layer is called that is the module of a published network: without dots, which PyTorch's backend refuses.
+    """Gives the name of a layer that stands for a module: without dots, which Keras's PyTorch backend refuses.
 
     Args:
-        module: its name there, as "layer1.0.conv2", which the layer keeps in `torch_names`.
+        module: its name in the published network, as "layer1.0.conv2", which the layer keeps in `torch_names`.
+
+    Returns:
+        The name of the layer.
 
     Example:
-        >>> layer_name("layer1.0.conv2")
+        >>> from kerapose import layers
+        >>> layers.layer_name("layer1.0.conv2")
         'layer1_0_conv2'
     """
     return module.replace(".", "_")

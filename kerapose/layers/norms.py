@@ -14,8 +14,10 @@ if keras.backend.backend() == "tensorflow":
     # CPU than the same formula in keras.ops (benchmarks/networks.py).
     import tensorflow as tf
 
-BATCH_NORM_EPSILON = 1e-5  # of every published reference; the Keras default of 1e-3 moves the outputs
-BATCH_NORM_MOMENTUM = 0.9  # PyTorch's 0.1
+#: Of every published reference; the Keras default of 1e-3 moves the outputs.
+BATCH_NORM_EPSILON = 1e-5
+#: Share of the running statistics that a step keeps: 1 less PyTorch's 0.1.
+BATCH_NORM_MOMENTUM = 0.9
 
 # Where oneDNN has no bfloat16 kernel, the CPU runs code that is 3 to 10 times slower than float32 is: batch norms whose
 # channels are no multiple of this, and the gradients of strided depthwise convolutions (not these themselves). Both are
@@ -69,8 +71,11 @@ class BatchNorm(Normalizing):
     Input and output: [B, H, W, C].
 
     Example:
-        >>> BatchNorm(activation="relu")(np.zeros((2, 64, 64, 256))).shape
-        (2, 64, 64, 256)
+        >>> from kerapose import layers
+        >>> layer = layers.BatchNorm(activation="relu")
+        >>> y = np.asarray(layer(np.linspace(-1, 1, 64).reshape(1, 8, 8, 1), training=True))
+        >>> float(y.min()), float(y.max())  # to mean 0 and variance 1, then ReLU
+        (0.0, 1.71)
     """
 
     def __init__(
@@ -108,16 +113,26 @@ class BatchNorm(Normalizing):
 
 
 def batch_norm(x: Tensor, gamma: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Batch norm with the statistics of the batch itself, over all axes but the last.
+    """Normalizes with the statistics of the batch itself, over all axes but the last.
 
     Args:
-        x: [..., C], any float type.
-        gamma: [C], float32.
-        beta: [C], float32.
+        x: [B, H, W, C] or [B, T, H, W, C], any float type.
+        gamma: [C], float32, the scale.
+        beta: [C], float32, the shift.
 
     Returns:
-        normalized [..., C] in the type of `x`, mean [C] and unbiased variance [C] in float32 (PyTorch too keeps the
+        normalized, of the shape and type of `x`; mean [C] and unbiased variance [C] in float32 (PyTorch, too, keeps the
         unbiased one in its running statistics).
+
+    Example:
+        >>> from kerapose import layers
+        >>> x = np.float32([0, 2, 4, 6]).reshape(1, 2, 2, 1)
+        >>> y, mean, variance = layers.batch_norm(x, np.ones(1, "float32"), np.zeros(1, "float32"))
+        >>> np.asarray(y).ravel().tolist(), float(mean[0]), float(variance[0])
+        ([-1.34, -0.45, 0.45, 1.34], 3.0, 6.67)
+
+    Paper: Ioffe and Szegedy, "Batch Normalization: Accelerating Deep Network Training by Reducing Internal Covariate
+    Shift", ICML 2015.
     """
     if keras.backend.backend() == "tensorflow":
         flat = x if len(x.shape) == 4 else ops.reshape(x, (-1, *x.shape[-3:]))  # [B*T, H, W, C]
@@ -167,17 +182,21 @@ def _normalized(x, mean, variance, count, gamma, beta):
 
 
 def synchronize(model: keras.Model) -> None:
-    """Lets the batch norms of a model, Keras's own too, use the statistics of all its copies, before it is trained.
+    """Lets the batch norms of a model, Keras's own too, use the statistics of all its copies.
 
-    It is no property of the network: neither its configuration nor its file knows of it.
+    Call it before the model is trained on several devices. It is no property of the network: neither its configuration
+    nor its file knows of it.
 
     Args:
         model: of TensorFlow's backend; under JAX batch norms see the whole batch anyway.
 
     Example:
-        >>> with strategy.scope():
-        ...     model = make_model()
-        >>> synchronize(model)
+        >>> import keras
+        >>> from kerapose import layers
+        >>> model = keras.Sequential([layers.ConvNorm(8, (3, 3)), keras.layers.BatchNormalization()])
+        >>> layers.synchronize(model)
+        >>> [layer.synchronized for layer in model.layers]
+        [True, True]
     """
     for layer in model._flatten_layers():
         if hasattr(layer, "synchronized"):

@@ -16,7 +16,8 @@ def count() -> int:
     """How many copies are trained together; 1 outside of their step.
 
     Example:
-        >>> count()
+        >>> from kerapose.layers import replicas
+        >>> replicas.count()
         1
     """
     context = tf.distribute.get_replica_context() if keras.backend.backend() == "tensorflow" else None
@@ -33,8 +34,9 @@ def gathered(x: Tensor) -> Tensor:
         [R, ...], R the number of copies.
 
     Example:
-        >>> gathered(np.zeros(3)).shape
-        TensorShape([1, 3])
+        >>> from kerapose.layers import replicas
+        >>> tuple(replicas.gathered(np.zeros(3)).shape)
+        (1, 3)
     """
     x = ops.expand_dims(x, 0)
     return x if count() == 1 else tf.distribute.get_replica_context().all_gather(x, axis=0)
@@ -50,7 +52,8 @@ def mean(x: Tensor) -> Tensor:
         [...]
 
     Example:
-        >>> float(mean(np.float32(3)))
+        >>> from kerapose.layers import replicas
+        >>> float(replicas.mean(np.float32(3)))
         3.0
     """
     return x if count() == 1 else tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, x)

@@ -22,8 +22,10 @@ class Upsample(keras.layers.Layer):
     Input: [B, H, W, C]. Output: [B, factor * H, factor * W, C].
 
     Example:
-        >>> Upsample(2)(np.zeros((2, 8, 6, 32))).shape
-        (2, 16, 12, 32)
+        >>> from kerapose import layers
+        >>> y = layers.Upsample(2)(np.float32([1, 2]).reshape(1, 1, 2, 1))
+        >>> np.asarray(y)[0, ..., 0].tolist()
+        [[1.0, 1.0, 2.0, 2.0], [1.0, 1.0, 2.0, 2.0]]
     """
 
     def __init__(self, factor: int = 2, **kwargs: typing.Any):
@@ -68,16 +70,23 @@ def _resize(x, factor):
 
 @keras.saving.register_keras_serializable("kerapose")
 class FramePool(keras.layers.Layer):
-    """Pools each frame in space, then optionally frames in pairs: 3D pooling that LiteRT runs as well.
+    """Pools each frame in space, then optionally frames in pairs: 3D pooling that LiteRT runs, too.
 
     Args:
         mode: "max" or "average".
-        pool_size: height and width of the window.
-        stride: of the window.
-        symmetric: whether to pad by `pool_size // 2` on both sides. Else odd sizes are floored.
-        frame_pairs: whether to average the frames in pairs too, an odd last one dropped.
+        pool_size: height and width of the window, pixels.
+        stride: of the window, pixels.
+        symmetric: whether to pad by `pool_size // 2` on both sides. Else there is no padding, and what is left over at
+            the right and below is dropped.
+        frame_pairs: whether to average the frames in pairs, too, an odd last one dropped.
 
     Input: [B, T, H, W, C], for "max" with symmetric padding not negative. Output: [B, T or T // 2, H', W', C].
+
+    Example:
+        >>> from kerapose import layers
+        >>> pool = layers.FramePool("max", pool_size=2, stride=2, frame_pairs=True)
+        >>> tuple(pool(np.zeros((2, 8, 56, 56, 4))).shape)
+        (2, 4, 28, 28, 4)
     """
 
     def __init__(

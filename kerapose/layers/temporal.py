@@ -17,8 +17,8 @@ from kerapose.types import Config, Shape, Tensor
 class TemporalConvNorm(Normalizing):
     """A convolution over time without padding, then batch norm, ReLU and dropout.
 
-    It is written as one matrix product. For a strided convolution, whose stride is its width, that needs no more than a
-    reshape.
+    It is computed as one matrix product. For a strided convolution, whose stride is its width, a reshape is all that
+    this takes.
 
     Args:
         filters: number of output channels.
@@ -28,16 +28,25 @@ class TemporalConvNorm(Normalizing):
         dropout: share of the outputs that training sets to zero.
         exact: whether the product is computed in float32 under any precision policy: for coordinates, which bfloat16
             would round to a few pixels.
-        torch_names: what the convolution and the batch norm are called in the published checkpoint.
+        torch_names: what the convolution and the batch norm are called in the published checkpoint, as in `ConvNorm`.
 
     Input: [B, T, C]. Output: [B, T - (width - 1) * dilation, filters], or [B, T / width, filters] if strided.
 
     The share of its running statistics that a step keeps, `momentum`, is a weight: a recipe may change it while a
     compiled step is in use.
 
+    Raises:
+        ValueError: if it is strided and has a dilation.
+
     Example:
-        >>> TemporalConvNorm(1024, width=3, dilation=9)(np.zeros((2, 27, 34))).shape
-        (2, 9, 1024)
+        >>> from kerapose import layers
+        >>> tuple(layers.TemporalConvNorm(64, width=3, dilation=9)(np.zeros((2, 27, 34))).shape)
+        (2, 9, 64)
+        >>> tuple(layers.TemporalConvNorm(64, width=3, strided=True)(np.zeros((2, 27, 34))).shape)
+        (2, 9, 64)
+
+    Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-Supervised Training",
+    CVPR 2019.
     """
 
     def __init__(
@@ -84,7 +93,7 @@ class TemporalConvNorm(Normalizing):
         return ops.relu(add_bias(self._convolve(x, kernel), ops.cast(shift, self.compute_dtype)))
 
     def folded(self) -> tuple[Tensor, Tensor]:
-        """Kernel [width, C, C'] and bias [C'], float32, that are convolution and norm at inference."""
+        """Gives the kernel [width, C, C'] and bias [C'], float32, that are convolution and norm at inference."""
         scale, shift = self._scale_and_shift()
         return self.kernel * scale, shift
 

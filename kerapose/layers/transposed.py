@@ -23,18 +23,21 @@ class ConvTransposeNorm(Normalizing):
         filters: number of output channels.
         kernel_size: 4, 3 or 2.
         activation: name of a Keras activation, or None.
-        use_bias: whether the convolution has a bias of its own, which changes nothing but the running mean.
+        use_bias: whether the convolution has a bias of its own, which only changes the running mean.
         kernel_initializer: of the kernel. None: He's, by the fan-out.
         torch_names: as in `ConvNorm`.
 
     Input: [B, H, W, C]. Output: [B, 2 * H, 2 * W, filters].
 
     Raises:
-        ValueError: if there is no such kernel.
+        ValueError: if `kernel_size` is none of these.
 
     Example:
-        >>> ConvTransposeNorm(256, 4)(np.zeros((2, 8, 6, 2048))).shape
+        >>> from kerapose import layers
+        >>> tuple(layers.ConvTransposeNorm(256, kernel_size=4)(np.zeros((2, 8, 6, 512))).shape)
         (2, 16, 12, 256)
+
+    Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """
 
     def __init__(
@@ -110,8 +113,11 @@ class FrameConvTransposeNorm(Normalizing):
     Input: [B, T, H, W, C]. Output: [B, 4 * T, H, W, filters].
 
     Example:
-        >>> FrameConvTransposeNorm(32)(np.zeros((2, 8, 28, 28, 512))).shape
-        (2, 32, 28, 28, 32)
+        >>> from kerapose import layers
+        >>> tuple(layers.FrameConvTransposeNorm(32)(np.zeros((1, 8, 7, 7, 64))).shape)
+        (1, 32, 7, 7, 32)
+
+    Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022 (RGBPose-Conv3D).
     """
 
     TAPS, STRIDE = 7, 4

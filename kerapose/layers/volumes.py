@@ -11,7 +11,7 @@ from kerapose.types import Config, Edges, Shape, Tensor
 
 @keras.saving.register_keras_serializable("kerapose")
 class HeatmapVolume(keras.layers.Layer):
-    """Turns clips of keypoints into heatmap volumes, on the accelerator.
+    """Draws clips of keypoints as heatmap volumes inside of a model, so on the accelerator.
 
     Args:
         height: rows of the volume.
@@ -19,13 +19,16 @@ class HeatmapVolume(keras.layers.Layer):
         edges: [E, 2] limbs to draw (`Skeleton.edges`). None: the keypoints themselves.
         sigma_px: standard deviation of the Gaussians, pixels of the volume.
 
-    Input: {"keypoints": [B, M, T, K, 2] pixels of the volume, x first, "scores": [B, M, T, K], zero for padding}.
-    Output: [B, T, H, W, K], or [B, T, H, W, E] with `edges`.
+    Input: a dict of `keypoints` [B, M, T, K, 2], pixels of the volume, x first, and `scores` [B, M, T, K], 0 for
+    padding. Output: [B, T, H, W, K], or [B, T, H, W, E] with `edges`.
 
     Example:
-        >>> clips = {"keypoints": np.full((2, 1, 48, 17, 2), 28.0), "scores": np.ones((2, 1, 48, 17))}
-        >>> HeatmapVolume(56, 56)(clips).shape
-        (2, 48, 56, 56, 17)
+        >>> from kerapose import layers, skeletons
+        >>> clip = {"keypoints": keypoints[None] * 0.2, "scores": scores[None]}  # [1, 2, 30, 17, 2]
+        >>> tuple(layers.HeatmapVolume(48, 64)(clip).shape)
+        (1, 30, 48, 64, 17)
+        >>> tuple(layers.HeatmapVolume(48, 64, edges=skeletons.COCO.edges[:4])(clip).shape)
+        (1, 30, 48, 64, 4)
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """

@@ -1,4 +1,8 @@
-"""Figures of merit, as the papers report them."""
+"""Figures of merit, as the papers report them: of keypoints, of people in images, of poses in space and of actions.
+
+Functions take arrays of a whole data set and give floats. The classes `HeatmapPCK`, `MeanPerJointError` and
+`MeanClassAccuracy` are `keras.metrics.Metric`, to watch in `fit`.
+"""
 
 from kerapose.metrics.actions import MeanClassAccuracy, action_metrics, confusion_matrix
 from kerapose.metrics.average_precision import coco_ap, coco_results

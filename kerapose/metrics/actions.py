@@ -14,12 +14,17 @@ class MeanClassAccuracy(keras.metrics.Metric):
     """The accuracy of each class, averaged over the classes that occur, as FineGYM's and NTU's tables report it.
 
     Args:
-        num_classes: number of classes.
+        num_classes: number of classes, C.
+        name: of the metric.
 
-    Inputs of `update_state`: labels [B], logits or probabilities [B, num_classes], optional weights [B].
+    Inputs of `update_state`: labels [B], logits or probabilities [B, C], optional weights [B].
 
     Example:
-        >>> model.compile(metrics=[MeanClassAccuracy(60, name="mean_class")])
+        >>> from kerapose import metrics
+        >>> accuracy = metrics.MeanClassAccuracy(num_classes=3)  # for `model.compile`, too
+        >>> accuracy.update_state([0, 0, 0, 1], [[9, 1, 1], [9, 1, 1], [1, 9, 1], [1, 9, 1]])
+        >>> float(accuracy.result())  # of 2/3 and 1; class 2 does not occur
+        0.83
     """
 
     def __init__(self, num_classes: int, name: str = "mean_class_accuracy", **kwargs: typing.Any):
@@ -48,20 +53,22 @@ class MeanClassAccuracy(keras.metrics.Metric):
 
 
 def action_metrics(labels: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
-    """Top-1, top-5 and mean-class accuracy.
+    """Gives top-1, top-5 and mean-class accuracy.
 
     Args:
         labels: [B] class indices.
         probabilities: [B, C], or any scores that rank the classes.
 
     Returns:
-        {"top1": float, "top5": float, "mean_class": float}, each in [0, 1].
+        A dict of `top1`, `top5` and `mean_class`, the mean of the accuracies of the classes that occur; floats in
+        [0, 1].
 
     Raises:
         ValueError: if a label is none of the C classes.
 
     Example:
-        >>> action_metrics([0, 1], [[0.9, 0.1], [0.8, 0.2]])
+        >>> from kerapose import metrics
+        >>> metrics.action_metrics([0, 1], [[0.9, 0.1], [0.8, 0.2]])
         {'top1': 0.5, 'top5': 1.0, 'mean_class': 0.5}
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
@@ -82,7 +89,24 @@ def action_metrics(labels: ArrayLike, probabilities: ArrayLike) -> dict[str, flo
 
 
 def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> Array:
-    """Counts [C, C] of predictions (columns) by true class (rows): [B], [B] -> [C, C]."""
+    """Counts predictions by true and by predicted class.
+
+    Args:
+        labels: [B] class indices.
+        predictions: [B] class indices.
+        num_classes: number of classes, C.
+
+    Returns:
+        [C, C] int64, true classes in rows, predicted ones in columns.
+
+    Raises:
+        IndexError: if an index is none of the C classes.
+
+    Example:
+        >>> from kerapose import metrics
+        >>> metrics.confusion_matrix([0, 0, 1, 1], [0, 1, 1, 1], num_classes=2).tolist()
+        [[1, 1], [0, 2]]
+    """
     matrix = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(matrix, (np.asarray(labels), np.asarray(predictions)), 1)
     return matrix

@@ -27,37 +27,43 @@ def coco_ap(
     max_people: int = 20,
     curves: bool = False,
 ) -> dict[str, float | Array]:
-    """Average precision and recall over object keypoint similarities, by COCO's own evaluation (pycocotools).
+    """Gives average precision and recall over object keypoint similarities, by COCO's own evaluation (pycocotools).
 
-    People are medium from 32^2 to 96^2 px^2 and large above; a detection's area is that of the box round its keypoints.
-    Crowds and people without labelled keypoints are ignored, and so are the detections that fit them.
+    People are medium from 32² to 96² square pixels, and large above. A detection's area is that of the box round its
+    keypoints. Crowds and people without labelled keypoints are ignored, and so are the detections that fit them.
 
     Args:
-        ground_truth: a file of COCO's format, its content, or arrays of A people: {"image_id": [A], "keypoints":
-            [A, K, 2] px, "visibility": [A, K] (0: not labelled), "box": [A, 4] px (left, top, right, bottom)} and, if
-            there are, "area": [A] px^2 (else the box's), "is_crowd": [A], "person_id": [A] (each once an image).
-        detections: a file of COCO's results, its list, or arrays of N people: {"image_id": [N], "keypoints":
-            [N, K, 2] px, "score": [N] (see `rescore`)} and, if there are, "area": [N] px^2 for `nms` (else of the box
-            round the keypoints), "category_id": [N] (else that of the ground truth).
+        ground_truth: a file of COCO's format, its content, or a dict of arrays of A people: `image_id` [A], `keypoints`
+            [A, K, 2] pixels, `visibility` [A, K] (0: not labelled), `box` [A, 4] pixels (left, top, right, bottom) and,
+            if there are, `area` [A] square pixels (else the box's), `is_crowd` [A], `person_id` [A] (each once an
+            image).
+        detections: a file of COCO's results, its list, or a dict of arrays of N people: `image_id` [N], `keypoints`
+            [N, K, 2] pixels, `score` [N] (see `rescore`) and, if there are, `area` [N] square pixels for `nms` (else of
+            the box round the keypoints), `category_id` [N] (else that of the ground truth).
         sigmas: [K] (`Skeleton.sigmas`).
         nms: "oks" or "soft" drops double detections of an image as `oks_nms` or `soft_oks_nms` do. None: all stay.
-        nms_threshold: of those.
-        image_ids: the images that count, those with nobody in them too. None: those of the ground truth.
-        max_people: how many detections of an image count, the best.
-        curves: whether to add what the figures are means of.
+        nms_threshold: similarity above which `nms` takes two detections for one person.
+        image_ids: the images that count, those with nobody in them, too. None: those of the ground truth.
+        max_people: how many detections of an image count, the best ones.
+        curves: whether to add the curves that the figures are means of.
 
     Returns:
-        {"AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm", "ARl"}: floats in [0, 1], -1 where there is
-        nobody to detect. With `curves`, also "precision" [10, 101, 3] by similarity 0.5 to 0.95, recall 0 to 1 and
-        size (all, medium, large), and "recall" [10, 3].
+        A dict of "AP", "AP50", "AP75", "APm", "APl", "AR", "AR50", "AR75", "ARm" and "ARl": floats in [0, 1], -1 where
+        there is nobody to detect. With `curves`, also "precision" [10, 101, 3] by similarity 0.5 to 0.95, recall 0 to 1
+        and size (all, medium, large), and "recall" [10, 3].
 
     Raises:
         ValueError: if something is missing, misshapen or NaN, a sigma or area is not positive, or a detection lies in
             an image that does not count.
+        FileNotFoundError: if there is no such file.
 
     Example:
-        >>> coco_ap("person_keypoints_val2017.json", detections, skeletons.COCO.sigmas, nms="oks")["AP"]
-        0.704
+        >>> from kerapose import metrics, skeletons
+        >>> people = keypoints[:, 0] + [[[5.0, 5.0]], [[0.0, 0.0]]]  # one of two is off
+        >>> found = {"image_id": [1, 1], "keypoints": people, "score": [0.9, 0.8]}
+        >>> figures = metrics.coco_ap("people.json", found, skeletons.COCO.sigmas)
+        >>> figures["AP50"], figures["AP"]
+        (1.0, 0.626)
 
     Paper: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014.
     """
@@ -81,21 +87,25 @@ def coco_ap(
 def coco_results(
     detections: Mapping[str, ArrayLike], category_id: int = 1, decimals: int | None = None
 ) -> list[dict[str, typing.Any]]:
-    """Detections as the list that COCO's server takes as JSON.
+    """Brings detections to the list that COCO's server takes as JSON.
 
     Args:
-        detections: {"image_id": [N], "keypoints": [N, K, 2] px, "keypoint_scores": [N, K], "score": [N]}.
-        category_id: COCO's number of people.
+        detections: a dict of arrays: `image_id` [N], `keypoints` [N, K, 2] pixels, `keypoint_scores` [N, K], `score`
+            [N].
+        category_id: COCO's number of the category of people.
         decimals: to which coordinates are rounded, for a smaller file. None: not at all.
 
     Returns:
-        [{"image_id": int, "category_id": int, "keypoints": [x, y, score, x, ...], "score": float}, ...].
+        N dicts of `image_id`, `category_id`, `keypoints` (x, y and score of one after the other) and `score`.
 
     Raises:
         ValueError: if something is missing, misshapen or NaN.
 
     Example:
-        >>> json.dump(coco_results(detections), open("results.json", "w"))
+        >>> from kerapose import metrics
+        >>> found = {"image_id": [785], "keypoints": [[[30.04, 40.0]]], "keypoint_scores": [[0.9]], "score": [0.8]}
+        >>> metrics.coco_results(found, decimals=1)
+        [{'image_id': 785, 'category_id': 1, 'keypoints': [30.0, 40.0, 0.9], 'score': 0.8}]
     """
     _require(detections, ("image_id", "keypoints", "keypoint_scores", "score"), "detections")
     image_ids = np.asarray(detections["image_id"]).reshape(-1)

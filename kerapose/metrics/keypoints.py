@@ -15,18 +15,27 @@ class HeatmapPCK(keras.metrics.Metric):
     """The share of heatmap peaks near the true ones, averaged over the joints that occur: a figure to watch in `fit`.
 
     It reads peaks in whole heatmap pixels and knows neither people's sizes nor the image, so it is no substitute for
-    `pck` or `coco_ap` of decoded keypoints. Over all batches since the reset it equals `heatmap_accuracy` of them all.
+    `pck` or `coco_ap` of decoded keypoints. Its result equals `heatmap_accuracy` of all batches since the reset.
 
     Args:
         threshold: a peak is right if it lies less than this many tenths of the heatmap away.
-        published: whether to count exactly as the published trainers do, quirks and all; see `heatmap_accuracy`.
+        published: whether to count exactly as the published trainers do, with their quirks; see `heatmap_accuracy`.
         name: of the metric.
 
     Inputs of `update_state`: heatmaps [B, h, w, K]; predicted ones [B, h, w, K], or [B, S, h, w, K] of which the last
     stack counts; optional weights [B, K] or [B].
 
+    Raises:
+        ValueError: if the shapes do not fit together.
+
     Example:
-        >>> model.compile(optimizer="adam", loss=JointsMSE(), weighted_metrics=[HeatmapPCK()])
+        >>> from kerapose import metrics
+        >>> from kerapose.ops import heatmaps
+        >>> maps, weights = heatmaps.encode(keypoints[:, 0], scores[:, 0], (240, 320), (60, 80))
+        >>> accuracy = metrics.HeatmapPCK()  # for `model.compile(..., weighted_metrics=[...])`, too
+        >>> accuracy.update_state(maps, maps, weights)
+        >>> float(accuracy.result())
+        1.0
 
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """
@@ -74,12 +83,12 @@ class HeatmapPCK(keras.metrics.Metric):
 def heatmap_accuracy(
     truth: Tensor, predicted: Tensor, threshold: float = 0.5, published: bool = True
 ) -> dict[str, typing.Any]:
-    """The share of heatmap peaks that lie near the true ones.
+    """Gives the share of heatmap peaks that lie near the true ones.
 
-    A tenth of the heatmap is the unit. The published rule has three quirks: errors along x are divided by the tenth of
-    the height and those along y by the tenth of the width; a joint counts only if its true peak has both x > 1 and
-    y > 1; and the threshold is 0.5, whatever the caller asked for (it is followed here). With `published=False` each
-    axis has its own tenth and every joint counts that was drawn.
+    The unit of distance is a tenth of the heatmap. The published rule has three quirks: errors along x are divided by
+    the tenth of the height and those along y by the tenth of the width; a joint counts only if its true peak has both
+    x > 1 and y > 1; and the threshold is 0.5, whatever the caller asked for (here it is the caller's). With
+    ``published=False`` each axis has its own tenth, and every joint counts that was drawn.
 
     Args:
         truth: heatmaps [B, h, w, K].
@@ -88,13 +97,20 @@ def heatmap_accuracy(
         published: whether the published rule holds.
 
     Returns:
-        {"mean": mean over the joints that occur, "joints": K shares, NaN for a joint that does not occur,
-        "num_joints": how many occur, "keypoints": [B, K, 2] predicted peaks in heatmap pixels, (0, 0) where no value
-        is positive}.
+        A dict: `mean`, the mean over the joints that occur; `joints`, K shares, NaN for a joint that does not occur;
+        `num_joints`, how many occur; `keypoints` [B, K, 2], predicted peaks in heatmap pixels, (0, 0) where no value
+        is positive.
+
+    Raises:
+        ValueError: if the shapes do not fit together.
 
     Example:
-        >>> heatmap_accuracy(heatmaps, heatmaps)["mean"]
-        1.0
+        >>> from kerapose import metrics
+        >>> from kerapose.ops import heatmaps
+        >>> maps, _ = heatmaps.encode(keypoints[:, 0], None, (240, 320), (60, 80))
+        >>> moved, _ = heatmaps.encode(keypoints[:, 0] + [12.0, 0.0], None, (240, 320), (60, 80))  # 3 heatmap pixels
+        >>> metrics.heatmap_accuracy(maps, moved)["mean"], metrics.heatmap_accuracy(maps, moved, 0.6)["mean"]
+        (0.0, 1.0)
 
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """
@@ -144,21 +160,22 @@ def _unit(height, width, published):
 
 
 def pixel_error(predicted: ArrayLike, truth: ArrayLike, visible: ArrayLike) -> dict[str, float | list[float]]:
-    """The mean distance of predicted keypoints from the true ones.
+    """Gives the mean distance of predicted keypoints from the true ones.
 
     Args:
-        predicted: [N, K, 2] px.
-        truth: [N, K, 2] px; whatever stands where a keypoint is not visible is not looked at.
+        predicted: [N, K, 2], pixels.
+        truth: [N, K, 2], pixels; what it holds for a keypoint that is not visible does not matter.
         visible: [N, K], above 0 where a keypoint counts.
 
     Returns:
-        {"mean": over all visible keypoints, px, "joints": K of them, px}; NaN where none is visible.
+        A dict of `mean`, over all visible keypoints, and `joints`, K means; pixels, NaN where none is visible.
 
     Raises:
         ValueError: if the shapes do not fit together, or a keypoint that counts is NaN or infinite.
 
     Example:
-        >>> pixel_error([[[3.0, 4.0], [1.0, 1.0]]], [[[0.0, 0.0], [1.0, 1.0]]], [[2, 1]])
+        >>> from kerapose import metrics
+        >>> metrics.pixel_error([[[3.0, 4.0], [1.0, 1.0]]], [[[0.0, 0.0], [1.0, 1.0]]], [[2, 1]])
         {'mean': 2.5, 'joints': [5.0, 0.0]}
     """
     return _means(*_distances(predicted, truth, visible))
@@ -167,21 +184,24 @@ def pixel_error(predicted: ArrayLike, truth: ArrayLike, visible: ArrayLike) -> d
 def pck(
     predicted: ArrayLike, truth: ArrayLike, visible: ArrayLike, reference_px: ArrayLike, threshold: float = 0.2
 ) -> dict[str, float | list[float]]:
-    """The share of keypoints that lie within a part of a reference length: percentage of correct keypoints.
+    """Gives PCK, the percentage of correct keypoints: the share of those within a part of a reference length.
 
     Args:
-        predicted, truth, visible: as of `pixel_error`.
-        reference_px: [N] px, or one for all: the longer side of each person's box, the torso, the head (PCKh).
+        predicted: [N, K, 2], pixels.
+        truth: [N, K, 2], pixels.
+        visible: [N, K], above 0 where a keypoint counts.
+        reference_px: [N] pixels, or one for all: the longer side of each person's box, the torso, the head (PCKh).
         threshold: the part of it; a keypoint exactly so far away is right.
 
     Returns:
-        {"mean": over all visible keypoints, "joints": K of them}, in [0, 1]; NaN where none is visible.
+        A dict of `mean`, over all visible keypoints, and `joints`, K shares; in [0, 1], NaN where none is visible.
 
     Raises:
         ValueError: as `pixel_error`, or if a person with visible keypoints has no positive reference.
 
     Example:
-        >>> pck([[[3.0, 4.0], [1.0, 1.0]]], [[[0.0, 0.0], [1.0, 1.0]]], [[2, 1]], reference_px=[20.0])
+        >>> from kerapose import metrics
+        >>> metrics.pck([[[3.0, 4.0], [1.0, 1.0]]], [[[0.0, 0.0], [1.0, 1.0]]], [[2, 1]], reference_px=[20.0])
         {'mean': 0.5, 'joints': [0.0, 1.0]}
 
     Paper: Yang and Ramanan, "Articulated Human Detection with Flexible Mixtures of Parts", TPAMI 2013.
@@ -198,21 +218,26 @@ def auc(
     max_threshold: float = 0.5,
     thresholds: ArrayLike | None = None,
 ) -> dict[str, float | list[float]]:
-    """The area under the curve of `pck` over its threshold, as a share of the whole.
+    """Gives the area under the curve of `pck` over its threshold, as a share of the whole.
 
     Args:
-        predicted, truth, visible, reference_px: as of `pck`.
-        max_threshold: where the curve ends. The area from 0 to there is exact: the curve is a staircase.
-        thresholds: the mean of the curve at these instead; mmpose's AUC is `np.arange(20) / 20` with 30 px.
+        predicted: [N, K, 2], pixels.
+        truth: [N, K, 2], pixels.
+        visible: [N, K], above 0 where a keypoint counts.
+        reference_px: [N] pixels, or one for all, as of `pck`.
+        max_threshold: where the curve ends. The curve has steps, so that the area from 0 to there is exact.
+        thresholds: takes the mean of the curve at these instead. MMPose's AUC is that of ``np.arange(20) / 20`` with a
+            reference of 30 pixels.
 
     Returns:
-        {"mean": over all visible keypoints, "joints": K of them}, in [0, 1]; NaN where none is visible.
+        A dict of `mean`, over all visible keypoints, and `joints`, K areas; in [0, 1], NaN where none is visible.
 
     Raises:
         ValueError: as `pck`.
 
     Example:
-        >>> auc([[[3.0, 4.0], [1.0, 1.0]]], [[[0.0, 0.0], [1.0, 1.0]]], [[2, 1]], reference_px=20.0)
+        >>> from kerapose import metrics
+        >>> metrics.auc([[[3.0, 4.0], [1.0, 1.0]]], [[[0.0, 0.0], [1.0, 1.0]]], [[2, 1]], reference_px=20.0)
         {'mean': 0.75, 'joints': [0.5, 1.0]}
     """
     relative, visible = _relative_distances(predicted, truth, visible, reference_px)
@@ -221,7 +246,7 @@ def auc(
     return _means(np.mean([relative <= threshold for threshold in thresholds], axis=0), visible)
 
 
-# The joints of MPII, and the rows of its tables. Pelvis and thorax do not count in the mean, the upper neck does.
+#: The rows of MPII's tables, and their joints.
 MPII_GROUPS = {
     "Head": (9,),
     "Shoulder": (12, 13),
@@ -231,6 +256,7 @@ MPII_GROUPS = {
     "Knee": (1, 4),
     "Ankle": (0, 5),
 }
+#: Pelvis and thorax, which do not count in MPII's mean; the upper neck does.
 MPII_UNCOUNTED = (6, 7)
 
 
@@ -243,28 +269,35 @@ def pckh(
     groups: Mapping[str, Sequence[int]] | None = None,
     uncounted: Sequence[int] = MPII_UNCOUNTED,
 ) -> dict[str, float]:
-    """The share of keypoints within half a head size, as MPII's tables report it.
+    """Gives PCKh, the share of keypoints within half a head size, as MPII's tables report it.
 
-    A group is the plain mean of its joints, "Mean" that of all visible keypoints whose joint is not in `uncounted`.
-    What the published tables call Mean@0.1 was measured at 0.11; it is "Mean@0.11" here, and "Mean@0.1" is at 0.1.
+    The figure of a group is the plain mean of its joints, "Mean" that of all visible keypoints whose joint is not in
+    `uncounted`. What the published tables call Mean@0.1 was measured at 0.11; here that is "Mean@0.11", and "Mean@0.1"
+    is measured at 0.1.
 
     Args:
-        predicted, truth, visible: as of `pixel_error`, K = 16 in MPII's order unless `groups` says otherwise.
-        head_size_px: [N] px, of `head_size`.
+        predicted: [N, K, 2], pixels; K is 16, in MPII's order, unless `groups` says otherwise.
+        truth: [N, K, 2], pixels.
+        visible: [N, K], above 0 where a keypoint counts.
+        head_size_px: [N] pixels, of `head_size`.
         threshold: the part of a head size; a keypoint exactly so far away is right.
-        groups: the rows: name -> indices of joints. None: `MPII_GROUPS`.
+        groups: a dict of indices of joints by the name of the row. None: `MPII_GROUPS`.
         uncounted: indices of joints that are left out of the means.
 
     Returns:
-        {group: share, ..., "Mean": share, "Mean@0.1": share, "Mean@0.11": share}, in [0, 1]; NaN where none is
-        visible.
+        A dict of the share of each group, of "Mean", "Mean@0.1" and "Mean@0.11"; in [0, 1], NaN where none is visible.
 
     Raises:
         ValueError: as `pck`, or if a group has a joint that is none.
 
     Example:
-        >>> pckh(keypoints, truth, visible, head_size(head_boxes))["Mean"]
-        0.8829
+        >>> from kerapose import metrics
+        >>> truth = np.zeros((1, 16, 2)) + 50.0
+        >>> predicted = truth.copy()
+        >>> predicted[0, 9] += 20.0  # the top of the head is wrong
+        >>> figures = metrics.pckh(predicted, truth, np.ones((1, 16)), head_size_px=[30.0])
+        >>> figures["Head"], figures["Wrist"], figures["Mean"]  # 13 of 14
+        (0.0, 1.0, 0.93)
 
     Paper: Andriluka et al., "2D Human Pose Estimation: New Benchmark and State of the Art Analysis", CVPR 2014.
     """
@@ -288,7 +321,19 @@ def pckh(
 
 
 def head_size(head_boxes: ArrayLike) -> Array:
-    """MPII's head size: 0.6 of the diagonal of the head's box, [N, 4] px (left, top, right, bottom) -> [N] px."""
+    """Gives MPII's head size: 0.6 of the diagonal of the head's box.
+
+    Args:
+        head_boxes: [N, 4] left, top, right, bottom, pixels.
+
+    Returns:
+        [N] float64, pixels.
+
+    Example:
+        >>> from kerapose import metrics
+        >>> metrics.head_size([[10, 10, 40, 50]]).tolist()
+        [30.0]
+    """
     head_boxes = np.asarray(head_boxes, "float64")
     return 0.6 * np.linalg.norm(head_boxes[..., 2:] - head_boxes[..., :2], axis=-1)
 

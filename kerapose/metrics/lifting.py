@@ -19,14 +19,18 @@ class MeanPerJointError(keras.metrics.Mean):
     Args:
         name: of the metric.
 
-    Inputs of `update_state`: true and predicted poses [B, ..., J, 3] alike, metres; optional weights [B], or [B, T] as
-    the mask of a batch of unequal sequences has it.
+    Inputs of `update_state`: true and predicted poses [B, ..., J, 3] alike, metres; optional weights [B], or [B, T],
+    the mask of a batch of sequences of different lengths.
 
     Raises:
         ValueError: if the shapes differ.
 
     Example:
-        >>> model.compile(optimizer="adam", loss=MPJPE(), metrics=[MeanPerJointError()])
+        >>> from kerapose import metrics
+        >>> error = metrics.MeanPerJointError()  # for `model.compile`, too
+        >>> error.update_state(poses_m, poses_m + [0.03, 0.04, 0.0])
+        >>> float(error.result())  # millimetres
+        50.0
     """
 
     def __init__(self, name: str = "mpjpe_mm", **kwargs: typing.Any):
@@ -45,22 +49,23 @@ class MeanPerJointError(keras.metrics.Mean):
 
 
 def mpjpe(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """The mean per-joint position error: "protocol 1".
+    """Gives the mean per-joint position error (MPJPE): "protocol 1".
 
     Args:
         predicted: [..., J, 3], metres, root-relative.
         truth: [..., J, 3], metres, root-relative.
 
     Returns:
-        float, metres.
+        A float, metres.
 
     Raises:
         ValueError: if the shapes differ or are empty, or a coordinate is NaN or infinite: leave frames out whose true
             pose is not known.
 
     Example:
-        >>> mpjpe([[0.0, 0.0, 0.0], [0.0, 3.0, 4.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
-        2.5
+        >>> from kerapose import metrics
+        >>> metrics.mpjpe(poses_m + [0.03, 0.04, 0.0], poses_m)
+        0.05
 
     Paper: Ionescu et al., "Human3.6M: Large Scale Datasets and Predictive Methods for 3D Human Sensing in Natural
     Environments", TPAMI 2014.
@@ -69,42 +74,48 @@ def mpjpe(predicted: ArrayLike, truth: ArrayLike) -> float:
 
 
 def p_mpjpe(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """`mpjpe` after each frame is laid on the true one by scale, rotation and translation (Procrustes): "protocol 2".
+    """Gives P-MPJPE: `mpjpe` after each frame is laid on the true one by scale, rotation and translation (Procrustes).
 
-    A mirrored prediction is not mirrored back.
+    This is "protocol 2". A mirrored prediction is not mirrored back.
 
     Args:
-        predicted, truth: as of `mpjpe`.
+        predicted: [..., J, 3], metres.
+        truth: [..., J, 3], metres.
 
     Returns:
-        float, metres.
+        A float, metres.
 
     Raises:
         ValueError: as `mpjpe`.
 
     Example:
-        >>> p_mpjpe(2.0 * truth + 1.0, truth)
-        0.0
+        >>> from kerapose import metrics
+        >>> metrics.p_mpjpe(2.0 * poses_m + 1.0, poses_m)
+        0.000
+
+    Paper: Ionescu et al., TPAMI 2014; see `mpjpe`.
     """
     predicted, truth = _poses(predicted, truth)
     return float(_joint_errors(_moved(alignment.align, predicted, truth), truth).mean())
 
 
 def n_mpjpe(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """`mpjpe` after each frame is brought to the size of the true one: "protocol 3".
+    """Gives N-MPJPE: `mpjpe` after each frame is brought to the size of the true one, the root staying: "protocol 3".
 
     Args:
-        predicted, truth: as of `mpjpe`; the root stays where it is.
+        predicted: [..., J, 3], metres, root-relative.
+        truth: [..., J, 3], metres, root-relative.
 
     Returns:
-        float, metres.
+        A float, metres.
 
     Raises:
         ValueError: as `mpjpe`.
 
     Example:
-        >>> n_mpjpe(2.0 * truth, truth)
-        0.0
+        >>> from kerapose import metrics
+        >>> metrics.n_mpjpe(2.0 * poses_m, poses_m)
+        0.000
 
     Paper: Rhodin et al., "Unsupervised Geometry-Aware Representation for 3D Human Pose Estimation", ECCV 2018.
     """
@@ -113,21 +124,22 @@ def n_mpjpe(predicted: ArrayLike, truth: ArrayLike) -> float:
 
 
 def mpjve(predicted: ArrayLike, truth: ArrayLike) -> float:
-    """The mean per-joint velocity error: that of the differences from each frame to the next.
+    """Gives the mean per-joint velocity error (MPJVE): that of the differences from each frame to the next.
 
     Args:
         predicted: [T, J, 3], the frames of one sequence in order, metres.
         truth: [T, J, 3], metres.
 
     Returns:
-        float, metres a frame (times fps: metres a second).
+        A float, metres a frame (times fps: metres a second).
 
     Raises:
-        ValueError: as `mpjpe`, or if there are several sequences or less than two frames.
+        ValueError: as `mpjpe`, or if there are several sequences or fewer than two frames.
 
     Example:
-        >>> mpjve(1.0 + truth, truth)
-        0.0
+        >>> from kerapose import metrics
+        >>> metrics.mpjve(1.0 + poses_m, poses_m)  # a metre aside, but moving as the truth
+        0.000
 
     Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-Supervised Training",
     CVPR 2019.
@@ -142,20 +154,22 @@ def mpjve(predicted: ArrayLike, truth: ArrayLike) -> float:
 
 
 def pck_3d(predicted: ArrayLike, truth: ArrayLike, threshold_m: float = 0.15) -> float:
-    """The share of joints that are less than a threshold away.
+    """Gives 3D PCK: the share of joints that are less than a threshold away.
 
     Args:
-        predicted, truth: as of `mpjpe`.
+        predicted: [..., J, 3], metres, root-relative.
+        truth: [..., J, 3], metres, root-relative.
         threshold_m: metres; a joint exactly so far away is wrong, as published.
 
     Returns:
-        float in [0, 1].
+        A float in [0, 1].
 
     Raises:
         ValueError: as `mpjpe`.
 
     Example:
-        >>> pck_3d([[0.0, 0.0, 0.0], [0.0, 0.1, 0.2]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+        >>> from kerapose import metrics
+        >>> metrics.pck_3d([[0.0, 0.0, 0.0], [0.0, 0.1, 0.2]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
         0.5
 
     Paper: Mehta et al., "Monocular 3D Human Pose Estimation In The Wild Using Improved CNN Supervision", 3DV 2017.
@@ -163,26 +177,28 @@ def pck_3d(predicted: ArrayLike, truth: ArrayLike, threshold_m: float = 0.15) ->
     return float((_joint_errors(*_poses(predicted, truth)) < threshold_m).mean())
 
 
-# 0 to 150 mm in steps of 5 mm, as in MPI-INF-3DHP's evaluation. At 0 no joint is right, so that 30/31 is perfect.
+#: 0 to 150 mm in steps of 5 mm, as in MPI-INF-3DHP's evaluation. At 0 no joint is right, so that 30/31 is perfect.
 AUC_THRESHOLDS_M = tuple(millimetres / 1000 for millimetres in range(0, 151, 5))
 
 
 def auc_3d(predicted: ArrayLike, truth: ArrayLike, thresholds_m: Sequence[float] = AUC_THRESHOLDS_M) -> float:
-    """The area under the curve of `pck_3d`, as the mean over thresholds.
+    """Gives the area under the curve of `pck_3d`, as the mean over thresholds.
 
     Args:
-        predicted, truth: as of `mpjpe`.
+        predicted: [..., J, 3], metres, root-relative.
+        truth: [..., J, 3], metres, root-relative.
         thresholds_m: metres.
 
     Returns:
-        float in [0, 1]; 30/31 of exact poses with the published thresholds, whose first is 0.
+        A float in [0, 1]; 30/31 for exact poses with the published thresholds, whose first is 0.
 
     Raises:
         ValueError: as `mpjpe`.
 
     Example:
-        >>> auc_3d(truth, truth)
-        0.9677419354838710
+        >>> from kerapose import metrics
+        >>> metrics.auc_3d(poses_m, poses_m)
+        0.968
 
     Paper: as of `pck_3d`.
     """
@@ -190,30 +206,33 @@ def auc_3d(predicted: ArrayLike, truth: ArrayLike, thresholds_m: Sequence[float]
     return float(np.mean([(errors < threshold).mean() for threshold in thresholds_m]))
 
 
+#: What `lifting_metrics` gives.
 LIFTING_FIGURES = ("mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm", "pck_150mm", "auc_3d")
 
 
 def lifting_metrics(sequences: Iterable[Mapping[str, typing.Any]]) -> dict[str, typing.Any]:
-    """All figures of lifted sequences, action by action and their mean, as the published protocol has them.
+    """Gives all figures of lifted sequences, for each action and as their mean, as the published protocol has them.
 
-    Within an action a sequence counts by its frames; the total is the plain mean of the actions. Velocities are taken
-    inside of sequences; one of a single frame has none and does not count there.
+    Within an action a sequence counts by its frames; the total is the plain mean of the actions. Velocities are those
+    inside of sequences; a sequence of a single frame has none and does not count for them.
 
     Args:
-        sequences: an iterable of dicts {"predicted": [T, J, 3], "truth": [T, J, 3], both metres and root-relative,
-            "action": str, "name": str, optional, for errors}.
+        sequences: an iterable of dicts of `predicted` and `truth`, [T, J, 3] each, metres and root-relative, of
+            `action`, a name, and optionally of `name`, by which an error calls the sequence.
 
     Returns:
-        {"mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm" (a frame), "pck_150mm", "auc_3d": floats,
-        "actions": {action: the same figures}}. NaN where no sequence has a velocity.
+        A dict of "mpjpe_mm", "p_mpjpe_mm", "n_mpjpe_mm", "mpjve_mm" (a frame), "pck_150mm" and "auc_3d", floats, and of
+        "actions", a dict of the same figures by action. NaN where no sequence has a velocity.
 
     Raises:
         ValueError: as `mpjpe`, with the sequence's name, or if there is no sequence.
 
     Example:
-        >>> figures = lifting_metrics([{"predicted": poses, "truth": truth, "action": "Walking"}])
+        >>> from kerapose import metrics
+        >>> walk = {"predicted": poses_m + [0.03, 0.04, 0.0], "truth": poses_m, "action": "Walking"}
+        >>> figures = metrics.lifting_metrics([walk, walk | {"predicted": poses_m, "action": "Sitting"}])
         >>> figures["mpjpe_mm"], figures["actions"]["Walking"]["mpjpe_mm"]
-        (46.8, 46.8)
+        (25.0, 50.0)
 
     Paper: Pavllo et al., CVPR 2019.
     """

@@ -10,7 +10,7 @@ from kerapose.types import Array, ArrayLike
 
 
 def sound_sigmas(sigmas: ArrayLike, num_keypoints: int | None = None) -> Array:
-    """Sigmas as an array, refused if similarities by them would mean nothing.
+    """Checks sigmas, and gives them as an array; refuses those by which similarities would mean nothing.
 
     Args:
         sigmas: [K] (`Skeleton.sigmas`).
@@ -23,8 +23,9 @@ def sound_sigmas(sigmas: ArrayLike, num_keypoints: int | None = None) -> Array:
         ValueError: if there are none, or too few or many, or one is no number, not positive or above 1.
 
     Example:
-        >>> sound_sigmas(COCO.sigmas, 17).max()
-        0.107
+        >>> from kerapose import metrics, skeletons
+        >>> metrics.sound_sigmas(skeletons.COCO.sigmas, 17)[:2].tolist()
+        [0.026, 0.025]
     """
     values = np.asarray(sigmas) if hasattr(sigmas, "dtype") else () if sigmas is None else sigmas
     is_flat = (
@@ -54,19 +55,19 @@ def oks(
     sigmas: ArrayLike,
     boxes: ArrayLike | None = None,
 ) -> Array:
-    """The object keypoint similarity of predictions to true people, as COCO measures it.
+    """Gives the object keypoint similarity (OKS) of predictions to true people, as COCO measures it.
 
-    It is the mean over a person's labelled keypoints of exp(-d^2 / (2 area (2 sigma)^2)). A person without any is
-    measured by how far the prediction leaves its box, widened by its own size on every side: COCO ignores such people,
-    and the predictions that fit them.
+    It is the mean over a person's labelled keypoints of ``exp(-d² / (2 area (2 sigma)²))``, d being the distance in
+    pixels. For a person without labelled keypoints d is how far a predicted keypoint lies outside of the box, widened
+    by its own size on every side: COCO ignores such people, and the predictions that fit them.
 
     Args:
-        predicted: [D, K, 2] px.
-        truth: [G, K, 2] px.
+        predicted: [D, K, 2], pixels.
+        truth: [G, K, 2], pixels.
         visible: [G, K], above 0 where a keypoint is labelled.
-        areas: [G] of the people (COCO: of their silhouettes), px^2, positive where a keypoint is labelled.
+        areas: [G] of the people (COCO: of their silhouettes), square pixels, positive where a keypoint is labelled.
         sigmas: [K] (`Skeleton.sigmas`).
-        boxes: [G, 4] px, left, top, right, bottom; only needed for people without keypoints.
+        boxes: [G, 4] left, top, right, bottom, pixels; only needed for people without keypoints.
 
     Returns:
         [D, G] in [0, 1].
@@ -76,8 +77,11 @@ def oks(
             has neither keypoints nor box.
 
     Example:
-        >>> oks(keypoints, keypoints, visible, areas, COCO.sigmas).diagonal()
-        array([1., 1., 1.])
+        >>> from kerapose import metrics, skeletons
+        >>> people = keypoints[:, 0]  # two, [2, 17, 2]
+        >>> similar = metrics.oks(people + 2.0, people, np.ones((2, 17)), [8000.0, 8000.0], skeletons.COCO.sigmas)
+        >>> similar.round(2).tolist()  # 2 pixels off; the other person is far away
+        [[0.94, 0.0], [0.0, 0.94]]
 
     Paper: Ruggero Ronchi and Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose Estimation", ICCV 2017.
     """
@@ -112,11 +116,11 @@ def oks_between(
     score_threshold: float | None = None,
     published: bool = False,
 ) -> Array:
-    """The object keypoint similarity of predictions to each other, over the mean of the two areas.
+    """Gives the object keypoint similarity of predictions to each other, over the mean of the two areas.
 
     Args:
-        keypoints: [N, K, 2] px.
-        areas: [N] of the people, px^2.
+        keypoints: [N, K, 2], pixels.
+        areas: [N] of the people, square pixels.
         sigmas: [K] (`Skeleton.sigmas`).
         keypoint_scores: [N, K].
         score_threshold: only keypoints with a score above it in both people count; where none is left, the
@@ -130,7 +134,10 @@ def oks_between(
         ValueError: if the shapes do not fit together, a number is NaN, an area negative or a sigma not positive.
 
     Example:
-        >>> oks_between(keypoints, areas, COCO.sigmas)[0, 1] > 0.9  # the same person twice
+        >>> from kerapose import metrics, skeletons
+        >>> twice = np.stack([keypoints[0, 0], keypoints[0, 0] + 1.0])  # one person, a pixel off
+        >>> metrics.oks_between(twice, [8000.0, 8000.0], skeletons.COCO.sigmas).round(2).tolist()
+        [[1.0, 0.99], [0.99, 1.0]]
 
     Paper: Papandreou et al., "Towards Accurate Multi-person Pose Estimation in the Wild", CVPR 2017.
     """
@@ -163,11 +170,11 @@ def oks_nms(
     """Keeps, best first, the predictions that are not too similar to a better one.
 
     Args:
-        keypoints: [N, K, 2] px, of one image.
+        keypoints: [N, K, 2], pixels of one image.
         scores: [N] of the people; of equals the first counts as better.
-        areas: [N] of the people, px^2; the published pipelines take the padded box's.
+        areas: [N] of the people, square pixels; the published pipelines take the padded box's.
         sigmas: [K] (`Skeleton.sigmas`).
-        threshold: a prediction of a greater similarity goes.
+        threshold: a prediction whose similarity to a better one is greater is dropped.
         **similarity: `keypoint_scores`, `score_threshold` and `published` of `oks_between`.
 
     Returns:
@@ -177,7 +184,9 @@ def oks_nms(
         ValueError: as `oks_between`.
 
     Example:
-        >>> oks_nms(keypoints, [0.4, 0.9, 0.8], areas, COCO.sigmas)
+        >>> from kerapose import metrics, skeletons
+        >>> found = np.stack([keypoints[0, 0], keypoints[1, 0], keypoints[1, 0] + 0.5])  # the second person twice
+        >>> metrics.oks_nms(found, [0.4, 0.9, 0.8], [8000.0] * 3, skeletons.COCO.sigmas)
         [1, 0]
 
     Paper: Papandreou et al., "Towards Accurate Multi-person Pose Estimation in the Wild", CVPR 2017.
@@ -195,15 +204,19 @@ def soft_oks_nms(
     max_people: int = 20,
     **similarity: typing.Any,
 ) -> tuple[list[int], list[float]]:
-    """Ranks predictions, each one's score reduced by its similarity s to every better one: by exp(-s^2 / threshold).
+    """Ranks predictions, after each score is reduced for the similarity s to every better one, by exp(-s² / threshold).
 
-    None is dropped but those beyond `max_people`. The published pipelines use the choice and the order only, and pass
-    on the scores as they were.
+    Only those beyond `max_people` are dropped. The published pipelines use the choice and the order only, and pass on
+    the scores as they were.
 
     Args:
-        keypoints, scores, areas, sigmas, **similarity: as of `oks_nms`.
-        threshold: the smaller, the more similarity costs.
+        keypoints: [N, K, 2], pixels of one image.
+        scores: [N] of the people.
+        areas: [N] of the people, square pixels.
+        sigmas: [K] (`Skeleton.sigmas`).
+        threshold: the smaller, the more a score is reduced.
         max_people: how many stay at most.
+        **similarity: as of `oks_nms`.
 
     Returns:
         The indices of those that stay, best first, and their reduced scores.
@@ -212,8 +225,10 @@ def soft_oks_nms(
         ValueError: as `oks_between`.
 
     Example:
-        >>> soft_oks_nms(keypoints, [0.4, 0.9, 0.8], areas, COCO.sigmas)
-        ([1, 0, 2], [0.9, 0.4, 0.263])
+        >>> from kerapose import metrics, skeletons
+        >>> found = np.stack([keypoints[0, 0], keypoints[1, 0], keypoints[1, 0] + 0.5])  # the second person twice
+        >>> metrics.soft_oks_nms(found, [0.4, 0.9, 0.8], [8000.0] * 3, skeletons.COCO.sigmas)
+        ([1, 0, 2], [0.9, 0.4, 0.266])
 
     Paper: Bodla et al., "Soft-NMS: Improving Object Detection With One Line of Code", ICCV 2017.
     """
@@ -233,10 +248,10 @@ def box_nms(boxes: ArrayLike, scores: ArrayLike, threshold: float = 0.5, publish
     """Keeps, best first, the boxes that do not overlap a better one too much.
 
     Args:
-        boxes: [N, 4] px, left, top, right, bottom.
+        boxes: [N, 4] left, top, right, bottom, pixels.
         scores: [N]; of equals the first counts as better.
-        threshold: a box whose intersection over union with a better one is greater goes.
-        published: whether a box includes both of its edges, a pixel more each way, as in the published code.
+        threshold: a box whose intersection over union with a better one is greater is dropped.
+        published: whether a box includes both of its edges, a pixel more along each axis, as in the published code.
 
     Returns:
         The indices of those that stay, best first.
@@ -245,7 +260,8 @@ def box_nms(boxes: ArrayLike, scores: ArrayLike, threshold: float = 0.5, publish
         ValueError: if a number is NaN, or there are not as many scores as boxes.
 
     Example:
-        >>> box_nms([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], [0.8, 0.9, 0.7])
+        >>> from kerapose import metrics
+        >>> metrics.box_nms([[0, 0, 10, 10], [1, 0, 11, 10], [20, 0, 30, 10]], [0.8, 0.9, 0.7])
         [1, 2]
     """
     boxes = np.asarray(boxes, "float64").reshape(-1, 4)
@@ -262,7 +278,7 @@ def box_nms(boxes: ArrayLike, scores: ArrayLike, threshold: float = 0.5, publish
 
 
 def rescore(box_scores: ArrayLike, keypoint_scores: ArrayLike, threshold: float = 0.2) -> Array:
-    """The score of a person: its box's, times the mean of the keypoint scores above a threshold.
+    """Gives the score of a person: its box's, times the mean of the keypoint scores above a threshold.
 
     Args:
         box_scores: [N].
@@ -273,11 +289,12 @@ def rescore(box_scores: ArrayLike, keypoint_scores: ArrayLike, threshold: float 
         [N], 0 for a person without a keypoint above the threshold.
 
     Raises:
-        ValueError: if a score is NaN, or there are not as many people.
+        ValueError: if a score is NaN, or the numbers of people differ.
 
     Example:
-        >>> rescore([0.5], [[0.8, 0.6, 0.1]])
-        array([0.35])
+        >>> from kerapose import metrics
+        >>> metrics.rescore([0.5], [[0.8, 0.6, 0.1]]).tolist()
+        [0.35]
 
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """

@@ -1,4 +1,9 @@
-"""The networks: one paper, one file, channels last, in keras.ops."""
+"""The networks: one paper, one file, channels last, in `keras.ops`, for TensorFlow, JAX and PyTorch.
+
+Each is a `keras.Model` that takes numbers and gives logits, heatmaps or poses. It is built by its arguments, by the
+name of a published form (`from_variant`), or with published weights (`from_preset`); these class methods are those of
+`Network`. What knows names, units and the way back to pixels is in `estimators` and `predictors`.
+"""
 
 from kerapose.models.c3d import C3D
 from kerapose.models.hrnet import HRNet

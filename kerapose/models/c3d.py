@@ -14,6 +14,8 @@ from kerapose.types import Shape, Tensor
 class C3D(Network):
     """C3D without its fully connected layers, on heatmap volumes.
 
+    Its forms are "c3d", "c3d_light" (also "c3d_s") and "c3d_tiny".
+
     Args:
         num_classes: number of actions.
         input_shape: (T, H, W, C) of a volume; C is the number of joints or limbs.
@@ -28,7 +30,11 @@ class C3D(Network):
         ValueError: if `num_stages` is not 3 or 4.
 
     Example:
-        >>> C3D.from_variant("c3d_light", num_classes=60)(np.zeros((1, 48, 56, 56, 17))).shape
+        >>> from kerapose import models
+        >>> network = models.C3D.from_variant("c3d_tiny", num_classes=60)
+        >>> network.input_shape
+        (None, 24, 40, 40, 17)
+        >>> tuple(network(np.zeros((1, 24, 40, 40, 17))).shape)
         (1, 60)
 
     Papers: Tran et al., "Learning Spatiotemporal Features with 3D Convolutional Networks", ICCV 2015; Duan et al.,

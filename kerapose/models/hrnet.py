@@ -27,7 +27,9 @@ STEM_BLOCKS = 4
 
 @keras.saving.register_keras_serializable("kerapose")
 class HRNet(Network):
-    """The high-resolution network: a branch is added in each stage, half as fine, and no branch ever ends.
+    """The high-resolution network: each stage adds a branch of half the resolution, and no branch ever ends.
+
+    Its forms are "w32", "w48" and, smaller, "w18_small" and "w16_tiny".
 
     Args:
         num_joints: number of heatmaps.
@@ -44,8 +46,10 @@ class HRNet(Network):
         ValueError: if the sides are no multiples of 32, or an argument is none of the above.
 
     Example:
-        >>> HRNet.from_variant("w48", num_joints=17, image_shape=(384, 288, 3))(np.zeros((1, 384, 288, 3))).shape
-        (1, 96, 72, 17)
+        >>> from kerapose import models
+        >>> network = models.HRNet.from_variant("w16_tiny", num_joints=17)
+        >>> network.input_shape, network.output_shape  # heatmaps of a quarter of the image
+        ((None, 128, 96, 3), (None, 32, 24, 17))
 
     Paper: Sun et al., "Deep High-Resolution Representation Learning for Human Pose Estimation", CVPR 2019.
     """

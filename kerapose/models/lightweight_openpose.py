@@ -25,7 +25,9 @@ REFINEMENT_BLOCKS = 5
 
 @keras.saving.register_keras_serializable("kerapose")
 class LightweightOpenPose(Network):
-    """A dilated MobileNet, an initial stage of fields, and refinement stages that see the fields before them.
+    """A dilated MobileNet, a first stage of heatmaps and fields, and refinement stages that see the stage before.
+
+    Its forms are "openpose", "openpose3" (three refinements), "openpose_omz" and "openpose_tiny".
 
     Args:
         num_heatmaps: one for each keypoint and one for the background, the last.
@@ -39,18 +41,19 @@ class LightweightOpenPose(Network):
             one more 1 x 1 convolution.
         relu6: whether the MobileNet's ReLUs end at 6, as in TensorFlow's and keras.applications' MobileNet v1.
 
-    Input: [B, H, W, 3], normalized as `(pixel - 128) / 256`, BGR, in published checkpoints. Output: a list
-    [heatmaps_0, pafs_0, heatmaps_1, pafs_1, ...], stage by stage, the last two count: heatmaps
-    [B, ceil(H/8), ceil(W/8), num_heatmaps] and fields [B, ceil(H/8), ceil(W/8), num_pafs], float32 under any precision
-    policy.
+    Input: [B, H, W, 3], normalized; published checkpoints want BGR and ``(pixel - 128) / 256``. Output: a list
+    [heatmaps_0, pafs_0, heatmaps_1, pafs_1, ...], stage by stage: heatmaps [B, ceil(H/8), ceil(W/8), num_heatmaps] and
+    fields [B, ceil(H/8), ceil(W/8), num_pafs], float32 under any precision policy. The last two are the answer.
 
     Raises:
         ValueError: if an argument is out of its range.
 
     Example:
-        >>> network = LightweightOpenPose()
-        >>> [output.shape for output in network(np.zeros((1, 256, 456, 3)))[-2:]]
-        [(1, 32, 57, 19), (1, 32, 57, 38)]
+        >>> from kerapose import models
+        >>> network = models.LightweightOpenPose.from_variant("openpose_tiny", image_shape=(256, 456, 3))
+        >>> heatmaps, pafs = network.output_shape[-2:]
+        >>> heatmaps, pafs
+        ((None, 32, 57, 19), (None, 32, 57, 38))
 
     Papers: Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", 2018; Cao et al.,
     "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017; Howard et al., "MobileNets", 2017.

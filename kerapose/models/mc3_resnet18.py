@@ -12,7 +12,9 @@ from kerapose.types import Shape, Tensor
 
 @keras.saving.register_keras_serializable("kerapose")
 class MC3ResNet18(Network):
-    """MC3-18: 3D convolutions in the stem and the first stage, 2D ones after it; time is never strided.
+    """MC3-18: 3D convolutions in the stem and the first stage, 2D ones after it; frames are never strided.
+
+    Its forms are "mc3_18" and "mc3_18_tiny".
 
     Args:
         num_classes: number of actions.
@@ -23,7 +25,9 @@ class MC3ResNet18(Network):
     (0.22803, 0.22145, 0.216989). Output: logits [B, num_classes], float32 under any precision policy.
 
     Example:
-        >>> MC3ResNet18(num_classes=400)(np.zeros((1, 16, 112, 112, 3))).shape
+        >>> from kerapose import models
+        >>> network = models.MC3ResNet18.from_variant("mc3_18_tiny", num_classes=400, input_shape=(4, 32, 32, 3))
+        >>> tuple(network(np.zeros((1, 4, 32, 32, 3))).shape)
         (1, 400)
 
     Paper: Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition", CVPR 2018.

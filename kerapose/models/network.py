@@ -14,10 +14,17 @@ from kerapose.types import ArrayLike, Config, Path, Shape
 
 
 class Network(keras.Model):
-    """A functional Keras model whose configuration is the arguments of its own `__init__`.
+    """What all networks share: a functional Keras model whose configuration is the arguments of its own `__init__`.
 
-    A subclass builds its graph in `__init__`, hands it to `super().__init__(inputs, outputs)`, and keeps every argument
-    as an attribute of the same name; `VARIANTS` names the published forms by the arguments that they change.
+    A subclass builds its graph in ``__init__``, hands it to ``super().__init__(inputs, outputs)``, and keeps every
+    argument as an attribute of the same name; `VARIANTS` names the published forms by the arguments that they change.
+
+    Example:
+        >>> from kerapose import models
+        >>> sorted(models.SimpleBaseline.VARIANTS)[:3]
+        ['resnet101', 'resnet152', 'resnet18']
+        >>> models.C3D.from_variant("c3d_tiny", num_classes=3).get_config()["base_filters"]
+        16
     """
 
     VARIANTS = {}
@@ -29,18 +36,24 @@ class Network(keras.Model):
 
     @classmethod
     def from_variant(cls, variant: str, *outputs: int, **changes: typing.Any) -> typing.Self:
-        """Builds a published variant.
+        """Builds a published form of the network, without its weights.
 
         Args:
             variant: a key of `VARIANTS`.
             *outputs: the class's first argument, `num_classes` or `num_joints`; by name or by place.
             **changes: any argument of the class, in place of the variant's.
 
+        Returns:
+            The network, its weights as drawn by Keras.
+
         Raises:
             ValueError: if there is no such variant or argument.
 
         Example:
-            >>> SlowOnly.from_variant("slowonly_wd", num_classes=60, dropout=0.2)
+            >>> from kerapose import models
+            >>> network = models.C3D.from_variant("c3d_tiny", num_classes=60, dropout=0.2)
+            >>> network.num_stages, network.base_filters, network.dropout
+            (3, 16, 0.2)
         """
         strange = sorted(set(changes) - {*cls.argument_names(), "name", "dtype", "trainable"})
         if strange:  # which Keras would swallow
@@ -59,13 +72,20 @@ class Network(keras.Model):
                 by place.
             **changes: any argument of the class, in place of the preset's: another `dropout`, say.
 
+        Returns:
+            The network with its weights.
+
         Raises:
             ValueError: if there is no such preset, or it is of another class; if a file has no such network.
+            FileNotFoundError: if there is no such file.
             presets.FetchError: if the weights cannot be fetched, with where to put them by hand.
 
         Example:
-            >>> network = models.SlowOnly.from_preset("slowonly_ntu60_xsub_joint")
-            >>> network = models.SlowOnly.from_preset("slowonly_346_k400_joint", num_classes=5)
+            >>> from kerapose import models
+            >>> network = models.SlowOnly.from_preset("slowonly_ntu60_xsub_joint")  # doctest: +SKIP
+            >>> network = models.TemporalLifter.from_preset("runs/lifter/model.keras")  # the network of an estimator
+            >>> network.receptive_field
+            9
         """
         if not presets.is_name(preset):
             if outputs or changes:
@@ -111,7 +131,18 @@ class Network(keras.Model):
         return network
 
     def save_preset(self, folder: Path) -> None:
-        """Writes the network with its weights into a folder, for `from_preset(folder)`."""
+        """Writes the network with its weights into a folder, for `from_preset(folder)`.
+
+        Args:
+            folder: which is made; the file in it is `model.keras`.
+
+        Example:
+            >>> from kerapose import models
+            >>> network = models.TemporalLifter(17, filter_widths=(3, 3), channels=16)
+            >>> network.save_preset("nine_frames")
+            >>> models.TemporalLifter.from_preset("nine_frames").filter_widths
+            (3, 3)
+        """
         reading.save(self, folder)
 
     @classmethod
@@ -122,11 +153,15 @@ class Network(keras.Model):
             variant: a key of `VARIANTS`.
             name: of the argument.
 
+        Returns:
+            Its value: the variant's, else the default.
+
         Raises:
             ValueError: if there is no such variant.
 
         Example:
-            >>> SlowOnly.argument_of("slowonly", "input_shape")
+            >>> from kerapose import models
+            >>> models.SlowOnly.argument_of("slowonly", "input_shape")
             (48, 56, 56, 17)
         """
         return cls._variant(variant).get(name, inspect.signature(cls).parameters[name].default)
@@ -140,16 +175,22 @@ class Network(keras.Model):
 
     @classmethod
     def argument_names(cls) -> list[str]:
-        """The names of the arguments of `__init__`, without self and Keras's own."""
+        """The names of the arguments of the class, in their order, without Keras's own (`name`, `dtype`).
+
+        Example:
+            >>> from kerapose import models
+            >>> models.StackedHourglass.argument_names()
+            ['num_joints', 'image_shape', 'num_stacks', 'filters', 'increase']
+        """
         return argument_names(cls)
 
     @property
     def input_shape(self) -> Shape | dict[str, Shape]:
-        """With the batch, of the input; of several by name, where Keras gives a list."""
+        """Shape of the input, batch first; of several inputs a dictionary by name."""
         return keras.tree.map_structure(lambda tensor: tensor.shape, self.input)
 
     def resized(self, *shapes: Shape) -> typing.Self:
-        """The same network with the same weights for inputs of another shape (they do not depend on it).
+        """The same network with the same weights for inputs of another shape, on which the weights do not depend.
 
         Args:
             *shapes: of each input in the order of the arguments, (T, H, W, C) or (H, W, C), C as before.
@@ -161,8 +202,10 @@ class Network(keras.Model):
             ValueError: if there are more or fewer shapes than inputs.
 
         Example:
-            >>> network.resized((48, 64, 64, 17))  # trained on 56 x 56, tested on 64 x 64, as published
-            >>> rgbpose.resized((8, 256, 256, 3), (32, 64, 64, 17))
+            >>> from kerapose import models
+            >>> network = models.C3D(60, input_shape=(8, 56, 56, 17), base_filters=8, num_stages=3)
+            >>> network.resized((8, 64, 64, 17)).input_shape  # trained on 56 x 56 pixels, tested on 64 x 64
+            (None, 8, 64, 64, 17)
         """
         names = [name for name in self.argument_names() if name.endswith("_shape")]
         if len(shapes) != len(names):
@@ -173,10 +216,11 @@ class Network(keras.Model):
         return copy
 
     def unused_torch_weights(self) -> dict[str, Shape]:
-        """What published files hold without any effect, {PyTorch name: shape}: nothing, unless a class knows better."""
+        """Weights that published files hold and never use, {PyTorch name: shape}; empty for most classes."""
         return {}
 
     def get_config(self) -> Config:
+        """The arguments of the class by name, of which Keras builds the network anew."""
         config = {name: getattr(self, name) for name in self.argument_names()}
         if "input_shape" in config:
             config["input_shape"] = self.input_shape[1:]  # the attribute is Keras's, which leads with the batch
@@ -184,6 +228,7 @@ class Network(keras.Model):
 
     @classmethod
     def from_config(cls, config: Config) -> typing.Self:
+        """A network of the configuration that `get_config` gives."""
         return cls(**config)
 
 

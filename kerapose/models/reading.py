@@ -30,7 +30,10 @@ def read(path: Path, what: str = "A model") -> keras.Model:
         ValueError: if it is none, is damaged, or has what is not known here; one sentence says so.
 
     Example:
-        >>> estimator = read("runs/topdown/model.keras")
+        >>> from kerapose.models import reading
+        >>> estimator = reading.read("runs/topdown/model.keras")
+        >>> type(estimator).__name__, type(estimator.network).__name__
+        ('PoseEstimator', 'SimpleBaseline')
     """
     path = pathlib.Path(path)
     path = path / SAVED if (path / SAVED).is_file() else path

@@ -21,7 +21,8 @@ class RGBPoseConv3D(Network):
     """RGBPose-Conv3D: a SlowOnly of few, large frames and one of many, small heatmaps, with lateral connections.
 
     Before stages 3 and 4 of the RGB pathway, and 2 and 3 of the pose pathway, each pathway's features are joined to the
-    other's: pose to RGB by a convolution over time with stride 4, RGB to pose by a transposed one.
+    other's: pose to RGB by a convolution over time with stride 4, RGB to pose by a transposed one. Its forms are
+    "rgbpose" and "rgbpose_tiny".
 
     Args:
         num_classes: number of actions.
@@ -42,10 +43,13 @@ class RGBPoseConv3D(Network):
         ValueError: if the two shapes do not go together.
 
     Example:
-        >>> network = RGBPoseConv3D(num_classes=60)
-        >>> logits = network({"rgb": np.zeros((1, 8, 224, 224, 3)), "pose": np.zeros((1, 32, 56, 56, 17))})
-        >>> logits["rgb"].shape, logits["pose"].shape
-        ((1, 60), (1, 60))
+        >>> from kerapose import models
+        >>> network = models.RGBPoseConv3D.from_variant("rgbpose_tiny", num_classes=60)
+        >>> network.input_shape
+        {'rgb': (None, 4, 112, 112, 3), 'pose': (None, 16, 28, 28, 17)}
+        >>> logits = network({"rgb": np.zeros((1, 4, 112, 112, 3)), "pose": np.zeros((1, 16, 28, 28, 17))})
+        >>> {name: tuple(value.shape) for name, value in logits.items()}
+        {'rgb': (1, 60), 'pose': (1, 60)}
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022, section 3.3.
     """
@@ -127,7 +131,12 @@ class RGBPoseConv3D(Network):
             ValueError: if a network has other layers or another width than the pathway.
 
         Example:
-            >>> network.start_from(rgb=rgb_network, pose=pose_network)
+            >>> from kerapose import models
+            >>> rgb = models.SlowOnly.from_variant("slowonly_rgb_tiny", num_classes=2)
+            >>> network = models.RGBPoseConv3D.from_variant("rgbpose_tiny", num_classes=2).start_from(rgb=rgb)
+            >>> frames = {"rgb": np.ones((1, 4, 112, 112, 3)), "pose": np.zeros((1, 16, 28, 28, 17))}
+            >>> bool(np.allclose(network(frames)["rgb"], rgb(frames["rgb"]), atol=1e-4))
+            True
         """
         plan = [
             pair

@@ -32,6 +32,9 @@ RESNETS = {
 class SimpleBaseline(Network):
     """A ResNet whose last features are brought back to a quarter of the image by transposed convolutions.
 
+    Its forms are "resnet50", "resnet101", "resnet152", "resnet18", "resnet34" and, smaller, "resnet18_small" and
+    "resnet18_tiny".
+
     Args:
         num_joints: number of heatmaps.
         image_shape: (H, W, 3), multiples of 32 (others are rounded up on the way: the heatmaps are then a little larger
@@ -52,8 +55,10 @@ class SimpleBaseline(Network):
         ValueError: if there is no ResNet of that depth, or the arguments do not fit together.
 
     Example:
-        >>> SimpleBaseline(17)(np.zeros((1, 256, 192, 3))).shape
-        (1, 64, 48, 17)
+        >>> from kerapose import models
+        >>> network = models.SimpleBaseline(17, depth=18)
+        >>> network.input_shape, network.output_shape
+        ((None, 256, 192, 3), (None, 64, 48, 17))
 
     Papers: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018; He et al., "Deep Residual
     Learning for Image Recognition", CVPR 2016.

@@ -27,7 +27,10 @@ TINY = {"base_filters": 16, "zero_init_residual": False}  # ours, for two cores
 
 @keras.saving.register_keras_serializable("kerapose")
 class SlowOnly(Network):
-    """SlowOnly: bottleneck residual stages, some of them inflated by temporal convolutions.
+    """SlowOnly: residual stages of bottlenecks, the deeper of which are inflated: they convolve over time, too.
+
+    Its forms for volumes are "slowonly", "slowonly_346", "slowonly_wd", "slowonly_hr" and "slowonly_pose_path", for
+    frames "slowonly_rgb".
 
     Args:
         num_classes: number of actions.
@@ -35,8 +38,8 @@ class SlowOnly(Network):
         base_filters: channels of the stem and of the first stage's bottlenecks; doubled at every stage.
         stage_blocks: bottlenecks per stage.
         inflate: per stage, whether the first convolution of its bottlenecks spans three frames.
-        spatial_strides: per stage.
-        temporal_strides: per stage.
+        spatial_strides: per stage, of height and width.
+        temporal_strides: per stage, of frames.
         stem_stride: spatial stride of the first convolution.
         stem_pool_stride: spatial stride of the max pool after it.
         dropout: rate before the classifier.
@@ -49,8 +52,12 @@ class SlowOnly(Network):
         ValueError: if the per-stage arguments differ in length.
 
     Example:
-        >>> SlowOnly.from_variant("slowonly", num_classes=60)(np.zeros((1, 48, 56, 56, 17))).shape
-        (1, 60)
+        >>> from kerapose import models
+        >>> network = models.SlowOnly.from_variant("slowonly", num_classes=60)
+        >>> network.input_shape, network.output_shape
+        ((None, 48, 56, 56, 17), (None, 60))
+        >>> f"{network.count_params() / 1e6:.1f} million weights"
+        '2.0 million weights'
 
     Papers: Feichtenhofer et al., "SlowFast Networks for Video Recognition", ICCV 2019; Duan et al., "Revisiting
     Skeleton-based Action Recognition", CVPR 2022.

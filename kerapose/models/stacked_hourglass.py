@@ -17,6 +17,9 @@ STRIDE = 4 * 2**DEPTH  # of its coarsest features
 class StackedHourglass(Network):
     """Hourglasses one after the other, each of which corrects the heatmaps of the one before.
 
+    Its forms are "hourglass8", "hourglass4", "hourglass2", "hourglass1" and, smaller, "hourglass2_small" and
+    "hourglass1_small".
+
     Args:
         num_joints: number of heatmaps.
         image_shape: (H, W, 3), H and W multiples of 64 or None.
@@ -31,8 +34,10 @@ class StackedHourglass(Network):
         ValueError: if the sides are no multiples of 64, or an argument is out of its range.
 
     Example:
-        >>> StackedHourglass.from_variant("hourglass2", num_joints=16)(np.zeros((1, 256, 256, 3))).shape
-        (1, 2, 64, 64, 16)
+        >>> from kerapose import models
+        >>> network = models.StackedHourglass.from_variant("hourglass2_small", num_joints=16)
+        >>> network.output_shape  # of each of the two hourglasses
+        (None, 2, 32, 32, 16)
 
     Paper: Newell et al., "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016.
     """
@@ -76,7 +81,7 @@ class StackedHourglass(Network):
         self.increase = increase
 
     def unused_torch_weights(self) -> dict[str, Shape]:
-        """Convolutions past the residual blocks that keep the width: the reference makes them, and does without."""
+        """Convolutions beside residual blocks that keep the width: published files have them and do not use them."""
         names = {layer.name: layer for layer in self.layers}
         unused = {}
         for name, layer in names.items():

@@ -58,8 +58,11 @@ class STARTransformer(Network):
         ValueError: if an argument is not one of its kind.
 
     Example:
-        >>> network = STARTransformer(num_classes=15, num_joints=13)
-        >>> network({"rgb": np.zeros((1, 16, 112, 112, 3)), "pose": np.zeros((1, 16, 28, 28, 13))}).shape
+        >>> from kerapose import models
+        >>> network = models.STARTransformer.from_variant("star_tiny", num_classes=15, num_joints=13)
+        >>> network.input_shape
+        {'rgb': (None, 8, 80, 80, 3), 'pose': (None, 8, 20, 20, 13)}
+        >>> tuple(network({"rgb": np.zeros((1, 8, 80, 80, 3)), "pose": np.zeros((1, 8, 20, 20, 13))}).shape)
         (1, 15)
 
     Paper: Ahn et al., "STAR-Transformer: A Spatio-temporal Cross Attention Transformer for Human Action Recognition",
@@ -136,7 +139,7 @@ class STARTransformer(Network):
     def start_from(self, backbone: mc3_resnet18.MC3ResNet18) -> typing.Self:
         """Takes over what an MC3ResNet18 has learnt, but for its classifier, as training begins in the paper.
 
-        All or nothing.
+        If anything does not fit, the network is left as it was.
 
         Args:
             backbone: an MC3ResNet18 of the same `base_filters`; `weights.load_backbone` reads a published file instead.
@@ -148,7 +151,11 @@ class STARTransformer(Network):
             ValueError: if it has other layers or another width.
 
         Example:
-            >>> STARTransformer(15).start_from(MC3ResNet18(15))
+            >>> from kerapose import models
+            >>> backbone = models.MC3ResNet18.from_variant("mc3_18_tiny", num_classes=15)
+            >>> network = models.STARTransformer.from_variant("star_tiny", num_classes=15).start_from(backbone)
+            >>> bool(np.all(network.get_layer("stem").get_weights()[0] == backbone.get_layer("stem").get_weights()[0]))
+            True
         """
         own = {layer.name: layer for layer in self.layers if layer.weights and not layer.name.startswith(self.HEAD)}
         theirs = {layer.name: layer for layer in backbone.layers if layer.weights and layer.name != "fc"}
@@ -171,12 +178,15 @@ class STARTransformer(Network):
             inputs: as the network takes them.
 
         Returns:
-            {"grid": [B, T, h, w], "joints": [B, T, K]} float32, means over heads and class tokens; both together, over
-            all frames, sum to less than 1 by what the class tokens keep to themselves.
+            {"grid": [B, T, h, w], "joints": [B, T, K]} float32, means over heads and class tokens. Over all frames,
+            grid and joints sum to less than 1: the rest is what the class tokens look at themselves.
 
         Example:
-            >>> network.attention_maps(batch)["joints"].shape
-            (4, 16, 17)
+            >>> from kerapose import models
+            >>> network = models.STARTransformer.from_variant("star_tiny", num_classes=15)
+            >>> clip = {"rgb": np.zeros((1, 8, 80, 80, 3), "float32"), "pose": np.zeros((1, 8, 20, 20, 17), "float32")}
+            >>> {name: tuple(value.shape) for name, value in network.attention_maps(clip).items()}
+            {'grid': (1, 8, 5, 5), 'joints': (1, 8, 17)}
         """
         last = [layer for layer in self.layers if isinstance(layer, StarLayer)][-1]
         looks = last.class_weights(keras.Model(self.input, last.input)(inputs))  # [B, T, S]

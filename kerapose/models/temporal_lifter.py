@@ -20,13 +20,14 @@ class TemporalLifter(Network):
     There are four forms of it, which share their weights (`as_form`, `weights.load_torch`): the dilated one for tracks
     of any length, the strided one that computes nothing but what one output frame needs (for training), the dense one
     without dilation, and each of the first two with causal shortcuts. With one output joint it is the trajectory model,
-    which places the root before the camera.
+    which places the root before the camera. Its published forms are "243_frames", "81_frames", "27_frames", "9_frames"
+    and "1_frame", by their receptive field.
 
     Args:
-        num_joints: 2D keypoints a frame.
-        in_features: numbers a keypoint: 2, or 3 with a score.
+        num_joints: number of 2D keypoints of a frame.
+        in_features: numbers of a keypoint: 2, or 3 with a score.
         num_joints_out: joints of the 3D pose. None: as many.
-        out_features: numbers a joint of the pose.
+        out_features: numbers of a joint of the pose.
         filter_widths: width of each convolution over time, odd; their product is the receptive field of every form.
         channels: of all hidden layers.
         dropout: share of the hidden values that training sets to zero.
@@ -35,14 +36,19 @@ class TemporalLifter(Network):
         strided: whether each convolution moves by its own width; inputs have one receptive field of frames then.
 
     Input: [B, T, num_joints, in_features], screen coordinates (`ops.cameras.normalize_screen`); T is at least the
-    receptive field and None in the graph, but for the strided form. Nothing is padded. Output: [B, T - receptive_field
-    + 1, num_joints_out, out_features], metres, float32 under any precision policy.
+    receptive field, and may differ from call to call but for the strided form. Nothing is padded. Output: [B, T -
+    receptive_field + 1, num_joints_out, out_features], metres, float32 under any precision policy.
 
     Raises:
-        ValueError: if a width is even, or the network is to be dense and strided.
+        ValueError: if a width is even, or the network is to be dense and strided; if a track is shorter than the
+            receptive field.
 
     Example:
-        >>> TemporalLifter(17, filter_widths=(3, 3, 3))(np.zeros((2, 100, 17, 2))).shape
+        >>> from kerapose import models
+        >>> network = models.TemporalLifter(17, filter_widths=(3, 3, 3), channels=16)
+        >>> network.receptive_field
+        27
+        >>> tuple(network(np.zeros((2, 100, 17, 2))).shape)  # 100 - 27 + 1 frames
         (2, 74, 17, 3)
 
     Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-supervised Training",
@@ -101,6 +107,7 @@ class TemporalLifter(Network):
         self.strided = strided
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+        """Poses for tracks; Keras calls it."""
         frames = inputs.shape[1]
         if frames is not None and frames < self.receptive_field:
             raise ValueError(
@@ -116,15 +123,15 @@ class TemporalLifter(Network):
 
     @property
     def pad(self) -> int:
-        """By how many frames both ends of a track are padded, that it may keep its length: half a receptive field."""
+        """By how many frames each end of a track is padded to keep its length: half the receptive field."""
         return self.receptive_field // 2
 
     @property
     def causal_shift(self) -> int:
-        """By how many frames that padding moves from the end to the beginning: all of it, if the network is causal.
+        """How many frames of padding a causal network has at the beginning instead of the end: `pad`, else 0.
 
-        (The published `total_causal_shift` counts the dilation twice, 91 in place of 13 for 27 frames; its scripts do
-        not use it.)
+        The published ``total_causal_shift`` counts the dilation twice, 91 in place of 13 for 27 frames; its scripts do
+        not use it.
         """
         return self.pad if self.causal else 0
 
@@ -137,7 +144,7 @@ class TemporalLifter(Network):
         """The same network with the same weights in another form.
 
         Args:
-            dense: as in the class. A dense network becomes another only if its filters are zero between the taps.
+            dense: as in the class. A dense network gets another form only if its filters are zero between the taps.
             strided: as in the class.
 
         Returns:
@@ -147,7 +154,10 @@ class TemporalLifter(Network):
             ValueError: if a dense network has filters that no other form can have.
 
         Example:
-            >>> training_form = lifter.as_form(strided=True)
+            >>> from kerapose import models
+            >>> lifter = models.TemporalLifter(17, filter_widths=(3, 3), channels=16)
+            >>> lifter.as_form(strided=True).input_shape  # one receptive field: for training
+            (None, 9, 17, 2)
         """
         copy = type(self).from_config(self.get_config() | {"dense": dense, "strided": strided})
         for ours, theirs in zip(self.convolutions(), copy.convolutions(), strict=True):
@@ -164,12 +174,22 @@ class TemporalLifter(Network):
         return [layer for layer in self.layers if isinstance(layer, TemporalConvNorm)]
 
     def set_norm_momentum(self, momentum: float) -> None:
-        """Sets the share of their running statistics that all batch norms keep in a step, Keras's momentum.
+        """Sets the momentum of all batch norms: the share of its running statistics that each keeps in a step.
 
         The paper lets it grow from 0.9 to 0.999. A compiled training step sees the new value.
 
         Args:
             momentum: from 0 to 1; PyTorch's momentum is 1 minus it.
+
+        Raises:
+            ValueError: if it is not from 0 to 1.
+
+        Example:
+            >>> from kerapose import models
+            >>> lifter = models.TemporalLifter(17, filter_widths=(3, 3), channels=16)
+            >>> lifter.set_norm_momentum(0.99)
+            >>> float(lifter.convolutions()[0].momentum)
+            0.99
         """
         if not 0 <= momentum <= 1:
             raise ValueError(f"The momentum of a batch norm is from 0 to 1, got {momentum}; the paper begins with 0.9.")

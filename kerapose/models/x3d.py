@@ -16,6 +16,8 @@ from kerapose.types import Shape, Tensor
 class X3D(Network):
     """X3D, with or without squeeze-excitation and swish (PoseConv3D's has neither).
 
+    Its forms are "x3d" and "x3d_shallow" (also "x3d_s").
+
     Args:
         num_classes: number of actions.
         input_shape: (T, H, W, C) of a volume; C is the number of joints or limbs, or 3 for RGB.
@@ -36,8 +38,12 @@ class X3D(Network):
         ValueError: if `se_style` is neither "half" nor "all", or the per-stage arguments differ in length.
 
     Example:
-        >>> X3D.from_variant("x3d_shallow", num_classes=60)(np.zeros((1, 48, 56, 56, 17))).shape
-        (1, 60)
+        >>> from kerapose import models
+        >>> network = models.X3D.from_variant("x3d_shallow", num_classes=60)
+        >>> network.input_shape, network.output_shape
+        ((None, 48, 56, 56, 17), (None, 60))
+        >>> f"{network.count_params():,}"
+        '261,660'
 
     Papers: Feichtenhofer, "X3D: Expanding Architectures for Efficient Video Recognition", CVPR 2020; Duan et al.,
     "Revisiting Skeleton-based Action Recognition", CVPR 2022.

@@ -3,6 +3,12 @@
 from kerapose.ops.graphs import ops
 from kerapose.types import Tensor
 
+__all__ = [
+    "align",
+    "procrustes",
+    "scale_to",
+]
+
 
 def procrustes(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The similarities that bring point sets closest to others in the sense of least squares.
@@ -11,21 +17,22 @@ def procrustes(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     not meant to flow through here: where two singular values are equal they are not finite.
 
     Args:
-        source: [..., J, 3].
-        target: [..., J, 3].
+        source: [..., J, 3], points in any unit, metres for poses.
+        target: [..., J, 3], in the same order and unit.
 
     Returns:
-        scale [...], rotation [..., 3, 3] and translation [..., 3], float32, such that
-        `scale * source @ rotation^T + translation` lies on `target`. Where all points of a source are one its scale is
-        0 and they go to the centre of the target.
+        scale [...], rotation [..., 3, 3] and translation [..., 3] in the unit of `target`, float32, such that
+        ``scale * source @ transpose(rotation) + translation`` lies on `target`. Where all points of a source are one,
+        its scale is 0 and they go to the centre of the target.
 
     Raises:
         ValueError: if the shapes differ or the points are not 3D.
 
     Example:
-        >>> scale, rotation, translation = procrustes(predicted, truth)  # [T, 17, 3] each
-        >>> scale.shape, rotation.shape, translation.shape
-        ((T,), (T, 3, 3), (T, 3))
+        >>> from kerapose.ops import alignment
+        >>> scale, rotation, translation = alignment.procrustes(poses_m, 2.0 * poses_m + [0.0, 0.0, 5.0])
+        >>> float(scale[0]), np.asarray(translation[0]).tolist(), tuple(rotation.shape)
+        (2.0, [0.0, 0.0, 5.0], (30, 3, 3))
 
     Paper: Umeyama, "Least-Squares Estimation of Transformation Parameters Between Two Point Patterns", TPAMI 1991.
     """
@@ -39,8 +46,8 @@ def align(source: Tensor, target: Tensor) -> Tensor:
     """Lays each point set on another by its `procrustes` similarity, as P-MPJPE does frame by frame.
 
     Args:
-        source: [..., J, 3].
-        target: [..., J, 3].
+        source: [..., J, 3], points in any unit, metres for poses.
+        target: [..., J, 3], in the same order and unit.
 
     Returns:
         [..., J, 3] float32: the moved source.
@@ -49,7 +56,10 @@ def align(source: Tensor, target: Tensor) -> Tensor:
         ValueError: as `procrustes`.
 
     Example:
-        >>> align(2.0 * truth + 1.0, truth)  # truth
+        >>> from kerapose.ops import alignment
+        >>> found = alignment.align(2.0 * poses_m + 1.0, poses_m)  # another size, another place: nothing is left of it
+        >>> float(np.abs(np.asarray(found) - poses_m).max())
+        0.000
     """
     source, target = _point_sets(source, target, 3)
     scale, rotation, source_centre, target_centre = _similarity(source, target)
@@ -61,8 +71,8 @@ def scale_to(source: Tensor, target: Tensor) -> Tensor:
     """Brings each point set to the size of another by the one factor of N-MPJPE, which does not move its origin.
 
     Args:
-        source: [..., J, C].
-        target: [..., J, C].
+        source: [..., J, C], points from their root, in any unit.
+        target: [..., J, C], in the same order and unit.
 
     Returns:
         [..., J, C] float32: the source times its factor, 0 where all of the source is 0.
@@ -71,7 +81,9 @@ def scale_to(source: Tensor, target: Tensor) -> Tensor:
         ValueError: if the shapes differ.
 
     Example:
-        >>> scale_to([[0.0, 0.0, 0.0], [0.0, 2.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+        >>> from kerapose.ops import alignment
+        >>> scaled = alignment.scale_to([[0.0, 0.0, 0.0], [0.0, 2.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+        >>> np.asarray(scaled).tolist()
         [[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
 
     Paper: Rhodin et al., "Unsupervised Geometry-Aware Representation for 3D Human Pose Estimation", ECCV 2018.

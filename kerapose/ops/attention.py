@@ -1,6 +1,7 @@
 """Attention among the tokens of a clip: of every frame to every frame, or of one half of the frames to the other.
 
-Queries, keys and values are [..., T, S, D]: T frames of S tokens each, D features a head; batch and heads lead.
+Queries, keys and values are [..., T, S, D]: T frames of S tokens each, D features a head. Axes of batch and heads
+stand before these.
 
 Paper: Ahn et al., "STAR-Transformer: A Spatio-temporal Cross Attention Transformer for Human Action Recognition", WACV
 2023.
@@ -9,44 +10,64 @@ Paper: Ahn et al., "STAR-Transformer: A Spatio-temporal Cross Attention Transfor
 from kerapose.ops.graphs import ops
 from kerapose.types import Tensor
 
+__all__ = [
+    "attend",
+    "attention_weights",
+    "binary_attention",
+    "full_attention",
+    "zigzag_attention",
+]
+
 
 def full_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """FAttn: every token looks at the tokens of all frames.
+    """Full attention (FAttn): every token looks at the tokens of all frames.
 
     The matrix of scores has T²S² entries.
 
     Args:
-        queries: [..., T, S, D].
+        queries: [..., T, S, D], float.
         keys: [..., T, S, D].
         values: [..., T, S, D].
 
     Returns:
-        [..., T, S, D].
+        [..., T, S, D], of the type of `values`.
 
     Example:
-        >>> q = k = v = np.random.normal(size=(2, 8, 16, 66, 64))
-        >>> full_attention(q, k, v).shape
-        (2, 8, 16, 66, 64)
+        >>> from kerapose.ops import attention
+        >>> tokens = np.ones((2, 4, 3, 8), "float32")  # 2 heads, 4 frames of 3 tokens, 8 features
+        >>> tuple(attention.full_attention(tokens, tokens, tokens).shape)
+        (2, 4, 3, 8)
+
+    Paper: Ahn et al., WACV 2023; see the top of this module.
     """
     attended = attend(*(_flat(x) for x in (queries, keys, values)))
     return ops.reshape(attended, ops.shape(queries))
 
 
 def zigzag_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """ZAttn: tokens of odd frames look at those of even frames, and the reverse.
+    """Zigzag attention (ZAttn): tokens of odd frames look at those of even frames, and the reverse.
 
-    The two matrices of scores have T²S²/4 entries each: half of the full one's in all.
+    The two matrices of scores have T²S²/4 entries each, together half of those of full attention.
 
     Args:
-        queries: [..., T, S, D], T even.
+        queries: [..., T, S, D], T even, float.
         keys: [..., T, S, D].
         values: [..., T, S, D].
 
     Returns:
-        [..., T, S, D].
+        [..., T, S, D], of the type of `values`.
 
     Raises:
         ValueError: if T is odd.
+
+    Example:
+        >>> from kerapose.ops import attention
+        >>> frames = np.arange(4, dtype="float32").reshape(4, 1, 1)  # 4 frames of one token, which is their number
+        >>> equal = np.zeros_like(frames)  # all queries and keys alike: the mean of what is seen
+        >>> np.asarray(attention.zigzag_attention(equal, equal, frames)).ravel().tolist()
+        [2.0, 1.0, 2.0, 1.0]
+
+    Paper: Ahn et al., WACV 2023; see the top of this module.
     """
     queries, keys, values = (_interleaved(x, "zigzag") for x in (queries, keys, values))  # [..., 2, T/2, S, D]
     attended = _across(queries, keys, values)
@@ -54,20 +75,29 @@ def zigzag_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 def binary_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """BAttn: tokens of the first half of the frames look at those of the second, and the reverse.
+    """Binary attention (BAttn): tokens of the first half of the frames look at those of the second, and the reverse.
 
-    The two matrices of scores have T²S²/4 entries each: half of the full one's in all.
+    The two matrices of scores have T²S²/4 entries each, together half of those of full attention.
 
     Args:
-        queries: [..., T, S, D], T even.
+        queries: [..., T, S, D], T even, float.
         keys: [..., T, S, D].
         values: [..., T, S, D].
 
     Returns:
-        [..., T, S, D].
+        [..., T, S, D], of the type of `values`.
 
     Raises:
         ValueError: if T is odd.
+
+    Example:
+        >>> from kerapose.ops import attention
+        >>> frames = np.arange(4, dtype="float32").reshape(4, 1, 1)  # 4 frames of one token, which is their number
+        >>> equal = np.zeros_like(frames)  # all queries and keys alike: the mean of what is seen
+        >>> np.asarray(attention.binary_attention(equal, equal, frames)).ravel().tolist()
+        [2.5, 2.5, 0.5, 0.5]
+
+    Paper: Ahn et al., WACV 2023; see the top of this module.
     """
     queries, keys, values = (_halved(x, "binary") for x in (queries, keys, values))  # [..., 2, T/2, S, D]
     attended = _across(queries, keys, values)
@@ -75,12 +105,41 @@ def binary_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    """Scaled dot-product attention: [..., N, D], [..., N', D], [..., N', D] -> [..., N, D]."""
+    """Scaled dot-product attention of N queries to P keys and their values.
+
+    Args:
+        queries: [..., N, D], float.
+        keys: [..., P, D].
+        values: [..., P, D].
+
+    Returns:
+        [..., N, D], of the type of `values`.
+
+    Example:
+        >>> from kerapose.ops import attention
+        >>> keys, values = np.eye(2, dtype="float32") * 20, np.array([[1.0, 0.0], [0.0, 5.0]], "float32")
+        >>> np.asarray(attention.attend(keys[1:], keys, values)).tolist()  # a query that is the second key
+        [[0.0, 5.0]]
+    """
     return ops.matmul(ops.cast(attention_weights(queries, keys), values.dtype), values)
 
 
 def attention_weights(queries: Tensor, keys: Tensor) -> Tensor:
-    """How much each query looks at each key: [..., N, D], [..., N', D] -> [..., N, N'] float32, of sum 1 over N'."""
+    """How much each of N queries looks at each of P keys.
+
+    Args:
+        queries: [..., N, D], float.
+        keys: [..., P, D].
+
+    Returns:
+        [..., N, P] float32, of sum 1 over the keys.
+
+    Example:
+        >>> from kerapose.ops import attention
+        >>> queries, keys = np.array([[0.0, 0.0], [4.0, 0.0]], "float32"), np.eye(2, dtype="float32")
+        >>> np.asarray(attention.attention_weights(queries, keys)).tolist()
+        [[0.5, 0.5], [0.94, 0.06]]
+    """
     scores = ops.matmul(queries * queries.shape[-1] ** -0.5, ops.swapaxes(keys, -1, -2))
     return ops.softmax(ops.cast(scores, "float32"), axis=-1)  # bfloat16 would lose the small ones of a long row
 

@@ -1,10 +1,14 @@
 """Boxes round people, and what cropping, resizing, mirroring and warping do to keypoints and pixels.
 
-A box is (left, top, right, bottom) in pixels. The first part is PoseConv3D's, for clips of keypoints without pictures:
-there a coordinate that is exactly 0 marks a missing keypoint, as in PYSKL's files; `compact_box` ignores it,
-`crop_compact` and `flip_keypoints` leave it where it is. The second part, from `crop_region` on, is that of top-down
-pose estimation: from a box to an affine map, and from there to the pixels of a crop and to keypoints in it. There 0 is
-a coordinate like any other, and a pixel's centre has whole coordinates.
+A box is (left, top, right, bottom) in pixels.
+
+`compact_box`, `crop_compact`, `crop`, `resize`, `rotate`, `short_side_size`, `random_crop_box` and `flip_keypoints` are
+for clips of keypoints without pictures, as PoseConv3D has them. There a coordinate that is exactly 0 marks a missing
+keypoint, as in PYSKL's files: `compact_box` ignores it, `crop_compact` and `flip_keypoints` leave it where it is.
+
+The others are for top-down pose estimation: from a box (`crop_region`) to an affine map (`affine`), and from there to
+the pixels of a crop (`warp`) and to keypoints in it (`transform_points`). There 0 is a coordinate like any other, and a
+pixel's centre has whole coordinates.
 """
 
 from collections.abc import Sequence
@@ -13,6 +17,27 @@ import numpy as np
 
 from kerapose.ops.graphs import ops
 from kerapose.types import ArrayLike, Size, Tensor
+
+__all__ = [
+    "affine",
+    "box_size",
+    "compact_box",
+    "crop",
+    "crop_compact",
+    "crop_region",
+    "flip_keypoints",
+    "half_body_region",
+    "invert_affine",
+    "mirror",
+    "mpii_boxes",
+    "random_crop_box",
+    "resize",
+    "rotate",
+    "short_side_size",
+    "swap_sides",
+    "transform_points",
+    "warp",
+]
 
 
 def compact_box(
@@ -28,17 +53,22 @@ def compact_box(
     Args:
         keypoints: [..., M, T, K, 2], pixels, x first. Coordinates of exactly 0 do not count, x and y each for itself.
         frame_size: [..., 2] height and width of the frame, pixels.
-        padding: how much wider the box gets, as a fraction of its half size.
-        hw_ratio: least ratio of height to width and of width to height; a number or a pair of them. None: as it is.
+        padding: how much the box is widened on each side, as a fraction of half its size.
+        hw_ratio: least and greatest height / width of the box, which is widened or heightened to them; one number for
+            both. None: as it is.
         beyond_frame: whether the box may leave the frame.
-        threshold_px: a box narrower or lower than this is not to be trusted: the whole frame then.
+        threshold_px: a box that is narrower or lower than this is not trusted; the whole frame is taken in its place.
 
     Returns:
         [..., 4] float32 of whole numbers: left, top, right, bottom.
 
     Example:
-        >>> compact_box([[[[30.0, 40.0], [60.0, 80.0]]]], [240, 320], padding=0.0)
+        >>> from kerapose.ops import boxes
+        >>> box = boxes.compact_box([[[[30.0, 40.0], [60.0, 80.0], [0.0, 0.0]]]], (240, 320), padding=0.0)
+        >>> np.asarray(box).tolist()  # 40 pixels high, so 40 wide; the third keypoint is missing
         [25.0, 40.0, 65.0, 80.0]
+
+    Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """
     keypoints = ops.cast(keypoints, "float32")
     frame_size = ops.cast(frame_size, "float32")
@@ -69,7 +99,19 @@ def compact_box(
 
 
 def box_size(box: Tensor) -> Tensor:
-    """Height and width of a box: [..., 4] -> [..., 2]."""
+    """Gives the height and width of boxes.
+
+    Args:
+        box: [..., 4] left, top, right, bottom, pixels.
+
+    Returns:
+        [..., 2] height and width, pixels.
+
+    Example:
+        >>> from kerapose.ops import boxes as box_ops
+        >>> np.asarray(box_ops.box_size(boxes)).tolist()
+        [[180.0, 80.0], [180.0, 80.0]]
+    """
     return ops.flip(box[..., 2:] - box[..., :2], axis=-1)
 
 
@@ -78,17 +120,37 @@ def crop_compact(keypoints: Tensor, box: Tensor) -> Tensor:
 
     Args:
         keypoints: [..., M, T, K, 2], pixels.
-        box: [..., 4], of `compact_box`.
+        box: [..., 4] left, top, right, bottom, pixels, of `compact_box`.
 
     Returns:
         [..., M, T, K, 2], pixels of the box.
+
+    Example:
+        >>> from kerapose.ops import boxes
+        >>> moved = boxes.crop_compact(np.float32([[[[30, 40], [0, 0]]]]), np.float32([25, 40, 65, 80]))
+        >>> np.asarray(moved).tolist()
+        [[[[5.0, 0.0], [0.0, 0.0]]]]
     """
     corner = box[..., None, None, None, :2]
     return ops.where(keypoints != 0.0, keypoints - corner, keypoints)
 
 
 def crop(keypoints: Tensor, box: Tensor) -> Tensor:
-    """Moves all keypoints into a box: [..., M, T, K, 2], [..., 4] -> [..., M, T, K, 2]."""
+    """Moves all keypoints into a box.
+
+    Args:
+        keypoints: [..., M, T, K, 2], pixels of the frame, x first.
+        box: [..., 4] left, top, right, bottom, pixels of the frame.
+
+    Returns:
+        [..., M, T, K, 2], pixels of the box.
+
+    Example:
+        >>> from kerapose.ops import boxes
+        >>> moved = boxes.crop(np.float32([[[[30, 40], [0, 0]]]]), np.float32([25, 40, 65, 80]))
+        >>> np.asarray(moved).tolist()
+        [[[[5.0, 0.0], [-25.0, -40.0]]]]
+    """
     return keypoints - box[..., None, None, None, :2]
 
 
@@ -97,11 +159,17 @@ def resize(keypoints: Tensor, old_size: Tensor, new_size: Tensor) -> Tensor:
 
     Args:
         keypoints: [..., M, T, K, 2], pixels.
-        old_size: [..., 2] height and width.
-        new_size: [..., 2] or (height, width).
+        old_size: [..., 2] height and width, pixels.
+        new_size: [..., 2] height and width, or one pair for all, pixels.
 
     Returns:
-        [..., M, T, K, 2].
+        [..., M, T, K, 2], pixels of the new size.
+
+    Example:
+        >>> from kerapose.ops import boxes
+        >>> resized = boxes.resize(keypoints, frame_size, (56, 56))  # of 240 x 320
+        >>> keypoints[0, 0, 0].tolist(), np.asarray(resized)[0, 0, 0].tolist()
+        ([80.0, 59.2], [14.0, 13.8])
     """
     factor = ops.cast(new_size, "float32") / ops.cast(old_size, "float32")
     return keypoints * ops.flip(factor, axis=-1)[..., None, None, None, :]
@@ -116,7 +184,13 @@ def rotate(keypoints: Tensor, frame_size: Tensor, angle: Tensor) -> Tensor:
         angle: [...] radians.
 
     Returns:
-        [..., M, T, K, 2].
+        [..., M, T, K, 2], pixels.
+
+    Example:
+        >>> from kerapose.ops import boxes
+        >>> turned = boxes.rotate(np.float32([[[[50, 30]]]]), (100, 100), np.pi / 2)  # above the centre
+        >>> np.asarray(turned).tolist()
+        [[[[70.0, 50.0]]]]
     """
     angle = ops.convert_to_tensor(angle, "float32")
     cos, sin = ops.cos(angle)[..., None, None, None], ops.sin(angle)[..., None, None, None]
@@ -127,7 +201,20 @@ def rotate(keypoints: Tensor, frame_size: Tensor, angle: Tensor) -> Tensor:
 
 
 def short_side_size(size: Tensor, short_side: float) -> Tensor:
-    """The size of a frame whose short side is brought to `short_side`: [..., 2] -> [..., 2], rounded to pixels."""
+    """Gives the size of a frame whose short side is brought to a number of pixels.
+
+    Args:
+        size: [..., 2] height and width, pixels.
+        short_side: of the new size, pixels.
+
+    Returns:
+        [..., 2] float32 height and width, rounded to whole pixels.
+
+    Example:
+        >>> from kerapose.ops import boxes
+        >>> np.asarray(boxes.short_side_size((1080, 1920), 64)).tolist()
+        [64.0, 114.0]
+    """
     size = ops.cast(size, "float32")
     return ops.floor(size * (short_side / ops.min(size, axis=-1, keepdims=True)) + 0.5)
 
@@ -137,7 +224,7 @@ def random_crop_box(
 ) -> Tensor:
     """Draws the box of a random resized crop: the first of ten candidates that fits the frame.
 
-    Where none fits, the centred square of the short side.
+    Where none fits, the box is the square in the middle of the frame that has its short side.
 
     Args:
         frame_size: [2] height and width, pixels.
@@ -146,7 +233,13 @@ def random_crop_box(
         uniforms: [22] random numbers in [0, 1): ten aspects, ten areas, the offsets in x and y.
 
     Returns:
-        [4] float32 of whole numbers.
+        [4] float32 of whole numbers: left, top, right, bottom, pixels.
+
+    Example:
+        >>> from kerapose.ops import boxes
+        >>> uniforms = np.random.default_rng(0).random(22)
+        >>> np.asarray(boxes.random_crop_box((64, 64), (0.56, 1.0), (3 / 4, 4 / 3), uniforms)).tolist()
+        [0.0, 0.0, 64.0, 59.0]
     """
     size = ops.cast(frame_size, "float32")
     height, width = size[0], size[1]
@@ -178,6 +271,13 @@ def flip_keypoints(
 
     Returns:
         keypoints and scores of the same shapes.
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.ops import boxes
+        >>> mirrored, _ = boxes.flip_keypoints(keypoints, scores, 320, skeletons.COCO.flip_permutation)
+        >>> float(keypoints[0, 0, 10, 0]), float(mirrored[0, 0, 9, 0])  # x of the right wrist, which becomes the left
+        (52.8, 267.2)
     """
     x, y = keypoints[..., 0], keypoints[..., 1]
     mirrored = ops.stack([ops.where(x != 0.0, frame_width - x, x), y], axis=-1)
@@ -187,20 +287,21 @@ def flip_keypoints(
 
 # ---------------------------------------- top-down crops: from a box to an affine map
 def crop_region(boxes: Tensor, aspect_ratio: float, padding: float = 1.25) -> tuple[Tensor, Tensor]:
-    """The region that a network sees of each box: brought to the aspect ratio of its input, then enlarged.
+    """Gives the region that a network sees of each box: the box, brought to the network's aspect ratio and enlarged.
 
     Args:
         boxes: [..., 4] left, top, right, bottom, pixels.
-        aspect_ratio: width / height of the network's input. The shorter side grows until the region has it.
-        padding: how many times as large as the box the region is.
+        aspect_ratio: width / height of the network's input. The side that is too short for it grows.
+        padding: how many times as high and as wide as the box the region is.
 
     Returns:
         centers [..., 2] (x, y) and sizes [..., 2] (height, width), float32, pixels. A box without width or height
         counts as a pixel, so that no size is zero.
 
     Example:
-        >>> centers, sizes = crop_region([[10.0, 20.0, 110.0, 320.0]], aspect_ratio=192 / 256)
-        >>> centers, sizes
+        >>> from kerapose.ops import boxes
+        >>> centers, sizes = boxes.crop_region([[10.0, 20.0, 110.0, 320.0]], aspect_ratio=192 / 256)
+        >>> np.asarray(centers).tolist(), np.asarray(sizes).tolist()
         ([[60.0, 170.0]], [[375.0, 281.25]])
 
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
@@ -219,10 +320,10 @@ def half_body_region(
     padding: float = 1.5,
     upper_probability: float = 0.691462,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The region round the upper or the lower half of a body: an augmentation for people who are cut off.
+    """Gives the region round the upper or the lower half of a body: an augmentation for people who are cut off.
 
-    The upper half is drawn with `upper_probability`; a half needs three visible keypoints, or else the other one is
-    taken (the published recipe: a normal number below 0.5 means the upper half).
+    The upper half is drawn with `upper_probability`. A half needs three visible keypoints, or else the other one is
+    taken. (In the published recipe a normal random number below 0.5 means the upper half: hence the default.)
 
     Args:
         keypoints: [..., K, 2], pixels.
@@ -235,8 +336,17 @@ def half_body_region(
 
     Returns:
         centers [..., 2] (the mean of the half's keypoints) and sizes [..., 2] (height, width), float32, pixels, and
-        found [...], bool: false where the half has less than two keypoints, or none a pixel from another, so that there
-        is nothing to crop to.
+        found [...], bool: false where the half has fewer than two keypoints, or all of them within a pixel, so that
+        there is nothing to crop to.
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.ops import boxes
+        >>> _, sizes, found = boxes.half_body_region(
+        ...     keypoints[:, 0], scores[:, 0], skeletons.COCO.upper_body, 192 / 256, uniforms=[0.1, 0.9]
+        ... )
+        >>> np.asarray(sizes).tolist(), np.asarray(found).tolist()  # the upper half of one person, the lower of another
+        ([[108.8, 81.6], [115.2, 86.4]], [True, True])
 
     Paper: Sun et al., "Deep High-Resolution Representation Learning for Human Pose Estimation", CVPR 2019; its
     published training code.
@@ -267,10 +377,10 @@ def _size_of_ratio(extent, aspect_ratio):
 
 
 def mpii_boxes(centers: Tensor, scales: Tensor, padding: float = 1.25) -> Tensor:
-    """The boxes that stand for MPII's annotations of a person, a centre and a scale.
+    """Gives the boxes that stand for MPII's annotations of a person, a centre and a scale.
 
-    A box is moved down by 15 pixels times the scale, as is the custom, so that the feet are inside, and counts pixels
-    from 0 where MPII counts them from 1. `crop_region` of it, with the same padding and ratio 1, is the published crop.
+    A box is moved down by 15 pixels times the scale, as published, so that the feet are inside. It counts pixels from
+    0, where MPII counts them from 1. `crop_region` of it, with the same padding and ratio 1, is the published crop.
 
     Args:
         centers: [..., 2], MPII's `objpos`; an x of -1 where there is none: neither moved nor padded then.
@@ -279,6 +389,11 @@ def mpii_boxes(centers: Tensor, scales: Tensor, padding: float = 1.25) -> Tensor
 
     Returns:
         [..., 4] float32: left, top, right, bottom, pixels.
+
+    Example:
+        >>> from kerapose.ops import boxes
+        >>> np.asarray(boxes.mpii_boxes([[320.0, 240.0]], [1.5])).tolist()  # a person of 300 pixels
+        [[169.0, 111.5, 469.0, 411.5]]
     """
     centers, scales = ops.cast(centers, "float32"), ops.cast(scales, "float32")
     given = centers[..., 0] != -1.0
@@ -290,15 +405,20 @@ def mpii_boxes(centers: Tensor, scales: Tensor, padding: float = 1.25) -> Tensor
 def mirror(points: Tensor, width: Tensor) -> Tensor:
     """Mirrors points as the pixels of an image of this width are: x goes to width - 1 - x.
 
-    Names stay with the points: `swap_sides` lets left and right ones trade places. (`flip_keypoints` does both for
+    The order of the points stays: `swap_sides` lets left and right ones trade places. (`flip_keypoints` does both for
     PoseConv3D, whose published code has x go to width - x.)
 
     Args:
-        points: [..., 2], pixels.
+        points: [..., 2], pixels, x first.
         width: of the image, pixels; a number or [...].
 
     Returns:
-        [..., 2].
+        [..., 2] float32, pixels.
+
+    Example:
+        >>> from kerapose.ops import boxes
+        >>> np.asarray(boxes.mirror([[0.0, 5.0], [319.0, 7.0]], 320)).tolist()
+        [[319.0, 5.0], [0.0, 7.0]]
     """
     points = ops.cast(points, "float32")
     return ops.stack([ops.cast(width, "float32") - 1.0 - points[..., 0], points[..., 1]], axis=-1)
@@ -314,7 +434,13 @@ def swap_sides(values: Tensor, flips: Tensor, flip_permutation: ArrayLike, axis:
         axis: of the keypoints, counted from the end.
 
     Returns:
-        of the same shape.
+        The values, of the same shape and type.
+
+    Example:
+        >>> from kerapose.ops import boxes
+        >>> order = [0, 2, 1]  # nose, left eye, right eye
+        >>> np.asarray(boxes.swap_sides([[1, 2, 3], [1, 2, 3]], [False, True], order)).tolist()
+        [[1, 2, 3], [1, 3, 2]]
     """
     values, flips = ops.convert_to_tensor(values), ops.cast(flips, "bool")
     swapped = ops.take(values, np.asarray(flip_permutation, "int32"), axis=axis)
@@ -326,27 +452,28 @@ def swap_sides(values: Tensor, flips: Tensor, flip_permutation: ArrayLike, axis:
 def affine(
     centers: Tensor, sizes: Tensor, output_size: Size, rotations: Tensor = 0.0, flips: Tensor = False, udp: bool = False
 ) -> Tensor:
-    """The affine maps from pixels of the image to pixels of the crops.
+    """Gives the affine maps from pixels of the image to pixels of the crops.
 
-    The centre of a region goes to (w / 2, h / 2) of its crop, and its width to w; the height follows, since the scale
-    is the same both ways: the published crop. With `udp`, distances are counted between the centres of pixels: the
-    centre goes to ((w - 1) / 2, (h - 1) / 2), and the region's width and height to w - 1 and h - 1, each for itself.
+    The centre of a region goes to (w / 2, h / 2) of its crop, and its width to w. The height has the same scale. This
+    is the published crop. With `udp`, distances are counted between the centres of pixels: the centre goes to
+    ((w - 1) / 2, (h - 1) / 2), and the region's width and height to w - 1 and h - 1, each with a scale of its own.
 
     Args:
         centers: [..., 2] (x, y), pixels of the image.
         sizes: [..., 2] (height, width), pixels of the image.
         output_size: (h, w) of the crops.
         rotations: [...] radians; a positive one turns the picture counterclockwise as seen.
-        flips: [...] bool: whether to mirror left to right. This gives the very crop that mirroring the image first
-            (`mirror`, of pixels and centre alike) and cropping it then does. Sides of keypoints stay to be swapped.
-        udp: whether to map without bias.
+        flips: [...] bool: whether to mirror left to right. The crop is the same as if image and centre were mirrored
+            first (`mirror`) and then cropped. Left and right keypoints are still to be swapped (`swap_sides`).
+        udp: whether to map without bias, as UDP does.
 
     Returns:
-        [..., 2, 3] float32.
+        [..., 2, 3] float32, which take (x, y, 1) to (x, y).
 
     Example:
-        >>> affine([60.0, 170.0], [375.0, 281.25], (256, 192))
-        [[0.6827, 0.0, 55.04], [0.0, 0.6827, 11.95]]
+        >>> from kerapose.ops import boxes
+        >>> np.asarray(boxes.affine([60.0, 170.0], [375.0, 281.25], (256, 192))).tolist()
+        [[0.683, 0.0, 55.04], [0.0, 0.683, 11.95]]
 
     Paper: Huang et al., "The Devil is in the Details: Delving into Unbiased Data Processing for Human Pose
     Estimation", CVPR 2020 (`udp`).
@@ -370,7 +497,19 @@ def affine(
 
 
 def invert_affine(matrices: Tensor) -> Tensor:
-    """The inverse maps: [..., 2, 3] -> [..., 2, 3]."""
+    """Gives the inverse of affine maps: from the crop back to the image.
+
+    Args:
+        matrices: [..., 2, 3], of `affine`.
+
+    Returns:
+        [..., 2, 3] float32.
+
+    Example:
+        >>> from kerapose.ops import boxes
+        >>> np.asarray(boxes.invert_affine([[0.5, 0.0, 10.0], [0.0, 0.5, 20.0]])).tolist()
+        [[2.0, 0.0, -20.0], [0.0, 2.0, -40.0]]
+    """
     matrices = ops.cast(matrices, "float32")
     a, b, x = (matrices[..., 0, i] for i in range(3))
     c, d, y = (matrices[..., 1, i] for i in range(3))
@@ -384,11 +523,17 @@ def transform_points(points: Tensor, matrices: Tensor) -> Tensor:
     """Takes points through affine maps.
 
     Args:
-        points: [..., K, 2] (x, y).
+        points: [..., K, 2] (x, y), pixels.
         matrices: [..., 2, 3] (`affine`, or `invert_affine` for the way back).
 
     Returns:
-        [..., K, 2] float32.
+        [..., K, 2] float32, pixels of where the maps lead.
+
+    Example:
+        >>> from kerapose.ops import boxes
+        >>> to_crop = boxes.affine([60.0, 170.0], [375.0, 281.25], (256, 192))
+        >>> np.asarray(boxes.transform_points([[60.0, 170.0]], to_crop)).tolist()  # the centre of the region
+        [[96.0, 128.0]]
     """
     points, matrices = ops.cast(points, "float32"), ops.cast(matrices, "float32")
     x, y = points[..., 0], points[..., 1]  # [..., K]
@@ -409,6 +554,13 @@ def warp(images: Tensor, matrices: Tensor, output_size: Size) -> Tensor:
 
     Returns:
         [B, h, w, C] float32, in the units of `images`.
+
+    Example:
+        >>> from kerapose.ops import boxes as box_ops
+        >>> centers, sizes = box_ops.crop_region(boxes, aspect_ratio=192 / 256)  # boxes: [2, 4]
+        >>> crops = box_ops.warp(image, box_ops.affine(centers, sizes, (256, 192)), (256, 192))
+        >>> tuple(crops.shape)
+        (2, 256, 192, 3)
     """
     images = ops.convert_to_tensor(images)
     height, width, channels = ops.shape(images)[-3:]

@@ -2,9 +2,8 @@
 
 World: metres, z up. Camera space: metres, x right, y down, z forward. The screen is what the published lifters see: x
 runs from -1 at the left edge of the picture to 1 at the right one, and y has the same unit, half the width, so that a
-picture keeps its proportions. A camera's own numbers, a vector of nine, belong to the screen too:
-
-    fx, fy, cx, cy, k1, k2, k3, p1, p2     focal lengths, principal point, radial and tangential distortion
+picture keeps its proportions. The intrinsics of a camera, too, are given for the screen, as a vector of nine: ``fx, fy,
+cx, cy, k1, k2, k3, p1, p2``, which are focal lengths, principal point, radial and tangential distortion.
 """
 
 import keras
@@ -12,6 +11,19 @@ import numpy as np
 
 from kerapose.ops.graphs import ops
 from kerapose.types import ArrayLike, Tensor
+
+__all__ = [
+    "camera_to_world",
+    "conjugate",
+    "denormalize_screen",
+    "mirror",
+    "mirror_camera",
+    "normalize_intrinsics",
+    "normalize_screen",
+    "project",
+    "rotate",
+    "world_to_camera",
+]
 
 _UNIT_TOLERANCE = 1e-3  # how far from 1 the norm of a rotation's quaternion may be
 _LEAST_DEPTH_M = 1e-8
@@ -22,8 +34,8 @@ def normalize_screen(keypoints: Tensor, frame_size: Tensor) -> Tensor:
 
     Args:
         keypoints: [..., K, 2], pixels.
-        frame_size: height and width, pixels: one pair for all, or [..., 2] with as many axes as `keypoints[..., 0, :]`,
-            those of size 1 broadcast ([B, 1, 2] for tracks [B, T, K, 2]).
+        frame_size: height and width, pixels: one pair for all, or [..., 2] with one axis less than `keypoints`, where
+            axes of size 1 broadcast ([B, 1, 2] for tracks [B, T, K, 2]).
 
     Returns:
         [..., K, 2] float32: x in [-1, 1], y in [-h / w, h / w] for what is inside of the picture.
@@ -32,7 +44,8 @@ def normalize_screen(keypoints: Tensor, frame_size: Tensor) -> Tensor:
         ValueError: if shapes do not fit, or, outside of a graph, a keypoint is NaN or a size is not positive.
 
     Example:
-        >>> normalize_screen([[1000.0, 0.0], [500.0, 250.0]], (500, 1000))
+        >>> from kerapose.ops import cameras
+        >>> np.asarray(cameras.normalize_screen([[1000.0, 0.0], [500.0, 250.0]], (500, 1000))).tolist()
         [[1.0, -0.5], [0.0, 0.0]]
 
     Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-Supervised Training",
@@ -57,7 +70,8 @@ def denormalize_screen(points: Tensor, frame_size: Tensor) -> Tensor:
         ValueError: as `normalize_screen`.
 
     Example:
-        >>> denormalize_screen([[1.0, -0.5]], (500, 1000))
+        >>> from kerapose.ops import cameras
+        >>> np.asarray(cameras.denormalize_screen([[1.0, -0.5]], (500, 1000))).tolist()
         [[1000.0, 0.0]]
     """
     points = _vectors("points", points, 2)
@@ -70,7 +84,7 @@ def denormalize_screen(points: Tensor, frame_size: Tensor) -> Tensor:
 def normalize_intrinsics(
     focal_px: Tensor, center_px: Tensor, radial: Tensor, tangential: Tensor, frame_size: Tensor
 ) -> Tensor:
-    """Puts a camera's own numbers, in pixels, into the vector of nine that belongs to the screen.
+    """Brings the intrinsics of a camera from pixels to the vector of nine that belongs to the screen.
 
     Args:
         focal_px: [..., 2] focal lengths along x and y, pixels.
@@ -88,7 +102,10 @@ def normalize_intrinsics(
             positive.
 
     Example:
-        >>> normalize_intrinsics((1145.0, 1144.0), (512.0, 515.0), (0.0, 0.0, 0.0), (0.0, 0.0), (1002, 1000))
+        >>> from kerapose.ops import cameras
+        >>> radial, tangential = (0.0, 0.0, 0.0), (0.0, 0.0)
+        >>> camera = cameras.normalize_intrinsics((1145.0, 1144.0), (512.0, 515.0), radial, tangential, (1002, 1000))
+        >>> np.asarray(camera).tolist()
         [2.29, 2.288, 0.024, 0.028, 0.0, 0.0, 0.0, 0.0, 0.0]
     """
     focal = _vectors("focal_px", focal_px, 2)
@@ -104,20 +121,21 @@ def normalize_intrinsics(
 
 # ---------------------------------------------------------------------------------------------------------- rotations
 def rotate(quaternion: Tensor, vectors: Tensor) -> Tensor:
-    """Turns vectors by quaternions (w, x, y, z), which are taken to be of unit length and not normalized.
+    """Turns vectors by quaternions.
 
     Args:
-        quaternion: [..., 4].
-        vectors: [..., 3]; leading axes broadcast.
+        quaternion: [..., 4] (w, x, y, z) of unit length; it is neither checked nor normalized.
+        vectors: [..., 3], in any unit; leading axes broadcast.
 
     Returns:
-        [..., 3] float32.
+        [..., 3] float32, in the unit of `vectors`.
 
     Raises:
         ValueError: if the last axis of either has another size.
 
     Example:
-        >>> rotate((0.7071, 0.0, 0.0, 0.7071), (1.0, 0.0, 0.0))  # a quarter turn about z
+        >>> from kerapose.ops import cameras
+        >>> np.asarray(cameras.rotate((0.7071, 0.0, 0.0, 0.7071), (1.0, 0.0, 0.0))).tolist()  # a quarter turn about z
         [0.0, 1.0, 0.0]
     """
     quaternion = _vectors("quaternion", quaternion, 4, numbers=False)
@@ -128,7 +146,23 @@ def rotate(quaternion: Tensor, vectors: Tensor) -> Tensor:
 
 
 def conjugate(quaternion: Tensor) -> Tensor:
-    """The quaternion (w, -x, -y, -z), which turns back if the given one has unit length: [..., 4] -> [..., 4]."""
+    """Gives the quaternion (w, -x, -y, -z), which turns back what one of unit length has turned.
+
+    Args:
+        quaternion: [..., 4] (w, x, y, z).
+
+    Returns:
+        [..., 4] float32.
+
+    Raises:
+        ValueError: if the last axis has another size.
+
+    Example:
+        >>> from kerapose.ops import cameras
+        >>> quarter = (0.7071, 0.0, 0.0, 0.7071)
+        >>> np.asarray(cameras.rotate(cameras.conjugate(quarter), (0.0, 1.0, 0.0))).tolist()
+        [1.0, 0.0, 0.0]
+    """
     quaternion = _vectors("quaternion", quaternion, 4, numbers=False)
     return quaternion * np.array([1, -1, -1, -1], "float32")
 
@@ -145,11 +179,15 @@ def world_to_camera(points_m: Tensor, orientation: Tensor, translation_m: Tensor
         [..., T, J, 3] float32, metres.
 
     Raises:
-        ValueError: if shapes do not fit, or, outside of a graph, a number is NaN or an orientation has not unit length.
+        ValueError: if shapes do not fit, or, outside of a graph, a number is NaN or the length of an orientation is
+            not 1.
 
     Example:
-        >>> world_to_camera([0.0, 0.0, 1.0], (0.5, -0.5, 0.5, -0.5), (0.0, 0.0, 1.0))
-        [0.0, 0.0, 0.0]
+        >>> from kerapose.ops import cameras
+        >>> orientation = (0.7071, -0.7071, 0.0, 0.0)  # looks along y of the world
+        >>> points = cameras.world_to_camera([[0.0, 5.0, 1.0]], orientation, (0.0, 0.0, 1.5))
+        >>> np.asarray(points).tolist()  # 5 metres away, half a metre below the camera
+        [[0.0, 0.5, 5.0]]
     """
     points = _vectors("points_m", points_m, 3)
     orientation, translation = _pose_of_camera(points, orientation, translation_m)
@@ -160,13 +198,21 @@ def camera_to_world(points_m: Tensor, orientation: Tensor, translation_m: Tensor
     """Takes points from the space of a camera to the world, the inverse of `world_to_camera`.
 
     Args:
-        points_m, orientation, translation_m: as of `world_to_camera`.
+        points_m: [..., T, J, 3], metres, camera space.
+        orientation: as of `world_to_camera`.
+        translation_m: as of `world_to_camera`.
 
     Returns:
-        [..., T, J, 3] float32, metres.
+        [..., T, J, 3] float32, metres, z up.
 
     Raises:
         ValueError: as `world_to_camera`.
+
+    Example:
+        >>> from kerapose.ops import cameras
+        >>> orientation = (0.7071, -0.7071, 0.0, 0.0)  # looks along y of the world
+        >>> np.asarray(cameras.camera_to_world([[0.0, 0.5, 5.0]], orientation, (0.0, 0.0, 1.5))).tolist()
+        [[0.0, 5.0, 1.0]]
     """
     points = _vectors("points_m", points_m, 3)
     orientation, translation = _pose_of_camera(points, orientation, translation_m)
@@ -177,13 +223,13 @@ def camera_to_world(points_m: Tensor, orientation: Tensor, translation_m: Tensor
 def project(points_m: Tensor, camera: Tensor, distortion: bool = True) -> Tensor:
     """Projects points onto the screen of a camera.
 
-    As published, X / Z and Y / Z are clipped to [-1, 1] first, in the linear form too: lenses have no wider view, and
-    the polynomial of the distortion holds nowhere else. Points behind the camera are not told from those before it.
+    As published, X / Z and Y / Z are clipped to [-1, 1] first, also without distortion: lenses have no wider view, and
+    the polynomial of the distortion holds nowhere else. Points behind the camera are not told from points in front.
 
     Args:
         points_m: [..., T, J, 3] in camera space, metres; of any rank >= 1 if one camera serves them all.
         camera: [9] or [..., 9] (`normalize_intrinsics`).
-        distortion: whether the lens distorts. False: focal lengths and principal point alone.
+        distortion: whether the lens distorts. False: only focal lengths and principal point count.
 
     Returns:
         [..., T, J, 2] float32, screen.
@@ -192,7 +238,9 @@ def project(points_m: Tensor, camera: Tensor, distortion: bool = True) -> Tensor
         ValueError: if shapes do not fit, or, outside of a graph, a number is NaN or infinite.
 
     Example:
-        >>> project([0.5, -0.25, 5.0], (2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+        >>> from kerapose.ops import cameras
+        >>> camera = (2.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+        >>> np.asarray(cameras.project([0.5, -0.25, 5.0], camera)).tolist()
         [0.2, -0.1]
 
     Paper: Pavllo et al., CVPR 2019, whose formula this is (radial of three terms, tangential of two, as in OpenCV with
@@ -224,13 +272,14 @@ def mirror(points: Tensor, flip_permutation: ArrayLike) -> Tensor:
         flip_permutation: [J], the joint that each one comes from (`Skeleton.flip_permutation`).
 
     Returns:
-        of the same shape, float32.
+        The mirrored points, of the same shape, float32.
 
     Raises:
-        ValueError: if `flip_permutation` is no exchange of these joints in pairs.
+        ValueError: if `points` have another shape, or `flip_permutation` does not exchange their joints in pairs.
 
     Example:
-        >>> mirror([[0.1, 0.0], [0.5, 0.2], [-0.3, 0.2]], (0, 2, 1))
+        >>> from kerapose.ops import cameras
+        >>> np.asarray(cameras.mirror([[0.1, 0.0], [0.5, 0.2], [-0.3, 0.2]], (0, 2, 1))).tolist()
         [[-0.1, 0.0], [0.3, 0.2], [-0.5, 0.2]]
     """
     points = ops.cast(points, "float32")
@@ -249,7 +298,22 @@ def mirror(points: Tensor, flip_permutation: ArrayLike) -> Tensor:
 
 
 def mirror_camera(camera: Tensor) -> Tensor:
-    """The camera that sees mirrored poses as mirrored keypoints, cx and p1 negated: [..., 9] -> [..., 9]."""
+    """Gives the camera that sees mirrored poses as mirrored keypoints: cx and p1 are negated.
+
+    Args:
+        camera: [..., 9] (`normalize_intrinsics`).
+
+    Returns:
+        [..., 9] float32.
+
+    Raises:
+        ValueError: if the last axis has another size.
+
+    Example:
+        >>> from kerapose.ops import cameras
+        >>> np.asarray(cameras.mirror_camera((2.0, 2.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.01, 0.0)))[[2, 7]].tolist()
+        [-0.1, -0.01]
+    """
     camera = _vectors("camera", camera, 9, numbers=False)
     return camera * np.array([1, 1, -1, 1, 1, 1, 1, -1, 1], "float32")
 

@@ -1,8 +1,8 @@
 """From a sequence of keypoints to the clips that a network sees: sampling, then the geometry of PoseConv3D's recipe.
 
-What is missing, of score 0 or less, not finite or at (0, 0), is at (0, 0) with score 0 before anything else
-(`without_missing`). The published code takes such a keypoint for one where it has a score, or a place; `published=True`
-does as it does.
+A keypoint is missing if its score is 0 or less, if it is not finite, or if it is at (0, 0). Before anything else it is
+moved to (0, 0) and its score set to 0 (`without_missing`). The published code keeps such a keypoint where it has a
+score or a place; with ``published=True`` so do these functions.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,19 @@ from collections.abc import Sequence
 from kerapose.ops import boxes, images, sequences
 from kerapose.ops.graphs import ops
 from kerapose.types import ArrayLike, Size, Tensor
+
+__all__ = [
+    "compact",
+    "evaluation_clips",
+    "evaluation_video_clip",
+    "full_scores",
+    "is_seen",
+    "take_frames",
+    "training_clip",
+    "training_video_clip",
+    "whole_side",
+    "without_missing",
+]
 
 
 def evaluation_clips(
@@ -22,7 +35,7 @@ def evaluation_clips(
     padding: float = 0.25,
     published: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """The deterministic clips of a sequence, as the published validation and test modes make them.
+    """Makes the deterministic clips of a sequence, as the published validation and test modes do.
 
     Frames are sampled uniformly, the people of all sampled frames are cropped together with a compact square box, and
     the box is brought to the size of the volume.
@@ -41,9 +54,12 @@ def evaluation_clips(
         keypoints [..., N, M, L, K, 2] in pixels of the volume, scores [..., N, M, L, K].
 
     Example:
-        >>> keypoints, scores = evaluation_clips(k, s, [1080, 1920], num_clips=10)  # k: [2, 300, 17, 2]
-        >>> keypoints.shape
-        (10, 2, 48, 17, 2)
+        >>> from kerapose.ops import clips
+        >>> found, found_scores = clips.evaluation_clips(keypoints, scores, frame_size, num_frames=16, num_clips=3)
+        >>> tuple(found.shape), tuple(found_scores.shape)  # of 2 people, 30 frames
+        ((3, 2, 16, 17, 2), (3, 2, 16, 17))
+
+    Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """
     frames = sequences.sample_frames(ops.shape(keypoints)[-3], num_frames, num_clips)  # [N, L]
     keypoints, scores = take_frames(keypoints, scores, ops.reshape(frames, (-1,)))  # [..., M, N*L, K, 2]
@@ -54,10 +70,21 @@ def evaluation_clips(
 
 
 def whole_side(crop_side: int) -> int:
-    """The side of the people's whole box beside that of a random crop of it: 64 for 56 pixels, as published.
+    """Gives the side of the volume in tests for that in training: 64 for 56 pixels, as published.
 
-    Training crops the box and brings the crop to the size of the volume; tests bring the whole box to this size, where
-    people appear as large as in training.
+    Training crops the box round the people at random and brings the crop to the size of the volume. Tests bring the
+    whole box to this greater size, where people appear as large as in training.
+
+    Args:
+        crop_side: of the volume in training, pixels.
+
+    Returns:
+        The side of the volume in tests, pixels.
+
+    Example:
+        >>> from kerapose.ops import clips
+        >>> clips.whole_side(56)
+        64
     """
     return round(crop_side * 8 / 7)
 
@@ -80,7 +107,7 @@ def training_clip(
     published: bool = False,
     p_interval: Sequence[float] = (1.0, 1.0),
 ) -> tuple[Tensor, Tensor]:
-    """One random clip of a sequence: sampled, cropped to the people, then randomly cropped, resized and mirrored.
+    """Makes one random clip of a sequence: sampled, cropped to the people, then randomly cropped, resized, mirrored.
 
     The random numbers are arguments, so that the caller decides where they come from.
 
@@ -104,6 +131,21 @@ def training_clip(
 
     Returns:
         keypoints [M, L, K, 2] in pixels of the volume, scores [M, L, K].
+
+    Raises:
+        ValueError: if `p_interval` is no range of shares.
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.ops import clips, sequences
+        >>> random = np.random.default_rng(0)
+        >>> words = random.integers(2**31 - 1, size=sequences.num_words(16), dtype="int32")
+        >>> order = skeletons.COCO.flip_permutation
+        >>> clip, _ = clips.training_clip(keypoints, scores, frame_size, words, random.random(22), True, order, 16)
+        >>> tuple(clip.shape)
+        (2, 16, 17, 2)
+
+    Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022; its published training mode.
     """
     length = ops.shape(keypoints)[1]
     frames = sequences.sample_frames(length, num_frames, 1, words, random_start=True, p_interval=p_interval)[0]  # [L]
@@ -129,7 +171,7 @@ def evaluation_video_clip(
     padding: float = 0.25,
     published: bool = False,
 ) -> tuple[Tensor | None, Tensor, Tensor]:
-    """The deterministic clip of frames and keypoints that were sampled: both cropped to one box round the people.
+    """Makes the deterministic clip of sampled frames and keypoints: both are cropped to one box round the people.
 
     Args:
         frames: [..., L, H, W, 3], of any numeric type, 0 .. 255; None for a clip of keypoints alone.
@@ -147,10 +189,12 @@ def evaluation_video_clip(
         scores [..., M, L', K].
 
     Example:
-        >>> rgb, keypoints, scores = evaluation_video_clip(video[rgb_frames], *take_frames(k, s, pose_frames),
-        ...     [1080, 1920], rgb_size=(256, 256), pose_size=(64, 64))
-        >>> rgb.shape, keypoints.shape
-        ((8, 256, 256, 3), (2, 32, 17, 2))
+        >>> from kerapose.ops import clips
+        >>> frames = np.stack([image] * 8)  # as keypoints 0, 2, 4, ...
+        >>> sampled = clips.take_frames(keypoints, scores, np.arange(16))
+        >>> rgb, pose, _ = clips.evaluation_video_clip(frames, *sampled, frame_size, (96, 96), (64, 64))
+        >>> tuple(rgb.shape), tuple(pose.shape)
+        ((8, 96, 96, 3), (2, 16, 17, 2))
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022; its published test mode.
     """
@@ -178,9 +222,9 @@ def training_video_clip(
     aspect_range: Sequence[float] = (3 / 4, 4 / 3),
     published: bool = False,
 ) -> tuple[Tensor | None, Tensor, Tensor]:
-    """A random clip of frames and keypoints that were sampled: both cropped and mirrored alike.
+    """Makes a random clip of sampled frames and keypoints: both are cropped and mirrored alike.
 
-    The box round the people and the random crop of it are one box, so that a pixel is interpolated once.
+    The box round the people and the random crop of it become one box, so that each pixel is interpolated only once.
 
     Args:
         frames: [L, H, W, 3], of any numeric type, 0 .. 255; None for a clip of keypoints alone.
@@ -204,6 +248,16 @@ def training_video_clip(
         frames [L, h, w, 3] float32, 0 .. 255, or None; keypoints [M, L', K, 2] in pixels of the volume; scores
         [M, L', K].
 
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.ops import clips
+        >>> frames, uniforms = np.stack([image] * 2), np.random.default_rng(0).random(22)
+        >>> sampled = clips.take_frames(keypoints, scores, np.arange(4))
+        >>> flip, sizes = (True, skeletons.COCO.flip_permutation), ((96, 96), (56, 56))
+        >>> rgb, pose, _ = clips.training_video_clip(frames, *sampled, frame_size, uniforms, *flip, *sizes)
+        >>> tuple(rgb.shape), tuple(pose.shape)
+        ((2, 96, 96, 3), (2, 4, 17, 2))
+
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022; its published training mode.
     """
     keypoints, scores = (keypoints, scores) if published else without_missing(keypoints, scores)
@@ -224,13 +278,28 @@ def training_video_clip(
 
 
 def take_frames(keypoints: Tensor, scores: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-    """The frames of a sequence by index [L]: [..., M, T, K, 2] -> [..., M, L, K, 2], and the scores likewise."""
+    """Takes frames of a sequence by their numbers.
+
+    Args:
+        keypoints: [..., M, T, K, 2], in any unit.
+        scores: [..., M, T, K].
+        frames: [L] int, numbers of frames, 0 to T - 1, in any order.
+
+    Returns:
+        keypoints [..., M, L, K, 2] and scores [..., M, L, K], float32.
+
+    Example:
+        >>> from kerapose.ops import clips
+        >>> taken, _ = clips.take_frames(keypoints, scores, [0, 10, 20])
+        >>> tuple(taken.shape)
+        (2, 3, 17, 2)
+    """
     keypoints, scores = ops.cast(keypoints, "float32"), ops.cast(scores, "float32")
     return ops.take(keypoints, frames, axis=-3), ops.take(scores, frames, axis=-2)
 
 
 def without_missing(keypoints: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Brings what is missing to (0, 0) and score 0, so that it shapes no box and is drawn nowhere.
+    """Moves missing keypoints to (0, 0) and sets their scores to 0, so that no box grows by them and none is drawn.
 
     Args:
         keypoints: [..., K, 2], or poses [..., K, 3]; missing where not finite, or all 0.
@@ -240,8 +309,10 @@ def without_missing(keypoints: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         keypoints and scores of the same shapes, float32.
 
     Example:
-        >>> without_missing([[30.0, 40.0], [-1.0, -1.0]], [0.9, 0.0])
-        [[30.0, 40.0], [0.0, 0.0]], [0.9, 0.0]
+        >>> from kerapose.ops import clips
+        >>> cleaned, _ = clips.without_missing([[30.0, 40.0], [-1.0, -1.0]], [0.9, 0.0])
+        >>> np.asarray(cleaned).tolist()
+        [[30.0, 40.0], [0.0, 0.0]]
     """
     keypoints, scores = ops.cast(keypoints, "float32"), ops.cast(scores, "float32")
     seen = is_seen(keypoints, scores)  # [..., K]
@@ -249,13 +320,26 @@ def without_missing(keypoints: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def is_seen(keypoints: Tensor, scores: Tensor) -> Tensor:
-    """Which keypoints [..., K, 2 or 3] were seen: finite, not all 0, of a finite score [..., K] above 0."""
+    """Tells which keypoints were seen: finite, not all 0, of a finite score above 0.
+
+    Args:
+        keypoints: [..., K, 2], or poses [..., K, 3], a tensor or array of floats.
+        scores: [..., K], likewise.
+
+    Returns:
+        [..., K] bool.
+
+    Example:
+        >>> from kerapose.ops import clips
+        >>> np.asarray(clips.is_seen(np.float32([[30, 40], [0, 0], [20, 50]]), np.float32([0.9, 0.5, 0.0]))).tolist()
+        [True, False, False]
+    """
     placed = ops.logical_and(ops.all(ops.isfinite(keypoints), axis=-1), ops.any(keypoints != 0.0, axis=-1))
     return ops.logical_and(placed, ops.logical_and(ops.isfinite(scores), scores > 0.0))
 
 
 def full_scores(scores: Tensor, published: bool = False) -> Tensor:
-    """1 for every keypoint that has a score above 0.
+    """Gives 1 for every keypoint that has a score above 0, and 0 for the others.
 
     Args:
         scores: [..., M, T, K].
@@ -263,6 +347,11 @@ def full_scores(scores: Tensor, published: bool = False) -> Tensor:
 
     Returns:
         [..., M, T, K] float32.
+
+    Example:
+        >>> from kerapose.ops import clips
+        >>> np.asarray(clips.full_scores(np.array([[[0.9, 0.3, 0.0]]]))).tolist()
+        [[[1.0, 1.0, 0.0]]]
     """
     drawn = ops.cast(scores, "float32") > 0.0
     if published:
@@ -276,10 +365,16 @@ def compact(keypoints: Tensor, frame_size: Tensor, padding: float = 0.25) -> tup
     Args:
         keypoints: [..., M, T, K, 2], pixels.
         frame_size: [..., 2] height and width, pixels.
-        padding: as a fraction of the box's half size.
+        padding: how much the box is widened on each side, as a fraction of half its size.
 
     Returns:
-        keypoints [..., M, T, K, 2] in pixels of the box, and its height and width [..., 2].
+        keypoints [..., M, T, K, 2] in pixels of the box, and its height and width [..., 2], pixels.
+
+    Example:
+        >>> from kerapose.ops import clips
+        >>> moved, box_size = clips.compact(keypoints, frame_size)
+        >>> np.asarray(box_size).tolist()
+        [291.0, 292.0]
     """
     box = boxes.compact_box(keypoints, frame_size, padding)
     return boxes.crop_compact(keypoints, box), boxes.box_size(box)

@@ -2,13 +2,14 @@
 
 The network of a bottom-up method says where there are noses and where there are wrists, and along each limb which way
 it points. Here peaks of the heatmaps become candidates for keypoints, the fields say which two candidates are joined by
-a limb, and what hangs together is a person.
+a limb, and keypoints that are joined, directly or through others, are a person.
 
-There are two forms of the same rule. `group_numpy` is written to be read, `group` does all joints, limbs and people at
-once, in a graph. Both compute in float32 and add up in the same order, so that thresholds and ties fall alike and both
-give the same people; XLA rounds a sum of two products once less, which shows in the last digit of the scores.
+There are two forms of the same rule. `group_numpy` is written to be read. `group` treats all joints, limbs and people
+at once, in a graph. Both compute in float32 and add up in the same order, so that both decide alike at thresholds and
+ties, and give the same people. Where XLA compiles `group`, it rounds a sum of two products once less, which shows in
+the last digit of the scores.
 
-The published program has accidents of its own. `group_numpy(..., published=True)` keeps them all, to compare with
+The published program has accidents of its own. ``group_numpy(..., published=True)`` keeps them all, to compare with
 published results; nothing else here does.
 
 Papers: Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017; Osokin,
@@ -50,7 +51,7 @@ PAIRS_AT_ONCE = 64
 
 
 def people_score(person_scores: Tensor, num_keypoints: Tensor) -> Tensor:
-    """The score by which COCO's evaluation ranks people, as published: the sum of a person times its keypoints less 1.
+    """Gives the score by which COCO's evaluation ranks people: a person's sum times one less than its keypoints.
 
     Args:
         person_scores: [P], of `group` or `group_numpy`.
@@ -60,8 +61,11 @@ def people_score(person_scores: Tensor, num_keypoints: Tensor) -> Tensor:
         [P], float.
 
     Example:
-        >>> people_score(np.float32([10.0, 0.0]), np.int32([5, 0]))
+        >>> from kerapose.ops import grouping
+        >>> np.asarray(grouping.people_score(np.float32([10.0, 0.0]), np.int32([5, 0]))).tolist()
         [40.0, 0.0]
+
+    Paper: Osokin, 2018; see the top of this module.
     """
     return person_scores * ops.cast(ops.maximum(num_keypoints - 1, 0), person_scores.dtype)
 
@@ -85,7 +89,7 @@ def group(
 
     1. A cell of a heatmap is a peak if it is above `threshold`, more than its neighbours above and to the left and no
        less than those below and to the right: one cell of a plateau. Peaks are taken best first, ties in row order,
-       and each forbids those nearer than `radius`. Its place is that of the top of a parabola along x and one along y.
+       and each forbids those nearer than `radius`. A parabola along x and one along y give its place between cells.
     2. A limb between two peaks is sampled at the cells nearest to `num_points` places from end to end. It is possible
        if at more than `min_share` of them the field has a component of more than `min_dot` along the limb; its score is
        the mean of these.
@@ -107,10 +111,10 @@ def group(
         threshold: heatmaps' least height; a peak is above.
         radius: distance that two peaks of a joint keep, cells.
         num_points: places along a limb.
-        min_dot: of unit fields and limbs; what a place of a limb has to have more than.
-        min_share: share of places; what a limb has to have more than.
-        min_keypoints: of a person.
-        min_score: of a person, a keypoint.
+        min_dot: bound of the field's component along the limb; a place passes if it is above.
+        min_share: bound of the share of places that pass; a limb is possible if it is above.
+        min_keypoints: least number of keypoints of a person.
+        min_score: least score of a person, divided by the number of its keypoints.
 
     Returns:
         A dict. `keypoints` [P, K, 2] float32, cells of the map, x first, 0 where missing; `scores` [P, K] float32, the
@@ -122,11 +126,17 @@ def group(
         ValueError: if shapes do not fit, an argument is out of range, or the limbs do not join all keypoints.
 
     Example:
-        >>> people = group(heatmaps[..., :-1], pafs, skeletons.OPENPOSE.edges)
-        >>> people["keypoints"].shape
-        TensorShape([20, 18, 2])
+        >>> from kerapose.ops import grouping, pafs
+        >>> arms, limbs = keypoints[:, 0, 5:10:2], [(0, 1), (1, 2)]  # shoulder, elbow and wrist of two people
+        >>> heatmaps = pafs.encode_heatmaps(arms, None, size=(120, 160), stride=2)[..., :-1]
+        >>> fields = pafs.encode(arms, None, limbs, size=(120, 160), stride=2)
+        >>> people = grouping.group(heatmaps, fields, limbs)
+        >>> int(people["count"]), tuple(people["keypoints"].shape)  # there is room for 20
+        (2, (20, 3, 2))
+        >>> arms[0].tolist(), (np.asarray(people["keypoints"])[0] * 2 + 0.5).tolist()  # pixels
+        ([[96.0, 72.0], [104.0, 96.0], [107.2, 120.0]], [[96.0, 72.0], [104.0, 96.0], [107.2, 120.0]])
 
-    Papers: see the top of this file.
+    Paper: Cao et al., CVPR 2017; Osokin, 2018; see the top of this module.
     """
     heatmaps, pafs = ops.cast(heatmaps, "float32"), ops.cast(pafs, "float32")
     check_maps(heatmaps.shape, pafs.shape, edges)
@@ -156,17 +166,20 @@ def find_peaks(heatmaps: Tensor, max_peaks: int = 32, threshold: float = 0.1, ra
     Args:
         heatmaps: [H, W, K], float.
         max_peaks: N, how many peaks a joint may have.
-        threshold: what a peak is above.
+        threshold: heatmaps' least height; a peak is above.
         radius: distance that two peaks of a joint keep, cells.
 
     Returns:
         A dict. `cells` [K, N, 2] int, x first, best first, 0 where there are no more peaks; `keypoints` [K, N, 2]
         float32, their places between cells; `scores` [K, N] float32, 0 where there are no more; `overflow` [K] bool,
-        whether a joint has more peaks than that, or so many candidates that it may have.
+        whether a joint has more peaks than `max_peaks`, or so many candidates that it may have.
 
     Example:
-        >>> find_peaks(heatmaps)["keypoints"].shape
-        TensorShape([18, 32, 2])
+        >>> from kerapose.ops import grouping, pafs
+        >>> heatmaps = pafs.encode_heatmaps(keypoints[:, 0, :1], None, size=(30, 40))[..., :-1]
+        >>> peaks = grouping.find_peaks(heatmaps)
+        >>> np.asarray(peaks["cells"])[0, :3].tolist()  # of two noses
+        [[10, 7], [25, 7], [0, 0]]
     """
     heatmaps = ops.cast(heatmaps, "float32")
     num_joints, num_candidates = heatmaps.shape[-1], CANDIDATES_PER_PEAK * max_peaks

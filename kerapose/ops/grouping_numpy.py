@@ -12,8 +12,8 @@ import numpy as np
 
 from kerapose.types import Array, Edges, Shape, Tensor
 
-# The published program goes through OpenPose's 19 limbs in another order than that of the channels of its checkpoints,
-# which is the order of `skeletons.OPENPOSE.edges`: at step i it takes limb PUBLISHED_LIMB_ORDER[i].
+#: The published program goes through OpenPose's 19 limbs in another order than that of the channels of its checkpoints,
+#: which is the order of `skeletons.OPENPOSE.edges`: at step i it takes limb ``PUBLISHED_LIMB_ORDER[i]``.
 PUBLISHED_LIMB_ORDER = (6, 10, 7, 8, 11, 12, 0, 1, 2, 3, 4, 5, 14, 15, 17, 16, 18, 9, 13)
 
 # Of so many times `max_peaks` candidates a joint, the surest ones, are peaks chosen.
@@ -53,12 +53,12 @@ def group_numpy(
         min_share: see `group`.
         min_keypoints: see `group`.
         min_score: see `group`.
-        published: whether to keep the rule of the published program, accidents and all. Peaks are those of
-            `find_peaks_numpy(published=True)`, in whole cells. Limbs are taken one kind after the other: one whose
-            first end is in a person gives it its second, any other begins a person, so that one person can be found in
-            two parts, and a person in one part can lose a keypoint to a later limb. Limbs outside the tree only fill
-            gaps, with keypoints that may be another person's too, and those count for nothing. People stand in the
-            order in which they were begun, and there is room for all: `max_people` and `max_peaks` do not count.
+        published: whether to keep the rule of the published program, with all its accidents. Peaks are those of
+            `find_peaks_numpy` with ``published=True``, in whole cells. Limbs are taken one kind after the other: one
+            whose first end is in a person gives it its second, any other begins a person, so that one person can be
+            found in two parts, and a person in one part can lose a keypoint to a later limb. Limbs outside the tree
+            only fill gaps, with keypoints that may be another person's too, and those count for nothing. People stand
+            in the order in which they were begun, and there is room for all: `max_people` and `max_peaks` do not count.
         limb_order: with `published`, the limbs (indices of `edges`) in the order in which they are taken, None for
             that of `edges`. The published program's own for `skeletons.OPENPOSE` is `PUBLISHED_LIMB_ORDER`.
 
@@ -71,11 +71,15 @@ def group_numpy(
             `published` or is not an order of all limbs.
 
     Example:
-        >>> people = group_numpy(heatmaps[..., :-1], pafs, skeletons.OPENPOSE.edges)
-        >>> people["keypoints"].shape
-        (3, 18, 2)
+        >>> from kerapose.ops import grouping, pafs
+        >>> arms, limbs = keypoints[:, 0, 5:10:2], [(0, 1), (1, 2)]  # shoulder, elbow and wrist of two people
+        >>> heatmaps = pafs.encode_heatmaps(arms, None, size=(120, 160), stride=2)[..., :-1]
+        >>> fields = pafs.encode(arms, None, limbs, size=(120, 160), stride=2)
+        >>> people = grouping.group_numpy(np.asarray(heatmaps), np.asarray(fields), limbs)
+        >>> people["keypoints"].shape, people["num_keypoints"].tolist()
+        ((2, 3, 2), [3, 3])
 
-    Papers: see the top of this file.
+    Paper: Cao et al., CVPR 2017; Osokin, 2018; see the top of `ops.grouping`.
     """
     heatmaps, pafs = np.asarray(heatmaps, "float32"), np.asarray(pafs, "float32")
     check_maps(heatmaps.shape, pafs.shape, edges)
@@ -124,21 +128,25 @@ def find_peaks_numpy(
 
     Args:
         heatmap: [H, W], float.
-        max_peaks: how many there may be; does not count with `published`.
-        threshold: what a peak is above; with `published`, not below.
+        max_peaks: how many there may be; with `published` there is no bound.
+        threshold: least height; a peak is above it, with `published` not below it.
         radius: distance that two peaks keep, cells.
         published: whether to keep the accidents of the published program. Neighbours of the same height hide each
             other, so that a plateau has no peak. From left to right, each peak forbids those further right that are
             nearer than `radius`, however much higher they are. Places are whole cells.
 
     Returns:
-        [n, 3] float: x, y, score; best first, with `published` from left to right.
+        [N, 3] float: x, y in cells, and the score; best first, with `published` from left to right.
+
+    Raises:
+        ValueError: if the heatmap holds anything that is not finite.
 
     Example:
+        >>> from kerapose.ops import grouping
         >>> heatmap = np.zeros((5, 7), "float32")
-        >>> heatmap[2, 3] = 0.8
-        >>> find_peaks_numpy(heatmap)
-        array([[3. , 2. , 0.8]], dtype=float32)
+        >>> heatmap[2, 3:5] = 0.8, 0.4  # higher on the right of the peak than on the left
+        >>> grouping.find_peaks_numpy(heatmap).tolist()
+        [[3.17, 2.0, 0.8]]
     """
     heatmap = np.asarray(heatmap, "float32")
     check_finite(heatmap)
@@ -357,11 +365,11 @@ def _listed_as_published(people, peaks, min_keypoints, min_score):
 
 # ---------------------------------------- what both forms share
 def limb_tree(edges: Edges, num_keypoints: int) -> Tree:
-    """The limbs that reach every keypoint from the first one in the fewest steps, breadth first.
+    """Finds the limbs that reach every keypoint from the first one in the fewest steps, breadth first.
 
     Args:
         edges: E pairs of keypoint indices (`Skeleton.edges`).
-        num_keypoints: K.
+        num_keypoints: number of keypoints, K.
 
     Returns:
         A named tuple: `order` [K], the keypoints as they are reached, ties in the order of `edges`; for each keypoint
@@ -372,7 +380,8 @@ def limb_tree(edges: Edges, num_keypoints: int) -> Tree:
         ValueError: if an edge names no keypoint, or the limbs do not join all keypoints.
 
     Example:
-        >>> limb_tree([(0, 1), (1, 2), (0, 2)], 3)
+        >>> from kerapose.ops import grouping
+        >>> grouping.limb_tree([(0, 1), (1, 2), (0, 2)], 3)
         Tree(order=(0, 1, 2), parents=(-1, 0, 0), limbs=(-1, 0, 2), others=(1,))
     """
     edges = [tuple(int(end) for end in edge) for edge in edges]

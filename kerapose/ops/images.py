@@ -11,14 +11,30 @@ import numpy as np
 from kerapose.ops.graphs import ops
 from kerapose.types import ArrayLike, Size, Tensor
 
-# Of ImageNet, in units of the full range, red first.
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "LUMINANCE",
+    "OPENPOSE_NORMALIZATION",
+    "PLAIN_NORMALIZATION",
+    "crop_resize",
+    "denormalize",
+    "jitter",
+    "normalize",
+    "pad_to_stride",
+    "resize_cubic",
+]
+
+#: Mean of ImageNet's pixels, in units of the full range, red first.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
+#: Standard deviation of ImageNet's pixels, likewise.
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# Of the stacked hourglass, as arguments of `normalize`: 0 to 1.
+#: Of the stacked hourglass, as arguments of `normalize`: 0 to 1.
 PLAIN_NORMALIZATION = {"mean": [0.0] * 3, "std": [1.0] * 3}
-# Of Lightweight OpenPose, as arguments of `normalize`: (pixel - 128) / 256, blue first.
+#: Of Lightweight OpenPose, as arguments of `normalize`: (pixel - 128) / 256, blue first.
 OPENPOSE_NORMALIZATION = {"mean": (128 / 255,) * 3, "std": (256 / 255,) * 3, "bgr": True}
-LUMINANCE = (0.299, 0.587, 0.114)  # of red, green and blue (ITU-R BT.601, as OpenCV's grey)
+#: Weights of red, green and blue (ITU-R BT.601, as OpenCV's grey).
+LUMINANCE = (0.299, 0.587, 0.114)
 
 
 def normalize(
@@ -35,6 +51,11 @@ def normalize(
 
     Returns:
         [..., 3] float32.
+
+    Example:
+        >>> from kerapose.ops import images
+        >>> np.asarray(images.normalize([[0, 124, 255]])).tolist()
+        [[-2.12, 0.14, 2.64]]
     """
     mean, std = np.asarray(mean, "float64"), np.asarray(std, "float64")
     images = ops.cast(images, "float32")
@@ -55,6 +76,11 @@ def denormalize(
 
     Returns:
         [..., 3] uint8 RGB.
+
+    Example:
+        >>> from kerapose.ops import images
+        >>> np.asarray(images.denormalize(images.normalize([[0, 124, 255]]))).tolist()
+        [[0, 124, 255]]
     """
     mean, std = np.asarray(mean, "float64"), np.asarray(std, "float64")
     images = ops.cast(images, "float32") * (255.0 * std).astype("float32") + (255.0 * mean).astype("float32")
@@ -75,6 +101,12 @@ def jitter(images: Tensor, uniforms: Tensor, strength: float | Sequence[float]) 
 
     Returns:
         [..., H, W, 3] float32, clipped to 0 .. 255 after each change.
+
+    Example:
+        >>> from kerapose.ops import images
+        >>> brighter = images.jitter(image, uniforms=[1.0, 0.5, 0.5], strength=0.4)
+        >>> image[0, 0].tolist(), np.asarray(brighter)[0, 0].tolist()
+        ([120, 124, 130], [168.0, 173.6, 182.0])
     """
     strength = np.broadcast_to(np.asarray(strength, "float32"), 3)
     factors = ops.maximum(1.0 + (2.0 * ops.cast(uniforms, "float32") - 1.0) * strength, 0.0)
@@ -89,21 +121,22 @@ def jitter(images: Tensor, uniforms: Tensor, strength: float | Sequence[float]) 
 def crop_resize(frames: Tensor, box: Tensor, size: Size) -> Tensor:
     """Cuts a box out of every frame of a clip and brings it to a size: bilinear, black outside of the frame.
 
-    The result is that of `cv2.resize` with `INTER_LINEAR` on the cut-out: two taps an axis, the centres of pixels at
-    half coordinates, the border of the cut-out repeated. Of each frame only the rows and columns that count are read.
+    The result is that of `cv2.resize` with `INTER_LINEAR` on what was cut out: two taps an axis, the centres of pixels
+    at half coordinates, the border repeated. Of each frame only the rows and columns that count are read.
 
     Args:
         frames: [..., L, H, W, C], of any numeric type.
-        box: [..., 4] left, top, right, bottom, pixels of the frame, whole or not, inside of it or not; or [4], one for
-            all clips. A left greater than the right mirrors the picture.
+        box: [..., 4] left, top, right, bottom, pixels of the frame, or [4], one for all clips. They need not be whole,
+            nor inside of the frame. Where left is greater than right the picture is mirrored.
         size: (h, w) of the result.
 
     Returns:
         [..., L, h, w, C] float32, in the units of `frames`.
 
     Example:
-        >>> crop_resize(video, [-20.0, 10.0, 300.0, 330.0], (224, 224)).shape  # video: [8, 240, 320, 3]
-        (8, 224, 224, 3)
+        >>> from kerapose.ops import images
+        >>> tuple(images.crop_resize(image[None], [-20.0, 10.0, 300.0, 330.0], (112, 112)).shape)
+        (1, 112, 112, 3)
     """
     frames = ops.convert_to_tensor(frames)
     box = ops.cast(box, "float32")
@@ -133,9 +166,14 @@ def resize_cubic(maps: Tensor, size: Size) -> Tensor:
     Returns:
         [..., H, W, C] float32; values may lie beyond those of `maps`, as cubic ones do.
 
+    Raises:
+        ValueError: if `maps` has fewer than three axes.
+
     Example:
-        >>> resize_cubic(heatmaps, (128, 228)).shape  # heatmaps: [32, 57, 19]
-        (128, 228, 19)
+        >>> from kerapose.ops import images
+        >>> row = images.resize_cubic(np.float32([0, 1, 1, 0]).reshape(1, 4, 1), (1, 8))
+        >>> np.asarray(row).ravel().tolist()
+        [-0.11, 0.23, 0.77, 1.14, 1.14, 0.77, 0.23, -0.11]
 
     Paper: Keys, "Cubic Convolution Interpolation for Digital Image Processing", TASSP 1981.
     """
@@ -157,7 +195,7 @@ def resize_cubic(maps: Tensor, size: Size) -> Tensor:
 def pad_to_stride(
     image: Tensor, stride: int = 8, value: float = 0.0, min_width: int = 0
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Pads a picture to whole multiples of a network's stride, the smaller half of it on the left and on top.
+    """Pads a picture to whole multiples of a network's stride, with the smaller half of the padding left and on top.
 
     Args:
         image: [..., H, W, C], of any numeric type.
@@ -174,8 +212,9 @@ def pad_to_stride(
         ValueError: if `stride` is below 1.
 
     Example:
-        >>> padded, (top, left) = pad_to_stride(np.zeros((256, 457, 3)), stride=8)
-        >>> padded.shape, (top, left)
+        >>> from kerapose.ops import images
+        >>> padded, (top, left) = images.pad_to_stride(np.zeros((256, 457, 3)), stride=8)
+        >>> tuple(padded.shape), (top, left)
         ((256, 464, 3), (0, 3))
     """
     if stride < 1:

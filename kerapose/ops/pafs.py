@@ -11,6 +11,11 @@ import numpy as np
 from kerapose.ops.graphs import ops
 from kerapose.types import Edges, Size, Tensor
 
+__all__ = [
+    "encode",
+    "encode_heatmaps",
+]
+
 # A Gaussian ends where it has fallen to a hundredth.
 MAX_EXPONENT = 4.6052
 
@@ -45,10 +50,12 @@ def encode_heatmaps(
         ValueError: if the shapes do not fit together, or a size, stride or σ is not positive.
 
     Example:
-        >>> encode_heatmaps(np.full((3, 18, 2), 100.0), np.ones((3, 18)), size=(46, 46)).shape
-        (46, 46, 19)
+        >>> from kerapose.ops import pafs
+        >>> maps = pafs.encode_heatmaps(keypoints[:, 0], None, size=(30, 40))  # of a picture of 240 x 320
+        >>> tuple(maps.shape), float(np.asarray(maps)[0, 0, -1])  # the background is 1 where nobody is
+        ((30, 40, 18), 1.0)
 
-    Papers: Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017; Osokin,
+    Paper: Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017; Osokin,
     "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", 2018.
     """
     _check_positive(size=size, stride=stride, sigma_px=sigma_px)
@@ -76,8 +83,8 @@ def encode(
     """Draws the part affinity fields: on each limb the unit vector from its first to its second keypoint.
 
     A cell is on a limb, as in Cao et al., if it is at most `thickness` from the line and lies between the two ends. A
-    limb shorter than a cell is drawn one cell long, about its middle: else it could fall between the cells, and the
-    eyes of people far away would have no field. Where limbs of several people cross, their vectors are averaged.
+    limb shorter than a cell is drawn one cell long, about its middle. It could fall between the cells otherwise, as
+    those between the eyes of people far away would. Where limbs of several people cross, their vectors are averaged.
 
     Args:
         keypoints: [..., M, K, 2], pixels of the picture, x first; M may be 0. What is not finite is not drawn.
@@ -98,10 +105,13 @@ def encode(
             not positive.
 
     Example:
-        >>> encode(np.zeros((3, 18, 2)), np.zeros((3, 18)), OPENPOSE.edges, size=(46, 46)).shape
-        (46, 46, 38)
+        >>> from kerapose.ops import pafs
+        >>> limb = [[[20.0, 36.0], [100.0, 36.0]]]  # one person, one limb, which points to the right
+        >>> fields = pafs.encode(limb, None, [(0, 1)], size=(8, 16))
+        >>> tuple(fields.shape), np.asarray(fields)[4, 8].tolist(), np.asarray(fields)[0, 8].tolist()
+        ((8, 16, 2), [1.0, 0.0], [0.0, 0.0])
 
-    Papers: Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017; Osokin,
+    Paper: Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017; Osokin,
     "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", 2018.
     """
     _check_positive(size=size, stride=stride, thickness=thickness)

@@ -2,8 +2,8 @@
 
 Uniform sampling (Duan et al., CVPR 2022) cuts a sequence into as many segments as the clip has frames and draws one
 frame from each. The published test mode is the training sampler after seeding NumPy's legacy generator with 255, so
-its exact indices are a function of that generator's raw words. Here the words are an argument: `published_words` for
-tests and for serving, random ones for training; the sampler is the same.
+its exact indices are a function of that generator's raw words. Here the words are an argument of one sampler:
+`published_words` for tests and for serving, random ones for training.
 """
 
 import functools
@@ -15,22 +15,44 @@ import numpy as np
 from kerapose.ops.graphs import ops
 from kerapose.types import Array, Tensor
 
+__all__ = [
+    "PUBLISHED_SEED",
+    "fill_gaps",
+    "num_words",
+    "published_words",
+    "sample_frames",
+    "sample_rgb_and_pose",
+]
+
+#: Of NumPy's legacy generator, from which the published test mode draws its frames.
 PUBLISHED_SEED = 255
 _DISCARDED = 2  # words that the published code consumes for every clip on a ratio that is always 1
 _ANY = 2**31 - 1
 
 
 def num_words(num_frames: int, num_clips: int = 1) -> int:
-    """How many random words `sample_frames` may consume.
+    """Gives how many random words `sample_frames` may consume.
 
     A draw below n takes fewer than two words on average. This leaves more than eight standard deviations of room.
+
+    Args:
+        num_frames: frames a clip.
+        num_clips: clips a sequence.
+
+    Returns:
+        The number of words.
+
+    Example:
+        >>> from kerapose.ops import sequences
+        >>> sequences.num_words(num_frames=48)
+        250
     """
     draws = num_clips * (num_frames + 1 + _DISCARDED)
     return 2 * draws + 12 * int(draws**0.5) + 64
 
 
 def published_words(num_frames: int, num_clips: int = 1, seed: int = PUBLISHED_SEED) -> Array:
-    """The raw stream of NumPy's legacy generator (MT19937), which the published test mode draws from.
+    """Gives the raw stream of NumPy's legacy generator (MT19937), which the published test mode draws from.
 
     Args:
         num_frames: frames a clip.
@@ -39,6 +61,11 @@ def published_words(num_frames: int, num_clips: int = 1, seed: int = PUBLISHED_S
 
     Returns:
         [P] int32, the lower 31 bits of each word (no draw needs more).
+
+    Example:
+        >>> from kerapose.ops import sequences
+        >>> sequences.published_words(num_frames=48)[:2].tolist()
+        [1992592179, 1460470953]
     """
     words = np.random.RandomState(seed).randint(0, 2**32, num_words(num_frames, num_clips), dtype=np.uint32)
     return (words & _ANY).astype("int32")
@@ -54,10 +81,10 @@ def sample_frames(
 ) -> Tensor:
     """Draws the frames of `num_clips` clips from a sequence.
 
-    A sequence shorter than a clip is played in a loop; one shorter than two clips gives its frames in order with some
-    skipped; a longer one gives one frame from each of `num_frames` equal segments. With `p_interval` each clip is so
-    taken from an interval of the sequence: a share of its frames, drawn between two bounds and rounded down, at a place
-    that is drawn, too. As published, the loop of an interval shorter than a clip runs on behind its end.
+    A sequence shorter than a clip is played in a loop. One shorter than two clips gives its frames in order with some
+    skipped. A longer one gives one frame from each of `num_frames` equal segments. With `p_interval` each clip is taken
+    from an interval of the sequence: a share of its frames, drawn between two bounds and rounded down, at a random
+    place. As published, the loop of an interval shorter than a clip runs on behind the interval's end.
 
     Args:
         length: frames of the sequence, int or int32 scalar tensor.
@@ -76,8 +103,9 @@ def sample_frames(
         ValueError: if `p_interval` is no such range.
 
     Example:
-        >>> sample_frames(300, num_frames=48, num_clips=10).shape
-        (10, 48)
+        >>> from kerapose.ops import sequences
+        >>> np.asarray(sequences.sample_frames(length=30, num_frames=8, num_clips=2)).tolist()
+        [[1, 5, 8, 14, 15, 19, 23, 28], [0, 3, 10, 13, 16, 18, 22, 27]]
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022; `p_interval` is that of its code,
     PYSKL, for graph networks.
@@ -111,9 +139,10 @@ def sample_rgb_and_pose(
 ) -> tuple[Tensor, Tensor]:
     """Draws the frames of clips that have pictures at one rate and poses at another (RGBPose-Conv3D).
 
-    On one clock the poses are those of `sample_frames`, and picture i is the frame of pose i * L' / L: the lateral
-    connections of the network, which have this stride, put it there. As published, the two are drawn each for itself:
-    in tests both from the words of a generator seeded anew, in training the poses from the words that are left.
+    On one clock (`aligned`) the poses are those of `sample_frames`, and picture i is the frame of pose i * L' / L: the
+    lateral connections of the network, which have this stride, put it there. As published (not `aligned`), pictures
+    and poses are drawn independently: in tests both from the words of a newly seeded generator, in training the poses
+    from the words that the pictures have left.
 
     Args:
         length: frames of the sequence, int or int32 scalar tensor.
@@ -132,9 +161,10 @@ def sample_rgb_and_pose(
         ValueError: if `aligned` and `pose_frames` is not a multiple of `rgb_frames`.
 
     Example:
-        >>> rgb, pose = sample_rgb_and_pose(300, rgb_frames=8, pose_frames=32, num_clips=10)
-        >>> rgb.shape, pose.shape
-        ((10, 8), (10, 32))
+        >>> from kerapose.ops import sequences
+        >>> rgb, pose = sequences.sample_rgb_and_pose(length=30, rgb_frames=2, pose_frames=8)
+        >>> np.asarray(rgb).tolist(), np.asarray(pose).tolist()
+        ([[1, 15]], [[1, 5, 8, 14, 15, 19, 23, 28]])
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """
@@ -155,7 +185,7 @@ def sample_rgb_and_pose(
 
 
 def fill_gaps(keypoints: Tensor, found: Tensor) -> Tensor:
-    """Puts missing keypoints on the line between the nearest frames that have them, or where the nearer end has them.
+    """Fills gaps of a track: linearly between the nearest frames that have a keypoint, constant before and after them.
 
     Args:
         keypoints: [..., T, K, 2], pixels or any other unit; what a missing one holds does not matter.
@@ -165,7 +195,9 @@ def fill_gaps(keypoints: Tensor, found: Tensor) -> Tensor:
         [..., T, K, 2] float32; those that were found are as given, those found in no frame are 0.
 
     Example:
-        >>> fill_gaps([[[2.0, 0.0]], [[0.0, 0.0]], [[4.0, 2.0]]], [[True], [False], [True]])
+        >>> from kerapose.ops import sequences
+        >>> track, found = [[[2.0, 0.0]], [[0.0, 0.0]], [[4.0, 2.0]]], [[True], [False], [True]]
+        >>> np.asarray(sequences.fill_gaps(track, found)).tolist()
         [[[2.0, 0.0]], [[3.0, 1.0]], [[4.0, 2.0]]]
     """
     found = ops.cast(found, "bool")

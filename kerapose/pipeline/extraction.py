@@ -58,9 +58,12 @@ class Extractor:
         made_with: options that are noted in each file.
 
     Example:
-        >>> extractor = Extractor(lambda: kerapose.Pipeline("model.keras"), {"model": "model.keras"})
-        >>> extractor({"name": "swing/001", "path": "videos/swing/001.mp4"})["error"]
-        ''
+        >>> import kerapose
+        >>> from kerapose.pipeline.extraction import Extractor
+        >>> extractor = Extractor(lambda: kerapose.Pipeline("runs/topdown/model.keras"), {"model": "topdown"})
+        >>> found = extractor({"name": "walk", "path": "walk.mp4"})
+        >>> found["error"], found["text"][:14]
+        ('', '{"made_with": ')
     """
 
     def __init__(self, make: Callable[[], Pipeline], made_with: Mapping[str, typing.Any]):
@@ -129,10 +132,14 @@ def extract(
         OSError: if a file cannot be written; those before it are whole.
 
     Example:
-        >>> videos = frames.named(["UCF-101"])
-        >>> make = functools.partial(kerapose.Pipeline, "runs/openpose/model.keras")
-        >>> extract(videos, labels.of_folders(videos), make, "clips", {"model": "openpose"}).written[0]
-        PosixPath('clips/annotations.pkl')
+        >>> import functools, kerapose
+        >>> from kerapose.data import labels
+        >>> from kerapose.pipeline import extraction
+        >>> make = functools.partial(kerapose.Pipeline, "runs/topdown/model.keras", min_score=-1.0)
+        >>> rows = {"walk": labels.Row("walk.mp4", "walk")}
+        >>> done = extraction.extract({"walk": "walk.mp4"}, rows, make, "clips", {"model": "topdown"})
+        >>> [path.name for path in done.written], done.failures
+        (['annotations.pkl', 'classes.txt', 'report.json'], {})
     """
     output = pathlib.Path(output)
     classes = list(class_names or labels.class_names(row.label for row in rows.values()))
@@ -266,8 +273,8 @@ def _write_clips(names, rows, output, classes, splits, max_people):
 def as_of_sensor(poses_m: Array) -> Array:
     """Poses as a depth sensor has them: x to its left, y up, z away from it, joint 0 always in the middle before it.
 
-    In files of 3D skeletons (0, 0, 0) is a missing joint. Where somebody is a lifter does not say, and joint 0, the
-    origin of its poses, would be missing throughout.
+    In files of 3D skeletons (0, 0, 0) is a missing joint. A lifter does not say where somebody is: joint 0 is the
+    origin of its poses, and would always be missing.
 
     Args:
         poses_m: [..., J, 3] metres from joint 0, x right, y down, z away from the camera; (0, 0, 0) for all joints
@@ -277,8 +284,10 @@ def as_of_sensor(poses_m: Array) -> Array:
         [..., J, 3], (0, 0, 0) where nobody is.
 
     Example:
-        >>> as_of_sensor(np.array([[0, 0, 0], [0.2, -0.5, 0.1]]))
-        [[0, 0, 3], [-0.2, 0.5, 3.1]]
+        >>> from kerapose.pipeline import extraction
+        >>> extraction.as_of_sensor(np.array([[0, 0, 0], [0.2, -0.5, 0.1]]))
+        array([[ 0. ,  0. ,  3. ],
+               [-0.2,  0.5,  3.1]], dtype=float32)
     """
     there = (poses_m != 0).any(axis=(-2, -1), keepdims=True)
     return np.where(there, poses_m * (-1, -1, 1) + (0, 0, SENSOR_AWAY_M), 0).astype("float32")

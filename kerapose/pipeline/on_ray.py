@@ -26,7 +26,9 @@ class Engine:
         ValueError: if a number is not as described.
 
     Example:
-        >>> extraction.extract(videos, rows, make, "clips", {}, engine=Engine(workers=4, actors_per_gpu=2))
+        >>> from kerapose.pipeline import on_ray
+        >>> on_ray.Engine(workers=4, actors_per_gpu=2)  # for extraction.extract(..., engine=...)
+        Engine(workers=4, ray_address=None, actors_per_gpu=2)
     """
 
     workers: int = 1
@@ -76,7 +78,8 @@ def answers(
         OSError: if there is no cluster at the address.
 
     Example:
-        >>> for answer in answers(videos, Extractor, (make, {}), Engine(workers=2)):
+        >>> from kerapose.pipeline import on_ray
+        >>> for answer in on_ray.answers(videos, Extractor, (make, {}), on_ray.Engine(workers=2)):  # doctest: +SKIP
         ...     print(answer["name"])
     """
     ray, is_ours = _started(engine)
@@ -157,7 +160,8 @@ def check_room(there: Mapping[str, float], engine: Engine) -> int:
         ValueError: if it is more.
 
     Example:
-        >>> check_room({"CPU": 16.0, "GPU": 2.0}, Engine(workers=4, actors_per_gpu=2))
+        >>> from kerapose.pipeline import on_ray
+        >>> on_ray.check_room({"CPU": 16.0, "GPU": 2.0}, on_ray.Engine(workers=4, actors_per_gpu=2))
         2
     """
     if engine.actors_per_gpu and not there.get("GPU"):

@@ -27,8 +27,8 @@ class Pipeline:
     """Finds people in images and videos, keeps their identities, lifts them to 3D and names their actions.
 
     Actions are those of windows of L frames that slide along. So at F frames a second the first name comes after L / F
-    seconds, and a change of action shows after about half a window, L / (2 F) seconds, and `average - 1` half steps
-    more. All that is kept for it is the window: memory and the cost of a frame do not grow with the length of a stream.
+    seconds, and a change of action shows after about half a window, L / (2 F) seconds, and ``average - 1`` half steps
+    more. Only the window is kept for it: memory and the cost of a frame do not grow with the length of a stream.
 
     Args:
         pose: what finds people: a `predictors.TopDownPose` or `BottomUpPose`; or what `predictors.load` takes, the
@@ -56,13 +56,14 @@ class Pipeline:
             another gives.
 
     Example:
-        >>> pipeline = kerapose.Pipeline(pose="runs/openpose/model.keras", action="runs/poseconv3d/model.keras")
-        >>> result = pipeline("street.mp4")
-        >>> [(action.name, action.times_s) for action in result.people[0].actions]
-        [('walk', (0.0, 1.6)), ('kick', (0.4, 2.0)), ...]
-        >>> result.draw("drawn.mp4"), result.to_json("street.json")
-        >>> for moment in pipeline.stream("camera:0"):
-        ...     print(moment.ids, moment.actions)
+        >>> import kerapose
+        >>> files = {"pose": "runs/topdown/model.keras", "action": "runs/poseconv3d/model.keras"}
+        >>> pipeline = kerapose.Pipeline(**files, min_score=-1.0)  # these networks have learnt nothing: take all
+        >>> result = pipeline("walk.mp4", max_frames=12)
+        >>> result.people[0].keypoints.shape  # the first person in 12 frames
+        (12, 17, 2)
+        >>> result.window, result.people[0].actions[0].frames  # windows of 8 frames, the first of them
+        (8, (0, 7))
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class Pipeline:
 
     @property
     def pose_skeleton(self) -> skeletons.Skeleton | None:
-        """The `Skeleton` of the poses in space; None without a lifter."""
+        """The `Skeleton` of the 3D poses; None without a lifter."""
         return None if self.lifter is None else self.lifter.pose_skeleton
 
     def __call__(
@@ -139,7 +140,9 @@ class Pipeline:
                 very beginning.
 
         Example:
-            >>> pipeline("street.jpg").people[0].keypoints.shape
+            >>> import kerapose
+            >>> pipeline = kerapose.Pipeline("runs/topdown/model.keras", min_score=-1.0)
+            >>> pipeline("street.jpg").people[0].keypoints.shape  # an image is one frame
             (1, 17, 2)
         """
         source = sources.opened(source, max_frames, fps, follow, self.pose)
@@ -159,8 +162,8 @@ class Pipeline:
     ) -> Iterator[Moment]:
         """Works through a source frame by frame, as it comes; nothing is kept of what is past.
 
-        Of a camera or a stream, the newest frame is always the next: where the networks fall behind, those between are
-        left out, and `dropped` says how many.
+        Of a camera or a stream, the newest frame is always the next: where the networks take longer than a frame lasts,
+        the frames between are left out, and `dropped` says how many.
 
         Args:
             source: as for a call.
@@ -175,13 +178,26 @@ class Pipeline:
             ValueError, FileNotFoundError: as for a call; and if there is a lifter that looks into the future.
 
         Example:
-            >>> for moment in pipeline.stream("rtsp://192.168.0.7/stream"):
-            ...     print(moment.time_s, [action.name for action in moment.actions])
+            >>> import kerapose
+            >>> pipeline = kerapose.Pipeline("runs/topdown/model.keras", min_score=-1.0)
+            >>> for moment in pipeline.stream("walk.mp4", max_frames=3):  # or "camera:0", or "rtsp://..."
+            ...     print(moment.frame, f"{moment.time_s:.2f} s", moment.keypoints.shape)
+            0 0.00 s (1, 17, 2)
+            1 0.07 s (1, 17, 2)
+            2 0.13 s (1, 17, 2)
         """
         yield from self.watch(sources.opened(source, max_frames, fps, follow, self.pose), self.lifter is not None)
 
     def watch(self, source: sources.Source, lifts: bool = False) -> Iterator[Moment]:
-        """The moments of a source; `lifts`: with the poses in space of each as it comes."""
+        """The moments of a source that is open.
+
+        Args:
+            source: of `pipeline.sources`.
+            lifts: whether each moment has its 3D poses as it comes.
+
+        Yields:
+            A `data.predictions.Moment` for each frame.
+        """
         fps = source.shown_fps or source.fps or sources.USUAL_FPS
         track = tracking.Tracker(self.skeleton, fps, smooth=self.smooth, min_score=self.min_score)
         lift = LiveLift(self.lifter, self.min_score, round(fps)) if lifts else None
@@ -219,7 +235,15 @@ class Pipeline:
             getattr(source.frames, "close", lambda: None)()
 
     def collected(self, source: sources.Source, moments: Iterable[Moment]) -> Result:
-        """The `Result` of moments, the people lifted; an error behind the first frame is kept in it."""
+        """The `Result` of moments, the people lifted by their whole tracks.
+
+        Args:
+            source: that the moments are of.
+            moments: what `watch` gives.
+
+        Returns:
+            A `Result`; an error after the first frame is kept in it.
+        """
         kept, size, error = [], None, None
         moments = iter(moments)
         while True:

@@ -21,16 +21,20 @@ GAP_PX = 4  # between the picture and the poses in space
 class Result(predictions.Predictions):
     """Everybody in an image or a video: `people`, each with `keypoints` [T, K, 2], `scores`, `poses_m`, `actions`.
 
+    A `Pipeline` makes it. What it has besides is that of `data.predictions.Predictions`: `people`, `moments`, `fps`,
+    `frame_size`, `skeleton`.
+
     Args:
         window: frames of a window of actions. None without a recognizer.
         again: gives the pictures once more. None where they are gone, as those of a camera.
         error: that ended the source early; what was found before it is here. None: it came to its end.
 
     Example:
-        >>> result = pipeline("walk.mp4")
-        >>> result.people[0].keypoints.shape, result.people[0].actions[0].name
-        ((250, 17, 2), 'walk')
-        >>> result.draw("walk_drawn.mp4")
+        >>> import kerapose
+        >>> pipeline = kerapose.Pipeline("runs/topdown/model.keras", "runs/lifter/model.keras", min_score=-1.0)
+        >>> result = pipeline("walk.mp4", max_frames=5)
+        >>> result.frame_size, result.skeleton.name, result.people[0].poses_m.shape
+        ((240, 320), 'coco', (5, 17, 3))
     """
 
     window: int | None = None
@@ -38,7 +42,20 @@ class Result(predictions.Predictions):
     error: Exception | None = None
 
     def to_json(self, path: Path | None = None) -> dict[str, typing.Any]:
-        """The content of the JSON file (`data.predictions`), which is also written if there is a path."""
+        """The content of the JSON file (`data.predictions`), which is also written if there is a path.
+
+        Args:
+            path: of the file. None: nothing is written.
+
+        Returns:
+            A dict of what JSON can hold.
+
+        Example:
+            >>> import kerapose
+            >>> result = kerapose.Pipeline("runs/topdown/model.keras", min_score=-1.0)("street.jpg")
+            >>> list(result.to_json("street.json"))
+            ['source', 'skeleton', 'fps', 'frame_size', 'min_score', 'frames']
+        """
         content = super().to_json()
         if path is not None:
             text = json.dumps(content, allow_nan=False, ensure_ascii=False)
@@ -59,20 +76,22 @@ class Result(predictions.Predictions):
             ValueError: if `max_people` is below 1.
 
         Example:
-            >>> clip = result.to_clips()
-            >>> recognize(clip["keypoints"], clip["scores"], clip["frame_size"])
-            [ScoredAction(name='walk', probability=0.93), ...]
+            >>> import kerapose
+            >>> result = kerapose.Pipeline("runs/topdown/model.keras", min_score=-1.0)([image] * 4)
+            >>> clip = result.to_clips()  # of four frames
+            >>> clip["keypoints"].shape, clip["scores"].shape, clip["frame_size"]
+            ((1, 4, 17, 2), (1, 4, 17), (240, 320))
         """
         filled = slots.fill(self, max_people)
         clip = {"keypoints": filled.keypoints, "scores": filled.scores, "frame_size": self.frame_size}
         return clip if filled.poses_m is None else clip | {"poses_m": filled.poses_m}
 
     def draw(self, path: Path | None = None, trail: int = 0) -> Array | Iterator[Array]:
-        """Draws the people into the pictures, with their poses in space beside these.
+        """Draws the people into the pictures, with their 3D poses beside these.
 
         Args:
             path: where to write it, an image (.png) or a video (.mp4). None: nowhere.
-            trail: in how many of the last frames the way of each person is drawn.
+            trail: over how many of the last frames the path of each person is drawn.
 
         Returns:
             Of an image the picture, uint8 [H, W, 3]; of a video without a path an iterator over its pictures, with a
@@ -80,6 +99,12 @@ class Result(predictions.Predictions):
 
         Raises:
             ValueError: if the pictures are gone, or the path has another ending.
+
+        Example:
+            >>> import kerapose
+            >>> result = kerapose.Pipeline("runs/topdown/model.keras", min_score=-1.0)("street.jpg")
+            >>> result.draw("street_drawn.png").shape
+            (240, 320, 3)
         """
         ending = ".png" if self.fps is None else ".mp4"
         if path is not None and pathlib.Path(path).suffix.lower() != ending:

@@ -1,6 +1,7 @@
-"""Raw input to named output: an image in, named keypoints out; keypoints in, actions or poses in space out.
+"""Raw input to named output: an image in, named keypoints out; keypoints in, actions or 3D poses out.
 
-`load` makes the right one of a file that knows itself.
+`load` makes the right one of the file that a training ends with, or of the name of a published checkpoint. The classes
+themselves are for a network of one's own.
 """
 
 from kerapose.data.detections import read_boxes

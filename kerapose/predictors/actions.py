@@ -15,7 +15,18 @@ PUBLISHED_CLIPS = 10
 
 
 class ScoredAction(typing.NamedTuple):
-    """An action and how probable it is."""
+    """An action and how probable it is.
+
+    Args:
+        name: of the action.
+        probability: from 0 to 1.
+
+    Example:
+        >>> from kerapose import predictors
+        >>> name, probability = predictors.ScoredAction("kick", 0.97)
+        >>> f"{name} {probability:.0%}"
+        'kick 97%'
+    """
 
     name: str
     probability: float
@@ -31,7 +42,7 @@ class SkeletonAction:
             whose probabilities are averaged; or a whole `estimators.ActionRecognizer`, which knows the rest.
         skeleton: the `Skeleton` of the keypoints that the network was trained on.
         class_names: [C] names in the order of the labels.
-        num_clips: clips a sequence; fewer are faster. None: 10, as published, or as many as the recognizer has.
+        num_clips: clips of a sequence; fewer are faster. None: 10, as published, or as many as the recognizer has.
         **options: `size`, `flip_test`, `flip_labels`, `use_scores`, `sigma_px`, `padding` of
             `estimators.ActionRecognizer`, as in training; to a recognizer only its `CHOICES`.
 
@@ -39,9 +50,12 @@ class SkeletonAction:
         ValueError: if network, skeleton and names do not fit together.
 
     Example:
-        >>> recognize = SkeletonAction({"joint": joint_network, "limb": limb_network}, skeletons.COCO, class_names)
-        >>> recognize(keypoints, scores, frame_size=(1080, 1920))  # [M, T, 17, 2] pixels, [M, T, 17]
-        [ScoredAction(name='kick', probability=0.97), ScoredAction(name='jump', probability=0.02), ...]
+        >>> from kerapose import models, predictors, skeletons
+        >>> network = models.C3D(2, input_shape=(8, 32, 32, 17), base_filters=4, num_stages=3)
+        >>> recognize = predictors.SkeletonAction(network, skeletons.COCO, ["walk", "kick"], num_clips=2)
+        >>> found = recognize(keypoints, scores, frame_size=frame_size)  # two people, 30 frames
+        >>> sorted(action.name for action in found), sum(action.probability for action in found)
+        (['kick', 'walk'], 1.00)
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """
@@ -102,7 +116,19 @@ class SkeletonAction:
     def probabilities(
         self, keypoints: ArrayLike, scores: ArrayLike | None = None, frame_size: tuple[int, int] | None = None
     ) -> Array:
-        """The probability of every class, in the order of the labels: [C] float32; arguments as for a call."""
+        """The probability of every class, in the order of the labels.
+
+        Args:
+            keypoints: as for a call.
+            scores: likewise.
+            frame_size: likewise.
+
+        Returns:
+            [C] float32.
+
+        Raises:
+            ValueError: as a call does.
+        """
         element = clips.make_element(keypoints, self.skeleton, scores, frame_size)
         inputs = {name: element[name][None] for name in ("keypoints", "scores", "frame_size")}
         return self.recognizer.predict_on_batch(inputs)[0]

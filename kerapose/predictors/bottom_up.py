@@ -20,8 +20,9 @@ class BottomUpPose:
         model: LightweightOpenPose or another network of heatmaps and part affinity fields; or a whole
             `estimators.BottomUpEstimator`, which knows the rest.
         skeleton: the `Skeleton` that the network was trained on: its keypoints, and its limbs in their order.
-        published: whether to follow the published demonstration: its grouping, accidents included, in whole cells, and
-            its way back to the image, which forgets that pixels have a middle. It is slower, and has no bounds.
+        published: whether to follow the published demonstration: its grouping, with its errors, in whole cells, and its
+            way back to the image, which leaves out that a pixel of a map stands for the middle of its pixels of the
+            image. It is slower, and has no bounds.
         **options: `height`, `stride`, `upsample`, `max_people`, `max_peaks`, `normalization`, `decoding` of
             `estimators.BottomUpEstimator`; to an estimator only its `CHOICES`.
 
@@ -29,10 +30,12 @@ class BottomUpPose:
         ValueError: if model, skeleton and options do not fit together.
 
     Example:
-        >>> find = BottomUpPose(network, skeletons.OPENPOSE)
-        >>> poses = find("street.jpg")
-        >>> len(poses), poses[0]["nose"]
-        (3, Keypoint(x=440.1, y=170.6, score=0.97))
+        >>> from kerapose import models, predictors, skeletons
+        >>> network = models.LightweightOpenPose.from_variant("openpose_tiny")
+        >>> find = predictors.BottomUpPose(network, skeletons.OPENPOSE, height=64, max_people=5)
+        >>> people = find("street.jpg")  # a list of Pose, empty where nobody is
+        >>> len(people) <= 5, all(len(pose.names) == 18 for pose in people)
+        (True, True)
 
     Paper: Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", 2018.
     """
@@ -87,8 +90,10 @@ class BottomUpPose:
             ValueError: if they are not as described.
 
         Example:
-            >>> [len(people) for people in find.batch(frames)]
-            [2, 2, 3, 2]
+            >>> from kerapose import predictors
+            >>> find = predictors.load("runs/openpose/model.keras", height=64)
+            >>> len(find.batch(np.stack([image, image])))
+            2
         """
         if np.ndim(images) != 4 or np.shape(images)[-1] != 3 or getattr(images, "dtype", None) != np.uint8:
             got = f"{getattr(images, 'dtype', type(images).__name__)} {list(np.shape(images))}"

@@ -25,9 +25,16 @@ class Pose3D:
         poses_camera_m: the same poses from the camera's centre. None where no trajectory network said how far away the
             person is.
 
+    Raises:
+        KeyError: if ``pose[name]`` asks for a joint that the skeleton does not have.
+
     Example:
-        >>> pose["left_wrist"].shape
-        (300, 3)
+        >>> from kerapose import predictors, skeletons
+        >>> pose = predictors.Pose3D(poses_m, skeletons.H36M)
+        >>> pose["left_wrist"].shape  # the joint in each of 30 frames
+        (30, 3)
+        >>> pose["left_wrist"][0]
+        array([0.22, 0.05, 0.  ], dtype=float32)
     """
 
     poses_m: np.ndarray
@@ -36,7 +43,7 @@ class Pose3D:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the J joints."""
+        """Names of the J joints."""
         return self.skeleton.keypoints
 
     def __getitem__(self, name: str) -> Array:
@@ -73,10 +80,12 @@ class Lifter:
         ValueError: if networks and skeletons do not fit together.
 
     Example:
-        >>> lift = Lifter(network, skeletons.COCO, trajectory=trajectory)
-        >>> pose = lift(keypoints, (1080, 1920), scores)  # [300, 17, 2] pixels, [300, 17]
-        >>> pose.poses_m.shape, pose.poses_camera_m.shape
-        ((300, 17, 3), (300, 17, 3))
+        >>> from kerapose import models, predictors, skeletons
+        >>> network = models.TemporalLifter(filter_widths=(3, 3), channels=16)
+        >>> lift = predictors.Lifter(network, skeletons.COCO, input_skeleton=skeletons.H36M)
+        >>> pose = lift(keypoints[0], frame_size, scores[0])  # [30, 17, 2] pixels, [30, 17]
+        >>> pose.poses_m.shape, pose.poses_m[0, 0]  # joint 0 is the origin
+        ((30, 17, 3), array([0., 0., 0.], dtype=float32))
 
     Paper: Pavllo et al., "3D human pose estimation in video with temporal convolutions and semi-supervised training",
     CVPR 2019.

@@ -28,10 +28,10 @@ BY_HAND = {
 
 
 def load(path: Path, **options: typing.Any) -> Predictor:
-    """Makes the predictor of a published checkpoint, or of a file that knows itself, as a training ends with.
+    """Makes the predictor of a published checkpoint, or of the file that a training ends with.
 
-    Nothing that the file knows need be said again: skeleton, names, codec, normalization and the rest are those of the
-    training. No code of the file is run.
+    The file knows what it needs: skeleton, names, codec, normalization and the rest are those of the training. No code
+    of the file is run.
 
     Args:
         path: name of a preset (`presets.names()`); or a `.keras` file of an estimator: of `PoseEstimator`,
@@ -50,13 +50,14 @@ def load(path: Path, **options: typing.Any) -> Predictor:
         presets.FetchError: if the weights of a preset cannot be fetched.
 
     Example:
-        >>> predictors.load("resnet50_coco_256x192")("street.jpg", boxes=[[120, 40, 310, 460]])[0]["nose"]
-        Keypoint(x=440.1, y=170.6, score=0.97)
-        >>> find = predictors.load("runs/topdown/model.keras", detector=PersonDetector("dfine_medium_coco"))
-        >>> find("street.jpg")[0]["nose"]
-        Keypoint(x=440.1, y=170.6, score=0.97)
-        >>> predictors.load("runs/lifter/model.keras", skeleton=skeletons.COCO)(keypoints, (1080, 1920)).poses_m.shape
-        (300, 17, 3)
+        >>> from kerapose import predictors, skeletons
+        >>> find = predictors.load("resnet50_coco_256x192")  # doctest: +SKIP
+        >>> find = predictors.load("runs/topdown/model.keras", flip_test=False)
+        >>> find("street.jpg", boxes=boxes)[0]["left_wrist"]
+        Keypoint(x=..., y=..., score=...)
+        >>> lift = predictors.load("runs/lifter/model.keras", skeleton=skeletons.COCO)
+        >>> lift(keypoints, frame_size).poses_m.shape  # of two people
+        (2, 30, 17, 3)
     """
     model = estimator_of(path) if presets.is_name(path) else read(path)
     if not isinstance(model, estimators.Estimator):

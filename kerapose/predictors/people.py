@@ -20,7 +20,19 @@ PERSON_CLASSES = {80: 0, 91: 1}  # of COCO's detectors, by their number of class
 
 
 class Keypoint(typing.NamedTuple):
-    """Where a keypoint is, in pixels of the image, and how sure that is."""
+    """Where a keypoint is, in pixels of the image, and how sure that is.
+
+    Args:
+        x: pixels to the right.
+        y: pixels down.
+        score: about 1 where the network is sure, 0 where the keypoint was not found.
+
+    Example:
+        >>> from kerapose import predictors
+        >>> x, y, score = predictors.Keypoint(x=412.3, y=218.9, score=0.94)
+        >>> x, y
+        (412.3, 218.9)
+    """
 
     x: float
     y: float
@@ -38,9 +50,16 @@ class Pose:
         box: [4] left, top, right, bottom, pixels: where the person was looked for.
         box_score: of the detector, 1 where the box was given without one.
 
+    Raises:
+        KeyError: if ``pose[name]`` asks for a keypoint that the person does not have.
+
     Example:
+        >>> from kerapose import predictors, skeletons
+        >>> pose = predictors.Pose(keypoints[0, 0], scores[0, 0], skeletons.COCO.keypoints, boxes[0])
         >>> pose["left_wrist"]
-        Keypoint(x=412.3, y=218.9, score=0.94)
+        Keypoint(x=107.2, y=120.0, score=0.9)
+        >>> list(pose.as_dict())[:3]
+        ['nose', 'left_eye', 'right_eye']
     """
 
     keypoints: np.ndarray
@@ -65,7 +84,7 @@ class Pose:
         return iter(self.names)
 
     def as_dict(self) -> dict[str, Keypoint]:
-        """All keypoints by name: {"nose": Keypoint(x, y, score), ...}."""
+        """All keypoints by name: ``{"nose": Keypoint(x, y, score), ...}``."""
         return {name: self[name] for name in self.names}
 
 
@@ -85,10 +104,14 @@ class TopDownPose:
         ValueError: if network, skeleton and options do not fit together.
 
     Example:
-        >>> find = TopDownPose(network, skeletons.COCO)
-        >>> poses = find("street.jpg", boxes=[[412, 157, 465, 295], [384, 172, 399, 207]])
-        >>> poses[0]["nose"]
-        Keypoint(x=440.1, y=170.6, score=0.97)
+        >>> from kerapose import models, predictors, skeletons
+        >>> network = models.SimpleBaseline.from_variant("resnet18_tiny", num_joints=17)
+        >>> find = predictors.TopDownPose(network, skeletons.COCO, detector=lambda image: (boxes, [0.9, 0.8]))
+        >>> poses = find("street.jpg")
+        >>> [pose.box_score for pose in poses], poses[0].keypoints.shape
+        ([0.9, 0.8], (17, 2))
+        >>> len(find("street.jpg", boxes=[[40, 30, 120, 210]]))  # a box that is known
+        1
 
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """
@@ -161,7 +184,7 @@ class PersonDetector:
 
     Args:
         detector: a `keras_hub.models.ImageObjectDetector`, or the name or folder of a preset, which KerasHub loads and
-            may download ("dfine_medium_coco"). That needs kerapose[detector].
+            may download ("dfine_medium_coco"). That needs ``kerapose[detector]``.
         min_score: the lowest score of a person. A detector has a threshold of its own besides.
         person_class: the label of a person. None: that of COCO, told by the detector's number of classes, 80 or 91.
 
@@ -170,8 +193,14 @@ class PersonDetector:
         ValueError: if it is not known which class is a person.
 
     Example:
-        >>> find = TopDownPose(network, skeletons.COCO, detector=PersonDetector("dfine_medium_coco"))
-        >>> poses = find("street.jpg")
+        >>> from kerapose import predictors
+        >>> detect = predictors.PersonDetector("dfine_medium_coco")  # doctest: +SKIP
+        >>> class Detector:  # what answers as KerasHub's do will do, too
+        ...     num_classes, bounding_box_format = 80, "xyxy"
+        ...     def predict(self, images, verbose):
+        ...         return {"boxes": boxes[None], "labels": [[0, 0]], "confidence": [[0.4, 0.9]]}
+        >>> predictors.PersonDetector(Detector())("street.jpg")  # one of two is sure enough
+        (array([[160.,  30., 240., 210.]], dtype=float32), array([0.9], dtype=float32))
     """
 
     def __init__(self, detector: keras.Model | Path, min_score: float = 0.5, person_class: int | None = None):
@@ -194,6 +223,10 @@ class PersonDetector:
         Returns:
             Boxes [N, 4] float32, left, top, right, bottom in pixels, inside the image, and scores [N] float32, the
             surest first.
+
+        Raises:
+            ValueError: if the image is not as described.
+            FileNotFoundError: if there is no such file.
         """
         image = read_image(image)
         canvas, scale = self._fitted(image)
@@ -244,6 +277,13 @@ def read_image(image: Path | bytes | ArrayLike) -> Array:
     Raises:
         ValueError: if it is none of these.
         FileNotFoundError: if there is no file of this path.
+
+    Example:
+        >>> from kerapose import predictors
+        >>> predictors.read_image("street.jpg").shape
+        (240, 320, 3)
+        >>> predictors.read_image(image[..., 0]).shape  # grey
+        (240, 320, 3)
     """
     if isinstance(image, str | os.PathLike):
         path = pathlib.Path(image)

@@ -19,12 +19,13 @@ from kerapose.types import Array, ArrayLike, Path
 class Action:
     """Names the action of a video with the keypoints of its people.
 
-    Only the frames that the clips have are decoded. The whole box round the people is seen, at the scale of the random
-    crops in training: of 224 pixels in training it has 256, as in the published test.
+    Only the frames that the clips have are decoded. The network sees the whole box round the people, at the scale of
+    the random crops in training: after a training on 224 pixels the box has 256, as in the published test.
 
     Args:
         model: a network, any of RGBPoseConv3D, STARTransformer, and SlowOnly or MC3ResNet18 for one of the two kinds of
-            clip; or a whole `estimators.VideoRecognizer`, which knows the rest; or the path of a .keras file of these.
+            clip; or a whole `estimators.VideoRecognizer`, which knows the rest; or the path of a `.keras` file of
+            these.
         class_names: [C] names in the order of the labels.
         skeleton: the `Skeleton` of the keypoints.
         **options: `num_clips`, `flip_test`, `flip_labels`, `aligned`, `use_scores`, `sigma_px`, `padding`,
@@ -34,9 +35,12 @@ class Action:
         ValueError: if model, names and skeleton do not fit together.
 
     Example:
-        >>> recognize = Action(network, class_names, skeletons.COCO, num_clips=10)
-        >>> recognize("hug.mp4", keypoints, scores)  # [M, T, 17, 2] pixels, [M, T, 17], T frames in the file
-        [ScoredAction(name='hug', probability=0.97), ScoredAction(name='push', probability=0.02), ...]
+        >>> from kerapose import models, predictors, skeletons
+        >>> network = models.RGBPoseConv3D.from_variant("rgbpose_tiny", num_classes=2)
+        >>> recognize = predictors.Action(network, ["walk", "kick"], skeletons.COCO)
+        >>> found = recognize("walk.mp4", keypoints, scores)  # two people in the 30 frames of the file
+        >>> sorted(action.name for action in found), sum(action.probability for action in found)
+        (['kick', 'walk'], 1.00)
 
     Papers: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022; Ahn et al., "STAR-Transformer: A
     Spatio-temporal Cross Attention Transformer for Human Action Recognition", WACV 2023.
@@ -104,7 +108,21 @@ class Action:
         scores: ArrayLike | None = None,
         frame_size: tuple[int, int] | None = None,
     ) -> Array:
-        """The probability of every class, in the order of the labels: [C] float32; arguments as for a call."""
+        """The probability of every class, in the order of the labels.
+
+        Args:
+            video: as for a call.
+            keypoints: likewise.
+            scores: likewise.
+            frame_size: likewise.
+
+        Returns:
+            [C] float32.
+
+        Raises:
+            ValueError: as a call does.
+            FileNotFoundError: if there is no such file.
+        """
         info = _measure(video)
         name = str(video) if isinstance(video, str | os.PathLike) else ""
         size = info.frame_size if frame_size is None else frame_size

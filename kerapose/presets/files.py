@@ -24,28 +24,43 @@ HOME = "KERAPOSE_HOME"  # an environment variable: where files are kept in place
 
 
 class FetchError(OSError):
-    """A file that could not be fetched, or is not what its publisher says."""
+    """A file that could not be fetched, or is not what its publisher says.
+
+    The message has the address, and where to put the file by hand.
+
+    Example:
+        >>> from kerapose import presets
+        >>> try:
+        ...     file = presets.fetch("lifter_h36m_cpn")  # doctest: +SKIP
+        ... except presets.FetchError as error:
+        ...     print(error)
+        >>> presets.FetchError.__base__
+        <class 'OSError'>
+    """
 
 
 def fetch(preset: str | Preset) -> pathlib.Path:
     """The file of a preset, fetched from its publisher if it is not there yet.
 
-    Files are kept in the folder that KERAPOSE_HOME names, or in `kerapose` in Keras's own (`~/.keras`). One that was
-    put there by hand is found. What is fetched gets its name when it is whole and its SHA-256 is the published one, or
-    begins as the publisher says; of some files nobody has published any, which the log says.
+    Files are kept in the folder that the environment variable KERAPOSE_HOME names, or else in `~/.keras/kerapose`. One
+    that was put there by hand is found. What is fetched gets its name when it is whole and its SHA-256 is the published
+    one, or begins as the publisher says. Some publishers give no SHA-256; the log then says so.
 
     Args:
-        preset: or its name.
+        preset: a `Preset`, or its name.
 
     Returns:
-        The path; of several files (an `.xml` with its `.bin`) that of the first, beside which the others are.
+        The path. Of several files (an `.xml` with its `.bin`) it is that of the first; the others are beside it.
 
     Raises:
         FetchError: if a file cannot be fetched, with its address and where to put it; if it has another hash.
         ValueError: if there is no such preset.
 
     Example:
-        >>> weights.load_backbone(network, presets.fetch("resnet50_imagenet"))
+        >>> from kerapose import presets
+        >>> presets.get("lifter_h36m_cpn").files[0].name
+        'pretrained_h36m_cpn.bin'
+        >>> file = presets.fetch("lifter_h36m_cpn")  # doctest: +SKIP
     """
     preset = get(preset) if isinstance(preset, str) else preset
     with FETCHING:

@@ -100,7 +100,13 @@ class File:
 
     Args:
         url: the publisher's own address.
-        hashes: beginnings, or the whole, of the SHA-256 that it may have: of several releases. (): none is published.
+        hashes: the SHA-256 that it may have, one for each release of the file, each whole or its beginning. (): none is
+            published.
+
+    Example:
+        >>> from kerapose import presets
+        >>> [file.name for file in presets.get("openpose_omz").files]
+        ['human-pose-estimation-0001.xml', 'human-pose-estimation-0001.bin']
     """
 
     url: str
@@ -117,23 +123,27 @@ class Preset:
     """A published checkpoint.
 
     Args:
-        name: of it here.
+        name: its name here.
         task: one of `TASKS`.
-        publisher: whose it is.
+        publisher: whose it is: its `name`, `source`, `licence`, and how the figures were `measured`.
         network: name of its class in `models`.
-        variant: of the class.
-        outputs: joints, heatmaps or classes.
-        size: (height, width) of images, or of the volumes that it was trained on. None: the variant's.
+        variant: form of the class, a key of its `VARIANTS`.
+        outputs: number of joints, heatmaps or classes.
+        size: (height, width), pixels, of images, or of the volumes that it was trained on. None: the variant's.
         keypoints: names of the keypoint sets that go in and come out; () where none do.
         kind: codec of heatmaps; "joint" or "limb" of volumes; "rgb", "pose" or "both" of videos; "relu6".
-        classes: of which list; "" where there are none.
-        files: to be fetched.
+        classes: name of the list of its classes, for `class_names`; "" where there are none.
+        files: to be fetched, each a `File`.
         figures: as published, "AP 0.718, AR 0.774".
-        data: that it was trained on.
+        data: the data set that it was trained on.
 
     Example:
-        >>> presets.get("hrnet_w32_coco_256x192_udp").figures
-        'AP 0.762, AR 0.810'
+        >>> from kerapose import presets
+        >>> preset = presets.get("hrnet_w32_coco_256x192_udp")
+        >>> preset.network, preset.variant, preset.figures
+        ('HRNet', 'w32', 'AP 0.762, AR 0.810')
+        >>> preset.publisher.licence
+        'Apache-2.0'
     """
 
     name: str
@@ -152,7 +162,7 @@ class Preset:
 
     @property
     def published(self) -> dict[str, float]:
-        """The figures by name, as numbers: shares, or millimetres."""
+        """The figures by name, as numbers: shares from 0 to 1, or millimetres."""
         words = [figure.removesuffix(" mm").rsplit(" ", 1) for figure in self.figures.split(", ") if figure]
         return {name: float(number) for name, number in words}
 
@@ -202,10 +212,14 @@ def names(task: str | None = None, network: str | None = None) -> list[str]:
         task: one of `TASKS`. None: any.
         network: name of a class in `models`. None: any.
 
+    Returns:
+        A list of names, in the order of the table.
+
     Raises:
         ValueError: if there is no such task, or no preset of such a class.
 
     Example:
+        >>> from kerapose import presets
         >>> presets.names(task="lifting")
         ['lifter_h36m_cpn', 'lifter_h36m_coco', 'lifter_humaneva15_coco']
     """
@@ -220,7 +234,19 @@ def names(task: str | None = None, network: str | None = None) -> list[str]:
 
 
 def is_name(text: Path) -> bool:
-    """Whether a text is meant as a name rather than as a path: there is no such path, and it looks like none."""
+    """Whether a text is meant as a name of a preset, not as a path: there is no such file, and it looks like none.
+
+    Args:
+        text: name or path. A path with a folder or an ending is never a name.
+
+    Returns:
+        True for a name; a preset of it need not exist.
+
+    Example:
+        >>> from kerapose import presets
+        >>> presets.is_name("lifter_h36m_cpn"), presets.is_name("runs/lifter/model.keras")
+        (True, False)
+    """
     path = pathlib.Path(text)
     if not isinstance(text, str) or len(text) > LONGEST_NAME or path.suffix or path.name != text:
         return False
@@ -232,14 +258,19 @@ def get(name: str) -> Preset:
     """The preset of a name.
 
     Args:
-        name: of `names`.
+        name: one of `names`.
+
+    Returns:
+        The `Preset`; nothing is fetched.
 
     Raises:
-        ValueError: if there is none; the nearest names are told.
+        ValueError: if there is none; the message has the nearest names.
 
     Example:
-        >>> presets.get("slowonly_ntu60_xsub_joint").data
-        'NTU RGB+D'
+        >>> from kerapose import presets
+        >>> preset = presets.get("slowonly_ntu60_xsub_joint")
+        >>> preset.data, preset.published
+        ('NTU RGB+D', {'top-1': 0.937})
     """
     known = _table()
     if not isinstance(name, str):
@@ -257,14 +288,18 @@ def class_names(classes: str) -> list[str]:
     """The names of the classes of a data set, in the order of its labels, as published networks have them.
 
     Args:
-        classes: "ntu60", "ntu120", "kinetics400", ...: `Preset.classes`.
+        classes: name of the list, as in `Preset.classes`: "ntu60", "ntu120", "kinetics400" and others.
+
+    Returns:
+        [C] names.
 
     Raises:
         ValueError: if there is no such list.
 
     Example:
+        >>> from kerapose import presets
         >>> presets.class_names("ntu60")[:2]
-        ['drink water', 'eat meal']
+        ['drink water', 'eat meal/snack']
     """
     path = CLASSES / f"{classes}.txt"
     if not path.is_file():

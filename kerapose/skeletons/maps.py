@@ -33,10 +33,11 @@ def mapping(source: Skeleton, target: Skeleton) -> Array:
         target: the set wanted.
 
     Returns:
-        float32 `[K_target, K_source]`. A row has one 1 where both sets have the joint, the weights of `DERIVED` where
-        it is worked out, and zeros where it cannot be; every other row sums to 1.
+        [K_target, K_source] float32. A row has one 1 where both sets have the joint, the weights of `DERIVED` where it
+        is computed from others, and only zeros where it cannot be; every other row sums to 1.
 
     Example:
+        >>> from kerapose.skeletons import COCO, H36M, mapping
         >>> float(mapping(COCO, H36M)[H36M.index("hip"), COCO.index("left_hip")])
         0.5
     """
@@ -44,16 +45,17 @@ def mapping(source: Skeleton, target: Skeleton) -> Array:
 
 
 def lacking(source: Skeleton, target: Skeleton) -> list[str]:
-    """Names the keypoints of one set that cannot be worked out from those of another.
+    """Names the keypoints of one set that cannot be computed from those of another.
 
     Args:
         source: the set the keypoints are in.
         target: the set wanted.
 
     Returns:
-        Their names, none if all follow.
+        A list of their names, empty if all can be computed.
 
     Example:
+        >>> from kerapose.skeletons import COCO, MPII, lacking
         >>> lacking(MPII, COCO)
         ['left_eye', 'right_eye', 'left_ear', 'right_ear']
     """
@@ -86,27 +88,29 @@ def convert(
     """Turns keypoints and scores of one set into those of another.
 
     A joint is missing where its score is 0 or less, where it or its score is not finite, and where x and y, without a
-    z, are both exactly 0. What is worked out from it is missing too: it has score 0 and the place 0. The other joints
-    are untouched.
+    z, are both exactly 0. What is computed from it is missing, too: it has score 0 and the coordinates 0. The other
+    joints are not changed.
 
     Args:
-        keypoints: `[..., K_source, 2 or 3]`, any unit; what is missing may be anywhere.
-        scores: `[..., K_source]`.
+        keypoints: [..., K_source, 2] or [..., K_source, 3], any unit; what is missing may be anywhere.
+        scores: [..., K_source].
         source: the set the keypoints are in.
         target: the set wanted.
-        missing: "error", or "zero" to give joints that cannot be worked out coordinates 0 and score 0.
+        missing: "error", or "zero" to give joints that cannot be computed coordinates 0 and score 0.
 
     Returns:
-        float32 keypoints `[..., K_target, 2 or 3]` and scores `[..., K_target]`, a joint's score being the lowest of
-        those it was worked out from.
+        float32 keypoints [..., K_target, 2] or [..., K_target, 3], and scores [..., K_target]: the lowest score of the
+        joints that one was computed from.
 
     Raises:
-        ValueError: when shapes do not fit the source set, or a joint cannot be worked out and `missing` is "error".
+        ValueError: when shapes do not fit the source set, `missing` is neither of the two, or a joint cannot be
+            computed and `missing` is "error".
 
     Example:
-        >>> keypoints, scores = convert(np.ones((1, 48, 17, 2)), np.ones((1, 48, 17)), COCO, H36M)
-        >>> keypoints.shape, scores.shape
-        ((1, 48, 17, 2), (1, 48, 17))
+        >>> from kerapose.skeletons import COCO, H36M, MPII, convert
+        >>> converted, _ = convert(keypoints, scores, COCO, H36M)
+        >>> keypoints[0, 0, 11:13].tolist(), converted[0, 0, 0].tolist()  # both hips, and the hip between them
+        ([[89.6, 120.0], [70.4, 120.0]], [80.0, 120.0])
     """
     keypoints, scores = np.asarray(keypoints, np.float32), np.asarray(scores, np.float32)
     _check_figures(keypoints, scores, source)

@@ -415,7 +415,7 @@ ALL = (
 
 
 def get(name: str) -> Skeleton:
-    """Finds one of the sets above by its name.
+    """Finds one of the sets of this package by its name.
 
     Args:
         name: "coco", "mpii", "h36m", "openpose", "ntu", "jhmdb", "humaneva", "penn_action", "body_25", "halpe26",
@@ -428,8 +428,9 @@ def get(name: str) -> Skeleton:
         ValueError: when there is no such set.
 
     Example:
-        >>> get("coco").num_keypoints
-        17
+        >>> from kerapose import skeletons
+        >>> skeletons.get("coco").keypoints[:3]
+        ('nose', 'left_eye', 'right_eye')
     """
     for skeleton in ALL:
         if skeleton.name == name:
@@ -446,15 +447,15 @@ def from_coco_category(
 ) -> Skeleton:
     """Makes the set of a COCO keypoint category, the `categories` entry of an annotation file.
 
-    One of the sets above is taken where the names are its own, in its order. Else the limbs are the category's: one
-    that is given twice is taken once, and the mirror images that an annotation tool left out are added where left and
-    right are known.
+    Where the names are those of a set of this package, in its order, that set is taken. Else the limbs are the
+    category's: one that is given twice is taken once, and mirror images of limbs that an annotation tool left out are
+    added where left and right are known.
 
     Args:
         category: has `keypoints`, K names, and may have `skeleton`, pairs of places counted from 1, and `name`.
         name: what the set is called; None takes the category's name.
         flip_pairs: pairs of indices counted from 0, or of names; None finds them by the names.
-        sigmas: K object keypoint similarity constants; None takes those of a set above where it is one.
+        sigmas: K object keypoint similarity constants; None takes those of the set of this package, if it is one.
 
     Returns:
         The Skeleton.
@@ -464,7 +465,8 @@ def from_coco_category(
 
     Example:
         >>> category = {"name": "mouse", "keypoints": ["snout", "leftear", "rightear"], "skeleton": [[1, 2]]}
-        >>> mouse = from_coco_category(category)
+        >>> from kerapose import skeletons
+        >>> mouse = skeletons.from_coco_category(category)
         >>> mouse.edges, mouse.flip_pairs
         (((0, 1), (0, 2)), ((1, 2),))
     """

@@ -22,7 +22,17 @@ LOWER_BODY = ("hip", "pelvis", "knee", "ankle", "foot", "toe", "heel", "back_paw
 
 
 class UnknownPairs(tuple):
-    """The flip pairs that names tell of where they do not tell all: unlike `()`, by which nothing changes places."""
+    """The flip pairs of a set whose left and right are not known, a tuple of those that the names tell.
+
+    An empty tuple of any other kind says that nothing changes places in a mirror; this one says that it is not known
+    what does (`Skeleton.knows_sides`).
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> half = skeletons.Skeleton("half a face", ("nose", "left_eye"), edges=((0, 1),))
+        >>> isinstance(half.flip_pairs, skeletons.UnknownPairs), half.knows_sides
+        (True, False)
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,23 +41,25 @@ class Skeleton:
 
     Args:
         name: what errors and files call the set.
-        keypoints: K unique names; a joint of one side says so in its name (`sides` has the spellings), best by `left_`
-            or `right_` at the beginning.
+        keypoints: K unique names. A joint of one side says so in its name (`sides` has the spellings), best by
+            ``left_`` or ``right_`` at the beginning.
         edges: E limbs, pairs of keypoint indices. A limb has no direction when it is mirrored or compared.
-        flip_pairs: pairs of indices, or of names, that change places in a mirror, left first; `()` where none do. None
-            pairs the names that differ only in their side: `left_ear` and `right_ear`, `EarL` and `EarR`, `paw_FL` and
-            `paw_FR`; if there are no such names, or one has a side and no mirror image, as in a set of one hand, left
-            and right are not known (`knows_sides`), and nothing is mirrored. Pairs given by hand are all that change
-            places.
+        flip_pairs: pairs of indices, or of names, that change places in a mirror, left first, and all that do; an empty
+            tuple where none do. None pairs the names that differ only in their side: ``left_ear`` and ``right_ear``,
+            ``EarL`` and ``EarR``, ``paw_FL`` and ``paw_FR``. If there are no such names, or one has a side and no
+            mirror image, as in a set of one hand, left and right are not known (`knows_sides`), and nothing is
+            mirrored.
         sigmas: K object keypoint similarity constants, above 0 and at most 1, in units of the square root of the
             object's area; None where none are published.
-        colors: K RGB colours, 0 to 255; None gives left warm, right cool, centre neutral ones.
+        colors: K RGB colours, 0 to 255; None gives warm colours to the left, cool ones to the right and a neutral one
+            to the centre.
 
     Raises:
         ValueError: when names repeat, an edge or pair points nowhere, a limb has no mirror image where sides are known,
             or a count does not match.
 
     Example:
+        >>> from kerapose.skeletons import Skeleton
         >>> mouse = Skeleton("mouse", ("snout", "left_ear", "right_ear", "tail"), edges=((0, 1), (0, 2), (0, 3)))
         >>> mouse.flip_permutation
         (0, 2, 1, 3)
@@ -94,7 +106,14 @@ class Skeleton:
 
     @property
     def flip_permutation(self) -> tuple[int, ...]:
-        """For each keypoint of a mirrored figure, the index it had before: `mirrored = figure[..., permutation, :]`."""
+        """For each keypoint of a mirrored figure, the index it had before.
+
+        Example:
+            >>> from kerapose.skeletons import COCO
+            >>> mirrored = keypoints[..., COCO.flip_permutation, :] * [-1, 1]  # x is negated, sides are exchanged
+            >>> keypoints[0, 0, COCO.index("right_wrist")].tolist(), mirrored[0, 0, COCO.index("left_wrist")].tolist()
+            ([52.8, 120.0], [-52.8, 120.0])
+        """
         source = list(range(self.num_keypoints))
         for left, right in self.flip_pairs:
             source[left], source[right] = right, left
@@ -104,7 +123,7 @@ class Skeleton:
     def edge_flip_permutation(self) -> tuple[int, ...]:
         """For each limb of a mirrored figure, the index it had before; a limb's direction does not count.
 
-        Where sides are not known, a limb may be without an image and then keeps its place.
+        Where sides are not known, a limb may have no mirror image; it keeps its place then.
         """
         position = {frozenset(edge): index for index, edge in enumerate(self.edges)}
         return tuple(position.get(self._mirrored(edge), index) for index, edge in enumerate(self.edges))
@@ -129,6 +148,7 @@ class Skeleton:
             ValueError: when the limbs are no tree, that is when some keypoint has no such way or more than one.
 
         Example:
+            >>> from kerapose.skeletons import H36M
             >>> H36M.parents
             (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
         """
@@ -149,11 +169,12 @@ class Skeleton:
         return tuple(parents[index] for index in range(self.num_keypoints))
 
     def to_dict(self) -> dict:
-        """Gives all of it as lists and numbers, for a file; `Skeleton(**content)` makes the set again.
+        """Gives all of it as lists and numbers, for a file; ``Skeleton(**content)`` makes the set again.
 
         Flip pairs are None where they are not known.
 
         Example:
+            >>> from kerapose.skeletons import COCO, Skeleton
             >>> Skeleton(**COCO.to_dict()) == COCO
             True
         """
@@ -179,6 +200,7 @@ class Skeleton:
             ValueError: when this set has no keypoint of that name.
 
         Example:
+            >>> from kerapose.skeletons import COCO
             >>> COCO.index("left_wrist")
             9
         """
@@ -254,15 +276,16 @@ class Skeleton:
 
 
 def is_sigma(value: typing.Any) -> bool:
-    """Whether a value can be an object keypoint similarity constant: a number above 0, at most `LARGEST_SIGMA`.
+    """Tells whether a value can be an object keypoint similarity constant: a number above 0, at most `LARGEST_SIGMA`.
 
     Args:
         value: anything.
 
     Returns:
-        bool; False for text and truth values.
+        A bool; False for text and truth values.
 
     Example:
+        >>> from kerapose.skeletons import is_sigma
         >>> is_sigma(0.05), is_sigma(True), is_sigma("0.05"), is_sigma(1e30)
         (True, False, False, False)
     """

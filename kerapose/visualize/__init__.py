@@ -1,12 +1,17 @@
 """Pictures: skeletons, heatmaps, fields on images, clips, heatmap volumes, 3D poses, confusion matrices, curves.
 
-Pictures are RGB uint8 arrays `[H, W, 3]`, figures are matplotlib Figures; `figure_to_image` turns one into the other.
+Pictures are RGB uint8 arrays [H, W, 3], figures are matplotlib Figures; `figure_to_image` turns one into the other.
 Nothing here touches matplotlib's global state, so the functions work in any thread and without a display. Only
 `interactive_poses` gives a figure of plotly, which one turns with the mouse.
 
+Five constants say how pictures look: `BACKGROUND`, the RGB colour of panels without an image; `GAP_PX`, pixels between
+two panels; `TRUTH_COLOR`, the grey of true poses; `AZIMUTH_DEG` and `ELEVATION_DEG`, from where 3D poses are seen.
+
 Example:
     >>> from kerapose import skeletons, visualize
-    >>> picture = visualize.clip_strip(keypoints, scores, skeletons.COCO, frame_size=(240, 320))
+    >>> strip = visualize.clip_strip(keypoints, scores, skeletons.COCO, frame_size=(240, 320), num_frames=6)
+    >>> strip.shape
+    (240, 2138, 3)
 """
 
 from kerapose.visualize.animations import write_animation, write_mp4

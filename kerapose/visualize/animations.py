@@ -56,8 +56,9 @@ def write_animation(
         ValueError: when a shape, the number of frames, `fps` or the ending of the path does not fit.
 
     Example:
-        >>> write_animation("walk.mp4", keypoints, poses_m, COCO, H36M, fps=50)  # [T, 17, 2], [T, 17, 3]
-        243
+        >>> from kerapose import skeletons, visualize
+        >>> visualize.write_animation("lift.gif", keypoints[0, :5], poses_m[:5], skeletons.COCO, skeletons.H36M, fps=15)
+        5
     """
     path = pathlib.Path(path)
     ending = path.suffix.lower()
@@ -108,7 +109,7 @@ def _gif(pictures, count, fps, colors):
 def write_mp4(path: Path, pictures: Iterable[Array], fps: float = 30.0) -> int:
     """Writes pictures as an MP4 (H.264), each one when it comes, so that a video of any length needs little memory.
 
-    Until the last picture the file has another name, and where anything goes wrong before, none is left behind.
+    The file gets its name after the last picture. Where anything goes wrong before, no file is left behind.
 
     Args:
         path: of the file, ending in .mp4; its folder is made if need be. A file that is there is replaced.
@@ -122,8 +123,11 @@ def write_mp4(path: Path, pictures: Iterable[Array], fps: float = 30.0) -> int:
         ValueError: when there is no picture, a shape, `fps` or the ending of the path does not fit.
 
     Example:
-        >>> write_mp4("walk.mp4", (draw_identities(*frame) for frame in frames), fps=25)
-        243
+        >>> from kerapose import skeletons, visualize
+        >>> frames = keypoints.swapaxes(0, 1)  # [T, M, K, 2]
+        >>> pictures = (visualize.draw_skeletons(image, people, None, skeletons.COCO) for people in frames)
+        >>> visualize.write_mp4("drawn.mp4", pictures, fps=15)
+        30
     """
     path, counted = pathlib.Path(path), [0]
     if path.suffix.lower() != ".mp4":

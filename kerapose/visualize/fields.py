@@ -49,8 +49,11 @@ def draw_fields(
         ValueError: when a shape does not fit.
 
     Example:
-        >>> heatmaps, pafs, matrix = estimator.fields(image)  # a estimators.BottomUpEstimator
-        >>> picture = draw_fields(image, heatmaps, pafs, OPENPOSE, matrix, panel_height=368)
+        >>> from kerapose import predictors, visualize
+        >>> estimator = predictors.load("runs/openpose/model.keras", height=64).estimator
+        >>> heatmaps, pafs, matrix = map(np.asarray, estimator.fields(image))
+        >>> visualize.draw_fields(image, heatmaps, pafs, estimator.skeleton, matrix, panel_height=120).shape
+        (120, 324, 3)
 
     Paper: Cao et al., "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017.
     """

@@ -25,7 +25,10 @@ def confusion_matrix_figure(matrix: Array, class_names: list[str]) -> Figure:
         ValueError: when the matrix is not square, holds negative or non-finite counts, or the names do not fit.
 
     Example:
-        >>> figure = confusion_matrix_figure([[9, 1], [2, 8]], ["walk", "run"])
+        >>> from kerapose import visualize
+        >>> figure = visualize.confusion_matrix_figure([[9, 1], [2, 8]], ["walk", "run"])
+        >>> figure.axes[0].get_title()
+        'top-1 85.0%, mean class 85.0%'
         >>> figure.savefig("confusion.png")
     """
     matrix = np.asarray(matrix, np.float64)
@@ -57,10 +60,10 @@ def confusion_matrix_figure(matrix: Array, class_names: list[str]) -> Figure:
 
 
 def curves_figure(history: dict[str, list[float]]) -> Figure:
-    """Draws training curves: one panel a quantity, the training curve solid and the validation curve dashed.
+    """Draws training curves: one panel for each quantity, the training curve solid and the validation curve dashed.
 
     Args:
-        history: values by epoch, as `keras.callbacks.History.history` has them: `val_x` is drawn with `x`.
+        history: values by epoch, as `keras.callbacks.History.history` has them: "val_loss" is drawn with "loss".
 
     Returns:
         A Figure with the panels side by side.
@@ -69,7 +72,10 @@ def curves_figure(history: dict[str, list[float]]) -> Figure:
         ValueError: when there is nothing to draw.
 
     Example:
-        >>> figure = curves_figure({"loss": [2.1, 1.2], "val_loss": [2.0, 1.5], "accuracy": [0.3, 0.6]})
+        >>> from kerapose import visualize
+        >>> figure = visualize.curves_figure({"loss": [2.1, 1.2], "val_loss": [2.0, 1.5], "accuracy": [0.3, 0.6]})
+        >>> [axes.get_title() for axes in figure.axes]
+        ['loss', 'accuracy']
     """
     if not any(len(values) for values in history.values()):
         raise ValueError("history must hold at least one value, got none; train for an epoch first.")
@@ -103,7 +109,9 @@ def figure_to_image(figure: Figure) -> Array:
         RGB uint8 `[H, W, 3]`, H and W being the figure's size in inches times its dpi.
 
     Example:
-        >>> figure_to_image(Figure(figsize=(4, 3), dpi=100)).shape
+        >>> from matplotlib.figure import Figure
+        >>> from kerapose import visualize
+        >>> visualize.figure_to_image(Figure(figsize=(4, 3), dpi=100)).shape
         (300, 400, 3)
     """
     canvas = FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""People with identities: one colour for all of a person, the number at the head, the way that the person went."""
+"""People with identities: one colour for all of a person, the number at the head, the person's path."""
 
 import colorsys
 from collections.abc import Sequence
@@ -25,8 +25,9 @@ def identity_colors(ids: ArrayLike) -> Array:
         RGB uint8 `[M, 3]`.
 
     Example:
-        >>> identity_colors([0, 1]).tolist()
-        [[255, 64, 64], [64, 119, 255]]
+        >>> from kerapose import visualize
+        >>> visualize.identity_colors([0, 1]).tolist()
+        [[255, 64, 64], [64, 120, 255]]
     """
     wheel = [colorsys.hsv_to_rgb(float(one) * GOLDEN_RATIO % 1, 0.75, 1) for one in np.asarray(ids, int).reshape(-1)]
     return np.round(255 * np.array(wheel).reshape(-1, 3)).astype(np.uint8)
@@ -51,10 +52,10 @@ def draw_identities(
         scores: `[M, K]`, or None when all are certain.
         skeleton: the set the keypoints are in.
         ids: `[M]` whole numbers, as `tracking.Tracker` gives them.
-        trails: M times `[L, 2]` pixels, any L, where the person has been, the newest last; None for none.
+        trails: M times `[L, 2]` pixels, any L, where each person has been, the newest last; None for none.
         min_score: the lowest score that is drawn.
         line_width: pixels; None goes by the size of the image.
-        captions: M texts that stand behind the numbers, what each person does for one; "" and None for none.
+        captions: M texts that stand behind the numbers: what each person does, say; "" and None for none.
 
     Returns:
         RGB uint8 `[H, W, 3]`.
@@ -63,8 +64,13 @@ def draw_identities(
         ValueError: when a shape does not fit.
 
     Example:
-        >>> ids, keypoints = track(keypoints, scores, person_scores)
-        >>> picture = draw_identities(frame, keypoints, scores, OPENPOSE, ids)
+        >>> from kerapose import skeletons, visualize
+        >>> picture = visualize.draw_identities(image, keypoints[:, 0], scores[:, 0], skeletons.COCO, ids=[4, 7])
+        >>> picture.shape
+        (240, 320, 3)
+        >>> blue = visualize.identity_colors([7])[0]  # the second person's
+        >>> bool((picture == blue).all(axis=-1).any())
+        True
     """
     image = checked_image(image)
     keypoints, shown = checked_people(keypoints, scores, skeleton, min_score, rank=3)
@@ -89,7 +95,7 @@ def draw_identities(
 
 
 def write_caption(image: Array, text: str) -> Array:
-    """Writes a text in the upper left corner, what all people together do for one.
+    """Writes a text in the upper left corner: what all people do together, say.
 
     Args:
         image: RGB uint8 `[H, W, 3]`; it is not changed.
@@ -99,7 +105,11 @@ def write_caption(image: Array, text: str) -> Array:
         RGB uint8 `[H, W, 3]`.
 
     Example:
-        >>> picture = write_caption(picture, "hug 97%")
+        >>> from kerapose import visualize
+        >>> picture = visualize.write_caption(image, "hug 97%")
+        >>> rows, columns = np.nonzero((picture != image).any(axis=-1))
+        >>> bool(rows.max() < 40 and columns.max() < 160)  # in the corner
+        True
     """
     image = checked_image(image).copy()
     write_text(image, text, (0, 0))

@@ -60,7 +60,11 @@ def draw_skeletons(
         ValueError: when a shape does not fit.
 
     Example:
-        >>> picture = draw_skeletons(image, [pose.keypoints for pose in poses], [pose.scores for pose in poses], COCO)
+        >>> from kerapose import skeletons, visualize
+        >>> street = np.zeros((240, 320, 3), np.uint8)
+        >>> picture = visualize.draw_skeletons(street, keypoints[:, 0], scores[:, 0], skeletons.COCO, labels=["A", "B"])
+        >>> picture.shape, int(picture.max()), int(street.max())  # the image itself is not changed
+        ((240, 320, 3), 255, 0)
     """
     image = checked_image(image)
     keypoints, shown = checked_people(keypoints, scores, skeleton, min_score, rank=3)
@@ -113,7 +117,13 @@ def draw_heatmaps(
         ValueError: when a shape does not fit.
 
     Example:
-        >>> picture = draw_heatmaps(crop, network(normalized)[0], COCO)  # [256, 192, 3], [64, 48, 17]
+        >>> from kerapose import skeletons, visualize
+        >>> from kerapose.ops import heatmaps
+        >>> maps = np.asarray(heatmaps.joint_volume(keypoints[:, :1] / 4, scores[:, :1], 60, 80, sigma_px=2.0))[0]
+        >>> maps.shape
+        (60, 80, 17)
+        >>> visualize.draw_heatmaps(image, maps, skeletons.COCO).shape
+        (240, 320, 3)
     """
     image, heat = checked_image(image), np.asarray(heatmaps, np.float32)
     if heat.ndim != 3 or not heat.size:
@@ -166,8 +176,10 @@ def compare_poses(
         ValueError: when a shape does not fit, or there are no images.
 
     Example:
-        >>> picture = compare_poses(denormalize(crops), truth, found, COCO, weights, scores, heatmaps)
-        >>> tf.summary.image("validation", picture[None], step=epoch)
+        >>> from kerapose import skeletons, visualize
+        >>> truth, found = keypoints[:1, 0], keypoints[:1, 0] + 3.0  # [1, 17, 2]
+        >>> visualize.compare_poses(image[None], truth, found, skeletons.COCO).shape
+        (256, 686, 3)
     """
     images = np.asarray(images)
     if images.ndim != 4 or not len(images):
@@ -214,7 +226,9 @@ def contact_sheet(
         ValueError: when there are no pictures, one is not RGB, or captions do not fit.
 
     Example:
-        >>> picture = contact_sheet([draw_heatmaps(crop, maps, COCO) for crop, maps in zip(crops, heatmaps)], columns=4)
+        >>> from kerapose import visualize
+        >>> visualize.contact_sheet([image] * 6, columns=3, captions=list("abcdef")).shape
+        (484, 968, 3)
     """
     pictures = [checked_image(picture) for picture in pictures]
     if not pictures:

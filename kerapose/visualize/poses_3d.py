@@ -62,7 +62,7 @@ def draw_pose_3d(
         skeleton: the set the joints are in.
         truth_m: the true poses, of the same shape, drawn in grey behind; their mean distance from the others, in
             millimetres, is written below. None for none.
-        axes: "camera" for x right, y down, z forward; "world" for z up.
+        axes: "camera" for x right, y down, z away; "world" for z up.
         azimuth: degrees by which the viewer has walked round the people, to the right; 0 looks along the camera's z, or
             the world's y.
         elevation: degrees by which the viewer looks down.
@@ -75,7 +75,9 @@ def draw_pose_3d(
         ValueError: when a shape does not fit, or there are no such axes.
 
     Example:
-        >>> picture = draw_pose_3d(pose_m, H36M, truth_m)  # [17, 3]
+        >>> from kerapose import skeletons, visualize
+        >>> visualize.draw_pose_3d(poses_m[0], skeletons.H36M, truth_m=poses_m[1], azimuth=90).shape
+        (320, 320, 3)
     """
     poses = checked_poses(poses_m, skeleton, "poses_m", frames=False)  # [M, 1, J, 3]
     truth = checked_truth(truth_m, poses, skeleton, frames=False)
@@ -111,7 +113,9 @@ def draw_lift(
         ValueError: when a shape does not fit.
 
     Example:
-        >>> picture = draw_lift(keypoints, pose_m, COCO, H36M, image=frame)  # [17, 2], [17, 3]
+        >>> from kerapose import skeletons, visualize
+        >>> visualize.draw_lift(keypoints[0, 0], poses_m[0], skeletons.COCO, skeletons.H36M, image=image).shape
+        (320, 751, 3)
     """
     poses = checked_poses(poses_m, pose_skeleton, "poses_m", frames=False)  # [M, 1, J, 3]
     truth = checked_truth(truth_m, poses, pose_skeleton, frames=False)
@@ -155,7 +159,9 @@ def lift_strip(
         ValueError: when a shape does not fit, or the track has no frames.
 
     Example:
-        >>> picture = lift_strip(keypoints, poses_m, COCO, H36M, num_frames=8)  # [T, 17, 2], [T, 17, 3]
+        >>> from kerapose import skeletons, visualize
+        >>> visualize.lift_strip(keypoints[0], poses_m, skeletons.COCO, skeletons.H36M, num_frames=4).shape
+        (644, 1292, 3)
     """
     shown = spaced_frames(np.shape(poses_m)[-3] if np.ndim(poses_m) > 2 else 1, num_frames)
     drawn = list(lift_panels(keypoints, poses_m, skeleton, pose_skeleton, truth_m, frames, shown, **options))
@@ -179,10 +185,10 @@ def people_panels(
 
     Args:
         ids: T times `[N]` whole numbers, who is in each frame.
-        poses_m: T times `[N, J, 3]` metres, x right, y down, z forward, of these people; NaN for who has no pose.
+        poses_m: T times `[N, J, 3]` metres, x right, y down, z away, of these people; NaN for who has no pose.
         skeleton: the set the poses are in.
         height: of the picture, pixels.
-        most: stages at most; of those who would need another, the ones that are seen longest are drawn.
+        most: the most stages; where more would be needed, the people who are seen longest are drawn.
 
     Yields:
         RGB uint8 `[height, W, 3]`, T times.
@@ -191,9 +197,10 @@ def people_panels(
         ValueError: when a shape does not fit.
 
     Example:
-        >>> panels = people_panels([[0], [0, 1]], [poses_m[:1], poses_m], H36M)  # [2, 17, 3]
-        >>> next(panels).shape
-        (320, 158, 3)
+        >>> from kerapose import skeletons, visualize
+        >>> ids, poses = [[0], [0, 1]], [poses_m[:1], poses_m[:2]]  # one person, then two
+        >>> [panel.shape for panel in visualize.people_panels(ids, poses, skeletons.H36M)]
+        [(320, 158, 3), (320, 158, 3)]
     """
     tracks = _tracks_by_identity(ids, poses_m, skeleton)
     groups = _groups_that_share(tracks, most)

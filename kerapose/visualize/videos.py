@@ -57,7 +57,10 @@ def video_strip(
         ValueError: when a shape does not fit, or the video has no frames.
 
     Example:
-        >>> picture = video_strip(frames, keypoints, scores, COCO, num_frames=6)  # [72, 1080, 1920, 3], [2, 72, 17, 2]
+        >>> from kerapose import skeletons, visualize
+        >>> frames = np.repeat(image[None], 30, axis=0)  # [T, H, W, 3]
+        >>> visualize.video_strip(frames, keypoints, scores, skeletons.COCO, num_frames=4).shape
+        (240, 1292, 3)
     """
     frames = _checked_frames(frames)
     keypoints, shown = checked_people(keypoints, scores, skeleton, min_score, rank=4)
@@ -89,9 +92,9 @@ def draw_attention(
 
     The frames are greyed, so that colours are attention's. Heat begins at the average over all places of the clip and
     is strongest at the place that gets most, or at twice the average if none gets as much: attention that is spread
-    evenly leaves the frames grey. The areas of joints go by their attention, and the largest is the one that gets most,
-    or twice the average likewise. So places can be compared with each other and over time, and joints likewise, but
-    joints with places only by the shares written below.
+    evenly leaves the frames grey. The area of a joint is in proportion to its attention; the largest is that of the
+    joint that gets most, or of twice the average likewise. So places can be compared with each other and over time, and
+    joints likewise, but joints with places only by the shares written below.
 
     Args:
         frames: RGB uint8 `[T, H, W, 3]`, as the network was shown them.
@@ -112,8 +115,11 @@ def draw_attention(
         ValueError: when a shape does not fit, attention is no such share, or the clip has no frames.
 
     Example:
-        >>> maps = network.attention_maps({"rgb": rgb, "pose": pose})  # [B, 16, 7, 7] and [B, 16, 17]
-        >>> picture = draw_attention(frames, maps["grid"][0], maps["joints"][0], keypoints, scores, COCO)
+        >>> from kerapose import skeletons, visualize
+        >>> frames = np.repeat(image[None], 30, axis=0)
+        >>> grid, joints = np.full((30, 6, 8), 0.0003), np.full((30, 17), 0.001)  # of STARTransformer.attention_maps
+        >>> visualize.draw_attention(frames, grid, joints, keypoints, scores, skeletons.COCO, num_frames=4).shape
+        (240, 1292, 3)
     """
     frames = _checked_frames(frames)
     keypoints, shown = checked_people(keypoints, scores, skeleton, min_score, rank=4)
@@ -164,9 +170,10 @@ def annotate_video(
         ValueError: when a shape, the number of frames, `fps` or the ending of the path does not fit.
 
     Example:
-        >>> answer = predictors.Action("best.keras", classes)("hug.mp4", keypoints, scores, top=3)
-        >>> annotate_video("out.mp4", frames, keypoints, scores, COCO, answer, fps=28)
-        72
+        >>> from kerapose import skeletons, visualize
+        >>> frames, actions = [image] * 30, [("walk", 0.97), ("kick", 0.02)]
+        >>> visualize.annotate_video("annotated.mp4", frames, keypoints, scores, skeletons.COCO, actions, fps=15)
+        30
     """
     path = pathlib.Path(path)
     if path.suffix.lower() != ".mp4":

@@ -49,7 +49,9 @@ def clip_strip(
         ValueError: when a shape does not fit, or the clip has no frames.
 
     Example:
-        >>> picture = clip_strip(keypoints, scores, COCO, frame_size=(240, 320), num_frames=6)
+        >>> from kerapose import skeletons, visualize
+        >>> visualize.clip_strip(keypoints, scores, skeletons.COCO, frame_size, num_frames=6).shape
+        (240, 2138, 3)
     """
     keypoints, shown = checked_people(keypoints, scores, skeleton, min_score, rank=4)
     left, top, right, bottom = _people_box(keypoints[shown], frame_size)
@@ -74,7 +76,7 @@ def draw_volume(
     min_score: float = 0.3,
     scale: int = 5,
 ) -> Array:
-    """Draws one frame of a heatmap volume, one colour a channel, with the skeletons it was made from over it.
+    """Draws one frame of a heatmap volume, one colour for each channel, with the skeletons it was made from over it.
 
     Args:
         volume: `[T, H, W, C]`, values of 0 to 1.
@@ -93,7 +95,14 @@ def draw_volume(
         ValueError: when a shape does not fit, the clip has no such frame, or keypoints come without a skeleton.
 
     Example:
-        >>> picture = draw_volume(volume, frame=24, keypoints=keypoints, scores=scores, skeleton=COCO)
+        >>> from kerapose import skeletons, visualize
+        >>> from kerapose.ops import heatmaps
+        >>> points = keypoints[:, ::4] / 5  # [2, 8, 17, 2] pixels of the volume
+        >>> volume = np.asarray(heatmaps.joint_volume(points, scores[:, ::4], 48, 64, sigma_px=2.0))
+        >>> volume.shape
+        (8, 48, 64, 17)
+        >>> visualize.draw_volume(volume, frame=4, keypoints=points, skeleton=skeletons.COCO).shape
+        (240, 320, 3)
     """
     volume = np.asarray(volume)
     _check_volume(volume, frame, keypoints, skeleton)
@@ -125,7 +134,11 @@ def volume_strip(volume: Array, num_frames: int = 8, **options: typing.Any) -> A
         ValueError: as `draw_volume` does.
 
     Example:
-        >>> picture = volume_strip(volume, num_frames=6, keypoints=keypoints, scores=scores, skeleton=COCO)
+        >>> from kerapose import skeletons, visualize
+        >>> from kerapose.ops import heatmaps
+        >>> volume = heatmaps.joint_volume(keypoints[:, ::4] / 5, scores[:, ::4], 48, 64, sigma_px=2.0)
+        >>> visualize.volume_strip(np.asarray(volume), num_frames=4, skeleton=skeletons.COCO).shape
+        (240, 1292, 3)
     """
     frames = spaced_frames(len(volume), num_frames)
     return side_by_side([captioned(draw_volume(volume, frame, **options), frame) for frame in frames])

@@ -1,7 +1,7 @@
-"""Published checkpoints into our models.
+"""Published checkpoints into our networks, from files of PyTorch, of keras.applications and of OpenVINO.
 
-Each weight of a layer has a name in PyTorch, which the layer keeps in `torch_names` ("layer1.0.conv2.conv", in a layer
-"layer1_0_conv2"): nothing is matched by order or by shape.
+Each weight of a layer has a name in PyTorch, which the layer keeps in ``torch_names``: ("layer1.0.conv2.conv",
+"layer1.0.conv2.bn") in a layer "layer1_0_conv2", say. Weights are matched by these names, never by order or by shape.
 """
 
 import typing
@@ -16,22 +16,22 @@ __all__ = ["load_backbone", "load_openvino", "load_torch"]
 
 
 def load_torch(model: keras.Model, source: str | Path | Mapping[str, typing.Any]) -> keras.Model:
-    """Loads the weights of a published PyTorch checkpoint into a model of ours.
+    """Loads the weights of a published PyTorch checkpoint into a network of ours.
 
     All or nothing: if any name is missing, left over, repeated or misshapen, the model is left as it was. Two kinds of
     names may be in the file without a place in ours: PyTorch's counters of batches, and what `unused_torch_weights` of
-    the model names, weights that the reference holds and never uses. Those too must have the shape that they should.
+    the model names, weights that the reference holds and never uses. These must have the right shape, too.
 
     Args:
         model: a network of `kerapose.models`.
         source: a mapping of PyTorch state-dict names to arrays or tensors, or the path of a `.pth`, `.pt`, `.bin` or
             `.safetensors` file (".pth.tar" is a `.pth` too). The first three are read with `weights_only=True`, so they
-            can run no code; that needs the extra `kerapose[torch]`. Wrappings ("module.", "backbone.", "cls_head.",
+            can run no code; that needs the extra ``kerapose[torch]``. Wrappings ("module.", "backbone.", "cls_head.",
             "keypoint_head.", "head.", a "state_dict" entry; for a lifter "model_pos" or, with one output joint,
             "model_traj") are stripped.
 
     Returns:
-        The model.
+        The same model.
 
     Raises:
         ValueError: naming every weight that is missing, left over, repeated or misshapen; or if the file is of no known
@@ -40,8 +40,15 @@ def load_torch(model: keras.Model, source: str | Path | Mapping[str, typing.Any]
         ImportError: if reading the file needs a package that is not installed.
 
     Example:
-        >>> network = models.SlowOnly.from_variant("slowonly", num_classes=60)
-        >>> weights.load_torch(network, "slowonly_r50_ntu60_xsub_joint.pth")
+        >>> from kerapose import models, weights
+        >>> network = models.TemporalLifter(17, filter_widths=(1,), channels=4)
+        >>> names = [f"expand_bn.{name}" for name in ("weight", "bias", "running_mean", "running_var")]
+        >>> state = {"expand_conv.weight": np.zeros((4, 34, 1)), **{name: np.ones(4) for name in names}}
+        >>> state |= {"shrink.weight": np.zeros((51, 4, 1)), "shrink.bias": np.arange(51)}
+        >>> network = weights.load_torch(network, state)  # or a path: "pretrained_h36m_cpn.bin"
+        >>> np.asarray(network(np.zeros((1, 1, 17, 2))))[0, 0, :2]  # the biases of two joints
+        array([[0., 1., 2.],
+               [3., 4., 5.]], dtype=float32)
     """
     outputs = next((name for name in ("joints", "heatmaps") if hasattr(model, f"num_{name}")), "classes")
     remedy = f"build the model with the variant, input channels and number of {outputs} that the file was trained with"
@@ -54,21 +61,22 @@ def load_backbone(model: keras.Model, source: str | Path | Mapping[str, typing.A
 
     All or nothing, as `load_torch`. What only the classifier has may be in the file and is left out: `fc` of a ResNet;
     of an HRNet `incre_modules`, `downsamp_modules`, `final_layer`, `classifier`, and the rows of the last fusion that
-    lead to coarser branches; `fc` of an MC3; `model.12`, `model.13` and `fc` of a MobileNet; its classifier of a
-    network of actions, for others to be learnt.
+    lead to coarser branches; `fc` of an MC3; `model.12`, `model.13` and `fc` of a MobileNet; the classifier of a
+    network of actions, so that ours may have other classes.
 
     Args:
         model: SimpleBaseline, HRNet, LightweightOpenPose, STARTransformer, or a network of actions.
         source: as for `load_torch`, with the names of torchvision's ResNets and MC3, of the published HRNets or of the
             MobileNet v1 that Lightweight OpenPose is trained from (marvis/pytorch-mobilenet). Or a network of
             keras.applications, itself or an `.h5` file of its weights: for a SimpleBaseline of depth 50, 101 or 152
-            with `stride_on_1x1=True` a ResNet, which wants images normalized by
-            `ops.images.normalize(images, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)`; for a
-            LightweightOpenPose with `relu6=True` a MobileNet (v1), which wants `mean=(0.5,) * 3, std=(0.5,) * 3`. That
-            one pads the far sides alone where it halves a picture, ours both: cells lie 7 pixels further up and left.
+            with ``stride_on_1x1=True`` a ResNet, which wants images normalized by
+            ``ops.images.normalize(images, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)``; for a
+            LightweightOpenPose with ``relu6=True`` a MobileNet (v1), which wants ``mean=(0.5,) * 3, std=(0.5,) * 3``.
+            Where it halves an image, that MobileNet pads the right and lower side alone, ours pads both: cells lie 7
+            pixels further up and left.
 
     Returns:
-        The model.
+        The same model.
 
     Raises:
         ValueError: naming every weight that is missing, left over, repeated or misshapen; if the model has no such
@@ -77,12 +85,15 @@ def load_backbone(model: keras.Model, source: str | Path | Mapping[str, typing.A
         ImportError: if reading the file needs a package that is not installed.
 
     Example:
-        >>> network = models.SimpleBaseline(17)
-        >>> weights.load_backbone(network, "resnet50-0676ba61.pth")
-        >>> network = models.SimpleBaseline(17, stride_on_1x1=True)
-        >>> weights.load_backbone(network, keras.applications.ResNet50(include_top=False))
-        >>> network = models.LightweightOpenPose(relu6=True)
-        >>> weights.load_backbone(network, keras.applications.MobileNet(include_top=False))
+        >>> import keras
+        >>> from kerapose import models, weights
+        >>> pose = weights.load_backbone(models.SimpleBaseline(17), "resnet50-0676ba61.pth")  # doctest: +SKIP
+        >>> network = models.LightweightOpenPose.from_variant("openpose_tiny", trunk_width=0.25, relu6=True)
+        >>> mobilenet = keras.applications.MobileNet((64, 64, 3), alpha=0.25, include_top=False, weights=None)
+        >>> network = weights.load_backbone(network, mobilenet)
+        >>> ours, theirs = network.get_layer("model_0"), mobilenet.get_layer("conv1")
+        >>> bool(np.all(ours.get_weights()[0] == theirs.get_weights()[0]))
+        True
     """
     head = getattr(model, "HEAD", ())
     if not head:
@@ -104,28 +115,31 @@ def load_backbone(model: keras.Model, source: str | Path | Mapping[str, typing.A
 def load_openvino(model: keras.Model, source: str | Path) -> keras.Model:
     """Loads Open Model Zoo's `human-pose-estimation-0001`, or a network like it, from OpenVINO's own form.
 
-    All or nothing, as `load_torch`. Batch norms are folded into convolutions there, so ours become such as change
-    nothing: to be trained further, a network wants other data than a few.
+    All or nothing, as `load_torch`. Such a file has its batch norms folded into the convolutions; ours then become
+    norms that change nothing. To train such a network further, one needs more than a few images.
 
     Args:
         model: a `LightweightOpenPose` of the variant "openpose_omz".
         source: path of the `.xml` file, with its `.bin` beside it: weights in 32 bits, in 16, or in 8 with their
             scales. What is rounded between the layers of such a file is not rounded here. That needs the extra
-            `kerapose[openvino]`.
+            ``kerapose[openvino]``.
 
     Returns:
-        The model. It wants what the file's network wants: `ops.images.normalize(images, mean=(0.502,) * 3,
-        std=(1.0,) * 3, bgr=True)`.
+        The same model. It wants images as the file's network does:
+        ``ops.images.normalize(images, mean=(0.502,) * 3, std=(1.0,) * 3, bgr=True)``.
 
     Raises:
-        ValueError: naming every weight that is missing, left over or misshapen; or if the file is broken, or of
+        ValueError: naming every weight that is missing, left over or misshapen; or if the file is broken, or has
             operations that are not known here.
         FileNotFoundError: if one of the two files is not there.
         ImportError: if OpenVINO is not installed.
 
     Example:
-        >>> network = models.LightweightOpenPose.from_variant("openpose_omz")
-        >>> weights.load_openvino(network, "human-pose-estimation-0001.xml")
+        >>> from kerapose import models, weights
+        >>> network = models.LightweightOpenPose.from_variant("openpose_omz", trunk_width=0.25)
+        >>> network.elu_alignment  # what sets this form apart
+        True
+        >>> network = weights.load_openvino(network, "human-pose-estimation-0001.xml")  # doctest: +SKIP
     """
     if not hasattr(model, "num_pafs"):
         raise ValueError(f"load_openvino is for LightweightOpenPose, got {type(model).__name__}; use load_torch.")

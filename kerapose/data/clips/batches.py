@@ -69,8 +69,13 @@ def training(
         ValueError: if `p_interval` is no range of shares, or there are `views` and no 3D skeletons.
 
     Example:
-        >>> batches = training(dataset, skeletons.COCO, batch_size=32)
-        >>> model.fit(batches, steps_per_epoch=100)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> dataset = clips.from_pyskl("clips.pkl", "train", skeletons.COCO)
+        >>> batches = clips.training(dataset, skeletons.COCO, batch_size=4, num_frames=16, size=(28, 28))
+        >>> inputs, labels = next(iter(batches))
+        >>> tuple(inputs["keypoints"].shape), tuple(labels.shape)  # [B, M, L, K, 2] and [B]
+        ((4, 2, 16, 17, 2), (4,))
     """
     num_frames, *size = map(int, (num_frames, *size))
     words = sequences.num_words(num_frames)
@@ -137,6 +142,14 @@ def evaluation(
 
     Returns:
         A `tf.data.Dataset` of batches.
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> dataset = clips.from_pyskl("clips.pkl", "test", skeletons.COCO)
+        >>> inputs, labels = next(iter(clips.evaluation(dataset, num_frames=16)))
+        >>> tuple(inputs["scores"].shape), np.asarray(labels).tolist()  # two clips: a small last batch
+        ((2, 2, 16, 17), [0, 1])
     """
     num_frames, *size = map(int, (num_frames, *size))
     dataset = seen_from(dataset) if virtual.holds_poses(dataset) else dataset
@@ -163,6 +176,15 @@ def volumes(batches: tf.data.Dataset, size: Size, edges: Edges | None = None, si
 
     Returns:
         A `tf.data.Dataset` of (volumes [B, L, H, W, K or E], labels [B]).
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> dataset = clips.from_arrays([keypoints], labels, skeletons.COCO, [scores], frame_size)
+        >>> batches = clips.evaluation(dataset, num_frames=16, size=(32, 32))
+        >>> volumes, labels = next(iter(clips.volumes(batches, size=(32, 32))))
+        >>> tuple(volumes.shape)  # [B, L, H, W, K]
+        (1, 16, 32, 32, 17)
     """
 
     @tf.function(jit_compile=True, autograph=False)  # one pass over memory in place of a dozen

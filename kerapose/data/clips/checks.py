@@ -39,10 +39,17 @@ def check(dataset: tf.data.Dataset, skeleton: skeletons.Skeleton, num_classes: i
         ValueError: if there is no clip at all.
 
     Example:
-        >>> try:
-        ...     check(dataset, skeletons.COCO, num_classes=60)
-        ... except BadDataError as error:
-        ...     dataset = skip(dataset, error.names)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> dataset = clips.from_pyskl("clips.pkl", "train", skeletons.COCO)
+        >>> clips.check(dataset, skeletons.COCO, num_classes=2)
+        2
+        >>> clips.check(dataset, skeletons.COCO, num_classes=1)
+        Traceback (most recent call last):
+            ...
+        kerapose.data.gate.report.BadDataError: Labels are whole numbers, 0 to 0, got 1 of 2 clips with another
+        label (clip1: 1); correct it, or the number of classes, or leave them out with `skip(dataset,
+        error.names)`.
     """
     return check_elements(dataset, skeleton, num_classes)
 
@@ -89,7 +96,11 @@ def skip(dataset: tf.data.Dataset, names: Iterable[str]) -> tf.data.Dataset:
         ValueError: naming those that the dataset does not have.
 
     Example:
-        >>> dataset = skip(dataset, ["S001C001P001R001A001"])
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> dataset = clips.from_pyskl("clips.pkl", "train", skeletons.COCO)
+        >>> [clip["name"].numpy() for clip in clips.skip(dataset, ["clip0"])]
+        [b'clip1']
     """
     return selection.without(dataset, names, "clips")
 
@@ -111,7 +122,12 @@ def trainable(dataset: tf.data.Dataset) -> tf.data.Dataset:
         ValueError: if there is no clip, or none that shows somebody.
 
     Example:
-        >>> steps_per_epoch = -(-int(trainable(dataset).cardinality()) // 16)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> nobody = np.zeros_like(keypoints)
+        >>> dataset = clips.from_arrays([keypoints, nobody], [0, 1], skeletons.COCO)
+        >>> int(dataset.cardinality()), int(clips.trainable(dataset).cardinality())
+        (2, 1)
     """
     sizes = _measured(dataset)  # [N, 2]
     keep = sizes[:, 0] > 0
@@ -139,8 +155,10 @@ def usual(dataset: tf.data.Dataset) -> dict[str, int]:
         {"frames": of the clip in the middle, "people": of all but the 5 % with the most}, from 1 on.
 
     Example:
-        >>> usual(dataset)
-        {'frames': 61, 'people': 2}
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> clips.usual(clips.from_pyskl("clips.pkl", "train", skeletons.COCO))
+        {'frames': 30, 'people': 2}
     """
     people, lengths = _measured(dataset).T
     most = np.quantile(people, 1 - CROWDED_SHARE, method="inverted_cdf")

@@ -48,7 +48,12 @@ def from_arrays(
         ValueError: if there are not as many labels as clips.
 
     Example:
-        >>> dataset = from_arrays([walk, run], labels=[0, 1], skeleton=skeletons.COCO, frame_sizes=(1080, 1920))
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> one, both = keypoints[:1], keypoints  # one person, and two
+        >>> dataset = clips.from_arrays([one, both], [0, 1], skeletons.COCO, frame_sizes=frame_size)
+        >>> [tuple(clip["keypoints"].shape) for clip in dataset]
+        [(1, 30, 17, 2), (2, 30, 17, 2)]
     """
     if len(keypoints) != len(labels):
         raise ValueError(f"Each clip has one label, got {len(keypoints)} clips and {len(labels)} labels; match them.")
@@ -89,8 +94,12 @@ def from_poses(
         ValueError: if there are not as many labels, scores or names as clips.
 
     Example:
-        >>> dataset = from_poses([walk, run], labels=[0, 1], skeleton=skeletons.NTU, up="y")
-        >>> from_the_side = seen_from(dataset, azimuth_degrees=90)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> poses = poses_m[..., [0, 2, 1]] * [1, 1, -1]  # z up
+        >>> dataset = clips.from_poses([poses], labels, skeletons.H36M)
+        >>> tuple(next(iter(dataset))["poses_m"].shape)  # [M, T, K, 3]
+        (1, 30, 17, 3)
     """
     for what, given in (("labels", labels), ("scores", scores), ("names", names)):
         if given is not None and (isinstance(given, str) or len(given) != len(poses_m)):
@@ -136,7 +145,11 @@ def from_pyskl(
         FileNotFoundError: if there is no such file.
 
     Example:
-        >>> dataset = from_pyskl("ntu60_hrnet.pkl", "xsub_train", skeletons.COCO, num_classes=60)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> dataset = clips.from_pyskl("clips.pkl", "train", skeletons.COCO, num_classes=2)
+        >>> [(clip["name"].numpy(), int(clip["label"])) for clip in dataset]
+        [(b'clip0', 0), (b'clip1', 1)]
     """
     annotations = pyskl.read_annotations(path, skeleton, num_classes, skip, up)
     dataset = dataset_of(annotations.clips, annotations.names_of(split), skeleton, is_3d=annotations.is_3d)
@@ -173,7 +186,12 @@ def from_predictions(
         FileNotFoundError: if there is no such file.
 
     Example:
-        >>> dataset = from_predictions(["predicted/walk.json", "predicted/run.json"], [0, 1], skeletons.OPENPOSE)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> dataset = clips.from_predictions(["predicted/walk.json"], labels, skeletons.COCO)
+        >>> clip = next(iter(dataset))
+        >>> clip["name"].numpy(), tuple(clip["keypoints"].shape)
+        (b'predicted/walk.json', (2, 30, 17, 2))
     """
     found = [predictions.read(path) for path in paths]
     for path, one in zip(paths, found, strict=True):
@@ -211,6 +229,12 @@ def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.d
     Raises:
         NotPreparedError: if the dataset is not prepared there.
         ValueError: if it has no such split.
+
+    Example:
+        >>> from kerapose.data import clips
+        >>> dataset, info = clips.from_tfds("puppets/clips", "train", data_dir=".")
+        >>> int(dataset.cardinality()), info.features["label"].names
+        (4, ['walk', 'kick'])
     """
     builder = prepared.find(name, split, data_dir)
     return builder.as_dataset(split=split, shuffle_files=False), builder.info
@@ -241,6 +265,19 @@ def make_element(
 
     Raises:
         BadDataError: if the sequence is not as described (see `check`), or shows nobody.
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> clip = clips.make_element(keypoints[0], skeletons.COCO, frame_size=frame_size)
+        >>> clip["keypoints"].shape, clip["frame_size"].tolist()
+        ((1, 30, 17, 2), [240, 320])
+        >>> clips.make_element(keypoints / 320, skeletons.COCO)
+        Traceback (most recent call last):
+            ...
+        kerapose.data.gate.report.BadDataError: Keypoints are in pixels, got one with 90% or more of the seen
+        ones, or of a person's, within 1.5 px of (0, 0) (none beyond 0.85); multiply them by width and height if
+        they are 0..1.
     """
     report = gate.Report("clips", "")
     element = sequence_gate.read_clip(report, keypoints, skeleton, scores, frame_size, label, name, num_classes)
@@ -295,7 +332,15 @@ def seen_from(
         ValueError: if the elements are keypoints already, or the distance is not above 0.
 
     Example:
-        >>> from_the_side = seen_from(from_pyskl("ntu60_3danno.pkl", "xsub_val", skeletons.NTU), azimuth_degrees=90)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> poses = poses_m[..., [0, 2, 1]] * [1, 1, -1]  # z up; a wrist swings forward and back
+        >>> dataset = clips.from_poses([poses], labels, skeletons.H36M)
+        >>> for degrees in (0, 90):  # from the side, that is seen
+        ...     clip = next(iter(clips.seen_from(dataset, azimuth_degrees=degrees)))
+        ...     print(degrees, round(float(np.ptp(clip["keypoints"][0, :, 13, 0]))))
+        0 87
+        90 1068
     """
     if not virtual.holds_poses(dataset):
         raise ValueError("Only 3D skeletons can be seen from anywhere, got keypoints; leave seen_from out.")
@@ -324,7 +369,12 @@ def convert(dataset: tf.data.Dataset, source: skeletons.Skeleton, target: skelet
         ValueError: naming the joints that cannot be derived.
 
     Example:
-        >>> dataset = convert(coco_clips, skeletons.COCO, skeletons.JHMDB)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> dataset = clips.from_pyskl("clips.pkl", "train", skeletons.COCO)
+        >>> converted = clips.convert(dataset, skeletons.COCO, skeletons.OPENPOSE)  # with a neck
+        >>> tuple(next(iter(converted))["keypoints"].shape)
+        (2, 30, 18, 2)
     """
     figures = "poses_m" if virtual.holds_poses(dataset) else "keypoints"
     matrix = skeletons.mapping(source, target)  # [K', K]

@@ -15,8 +15,13 @@ class Display:
     """Turns the frames of one video upright; `pixel` is the width of the last one's pixels by their height, as shown.
 
     Example:
-        >>> display = Display()
-        >>> pictures = [display(frame, stream) for frame in container.decode(stream)]
+        >>> import av
+        >>> from kerapose.data.frames.display import Display
+        >>> with av.open("walk.mp4") as container:
+        ...     stream, display = container.streams.video[0], Display()
+        ...     pictures = [display(frame, stream) for frame in container.decode(stream)]
+        >>> len(pictures), pictures[0].shape, display.pixel
+        (30, (240, 320, 3), Fraction(1, 1))
     """
 
     def __init__(self) -> None:

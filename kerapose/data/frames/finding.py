@@ -46,6 +46,11 @@ def find(
 
     Returns:
         dict: each name to a list of paths, of none, one or more files.
+
+    Example:
+        >>> from kerapose.data import frames
+        >>> frames.find(".", ["walk", "run"])  # there is a walk.mp4
+        {'walk': [PosixPath('walk.mp4')], 'run': []}
     """
     by_stem, found = _files_by_stem(pathlib.Path(folder), endings), {}
     for name in names:
@@ -74,8 +79,9 @@ def named(sources: Iterable[Path]) -> dict[str, pathlib.Path]:
             the same name.
 
     Example:
-        >>> named(["UCF-101"])["Archery/v_Archery_g01_c01"]
-        PosixPath('UCF-101/Archery/v_Archery_g01_c01.avi')
+        >>> from kerapose.data import frames
+        >>> frames.named(["walk.mp4"])
+        {'walk': PosixPath('walk.mp4')}
     """
     found, origins = {}, {}
     for source in map(str, sources):
@@ -103,7 +109,13 @@ def _refuse_no_text(paths):
 
 
 def is_hidden(path: Path) -> bool:
-    """Whether a file is one that nobody means who gives its folder: it begins with a dot, or a file manager put it."""
+    """Whether a file is one that nobody means who gives its folder: it begins with a dot, or a file manager put it.
+
+    Example:
+        >>> from kerapose.data import frames
+        >>> frames.is_hidden("videos/.DS_Store"), frames.is_hidden("videos/walk.mp4")
+        (True, False)
+    """
     name = pathlib.Path(path).name
     return name.startswith(".") or name.lower() in OF_FILE_MANAGERS
 

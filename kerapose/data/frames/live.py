@@ -18,7 +18,13 @@ PAUSE_S = 0.02  # between two looks at a file that has not grown
 
 
 def is_address(given: object) -> bool:
-    """Whether something is the address of a stream: rtsp://, http://, https://, rtmp://, udp:// ..."""
+    """Whether something is the address of a stream: rtsp://, http://, https://, rtmp://, udp:// ...
+
+    Example:
+        >>> from kerapose.data import frames
+        >>> frames.is_address("rtsp://192.168.0.7/stream"), frames.is_address("walk.mp4")
+        (True, False)
+    """
     return isinstance(given, str) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+://", given) is not None
 
 
@@ -43,9 +49,12 @@ class LiveVideo:
         FileNotFoundError: if there is no such file.
 
     Example:
-        >>> video = LiveVideo("rtsp://192.168.0.7/stream")
-        >>> for frame in video:
-        ...     print(frame.time_s, frame.picture.shape)
+        >>> from kerapose.data import frames
+        >>> video = frames.LiveVideo("rtsp://192.168.0.7/stream")  # doctest: +SKIP
+        >>> video = frames.LiveVideo("walk.mp4", patience_s=0)  # a file, which is whole already
+        >>> times_s = [frame.time_s for frame in video]
+        >>> video.fps, len(times_s), times_s[-1]
+        (15.0, 30, 1.933)
     """
 
     def __init__(self, source: Path, patience_s: float = PATIENCE_S):

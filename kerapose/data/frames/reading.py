@@ -37,6 +37,14 @@ class VideoInfo:
             are found when they are read.
         pixel: width of a pixel of the file by its height, as shown: by it (or one by it, if it is below 1) x (or y) of
             keypoints that were found in stored pixels has to be multiplied.
+
+    Example:
+        >>> from kerapose.data import frames
+        >>> info = frames.probe("walk.mp4")
+        >>> info.num_frames / info.fps  # seconds
+        2.0
+        >>> info.damage  # nothing is wrong with it
+        ''
     """
 
     num_frames: int
@@ -55,6 +63,12 @@ class Frame(typing.NamedTuple):
         time_s: when it is shown, seconds on the clock of the file, which need not begin at 0; None if nothing is said.
         is_lost: whether it cannot be decoded; the picture is then that of another.
         dropped: how many frames before it were left out, by somebody who could not keep up with a camera.
+
+    Example:
+        >>> from kerapose.data import frames
+        >>> first, second, *_ = frames.iterate("walk.mp4", with_times=True)
+        >>> second.picture.shape, second.time_s, second.is_lost
+        ((240, 320, 3), 0.06667, False)
     """
 
     picture: np.ndarray
@@ -81,8 +95,9 @@ def probe(source: Path | bytes, name: str | None = None, tell: bool = True) -> V
         FileNotFoundError: if there is no such file.
 
     Example:
-        >>> probe("hug.mp4")
-        VideoInfo(num_frames=72, frame_size=(1080, 1920), fps=28.05, gaps=(), damage='')
+        >>> from kerapose.data import frames
+        >>> frames.probe("walk.mp4")
+        VideoInfo(num_frames=30, frame_size=(240, 320), fps=15.0, gaps=(), damage='')
     """
     with opened(source, name) as packets:
         decoder = _Decoder(packets)
@@ -119,8 +134,9 @@ def read(
         FileNotFoundError: if there is no such file.
 
     Example:
-        >>> read("hug.mp4", [0, 36, 71]).shape
-        (3, 1080, 1920, 3)
+        >>> from kerapose.data import frames
+        >>> frames.read("walk.mp4", [0, 15, 29]).shape  # [L, H, W, 3]
+        (3, 240, 320, 3)
     """
     with opened(source, name) as packets:
         last = packets.num_frames - 1
@@ -170,7 +186,10 @@ def iterate(source: Path | bytes, num_frames: int | None = None, with_times: boo
         FileNotFoundError: if there is no such file.
 
     Example:
-        >>> brightness = [frame.mean() for frame in iterate("hug.mp4")]
+        >>> from kerapose.data import frames
+        >>> brightness = [frame.mean() for frame in frames.iterate("walk.mp4")]
+        >>> len(brightness), round(float(brightness[0]))
+        (30, 118)
     """
     with opened(source) as packets:
         if num_frames is None:
@@ -190,7 +209,13 @@ def iterate(source: Path | bytes, num_frames: int | None = None, with_times: boo
 
 
 def same_shape(video_size: Size, frame_size: Size) -> bool:
-    """Whether frames of a size (height, width) may have become a video of another size, but for rounding."""
+    """Whether frames of a size (height, width) may have become a video of another size, but for rounding.
+
+    Example:
+        >>> from kerapose.data import frames
+        >>> frames.same_shape((360, 640), (1080, 1920)), frames.same_shape((480, 640), (1080, 1920))
+        (True, False)
+    """
     video, frame = np.asarray(video_size, "float64"), np.asarray(frame_size, "float64")
     least, most = (video - ROUNDING_PX) / frame, (video + ROUNDING_PX) / frame  # factors from one to the other
     return bool(least.max() <= most.min())
@@ -430,7 +455,16 @@ def _refuse_losses(packets, lost):
 
 
 def refuse_sizes(expected: Size, size: Size, number: int) -> typing.NoReturn:
-    """Says that a frame has another size than those before it."""
+    """Says that a frame has another size than those before it.
+
+    Example:
+        >>> from kerapose.data import frames
+        >>> frames.refuse_sizes((240, 320), (480, 640), number=7)
+        Traceback (most recent call last):
+            ...
+        ValueError: Frames of a video have one size, got 240 x 320 and then 480 x 640 in frame 7; bring them to
+        one.
+    """
     raise ValueError(
         f"Frames of a video have one size, got {expected[0]} x {expected[1]} and then {size[0]} x {size[1]} in frame "
         f"{number}; bring them to one."

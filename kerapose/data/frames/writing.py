@@ -38,7 +38,12 @@ def encode(frames: Iterable[Array], fps: float, crf: int = 20, key_frame_every: 
         ValueError: if there is no frame, one has another type or size, a side is odd, or `fps` is not positive.
 
     Example:
-        >>> pathlib.Path("walk.mp4").write_bytes(encode(frames, fps=25))
+        >>> import pathlib
+        >>> from kerapose.data import frames
+        >>> video = frames.encode([image] * 10, fps=25)
+        >>> _ = pathlib.Path("still.mp4").write_bytes(video)
+        >>> frames.probe("still.mp4").num_frames
+        10
     """
     import av
 
@@ -74,9 +79,13 @@ def steady_x264() -> dict[str, str]:
         dict, to be merged into an encoder's options; empty where the processor (Linux) has nothing to leave out.
 
     Example:
-        ```python
-        container.add_stream("libx264", rate=25, options={"crf": "18", **steady_x264()})
-        ```
+        >>> import av
+        >>> from kerapose.data import frames
+        >>> options = {"crf": "18"} | frames.steady_x264()
+        >>> with av.open("steady.mp4", "w") as container:
+        ...     stream = container.add_stream("libx264", rate=25, options=options)
+        >>> stream.codec_context.name
+        'libx264'
     """
     try:
         has_avx512 = "avx512" in pathlib.Path("/proc/cpuinfo").read_text()
@@ -101,7 +110,11 @@ def wrap_jpegs(jpegs: Sequence[bytes], fps: float) -> bytes:
         ValueError: if there is none, one is not a whole JPEG file, their sizes differ, or `fps` is not positive.
 
     Example:
-        >>> video = wrap_jpegs([path.read_bytes() for path in sorted(folder.glob("*.jpg"))], fps=25)
+        >>> import pathlib
+        >>> from kerapose.data import frames
+        >>> video = frames.wrap_jpegs([pathlib.Path("street.jpg").read_bytes()] * 3, fps=25)
+        >>> frames.read(video).shape
+        (3, 240, 320, 3)
     """
     import av
 

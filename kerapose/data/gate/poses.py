@@ -48,7 +48,8 @@ def to_world(poses_m: ArrayLike, up: str) -> Array:
         ValueError: if `up` is neither.
 
     Example:
-        >>> to_world([0.25, 1.5, 3.0], up="y")
+        >>> from kerapose.data.gate import poses
+        >>> poses.to_world(np.array([0.25, 1.5, 3.0]), up="y").tolist()  # x, y up, z away -> x, y away, z up
         [-0.25, 3.0, 1.5]
     """
     if up not in UPS:

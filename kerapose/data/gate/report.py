@@ -13,7 +13,17 @@ ALL = 1 - 1e-9  # as `impossible_above`: only if every sample breaks the rule
 
 
 class BadDataError(ValueError):
-    """Samples that a network could not be trained on, nor asked about; `names` are theirs, for `skip`."""
+    """Samples that a network could not be trained on, nor asked about; `names` are theirs, for `skip`.
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import clips
+        >>> try:
+        ...     clips.from_arrays([keypoints] * 2, [0, 7], skeletons.COCO, names=["walk", "run"], num_classes=2)
+        ... except clips.BadDataError as error:
+        ...     print(error.names)
+        ('run',)
+    """
 
     def __init__(self, message: str, names: Iterable[str] = ()):
         super().__init__(message)
@@ -30,6 +40,17 @@ class Rule:
         remedy: the end of the sentence: "multiply them by width and height".
         impossible_above: the share of the samples above which breaches are impossible; up to it they are suspicious.
             0: even one is impossible. `ALL`: all of them are. 1: none ever is.
+
+    Example:
+        >>> from kerapose.data import gate
+        >>> rule = gate.Rule("Clips have at least 10 frames", "with fewer", "leave them out")
+        >>> report = gate.Report("clips", remedy="")
+        >>> report.note(rule, "walk", found=3)
+        >>> report.close()
+        Traceback (most recent call last):
+            ...
+        kerapose.data.gate.report.BadDataError: Clips have at least 10 frames, got one with fewer (walk: 3);
+        leave them out.
     """
 
     rule: str
@@ -58,12 +79,18 @@ class Report:
         error: the class of the error, `BadDataError` or one of its children.
 
     Example:
-        >>> report = Report("clips")
-        >>> for clip in clips:
+        >>> from kerapose.data import gate
+        >>> rule = gate.Rule("Clips have at least 10 frames", "with fewer", "leave them out", impossible_above=0.5)
+        >>> report = gate.Report("clips", remedy="")
+        >>> for name, length in {"walk": 30, "run": 3, "kick": 5}.items():
         ...     report.seen()
-        ...     if clip["keypoints"].max() <= 1.5:
-        ...         report.note(PIXELS, clip["name"])
+        ...     if length < 10:
+        ...         report.note(rule, name, found=length)
         >>> report.close()
+        Traceback (most recent call last):
+            ...
+        kerapose.data.gate.report.BadDataError: Clips have at least 10 frames, got 2 of 3 clips with fewer (run,
+        kick: 3); leave them out.
     """
 
     def __init__(

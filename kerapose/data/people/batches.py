@@ -84,8 +84,12 @@ def training(
         ValueError: if sizes do not fit, or a keypoint of `target` cannot be worked out.
 
     Example:
-        >>> batches = training(dataset, skeletons.COCO, skeletons.OPENPOSE, batch_size=32)
-        >>> model.fit(batches, steps_per_epoch=100)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import people
+        >>> dataset, skeleton = people.from_coco("people.json", image_dir=".")
+        >>> batches = people.training(dataset, skeleton, skeletons.OPENPOSE, batch_size=2, image_size=(64, 64))
+        >>> [tuple(array.shape) for array in next(iter(batches))]  # 18 keypoints, background, 19 limbs
+        [(2, 64, 64, 3), (2, 8, 8, 57), (2, 8, 8, 1)]
 
     Papers: Cao et al., "OpenPose: Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", TPAMI 2019;
     Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", ICPRAM 2019.
@@ -158,6 +162,15 @@ def validation(
     Raises:
         BadDataError: as `trainable` does.
         ValueError: as `training` does.
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import people
+        >>> dataset, skeleton = people.from_coco("people.json", image_dir=".")
+        >>> batches = people.validation(dataset, skeleton, skeletons.OPENPOSE, batch_size=4, image_size=(64, 64))
+        >>> images, targets, mask = next(iter(batches))
+        >>> np.asarray(mask).any(axis=(1, 2, 3)).tolist()  # two samples, and two that fill up the batch
+        [True, True, False, False]
     """
     image_size = _size(image_size, stride)
     fields = _fields(skeleton, target or skeleton, image_size, sigma_px, stride, thickness, published)
@@ -190,8 +203,11 @@ def evaluation(dataset: tf.data.Dataset) -> tf.data.Dataset:
         A `tf.data.Dataset` of {"image": [H, W, 3] uint8 RGB, upright, "image_id", "name"}, in the order of the dataset.
 
     Example:
-        >>> for element in evaluation(dataset):
-        ...     people = predictor(element["image"].numpy())
+        >>> from kerapose.data import people
+        >>> dataset, _ = people.from_coco("people.json", image_dir=".")
+        >>> element = next(iter(people.evaluation(dataset)))
+        >>> tuple(element["image"].shape), int(element["image_id"])
+        ((240, 320, 3), 1)
     """
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, but seconds to find that out

@@ -34,7 +34,10 @@ def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.d
         NotPreparedError, ValueError: as there.
 
     Example:
-        >>> dataset, skeleton = from_tfds("puppets/groups", "train")
+        >>> from kerapose.data import people
+        >>> dataset, skeleton = people.from_tfds("puppets/groups", "train", data_dir=".")
+        >>> tuple(next(iter(dataset))["keypoints"].shape)  # [M, K, 2]
+        (2, 17, 2)
     """
     records, skeleton = annotated.read_records(name, split, data_dir)
     return records.map(_element_of_record), skeleton
@@ -63,7 +66,10 @@ def from_coco(
         ValueError, BadDataError, FileNotFoundError: as there.
 
     Example:
-        >>> dataset, skeleton = from_coco("person_keypoints_val2017.json", "val2017")
+        >>> from kerapose.data import people
+        >>> dataset, skeleton = people.from_coco("people.json", image_dir=".")
+        >>> [(element["name"].numpy(), len(element["box"])) for element in dataset]  # people in each image
+        [(b'street.jpg', 2)]
     """
     image_dir = annotated.image_folder(image_dir)
     images, people, skeleton = coco.read_images(annotation_file, skeleton, category, image_dir, flip_pairs)
@@ -102,8 +108,13 @@ def from_arrays(
         ValueError: if shapes or types are not as described; whether the values are sound is for `check` to say.
 
     Example:
-        >>> people = [{"keypoints": keypoints, "box": boxes}, {"keypoints": [], "box": []}]  # nobody in the second one
-        >>> dataset = from_arrays([image, other_image], people, skeletons.COCO)
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import people
+        >>> both = {"keypoints": keypoints[:, 0], "box": boxes}
+        >>> nobody = {"keypoints": np.zeros((0, 17, 2)), "box": np.zeros((0, 4))}
+        >>> dataset = people.from_arrays([image, np.zeros_like(image)], [both, nobody], skeletons.COCO)
+        >>> [len(element["box"]) for element in dataset]
+        [2, 0]
     """
     images, people = list(images), list(people)
     count = len(images)
@@ -211,8 +222,11 @@ def trainable(
         ValueError: if it has nobody to learn from, or other keypoints than the skeleton.
 
     Example:
-        >>> samples = trainable(dataset, skeleton)
-        >>> steps_per_epoch = int(samples.cardinality()) // 32
+        >>> from kerapose.data import people
+        >>> dataset, skeleton = people.from_coco("people.json", image_dir=".")
+        >>> samples = people.trainable(dataset, skeleton)
+        >>> int(dataset.cardinality()), int(samples.cardinality())  # one image, with two main people
+        (1, 2)
 
     Paper: Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", ICPRAM 2019; its published
     preparation of COCO.
@@ -255,12 +269,25 @@ def annotations(dataset: tf.data.Dataset, skeleton: skeletons.Skeleton) -> dict[
 
     Raises:
         ValueError: if the dataset is empty or has other keypoints than the skeleton.
+
+    Example:
+        >>> from kerapose.data import people
+        >>> truth = people.annotations(*people.from_coco("people.json", image_dir="."))
+        >>> truth["keypoints"].shape, truth["image_id"].tolist()
+        ((2, 17, 2), [1, 1])
     """
     return _read(dataset, skeleton)[0]
 
 
 def image_ids(dataset: tf.data.Dataset) -> Array:
-    """The ids of all images of a dataset, those without people too: [images] int64, in its order."""
+    """The ids of all images of a dataset, those without people too: [images] int64, in its order.
+
+    Example:
+        >>> from kerapose.data import people
+        >>> dataset, _ = people.from_tfds("puppets/groups", "train", data_dir=".")
+        >>> people.image_ids(dataset).tolist()
+        [0, 1, 2, 3]
+    """
     ids = dataset.map(lambda element: element["image_id"]).batch(IMAGES_AT_ONCE).as_numpy_iterator()
     return np.concatenate([np.zeros(0, "int64"), *ids])
 
@@ -278,6 +305,11 @@ def check(dataset: tf.data.Dataset, skeleton: skeletons.Skeleton) -> int:
     Raises:
         BadDataError: as `crops.check` does, of images without people too.
         ValueError: if it has no main person (see `trainable`), or other keypoints than the skeleton.
+
+    Example:
+        >>> from kerapose.data import people
+        >>> people.check(*people.from_coco("people.json", image_dir="."))
+        2
     """
     if not skeleton.edges:
         logging.warning("%s", limbless(skeleton))

@@ -71,9 +71,14 @@ def training(
             have other keypoints; if a batch has too few chunks for all workers.
 
     Example:
-        >>> network = models.TemporalLifter(filter_widths=(3, 3, 3), strided=True)
-        >>> batches = training(tracks, network.receptive_field)
-        >>> network.fit(batches, steps_per_epoch=steps_per_epoch(tracks))
+        >>> from kerapose import models
+        >>> from kerapose.data import tracks
+        >>> known = tracks.from_tfds("puppets/tracks", "train", data_dir=".")
+        >>> network = models.TemporalLifter(filter_widths=(3, 3), channels=16, strided=True)
+        >>> batches = tracks.training(known, network.receptive_field, batch_size=64)
+        >>> windows, poses = next(iter(batches))
+        >>> tuple(windows.shape), tuple(poses.shape)  # [B, W, K, 2] and [B, 1, J, 3]
+        ((64, 9, 17, 2), (64, 1, 17, 3))
 
     Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-Supervised Training",
     CVPR 2019.

@@ -26,8 +26,10 @@ def check(tracks: Tracks) -> int:
         ValueError: if arrays do not fit one another or a skeleton, names are not all different, or there is no track.
 
     Example:
-        >>> check(tracks.select(subjects=["S9"]))
-        2
+        >>> from kerapose.data import tracks
+        >>> known = tracks.from_tfds("puppets/tracks", "train", data_dir=".")
+        >>> tracks.check(known)
+        4
     """
     return check_told(tracks, _told.get(tracks, set()))
 
@@ -96,7 +98,10 @@ def skip(tracks: Tracks, names: Collection[str]) -> Tracks:
         ValueError: naming those that are not there, or if none is left.
 
     Example:
-        >>> tracks = skip(tracks, ["S1/Walking/54138969"])
+        >>> from kerapose.data import tracks
+        >>> known = tracks.from_tfds("puppets/tracks", "train", data_dir=".")
+        >>> tracks.skip(known, ["S1/walk/front"]).names
+        ['S2/walk/front', 'S3/walk/front', 'S4/walk/front']
     """
     names = selection.skipped(names, tracks.names, "tracks")
     return tracks.select(names=[name for name in tracks.names if name not in names])

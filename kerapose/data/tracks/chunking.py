@@ -25,7 +25,8 @@ def chunks(lengths: ArrayLike, chunk_length: int = 1, flip: bool = False) -> Arr
         ValueError: if `chunk_length` is not positive.
 
     Example:
-        >>> chunks([3], chunk_length=2).tolist()
+        >>> from kerapose.data import tracks
+        >>> tracks.chunks([3], chunk_length=2).tolist()
         [[0, 0, 2, 0], [0, 2, 4, 0]]
     """
     if chunk_length < 1:
@@ -52,7 +53,9 @@ def windows(frames: Tensor, first: Tensor, last: Tensor, start: Tensor, count: i
         [B, count, ...].
 
     Example:
-        >>> windows(tf.range(10), [4], [8], [3], 3).numpy().tolist()
+        >>> import tensorflow as tf
+        >>> from kerapose.data import tracks
+        >>> tracks.windows(tf.range(10), [4], [8], [3], 3).numpy().tolist()
         [[4, 4, 5]]
     """
     rows = tf.convert_to_tensor(start)[:, None] + tf.range(count, dtype=tf.convert_to_tensor(start).dtype)
@@ -70,6 +73,12 @@ def steps_per_epoch(
 
     Returns:
         int; the last batch of an epoch may be a short one.
+
+    Example:
+        >>> from kerapose.data import tracks
+        >>> known = tracks.from_tfds("puppets/tracks", "train", data_dir=".")
+        >>> tracks.steps_per_epoch(known, batch_size=64)  # 120 frames, plain and mirrored
+        4
     """
     flip = flip and mirrors.are_known(tracks.skeleton, tracks.pose_skeleton)  # as `training` does
     sets = [tracks] if unlabelled is None else [tracks, unlabelled]

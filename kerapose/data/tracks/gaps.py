@@ -26,7 +26,12 @@ def fill_gaps(
         ValueError: if shapes do not fit, there is no frame, or a keypoint is seen in no frame of a track.
 
     Example:
-        >>> keypoints, scores = fill_gaps(detected, scores, min_score=0.1, skeleton=skeletons.COCO)
+        >>> from kerapose.data import tracks
+        >>> detected, sure = keypoints[0].copy(), scores[0].copy()
+        >>> detected[10:13], sure[10:13] = np.nan, 0  # nobody was seen for three frames
+        >>> filled, filled_scores = tracks.fill_gaps(detected, sure)
+        >>> filled[9:14, 0, 0].tolist(), float(filled_scores[11, 0])  # x of the nose
+        ([89.0, 90.0, 91.0, 92.0, 93.0], 0.0)
     """
     keypoints, scores, never = filled(keypoints, scores, min_score)
     if never.any():

@@ -45,7 +45,9 @@ def from_tfds(
         ValueError: if it has no such split, holds no tracks, or none of a name to skip.
 
     Example:
-        >>> tracks = from_tfds("puppets/tracks", "train")
+        >>> from kerapose.data import tracks
+        >>> tracks.from_tfds("puppets/tracks", "train", data_dir=".")
+        Tracks(4 of h36m, 120 frames, 2D and 3D)
     """
     builder = prepared.find(name, split, data_dir)
     metadata = builder.info.metadata or {}
@@ -107,7 +109,12 @@ def from_arrays(
         ValueError: if the lists do not match.
 
     Example:
-        >>> tracks = from_arrays([walk, run], (1002, 1000), poses_camera_m=[walk_m, run_m])
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import tracks
+        >>> poses_camera_m = [poses_m + [0, 0, 4.0]]  # 4 m before the camera
+        >>> known = tracks.from_arrays([keypoints[0]], frame_size, skeletons.COCO, poses_camera_m=poses_camera_m)
+        >>> known.num_frames, known.keypoints_screen.shape
+        (30, (30, 17, 2))
     """
     count = len(keypoints)
     given = {
@@ -159,7 +166,10 @@ def from_predictions(
         FileNotFoundError: if there is no such file.
 
     Example:
-        >>> unlabelled = from_predictions(["predicted/walk.json"])
+        >>> from kerapose.data import tracks
+        >>> unlabelled = tracks.from_predictions(["predicted/walk.json"])
+        >>> unlabelled.names, unlabelled.poses_camera_m
+        (['predicted/walk.json/0', 'predicted/walk.json/1'], None)
     """
     elements, short, skeleton = [], 0, None
     for path in paths:

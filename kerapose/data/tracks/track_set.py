@@ -30,8 +30,11 @@ class Tracks:
         translations_m: [S, 3], where in the world each camera stands, metres. None: not known.
 
     Example:
-        >>> tracks = from_tfds("puppets/tracks", "train")
-        >>> walks = tracks.select(actions=["walk"]).every(2)
+        >>> from kerapose.data import tracks
+        >>> known = tracks.from_tfds("puppets/tracks", "train", data_dir=".")
+        >>> walks = known.select(actions=["walk"]).every(2)
+        >>> len(walks), walks.num_frames, float(walks.fps[0])
+        (4, 60, 12.5)
     """
 
     keypoints_screen: np.ndarray
@@ -87,7 +90,10 @@ class Tracks:
             ValueError: naming what none of the tracks has, or if the wishes together leave no track.
 
         Example:
-            >>> labelled = tracks.select(subjects=["S1"])
+            >>> from kerapose.data import tracks
+            >>> known = tracks.from_tfds("puppets/tracks", "train", data_dir=".")
+            >>> known.select(subjects=["S1"]).names
+            ['S1/walk/front']
         """
         keep = np.ones(len(self), bool)
         for field, wanted in (("subjects", subjects), ("actions", actions), ("names", names)):
@@ -143,7 +149,10 @@ class Tracks:
             ValueError: if `fraction` is out of range.
 
         Example:
-            >>> tenth = tracks.share(0.1)
+            >>> from kerapose.data import tracks
+            >>> known = tracks.from_tfds("puppets/tracks", "train", data_dir=".")
+            >>> known.share(0.1).lengths.tolist()  # of 30 frames each
+            [3, 3, 3, 3]
         """
         if not 0 < fraction <= 1:
             raise ValueError(f"fraction must be above 0 and at most 1, got {fraction}; 0.1 keeps a tenth.")

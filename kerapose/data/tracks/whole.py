@@ -28,8 +28,12 @@ def padded_batches(tracks: Tracks, batch_size: int) -> tf.data.Dataset:
         ValueError: if `batch_size` is not positive.
 
     Example:
-        >>> for batch in padded_batches(tracks, 8):
-        ...     poses = lifter.lift(batch["keypoints_screen"])[batch["mask"]]
+        >>> from kerapose import skeletons
+        >>> from kerapose.data import tracks
+        >>> unlabelled = tracks.from_arrays([keypoints[0], keypoints[1, :20]], frame_size, skeletons.COCO)
+        >>> batch = next(iter(tracks.padded_batches(unlabelled, batch_size=2)))
+        >>> tuple(batch["keypoints_screen"].shape), batch["length"].numpy().tolist()
+        ((2, 30, 17, 2), [30, 20])
     """
     check_numbers(batch_size=batch_size)
     starts, lengths = on_cpu(tracks.starts, "int32"), on_cpu(tracks.lengths, "int32")
@@ -71,7 +75,10 @@ def sequences(tracks: Tracks) -> Iterator[dict[str, typing.Any]]:
         "poses_world_m": [T, J, 3]; NumPy arrays.
 
     Example:
-        >>> lengths = {track["name"]: len(track["poses_m"]) for track in sequences(tracks)}
+        >>> from kerapose.data import tracks
+        >>> known = tracks.from_tfds("puppets/tracks", "test", data_dir=".")
+        >>> {track["name"]: track["poses_m"].shape for track in tracks.sequences(known)}
+        {'S7/walk/front': (30, 17, 3), 'S8/walk/front': (30, 17, 3)}
     """
     for i, start in enumerate(tracks.starts):
         rows = slice(start, start + tracks.lengths[i])

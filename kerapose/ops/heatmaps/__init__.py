@@ -1,12 +1,13 @@
-"""Heatmap codecs: keypoints to heatmaps and back.
-
-`joint_volume` and `limb_volume` draw what PoseConv3D looks at. Both are one broadcast expression over people, frames,
-rows, columns and keypoints (or limbs). Their windows and exceptions are those of the published generator (Duan et al.,
-"Revisiting Skeleton-based Action Recognition", CVPR 2022; PYSKL's GeneratePoseTarget), so a published checkpoint sees
-the very input it was trained on.
+"""Heatmap codecs: from keypoints to heatmaps and back.
 
 `encode` draws what top-down networks learn to draw and `decode` reads it, with the rounding of the publication that a
-codec is named after. `encode_offsets` and `encode_simcc` are the two codecs whose output is not one map a keypoint.
+codec is named after (`CODECS`: "gaussian", "dark", "udp" and "hourglass"). `encode_offsets` and `encode_simcc` are two
+more codecs, whose output is not one map a keypoint.
+
+`joint_volume` and `limb_volume` draw what PoseConv3D sees. Both are one broadcast expression over people, frames,
+rows, columns and keypoints (or limbs). Their windows and exceptions are those of the published generator (Duan et al.,
+"Revisiting Skeleton-based Action Recognition", CVPR 2022; PYSKL's GeneratePoseTarget), so that a published checkpoint
+sees exactly the input that it was trained on. Keypoints with a score below `MIN_SCORE`, 0.001, are not drawn.
 """
 
 from kerapose.ops.heatmaps.codecs import CODECS, decode, encode, merge_flipped

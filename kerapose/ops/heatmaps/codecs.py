@@ -28,7 +28,7 @@ def encode(
     A keypoint is drawn if its weight is above 0.5. Each codec follows its publication to the pixel:
 
     - "gaussian": round the keypoint to the nearest heatmap pixel and draw within 3σ of it.
-    - "dark": draw round the very place of the keypoint, over the whole map.
+    - "dark": draw round the exact place of the keypoint, over the whole map.
     - "udp": as "dark", within 3σ of the nearest pixel, and measure from the centre of the first pixel to that of the
       last: heatmaps are (H - 1) / (h - 1) times smaller than the image, not H / h.
     - "hourglass": cut the keypoint down to a whole heatmap pixel, draw within 3σ + 1 of it, and leave out keypoints
@@ -54,11 +54,14 @@ def encode(
         ValueError: if there is no such codec, or `sigma_px` is not above 0.
 
     Example:
-        >>> heatmaps, weights = encode(np.full((17, 2), 96.0), np.ones(17), (256, 192), (64, 48))
-        >>> heatmaps.shape, weights.shape
-        ((64, 48, 17), (17,))
+        >>> from kerapose.ops import heatmaps
+        >>> maps, weights = heatmaps.encode([[96.0, 128.0], [500.0, 0.0]], None, (256, 192), (64, 48))
+        >>> tuple(maps.shape), float(np.asarray(maps)[32, 24, 0])  # 4 pixels of the crop make one of the heatmap
+        ((64, 48, 2), 1.0)
+        >>> np.asarray(weights).tolist()  # the second keypoint is outside of the crop
+        [1.0, 0.0]
 
-    Papers: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018 (gaussian); Zhang et al.,
+    Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018 (gaussian); Zhang et al.,
     "Distribution-Aware Coordinate Representation for Human Pose Estimation", CVPR 2020 (dark); Huang et al., "The Devil
     is in the Details: Delving into Unbiased Data Processing for Human Pose Estimation", CVPR 2020 (udp); Newell et al.,
     "Stacked Hourglass Networks for Human Pose Estimation", ECCV 2016 (hourglass).
@@ -97,20 +100,20 @@ def decode(
     - "dark": one Newton step on the logarithm of the blurred heatmap, differences over 2 pixels; none for a maximum in
       the two outermost rows and columns.
     - "udp": the same with differences over 1 pixel, everywhere.
-    - "hourglass": a quarter of a pixel towards the higher neighbour or, if both are equal, the previous one; then half
-      a pixel, which makes up for the truncation of `encode`.
+    - "hourglass": a quarter of a pixel towards the higher neighbour or, if both are equal, towards the previous one;
+      then half a pixel, which makes up for the truncation of `encode`.
 
     Args:
         heatmaps: [..., h, w, K].
         image_size: (height, width) of the crop, pixels.
         codec: one of `CODECS`, that of the training.
-        offset: "joint" as above; "axis": with the codec gaussian, each axis on its own has or has not its quarter
-            pixel (MMPose); None: the maximum itself.
+        offset: "joint": as above. "axis": with the codec gaussian, each axis has its quarter of a pixel or not,
+            whatever the other has (as by MMPose). None: the maximum itself.
         blur_kernel: width of the Gaussian blur of dark and udp, heatmap pixels, odd. Published: 11, and 17 for σ = 3.
         missing_px: x and y, in heatmap pixels, of a keypoint whose heatmap has nothing above 0. None: as published, 0
             for gaussian and hourglass, -1 for dark and udp (as by MMPose, for gaussian too).
         edge_to_edge: with the codec udp, whether the last heatmap pixel comes to lie at `image_size` instead of at
-            `image_size` - 1, where `encode` has it. MMPose decodes so, and makes up for it on the way to the image.
+            `image_size` - 1, where `encode` has it. MMPose decodes so, and corrects it on the way to the image.
 
     Returns:
         Keypoints [..., K, 2], pixels of the crop, x first; scores [..., K], the maxima (hourglass: at least 0).
@@ -119,12 +122,17 @@ def decode(
         ValueError: if there is no such codec or offset, or `blur_kernel` is even.
 
     Example:
-        >>> heatmaps, _ = encode(np.full((17, 2), 96.0), None, (256, 192), (64, 48), codec="dark")
-        >>> keypoints, scores = decode(heatmaps, (256, 192), codec="dark")
-        >>> keypoints.shape, scores.shape
-        ((17, 2), (17,))
+        >>> from kerapose.ops import heatmaps
+        >>> for codec in heatmaps.CODECS:
+        ...     maps, _ = heatmaps.encode([[97.7, 130.0]], None, (256, 192), (64, 48), codec=codec)
+        ...     found, scores = heatmaps.decode(maps, (256, 192), codec=codec)
+        ...     print(codec, np.asarray(found).tolist())
+        gaussian [[96.0, 132.0]]
+        dark [[97.7, 130.0]]
+        udp [[97.7, 130.0]]
+        hourglass [[97.0, 129.0]]
 
-    Papers: see `encode`.
+    Paper: see `encode`.
     """
     _check_codec(codec)
     if offset not in ("joint", "axis", None):
@@ -154,10 +162,19 @@ def merge_flipped(
         flip_permutation: [K], the keypoint that each one is in a mirror (`Skeleton.flip_permutation`).
         shift: whether to move the mirrored heatmaps right by one pixel, the first column staying as it is. With a
             stride of 4, column x of a heatmap lies over column 4x of the image, and column w - 1 - x not over the
-            mirror image of that but 3 pixels to its left. Not for the codec udp, where all columns lie right.
+            mirror image of that but 3 pixels to its left. The codec udp needs no shift.
 
     Returns:
-        [..., h, w, K].
+        [..., h, w, K], float.
+
+    Example:
+        >>> from kerapose import skeletons
+        >>> from kerapose.ops import heatmaps
+        >>> order = skeletons.COCO.flip_permutation
+        >>> maps, _ = heatmaps.encode(keypoints[0, 0], None, (256, 192), (64, 48), codec="udp")
+        >>> merged = heatmaps.merge_flipped(maps, heatmaps.flip_volume(maps, order), order, shift=False)
+        >>> float(np.abs(np.asarray(merged) - np.asarray(maps)).max())  # a network that mirrors perfectly
+        0.000
 
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """

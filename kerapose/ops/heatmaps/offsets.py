@@ -14,8 +14,9 @@ def encode_offsets(
 ) -> tuple[Tensor, Tensor]:
     """Draws three maps per keypoint: a disc round it, and the way to it from each pixel, along x and along y.
 
-    Sizes relate as with the codec udp. A keypoint is drawn if its weight is above 0.5. As published, it keeps its
-    weight where its disc lies outside: its offsets are drawn over the whole map, and still lead to it.
+    Pixels of the maps and of the crop relate as with the codec udp of `encode`. A keypoint is drawn if its weight is
+    above 0.5. As published, it keeps its weight where its disc lies outside of the maps: its offsets are drawn over the
+    whole map, and still lead to it.
 
     Args:
         keypoints: [..., K, 2], pixels of the crop, x first. Whatever is not finite is not drawn.
@@ -26,6 +27,12 @@ def encode_offsets(
 
     Returns:
         Maps [..., h, w, 3 * K] float32, for each keypoint its disc, x offset and y offset; weights [..., K] float32.
+
+    Example:
+        >>> from kerapose.ops import heatmaps
+        >>> maps, _ = heatmaps.encode_offsets([[96.0, 128.0]], None, (256, 192), (64, 48))
+        >>> tuple(maps.shape), np.asarray(maps)[32, 20].tolist()  # 4 pixels left of the keypoint: outside of its disc
+        ((64, 48, 3), [0.0, 1.04, -0.11])
 
     Paper: Huang et al., "The Devil is in the Details: Delving into Unbiased Data Processing for Human Pose Estimation",
     CVPR 2020.
@@ -68,6 +75,13 @@ def decode_offsets(
 
     Raises:
         ValueError: if the number of maps is no multiple of 3.
+
+    Example:
+        >>> from kerapose.ops import heatmaps
+        >>> maps, _ = heatmaps.encode_offsets([[97.7, 130.0]], None, (256, 192), (64, 48))
+        >>> found, scores = heatmaps.decode_offsets(maps, (256, 192))
+        >>> np.asarray(found).tolist()
+        [[97.7, 130.0]]
 
     Paper: see `encode_offsets`.
     """

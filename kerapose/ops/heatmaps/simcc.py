@@ -30,7 +30,7 @@ def encode_simcc(
         weights: [..., K]; None: ones.
         image_size: (height, width) of the crop, pixels.
         split_ratio: bins per pixel.
-        sigma_bins: standard deviation of the Gaussian, bins; or one along x and one along y.
+        sigma_bins: standard deviation of the Gaussian, bins; one number, or one along x and one along y.
         smoothing: "gaussian": a Gaussian over all bins; "standard": 1 - `label_smoothing` in the bin of the keypoint,
             and the rest spread evenly over the others.
         normalize: whether each Gaussian has the sum 1 instead of the height 1.
@@ -40,10 +40,14 @@ def encode_simcc(
         x labels [..., K, bins], y labels [..., K, bins], both float32; weights [..., K] float32, 0 for keypoints more
         than 3σ ("standard": at all) outside.
 
+    Raises:
+        ValueError: if there is no such smoothing.
+
     Example:
-        >>> x, y, weights = encode_simcc(np.full((17, 2), 96.0), np.ones(17), (256, 192))
-        >>> x.shape, y.shape
-        ((17, 384), (17, 512))
+        >>> from kerapose.ops import heatmaps
+        >>> x, y, _ = heatmaps.encode_simcc([[96.0, 128.0]], None, (256, 192))
+        >>> tuple(x.shape), tuple(y.shape), int(np.argmax(x)), int(np.argmax(y))
+        ((1, 384), (1, 512), 192, 256)
 
     Paper: Li et al., "SimCC: A Simple Coordinate Classification Perspective for Human Pose Estimation", ECCV 2022.
     """
@@ -87,15 +91,22 @@ def decode_simcc(
         split_ratio: bins per pixel.
         sigma_bins: as in `encode_simcc`; only `dark` and `visibility` ask for it.
         dark: whether to add a Newton step on the logarithm of the blurred vectors, as the codec dark of `decode` does.
-        visibility: whether to return that too: the lesser maximum of the two softmaxes of the labels, multiplied by
-            `visibility_sharpness` and σ.
+        visibility: whether to return the visibility, too: the lesser of the maxima of two softmaxes, of the labels
+            times `visibility_sharpness` and σ.
         visibility_sharpness: see `visibility`.
         missing_px: x and y, pixels of the crop, of a keypoint of which a vector has nothing above 0. None: as
             published, -1 / `split_ratio`.
 
     Returns:
         Keypoints [..., K, 2], pixels of the crop, x first; scores [..., K], the lesser of the two maxima; and with
-        `visibility` that, [..., K], 0 .. 1.
+        `visibility` the visibility [..., K], 0 .. 1.
+
+    Example:
+        >>> from kerapose.ops import heatmaps
+        >>> x, y, _ = heatmaps.encode_simcc([[97.7, 130.0]], None, (256, 192))  # bins of half a pixel
+        >>> found, scores = heatmaps.decode_simcc(x, y)
+        >>> np.asarray(found).tolist()
+        [[97.5, 130.0]]
 
     Paper: see `encode_simcc`.
     """

@@ -24,8 +24,12 @@ def joint_volume(keypoints: Tensor, scores: Tensor | None, height: int, width: i
         [..., T, H, W, K] float32; where people overlap, the maximum.
 
     Example:
-        >>> joint_volume(np.full((1, 48, 17, 2), 28.0), np.ones((1, 48, 17)), 56, 56).shape
-        (48, 56, 56, 17)
+        >>> from kerapose.ops import boxes, heatmaps
+        >>> small = boxes.resize(keypoints, frame_size, (56, 56))
+        >>> tuple(heatmaps.joint_volume(small, scores, 56, 56).shape)
+        (30, 56, 56, 17)
+
+    Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """
     keypoints, scores = as_float32(keypoints, scores)
     scores = ops.where(scores >= MIN_SCORE, scores, 0.0)  # [..., M, T, K]
@@ -55,8 +59,13 @@ def limb_volume(
         [..., T, H, W, E] float32; where people overlap, the maximum.
 
     Example:
-        >>> limb_volume(np.zeros((1, 48, 17, 2)), None, [(5, 7), (7, 9)], 56, 56).shape
-        (48, 56, 56, 2)
+        >>> from kerapose.ops import boxes, heatmaps
+        >>> small = boxes.resize(keypoints, frame_size, (56, 56))
+        >>> left_arm = [(5, 7), (7, 9)]  # from the shoulder to the elbow, from there to the wrist
+        >>> tuple(heatmaps.limb_volume(small, scores, left_arm, 56, 56).shape)
+        (30, 56, 56, 2)
+
+    Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """
     keypoints, scores = _drawable(keypoints, scores)
     edges = np.asarray(edges, "int32")
@@ -105,7 +114,13 @@ def flip_volume(volume: Tensor, flip_permutation: ArrayLike) -> Tensor:
             `Skeleton.edge_flip_permutation` for limbs).
 
     Returns:
-        [..., H, W, C].
+        [..., H, W, C], of the type of `volume`.
+
+    Example:
+        >>> from kerapose.ops import heatmaps
+        >>> volume = np.float32([[[1, 0], [0, 0], [0, 0]]])  # one row, three columns; left, right
+        >>> np.asarray(heatmaps.flip_volume(volume, (1, 0))).tolist()
+        [[[0.0, 0.0], [0.0, 0.0], [0.0, 1.0]]]
     """
     # A product with a permutation matrix is exact, and 15 times faster on the CPU than gathering single channels.
     order = np.asarray(flip_permutation)

@@ -313,8 +313,9 @@ def gaps():
 def mirror():
     """A person, the mirror image with names as they were, and with left and right exchanged."""
     clip, skeleton = _clip("wave_left"), skeletons.COCO
-    wrist = clip["keypoints"][0, :, skeleton.index("left_wrist"), 1]
-    frame = int(np.argmin(np.where(wrist > 0, wrist, np.inf)))  # the hand is up
+    height = clip["keypoints"][0, :, skeleton.index("left_wrist"), 1]
+    sure = clip["scores"][0].min(axis=-1) > 0.4  # [T], all joints
+    frame = int(np.argmin(np.where(sure, height, np.inf)))  # the hand is up
     one = {name: clip[name][:, frame : frame + 1] for name in ("keypoints", "scores")}
     keypoints, scores = clip_ops.evaluation_clips(
         one["keypoints"], one["scores"], clip["frame_size"], 1, size=(280, 280), padding=0.3

@@ -15,7 +15,7 @@ from kerapose.data import frames as frame_data
 from kerapose.data import videos
 
 PRESET = "openpose_omz"
-SHOWN_FRAMES = 4
+SHOWN_FRAMES, MARGIN_PX = 4, 20
 ONE_LINE = 100  # characters of the excerpt of the JSON file
 
 
@@ -47,9 +47,13 @@ def predict():
         frames = frame_data.read(folder / "predicted" / "walk.mp4")
         written = json.loads((folder / "predicted" / "walk.json").read_text())
     (paper.FOLDER / "predict.json").write_text(excerpt(written))
-    chosen = frames[np.linspace(0, len(frames) - 1, SHOWN_FRAMES).round().astype(int)]
-    chosen = [cv2.resize(frame, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC) for frame in chosen]
-    return paper.of_width(visualize.contact_sheet(chosen, columns=SHOWN_FRAMES))
+    people = [frame["people"] for frame in written["frames"]]
+    chosen = np.linspace(len(frames) // 4, len(frames) - 1, SHOWN_FRAMES).round().astype(int)
+    boxes = np.array([person["box"] for frame in chosen for person in people[frame]])
+    (left, top), (right, bottom) = boxes[:, :2].min(axis=0) - MARGIN_PX, boxes[:, 2:].max(axis=0) + MARGIN_PX
+    rows, columns = (slice(max(0, int(low)), int(high)) for low, high in ((top, bottom), (left, right)))
+    shown = [cv2.resize(frames[i][rows, columns], None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC) for i in chosen]
+    return paper.of_width(visualize.contact_sheet(shown, columns=2))
 
 
 def excerpt(written):

@@ -26,7 +26,7 @@ class MissingError(Exception):
 
 
 def save(name, drawn):
-    """Writes a picture, RGB uint8 [H, W, 3], as PNG, with a table of colours where it would be large without.
+    """Writes a picture, RGB uint8 [H, W, 3], as PNG; where it would be large, with a table of colours, and smaller.
 
     What is bytes is an `.npz` file for a page. Returns its path.
     """
@@ -36,10 +36,11 @@ def save(name, drawn):
         return path
     image = Image.fromarray(np.ascontiguousarray(of_width(drawn) if drawn.shape[1] > WIDTH else drawn))
     content = _png(image)
-    for colors in (256, 128, 64, 32):
-        if len(content) <= MOST_BYTES:
-            break
-        content = _png(image.quantize(colors, dither=Image.Dither.NONE))
+    width = image.width
+    while len(content) > MOST_BYTES:
+        size = width, round(image.height * width / image.width)
+        content = _png(image.resize(size, Image.Resampling.LANCZOS).quantize(256, dither=Image.Dither.NONE))
+        width = int(width * 0.9)
     path = FOLDER / f"{name}.png"
     write_whole(path, content)
     return path

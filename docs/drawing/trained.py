@@ -21,16 +21,23 @@ def left_behind(task, name):
 
 
 def people():
-    """Two of the clearer test images of groups: the truth, who was found, and the fields."""
-    from kerapose import predictors
+    """Two of the clearer test images of groups: who was found, and the fields by which."""
+    from kerapose import predictors, visualize
     from kerapose.data import people as people_data
     from kerapose.training import pictures
 
     path = _of("openpose", "model.keras")
-    images, skeleton = concepts.prepared(people_data.from_tfds, "puppets/groups", "test")
+    images, _ = concepts.prepared(people_data.from_tfds, "puppets/groups", "test")
     estimator = predictors.load(str(path)).estimator
-    shown = sorted(pictures.some_images(images), key=lambda one: -_clearness(estimator, one["image"]))[:PEOPLE_SHOWN]
-    return pictures.people_found(shown, estimator, estimator.skeleton, skeleton)
+    shown = [element["image"] for element in pictures.some_images(images)]
+    strips = []
+    for image in sorted(shown, key=functools.partial(_clearness, estimator))[-PEOPLE_SHOWN:]:
+        found = {name: np.asarray(value) for name, value in estimator(image).items()}
+        heatmaps, pafs, matrix = (np.asarray(part) for part in estimator.fields(image))
+        drawn = visualize.draw_skeletons(image, found["keypoints"], found["scores"] > 0, estimator.skeleton, 0.5)
+        maps = visualize.draw_fields(image, heatmaps, pafs, estimator.skeleton, matrix)
+        strips.append(visualize.contact_sheet([drawn, maps], columns=2))
+    return visualize.contact_sheet(strips, columns=1)
 
 
 def track():

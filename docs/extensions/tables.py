@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def page_of(name):
     """A link to a class in the reference."""
-    return f"{{name}}`models.{name}`"
+    return f"{{py:obj}}`{name} <kerapose.models.{name}>`"
 
 
 class Table(SphinxDirective):
@@ -49,7 +49,7 @@ class Presets(Table):
         from kerapose import presets  # late: it takes seconds, and only this page needs it
 
         counts = read_counts()
-        yield "name", "network", "parameters, millions", "data", "input", "published", "publisher", "licence"
+        yield "name", "network", "million parameters", "data", "input", "published", "publisher", "licence"
         for name in presets.names(task=self.arguments[0]):
             known = presets.get(name)
             yield (
@@ -82,7 +82,7 @@ class Variants(Table):
 
     def rows(self):
         counts = read_counts()
-        yield "class", "variant", "parameters, millions", "changes against the class's defaults"
+        yield "class", "variant", "million parameters", "changes against the class's defaults"
         for network, variants in networks().items():
             for place, (variant, arguments) in enumerate(variants.items()):
                 if (network, variant) not in counts:
@@ -135,7 +135,7 @@ def is_head(layer):
 
 
 def _size(size):
-    return "" if size is None else " x ".join(map(str, size))
+    return "" if size is None else "x".join(map(str, size))
 
 
 def setup(app):

@@ -16,9 +16,10 @@ PARTS = ("Args:", "Returns:", "Yields:", "Raises:", "Example:", "Paper:")  # in 
 
 
 def modules():
-    """Names of the modules that the reference shows."""
+    """Names of the modules whose public names the reference shows, not of those that it shows without their members."""
     pages = sorted((ROOT / "docs" / "reference").glob("*.md"))
-    return [name for page in pages for name in re.findall(r"automodule:: (\S+)", page.read_text(encoding="utf-8"))]
+    shown = re.compile(r"automodule:: (\S+)$(?!\n +:no-members:)", re.MULTILINE)
+    return [name for page in pages for name in shown.findall(page.read_text(encoding="utf-8"))]
 
 
 def public(module):

@@ -367,7 +367,7 @@ class Training:
         """Builds what may be mistaken, before a folder is taken."""
 
     def stages(self) -> Iterator[Stage]:
-        """Yields the `Stage`s, one after another: each may begin with what the one before has left."""
+        """Yields one `Stage` after another: each may begin with what the one before has left."""
         raise NotImplementedError
 
     def estimator(self) -> keras.Model:

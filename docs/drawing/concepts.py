@@ -26,7 +26,9 @@ def volumes():
     overlay = {"keypoints": keypoints, "scores": scores, "skeleton": skeleton, "num_frames": 8}
     joints = visualize.volume_strip(np.asarray(heatmaps.joint_volume(keypoints, scores, SIDE, SIDE)), **overlay)
     limbs = visualize.volume_strip(
-        np.asarray(heatmaps.limb_volume(keypoints, scores, skeleton.edges, SIDE, SIDE)), **overlay
+        np.asarray(heatmaps.limb_volume(keypoints, scores, skeleton.edges, SIDE, SIDE)),
+        colors=skeleton.edge_colors,  # there are as many limbs as joints
+        **overlay,
     )
     return paper.column([strip, joints, limbs])
 

@@ -48,8 +48,13 @@ def _example(request, doctest_namespace):
     doctest_namespace.update(examples.names())
     place = os.getcwd()
     os.chdir(folder)
+    keras = sys.modules.get("keras")
+    if keras:  # how far something is, nobody looks at, and it would be taken for what the example gives
+        keras.config.disable_interactive_logging()
     try:
         with np.printoptions(precision=4, suppress=True):
             yield
     finally:
         os.chdir(place)
+        if keras:
+            keras.config.enable_interactive_logging()

@@ -47,7 +47,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
-autodoc_default_options = {"members": True, "special-members": "__call__", "show-inheritance": False}
+autodoc_default_options = {"members": True, "special-members": "__call__"}
 autodoc_inherit_docstrings = False  # what Keras says of `get_config` and the like is not about us
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
@@ -57,6 +57,7 @@ add_module_names = False
 toc_object_entries_show_parents = "hide"
 python_maximum_signature_line_length = 100
 default_role = "name"
+smartquotes_action = "D"  # dashes alone: there is too much code for quotes
 
 # ---------------------------------------- looks
 html_theme = "furo"

@@ -143,7 +143,7 @@ def write_topdown(path):
 def write_openpose(path):
     from kerapose import estimators, models, skeletons
 
-    network = models.LightweightOpenPose.from_variant("openpose_tiny")
+    network = models.LightweightOpenPose.from_variant("openpose_tiny", num_refinements=0)
     estimators.BottomUpEstimator(network, skeletons.OPENPOSE).save(path)
 
 

@@ -18,6 +18,13 @@ from kerapose.data import gate
 from kerapose.data.gate import images as rules
 from kerapose.types import Array, Path
 
+__all__ = [
+    "clipped",
+    "read_detections",
+    "read_images",
+    "read_people",
+]
+
 ORIENTATION_TAG = 0x0112  # of Exif data
 LEFT_RIGHT_TURNED = range(5, 9)  # orientations in which a picture lies on its side
 SHOWN = 60  # characters of a value, in an error
@@ -82,7 +89,8 @@ def read_images(
         order of the file, the people as `read_people` gives them, and the `Skeleton`.
 
     Raises:
-        ValueError, BadDataError: as `read_people`.
+        ValueError: if the file is not as described, naming the annotation.
+        BadDataError: if its boxes are in 0..1 or corners.
 
     Example:
         >>> from kerapose.data import coco

@@ -1,6 +1,6 @@
 """The pipeline of top-down 2D pose: images with people to batches of crops, one crop a person.
 
-Every source yields the same element, one a person, and every step is a pure function of it:
+Every source yields the same element, one a person, and every step is a pure function of it::
 
     {"image": encoded JPEG or PNG, "keypoints": [K, 2] pixels of the image, "visibility": [K] 0 not labelled,
      1 occluded, 2 visible, "box": [4] left, top, right, bottom in pixels, "area": pixels^2, "head_size": pixels, 0 if
@@ -34,6 +34,21 @@ from kerapose.ops import boxes as box_ops
 from kerapose.ops import heatmaps as heatmap_ops
 from kerapose.skeletons import Skeleton
 from kerapose.types import Array, ArrayLike, Path, Size
+
+__all__ = [
+    "BadDataError",
+    "NotPreparedError",
+    "annotations",
+    "check",
+    "evaluation",
+    "from_arrays",
+    "from_coco",
+    "from_tfds",
+    "skip",
+    "trainable",
+    "training",
+    "validation",
+]
 
 NotPreparedError = prepared.NotPreparedError
 BadDataError = gate.BadDataError

@@ -12,6 +12,11 @@ from kerapose.data.gate import images as rules
 from kerapose.skeletons import Skeleton
 from kerapose.types import Array, Path
 
+__all__ = [
+    "from_tfds",
+    "read_boxes",
+]
+
 
 def read_boxes(
     path: Path, min_score: float = 0.0, category_id: int = 1, max_boxes: int | None = None

@@ -8,6 +8,13 @@ import tensorflow as tf
 from kerapose.ops import boxes
 from kerapose.types import Size, Tensor
 
+__all__ = [
+    "crop",
+    "decode",
+    "orientation",
+    "stored_size",
+]
+
 JPEG_SIGNATURE, PNG_SIGNATURE = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 OTHER_FORMATS = (  # what they are called, and which bytes stand where
     ("GIF", 0, b"GIF8"),
@@ -64,7 +71,13 @@ def decode(encoded: Tensor, upright: bool = True) -> Tensor:
 
 
 def orientation(encoded: Tensor) -> Tensor:
-    """How a JPEG or PNG file is to be turned by its Exif data: scalar string -> 1 .. 8, 1 where they do not say it.
+    """How a JPEG or PNG file is to be turned by its Exif data.
+
+    Args:
+        encoded: scalar string, the content of the file.
+
+    Returns:
+        Scalar int64, 1 .. 8 as Exif numbers them; 1, which is upright, where the data do not say it.
 
     Example:
         >>> import pathlib

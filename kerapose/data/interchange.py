@@ -30,6 +30,13 @@ from kerapose.data.gate import sequences as sequence_gate
 from kerapose.data.predictions import Moment, Predictions
 from kerapose.types import Path, Size
 
+__all__ = [
+    "from_mediapipe",
+    "read_openpose",
+    "to_supervision",
+    "write_openpose",
+]
+
 OF_OPENPOSE = (skeletons.BODY_25, skeletons.OPENPOSE)  # its models BODY_25 and COCO, of 25 and 18 keypoints
 FILE = re.compile(r"(.+)_(\d+)_keypoints\.json")  # OpenPose's name for that of a frame
 POINTS = "pose_keypoints_2d", "pose_keypoints"  # the name of versions from 1.0 on, and of those before

@@ -17,6 +17,16 @@ from etils import epath
 from kerapose.sides import some
 from kerapose.types import Path
 
+__all__ = [
+    "Row",
+    "class_names",
+    "matched",
+    "of_folders",
+    "read_class_names",
+    "read_labels",
+    "split",
+]
+
 COLUMNS = ("video", "label", "subject", "split")  # the first two must be there
 DELIMITERS = ",;\t"
 ONE_SPLIT = "clips"  # of clips that nobody splits, as `pyskl.read_annotations` calls that of a bare list
@@ -271,6 +281,12 @@ def class_names(labels: Iterable[str], path: Path | None = None) -> list[str]:
 
 def read_class_names(path: Path) -> list[str]:
     """Reads a text file in UTF-8 with one class name a line; empty lines at the end do not count.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        A list of strings, in the order of the file.
 
     Raises:
         FileNotFoundError: if there is no such file.

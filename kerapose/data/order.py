@@ -6,6 +6,11 @@ import tensorflow as tf
 
 from kerapose.types import Tensor
 
+__all__ = [
+    "Share",
+    "shuffled_endlessly",
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class Share:

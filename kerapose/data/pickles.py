@@ -17,6 +17,12 @@ import numpy as np
 from kerapose.data import gate
 from kerapose.types import Path
 
+__all__ = [
+    "AnnotationError",
+    "load_npz",
+    "load_pickle",
+]
+
 
 class AnnotationError(gate.BadDataError):
     """Raised for an annotation file that is damaged, hostile, of another form, or at odds with itself.

@@ -1,6 +1,6 @@
 """Who was found in a video or an image, frame by frame, and the JSON file of it that `kerapose predict` writes.
 
-The file has pixels of the source, x first, and scores up to `min_score` where a keypoint was not found:
+The file has pixels of the source, x first, and scores up to `min_score` where a keypoint was not found::
 
     {"source": "walk.mp4",
      "skeleton": {"name": "openpose", "keypoints": ["nose", ...], "edges": [[1, 8], ...], ...},   Skeleton.to_dict()
@@ -33,6 +33,17 @@ import numpy as np
 from kerapose import files
 from kerapose.skeletons import Skeleton
 from kerapose.types import Array, Path, Size
+
+__all__ = [
+    "Action",
+    "JsonWriter",
+    "Moment",
+    "Person",
+    "Predictions",
+    "from_json",
+    "head_of",
+    "read",
+]
 
 DECIMALS = {"pixels": 2, "scores": 4, "metres": 4, "seconds": 6}  # in the JSON file
 
@@ -280,7 +291,18 @@ def head_of(
     pose_skeleton: Skeleton | None = None,
     min_score: float = 0.0,
 ) -> dict[str, typing.Any]:
-    """What a JSON file has before its frames.
+    """What a JSON file has before its frames, for `JsonWriter`.
+
+    Args:
+        source: what the video or image is called.
+        skeleton: the `Skeleton` of the keypoints.
+        fps: frames a second; None for an image.
+        frame_size: (height, width), pixels.
+        pose_skeleton: the `Skeleton` of the joints in space. None: there are none.
+        min_score: a keypoint counts as found where its score is above it.
+
+    Returns:
+        A dict for JSON.
 
     Example:
         >>> from kerapose import skeletons
@@ -354,7 +376,17 @@ def read(path: Path) -> Predictions:
 
 
 def from_json(content: typing.Any, name: str = "the file") -> Predictions:
-    """`Predictions` of the content of a JSON file; what it is called in errors is `name`.
+    """Makes `Predictions` of the content of a JSON file.
+
+    Args:
+        content: what `json.load` gives of it, or `Predictions.to_json`.
+        name: what errors call it.
+
+    Returns:
+        `Predictions`.
+
+    Raises:
+        ValueError: if it is something else, naming what is missing.
 
     Example:
         >>> from kerapose.data import predictions

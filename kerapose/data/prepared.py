@@ -7,6 +7,11 @@ import tensorflow_datasets as tfds
 from kerapose import skeletons
 from kerapose.types import Path
 
+__all__ = [
+    "NotPreparedError",
+    "find",
+]
+
 
 class NotPreparedError(ValueError):
     """A TFDS dataset that `datasets/build.py` has not prepared yet.

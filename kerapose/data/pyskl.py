@@ -21,6 +21,12 @@ from kerapose.data.pickles import AnnotationError, load_pickle
 from kerapose.skeletons import Skeleton
 from kerapose.types import Path
 
+__all__ = [
+    "Annotations",
+    "read_annotations",
+    "write_annotations",
+]
+
 MAX_PEOPLE = 10  # in a frame of the compressed form, as PYSKL reads it
 LEAVE_OUT = ", or leave them out by skip=error.names"
 PRECISIONS = ("float16", "float32")  # of a written file

@@ -29,6 +29,15 @@ from absl import logging
 from kerapose.data import order
 from kerapose.types import Path
 
+__all__ = [
+    "changed",
+    "served",
+    "shareable",
+    "start_dispatcher",
+    "start_worker",
+    "until",
+]
+
 # Operations that call back into the process that made them.
 _OF_PROCESS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 _MOST_BYTES = 2**31 - 1  # of a graph: protocol buffers hold no more

@@ -12,6 +12,12 @@ import numpy as np
 from kerapose.data.predictions import Predictions
 from kerapose.types import Array
 
+__all__ = [
+    "Slots",
+    "fill",
+    "importance",
+]
+
 MAX_PEOPLE = 2  # as the published clips of actions between two people have
 STRAYED = 0.9  # of the frames in which a keypoint is found, in which it keeps nearer to its middle place
 MOVING = 0.1  # of the body's size: who strays so far round the own middle place moves; arms that wave do

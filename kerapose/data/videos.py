@@ -1,6 +1,6 @@
 """The pipeline of video and skeleton together: encoded videos with keypoints to batches of clips of both.
 
-Every source yields the same element, that of `data.clips` with its video, and every step is a pure function of it:
+Every source yields the same element, that of `data.clips` with its video, and every step is a pure function of it::
 
     {"video": the content of a file, MP4, AVI, MKV ..., "keypoints": [M, T, K, 2] pixels, "scores": [M, T, K],
      "frame_size": [2] height and width that the keypoints refer to, "label": int, "name": str}
@@ -37,6 +37,24 @@ from kerapose.ops.graphs import ops
 from kerapose.skeletons import Skeleton
 from kerapose.types import ArrayLike, Path, Shape, Size, Tensor
 
+__all__ = [
+    "BadDataError",
+    "NoVideoError",
+    "NotPreparedError",
+    "check",
+    "darkened",
+    "decode",
+    "evaluation",
+    "from_arrays",
+    "from_pyskl",
+    "from_tfds",
+    "missed",
+    "sampled",
+    "skip",
+    "trainable",
+    "training",
+]
+
 NotPreparedError = prepared.NotPreparedError
 BadDataError = gate.BadDataError
 skip = clips.skip
@@ -51,13 +69,15 @@ class NoVideoError(gate.BadDataError, FileNotFoundError):
     """Clips that have no video; `names` are theirs, for the argument `skip` of `from_pyskl`.
 
     Example:
+        >>> import os
         >>> from kerapose import skeletons
         >>> from kerapose.data import videos
+        >>> os.makedirs("no_videos", exist_ok=True)
         >>> try:
-        ...     videos.from_pyskl(".", "clips.pkl", "train", skeletons.COCO)
+        ...     videos.from_pyskl("no_videos", "clips.pkl", "train", skeletons.COCO)
         ... except videos.NoVideoError as error:
         ...     print(error.names)
-        <_AssertCardinalityDataset element_spec={'path': TensorSpec(shape=(), dtype=tf.string, name=None), 'keypoints': TensorSpec(shape=(None, None, 17, 2), dtype=tf.float32, name=None), 'frame_size': TensorSpec(shape=(2,), dtype=tf.int32, name=None), 'scores': TensorSpec(shape=(None, None, 17), dtype=tf.float32, name=None), 'label': TensorSpec(shape=(), dtype=tf.int64, name=None), 'name': TensorSpec(shape=(), dtype=tf.string, name=None)}>
+        ('clip0', 'clip1')
     """
 
 
@@ -437,7 +457,8 @@ def training(
         **augmentation: `padding`, `short_side_px`, `area_range`, `aspect_range` of `ops.clips.training_video_clip`.
 
     Returns:
-        A `tf.data.Dataset` of batches.
+        A `tf.data.Dataset` of ({"rgb": [B, L, h, w, 3] normalized, "keypoints": [B, M, L', K, 2] pixels of the pose
+        volume, "scores": [B, M, L', K]}, labels [B]), without the keys of a pathway that is left out.
 
     Raises:
         ValueError: if there is nothing to make clips of. A video that cannot be decoded raises when its turn comes:
@@ -511,7 +532,7 @@ def evaluation(
         batch_size: clips a batch.
         rgb_shape: as in `training`, but for the size: the whole box of the people is seen, no random crop of it
             (`ops.clips.whole_side`).
-        pose_shape: likewise.
+        pose_shape: as in `training`, likewise but for the size.
         aligned: as in `training`.
         use_scores: as in `training`.
         padding: of the compact box, as a fraction of its half size.
@@ -521,7 +542,10 @@ def evaluation(
             such a dict. None: nothing.
 
     Returns:
-        A `tf.data.Dataset` of batches.
+        A `tf.data.Dataset` of batches, as those of `training`.
+
+    Raises:
+        ValueError: if there is nothing to make clips of.
 
     Example:
         >>> from kerapose import skeletons

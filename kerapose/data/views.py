@@ -13,6 +13,10 @@ import tensorflow as tf
 from kerapose.ops import cameras
 from kerapose.types import Tensor
 
+__all__ = [
+    "random_views",
+]
+
 NEAREST_M = 1.0  # no person is moved nearer to the camera than this, nor beyond half a right angle from its axis
 
 

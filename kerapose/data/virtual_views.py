@@ -10,6 +10,11 @@ import tensorflow as tf
 from kerapose.ops import virtual_cameras
 from kerapose.types import Tensor
 
+__all__ = [
+    "Views",
+    "holds_poses",
+]
+
 # A graph larger than the rest of a pipeline, made once for all pipelines.
 _keypoints_seen = tf.function(virtual_cameras.keypoints_seen, autograph=False, reduce_retracing=True)
 
@@ -61,6 +66,12 @@ class Views:
 
 def holds_poses(dataset: tf.data.Dataset) -> bool:
     """Whether the elements of a dataset are 3D skeletons, which are not seen from anywhere yet.
+
+    Args:
+        dataset: of elements of `data.clips`.
+
+    Returns:
+        A bool.
 
     Example:
         >>> from kerapose import skeletons

@@ -32,8 +32,14 @@ def action_probabilities(
         ValueError: if there is no view, or more than the frontal one of keypoints.
 
     Example:
-        >>> labels, probabilities = action_probabilities(recognizer, dataset)
-        >>> metrics.confusion_matrix(labels, probabilities.argmax(-1), num_classes=60)
+        >>> import keras
+        >>> from kerapose import evaluation, skeletons
+        >>> from kerapose.data import clips
+        >>> recognizer = keras.models.load_model("runs/poseconv3d/model.keras")
+        >>> dataset = clips.from_pyskl("clips.pkl", "test", skeletons.COCO)
+        >>> labels, probabilities = evaluation.action_probabilities(recognizer, dataset)
+        >>> labels.tolist(), probabilities.shape, probabilities.sum(axis=-1).round(3).tolist()
+        ([0, 1], (2, 2), [1.0, 1.0])
     """
     azimuths = [float(azimuth) for azimuth in azimuths_degrees]
     if not azimuths:
@@ -71,17 +77,24 @@ def action_figures(
     """How well a recognizer names the actions of a split.
 
     Args:
-        recognizer: as for `action_probabilities`.
-        dataset: likewise.
-        azimuths_degrees: likewise.
+        recognizer: an `ActionRecognizer`, whose `num_clips` and `flip_test` are those of the test.
+        dataset: of elements, as the sources of `data.clips` give them.
+        azimuths_degrees: of 3D skeletons, from where they are seen, as for `action_probabilities`.
 
     Returns:
         {"top1": float, "top5": float, "mean_class": float}, each in [0, 1].
 
+    Raises:
+        ValueError: if there is no view, or more than the frontal one of keypoints.
+
     Example:
-        >>> recognizer = estimators.ActionRecognizer(network, skeletons.COCO, class_names, num_clips=10)
-        >>> action_figures(recognizer, clips.from_pyskl("ntu60_hrnet.pkl", "xsub_val", skeletons.COCO))
-        {'top1': 0.937, 'top5': 0.995, 'mean_class': 0.937}
+        >>> import keras
+        >>> from kerapose import evaluation, skeletons
+        >>> from kerapose.data import clips
+        >>> recognizer = keras.models.load_model("runs/poseconv3d/model.keras")
+        >>> dataset = clips.from_pyskl("clips.pkl", "test", skeletons.COCO)
+        >>> sorted(evaluation.action_figures(recognizer, dataset))
+        ['mean_class', 'top1', 'top5']
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """

@@ -30,9 +30,14 @@ def lifting_figures(lifter: TrackLifter, known: tracks.Tracks) -> dict[str, typi
         ValueError: if the tracks have other keypoints or joints than the lifter, or no poses.
 
     Example:
-        >>> lifter = estimators.TrackLifter(network, skeletons.H36M)
-        >>> evaluation.lifting_figures(lifter, tracks.from_tfds("h36m/gt", "test"))["mpjpe_mm"]
-        37.2
+        >>> import keras
+        >>> from kerapose import evaluation
+        >>> from kerapose.data import tracks
+        >>> lifter = keras.models.load_model("runs/lifter/model.keras")
+        >>> known = tracks.from_tfds("puppets/tracks", "test", data_dir=".")
+        >>> figures = evaluation.lifting_figures(lifter, known)
+        >>> figures["tracks"], figures["frames"], [name for name in figures if name.endswith("_mm")]
+        (2, 60, ['mpjpe_mm', 'p_mpjpe_mm', 'n_mpjpe_mm', 'mpjve_mm'])
 
     Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-supervised Training",
     CVPR 2019.
@@ -74,8 +79,13 @@ def lifted_tracks(
         ValueError: if the tracks have other keypoints or joints than the lifter, or no poses.
 
     Example:
-        >>> lifted_tracks(lifter, known)[0]["predicted"].shape
-        (300, 17, 3)
+        >>> import keras
+        >>> from kerapose import evaluation
+        >>> from kerapose.data import tracks
+        >>> lifter = keras.models.load_model("runs/lifter/model.keras")
+        >>> known = tracks.from_tfds("puppets/tracks", "test", data_dir=".")
+        >>> [(track["name"], track["predicted"].shape) for track in evaluation.lifted_tracks(lifter, known)]
+        [('S7/walk/front', (30, 17, 3)), ('S8/walk/front', (30, 17, 3))]
     """
     for ours, theirs in ((lifter.skeleton, known.skeleton), (lifter.pose_skeleton, known.pose_skeleton)):
         if ours.keypoints != theirs.keypoints:

@@ -31,9 +31,14 @@ def people_figures(estimator: BottomUpEstimator, images: tf.data.Dataset, skelet
         skeleton has sigmas, a dict of what `metrics.coco_ap` gives.
 
     Example:
-        >>> images, skeleton = people.from_tfds("puppets/groups", "test")
-        >>> evaluation.people_figures(keras.models.load_model("runs/openpose/model.keras"), images, skeleton)["coco"]
-        {'AP': 0.153, 'AP50': 0.4, ...}
+        >>> import keras
+        >>> from kerapose import evaluation
+        >>> from kerapose.data import people
+        >>> estimator = keras.models.load_model("runs/openpose/model.keras")
+        >>> images, skeleton = people.from_coco("people.json", image_dir=".")
+        >>> figures = evaluation.people_figures(estimator, images, skeleton)
+        >>> figures["images"], figures["people"], list(figures["coco"])[:3]
+        (1, 2, ['AP', 'AP50', 'AP75'])
 
     Papers: Lin et al., "Microsoft COCO: Common Objects in Context", ECCV 2014; Osokin, "Real-time 2D Multi-Person Pose
     Estimation on CPU: Lightweight OpenPose", ICPRAM 2019.
@@ -67,9 +72,14 @@ def found_people(
         [N]}, and in how many images somebody was left out for the estimator's bounds.
 
     Example:
-        >>> images, skeleton = people.from_tfds("puppets/groups", "test")
-        >>> found, _ = evaluation.found_people(estimator, images, skeleton)
-        >>> metrics.coco_ap("person_keypoints_val2017.json", found, skeleton.sigmas)["AP"]
+        >>> import keras
+        >>> from kerapose import evaluation
+        >>> from kerapose.data import people
+        >>> estimator = keras.models.load_model("runs/openpose/model.keras")
+        >>> images, skeleton = people.from_coco("people.json", image_dir=".")
+        >>> found, cut_short = evaluation.found_people(estimator, images, skeleton)
+        >>> found["keypoints"].shape[1:], sorted(found)
+        ((17, 2), ['image_id', 'keypoints', 'score'])
     """
     answer = compiled(estimator, estimator.__call__, [tf.TensorSpec((None, None, 3), tf.uint8)])
     image_ids, keypoints, scores, ranks = [], [], [], []

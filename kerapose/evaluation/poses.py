@@ -48,9 +48,14 @@ def pose_figures(
             people would need sigmas that the skeleton does not have.
 
     Example:
-        >>> people, skeleton = crops.from_tfds("puppets/images", "test")
-        >>> evaluation.pose_figures(keras.models.load_model("runs/topdown/model.keras"), people, skeleton)["pckh@0.5"]
-        0.501
+        >>> import keras
+        >>> from kerapose import evaluation
+        >>> from kerapose.data import crops
+        >>> estimator = keras.models.load_model("runs/topdown/model.keras")
+        >>> people, skeleton = crops.from_coco("people.json", image_dir=".")
+        >>> figures = evaluation.pose_figures(estimator, people, skeleton)
+        >>> figures["people"], figures["joints"]["nose"]["labelled"], 0 <= figures["coco"]["AP"] <= 1
+        (2, 2, True)
 
     Papers: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018; Andriluka et al., "2D
     Human Pose Estimation: New Benchmark and State of the Art Analysis", CVPR 2014.
@@ -93,9 +98,14 @@ def found_poses(
         ValueError: if the estimator finds other keypoints than those of the data set.
 
     Example:
-        >>> people, skeleton = crops.from_tfds("puppets/images", "test")
+        >>> import keras
+        >>> from kerapose import evaluation, metrics
+        >>> from kerapose.data import crops
+        >>> estimator = keras.models.load_model("runs/topdown/model.keras")
+        >>> people, skeleton = crops.from_coco("people.json", image_dir=".")
         >>> found = evaluation.found_poses(estimator, people, skeleton)
-        >>> metrics.auc(found["found"], found["keypoints"], found["visibility"], found["head_size"])
+        >>> found["found"].shape, found["keypoints"].shape, found["image_id"].tolist()
+        ((2, 17, 2), (2, 17, 2), [1, 1])
     """
     _check(estimator, skeleton)
     size = estimator.image_size
@@ -115,11 +125,15 @@ def can_measure_ap(skeleton: Skeleton) -> bool:
     """Whether a skeleton has the sigmas that average precision is measured by; if not, that is told.
 
     Args:
-        skeleton: of the people.
+        skeleton: the `Skeleton` of the people.
+
+    Returns:
+        A bool.
 
     Example:
-        >>> can_measure_ap(skeletons.COCO)
-        True
+        >>> from kerapose import evaluation, skeletons
+        >>> evaluation.can_measure_ap(skeletons.COCO), evaluation.can_measure_ap(skeletons.H36M)
+        (True, False)
     """
     try:
         metrics.sound_sigmas(skeleton.sigmas, skeleton.num_keypoints)

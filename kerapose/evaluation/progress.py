@@ -6,7 +6,13 @@ import keras
 
 
 def in_terminal() -> bool:
-    """Whether somebody looks on as it happens: without a terminal there is a line an epoch, and no bar."""
+    """Whether somebody looks on as it happens: without a terminal there is a line an epoch, and no bar.
+
+    Example:
+        >>> from kerapose.evaluation import progress
+        >>> progress.in_terminal()
+        False
+    """
     return sys.stdout.isatty()
 
 

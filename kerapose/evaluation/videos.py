@@ -41,9 +41,14 @@ def video_probabilities(
         ValueError: if there is no condition, or none of that name.
 
     Example:
-        >>> labels, found = video_probabilities(recognizer, dataset, conditions=("plain", "dark"))
-        >>> found["dark"]["fused"].shape
-        (120, 60)
+        >>> import keras
+        >>> from kerapose import evaluation, skeletons
+        >>> from kerapose.data import videos
+        >>> recognizer = keras.models.load_model("runs/rgbpose/model.keras").changed(num_clips=1, flip_test=False)
+        >>> dataset = videos.from_arrays(["walk.mp4"], [keypoints], labels, skeletons.COCO, [scores])
+        >>> true, found = evaluation.video_probabilities(recognizer, dataset, conditions=("plain", "dark"))
+        >>> list(found), found["dark"]["fused"].shape
+        (['plain', 'dark'], (1, 2))
     """
     strangers = [condition for condition in conditions if condition not in VIDEO_CONDITIONS]
     if strangers or not conditions:
@@ -81,10 +86,10 @@ def video_figures(
     """How well a recognizer names the actions of a split, under each of some conditions.
 
     Args:
-        recognizer: as for `video_probabilities`.
-        dataset: likewise.
-        conditions: likewise.
-        seed: likewise.
+        recognizer: a `VideoRecognizer`, whose `num_clips` and `flip_test` are those of the test.
+        dataset: of elements, as the sources of `data.videos` give them.
+        conditions: of "plain", "dark" and "missed", as for `video_probabilities`.
+        seed: of noise and of what is lost.
 
     Returns:
         {"plain": {"top1": float, "top5": float, "mean_class": float}, ...}, each in [0, 1].
@@ -93,9 +98,14 @@ def video_figures(
         ValueError: if there is no condition, or none of that name.
 
     Example:
-        >>> recognizer = estimators.VideoRecognizer(network, skeletons.COCO, class_names, num_clips=10).on_whole_box()
-        >>> video_figures(recognizer, dataset, conditions=evaluation.VIDEO_CONDITIONS)["dark"]["top1"]
-        0.44
+        >>> import keras
+        >>> from kerapose import evaluation, skeletons
+        >>> from kerapose.data import videos
+        >>> recognizer = keras.models.load_model("runs/rgbpose/model.keras").changed(num_clips=1, flip_test=False)
+        >>> dataset = videos.from_arrays(["walk.mp4"], [keypoints], labels, skeletons.COCO, [scores])
+        >>> figures = evaluation.video_figures(recognizer, dataset, conditions=["missed"])
+        >>> sorted(figures["missed"])
+        ['mean_class', 'top1', 'top5']
 
     Papers: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022; Ahn et al., "STAR-Transformer: A
     Spatio-temporal Cross Attention Transformer for Human Action Recognition", WACV 2023.

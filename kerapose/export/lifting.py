@@ -101,7 +101,7 @@ def lifter_saved_model(
         >>> request = {"keypoints": keypoints[:1], "scores": scores[:1], "frame_size": [frame_size]}
         >>> answer = served(**{name: tf.constant(value) for name, value in request.items()})
         >>> tuple(answer["poses_m"].shape), answer["keypoint_names"].numpy()[0, :2].tolist()
-        ((1, 30, 17, 3), [b'root', b'right_hip'])
+        ((1, 30, 17, 3), [b'hip', b'right_hip'])
     """
     limits = {"max_tracks": max_tracks, "max_frames": max_frames}
     check_limits(**limits)

@@ -68,7 +68,7 @@ def pose_saved_model(
     Example:
         >>> import tensorflow as tf
         >>> from kerapose import export, predictors
-        >>> estimator = predictors.load("runs/topdown/model.keras").estimator
+        >>> estimator = predictors.load("runs/topdown/model.keras", flip_test=False).estimator
         >>> path = export.pose_saved_model(estimator, "models/pose/1")
         >>> served = tf.saved_model.load(path).signatures["serving_default"]
         >>> found = served(image_bytes=tf.io.read_file("street.jpg")[None], boxes=tf.constant(boxes[None]))

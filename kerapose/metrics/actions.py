@@ -100,13 +100,19 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, num_classes: int
         [C, C] int64, true classes in rows, predicted ones in columns.
 
     Raises:
-        IndexError: if an index is none of the C classes.
+        IndexError: if an index is not from 0 to C - 1.
 
     Example:
         >>> from kerapose import metrics
         >>> metrics.confusion_matrix([0, 0, 1, 1], [0, 1, 1, 1], num_classes=2).tolist()
         [[1, 1], [0, 2]]
     """
+    places = np.asarray(labels), np.asarray(predictions)
+    for name, place in zip(("labels", "predictions"), places, strict=True):
+        # A negative index would count from the end.
+        if place.size and (place.min() < 0 or place.max() >= num_classes):
+            wrong = place[(place < 0) | (place >= num_classes)].flat[0]
+            raise IndexError(f"{name} of {num_classes} classes are 0 to {num_classes - 1}, got {wrong}; correct it.")
     matrix = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(matrix, (np.asarray(labels), np.asarray(predictions)), 1)
+    np.add.at(matrix, places, 1)
     return matrix

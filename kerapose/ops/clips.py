@@ -190,7 +190,7 @@ def evaluation_video_clip(
 
     Example:
         >>> from kerapose.ops import clips
-        >>> frames = np.stack([image] * 8)  # as keypoints 0, 2, 4, ...
+        >>> frames = np.stack([image] * 8)  # 8 frames of pictures, 16 of keypoints
         >>> sampled = clips.take_frames(keypoints, scores, np.arange(16))
         >>> rgb, pose, _ = clips.evaluation_video_clip(frames, *sampled, frame_size, (96, 96), (64, 64))
         >>> tuple(rgb.shape), tuple(pose.shape)

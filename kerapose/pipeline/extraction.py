@@ -58,12 +58,12 @@ class Extractor:
         made_with: options that are noted in each file.
 
     Example:
-        >>> import kerapose
+        >>> import json, kerapose
         >>> from kerapose.pipeline.extraction import Extractor
         >>> extractor = Extractor(lambda: kerapose.Pipeline("runs/topdown/model.keras"), {"model": "topdown"})
         >>> found = extractor({"name": "walk", "path": "walk.mp4"})
-        >>> found["error"], found["text"][:14]
-        ('', '{"made_with": ')
+        >>> found["error"], json.loads(found["text"])["made_with"]["options"]
+        ('', {'model': 'topdown'})
     """
 
     def __init__(self, make: Callable[[], Pipeline], made_with: Mapping[str, typing.Any]):

@@ -106,12 +106,10 @@ class TopDownPose:
     Example:
         >>> from kerapose import models, predictors, skeletons
         >>> network = models.SimpleBaseline.from_variant("resnet18_tiny", num_joints=17)
-        >>> find = predictors.TopDownPose(network, skeletons.COCO, detector=lambda image: (boxes, [0.9, 0.8]))
-        >>> poses = find("street.jpg")
-        >>> [pose.box_score for pose in poses], poses[0].keypoints.shape
-        ([0.9, 0.8], (17, 2))
-        >>> len(find("street.jpg", boxes=[[40, 30, 120, 210]]))  # a box that is known
-        1
+        >>> find = predictors.TopDownPose(network, skeletons.COCO, flip_test=False)
+        >>> poses = find("street.jpg", boxes=[[40, 30, 120, 210], [160, 30, 240, 210]])
+        >>> len(poses), poses[0].names[9], poses[0].keypoints.shape
+        (2, 'left_wrist', (17, 2))
 
     Paper: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018.
     """

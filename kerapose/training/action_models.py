@@ -38,13 +38,17 @@ def action_model(
         ValueError: if the network does not take such volumes.
 
     Example:
-        >>> network = models.C3D.from_variant("c3d_tiny", 3, input_shape=(16, 28, 28, 17))
-        >>> model = action_model(network, skeletons.COCO)
-        >>> compile_for_actions(model, num_classes=3, optimizer="adam")
+        >>> from kerapose import models, skeletons, training
+        >>> from kerapose.data import clips
+        >>> network = models.C3D.from_variant("c3d_tiny", 2, input_shape=(8, 16, 16, 17))
+        >>> model = training.action_model(network, skeletons.COCO)
+        >>> training.compile_for_actions(model, num_classes=2, optimizer="adam")
         'val_top1'
-        >>> batches = clips.training(dataset, skeletons.COCO, batch_size=4, num_frames=16, size=(28, 28))
-        >>> history = model.fit(batches, steps_per_epoch=2, verbose=0)
-        >>> network.save("mine.keras")
+        >>> dataset = clips.from_pyskl("clips.pkl", "train", skeletons.COCO)
+        >>> batches = clips.training(dataset, skeletons.COCO, batch_size=2, num_frames=8, size=(16, 16))
+        >>> history = model.fit(batches, steps_per_epoch=1, verbose=0)
+        >>> model.network is network, sorted(history.history)
+        (True, ['loss', 'mean_class', 'top1', 'top5'])
     """
     if modality not in ("joint", "limb"):
         raise ValueError(f'modality must be "joint" or "limb", got {modality!r}; use one of them.')
@@ -86,13 +90,14 @@ def video_model(
         ValueError: if the network takes other clips.
 
     Example:
-        >>> shapes = {"rgb_shape": (4, 64, 64, 3), "pose_shape": (16, 16, 16, 17)}
-        >>> model = video_model(models.RGBPoseConv3D.from_variant("rgbpose_tiny", 3, **shapes), num_keypoints=17)
-        >>> compile_for_actions(model, num_classes=3, optimizer="adam")
-        'val_fused_top1'
-        >>> batches = videos.training(dataset, skeletons.COCO, batch_size=2, **shapes)
-        >>> history = model.fit(for_outputs(batches, model), steps_per_epoch=2, verbose=0)
-        >>> model.network.save("mine.keras")
+        >>> from kerapose import models, training
+        >>> shapes = {"rgb_shape": (4, 32, 32, 3), "pose_shape": (16, 8, 8, 17)}
+        >>> network = models.RGBPoseConv3D.from_variant("rgbpose_tiny", 2, **shapes)
+        >>> model = training.video_model(network, num_keypoints=17)
+        >>> {name: tuple(output.shape) for name, output in model.output.items()}
+        {'rgb': (None, 2), 'pose': (None, 2), 'fused': (None, 2)}
+        >>> model.rgb_shape, model.pose_shape  # for `data.videos.training`
+        ((4, 32, 32, 3), (16, 8, 8, 17))
     """
     rgb_shape, pose_shape = clip_shapes(network)
     is_taught = keypoint_weight > 0 and type(network) in TAUGHT and bool(rgb_shape)
@@ -144,7 +149,12 @@ class KeypointTeacher(keras.layers.Layer):
     Input: anything, which is given back, features [B, L, h, w, C], keypoints [B, M, L, K, 2], scores [B, M, L, K].
 
     Example:
-        >>> logits = KeypointTeacher(height=56, weight=0.5)(logits, features, keypoints, scores)
+        >>> from kerapose import training
+        >>> teacher = training.KeypointTeacher(height=56, weight=0.5)
+        >>> features = np.ones((1, 30, 7, 7, 8), np.float32)  # of 30 frames
+        >>> logits = teacher(np.zeros((1, 2)), features, keypoints[None] * 56 / 320, scores[None])
+        >>> tuple(logits.shape), len(teacher.losses), bool(teacher.losses[0] > 0)
+        ((1, 2), 1, True)
     """
 
     def __init__(self, height: int, weight: float, **kwargs: typing.Any):
@@ -160,11 +170,13 @@ class KeypointTeacher(keras.layers.Layer):
         keypoints_shape: tuple[int | None, ...],
         scores_shape: tuple[int | None, ...],
     ) -> None:
+        """Makes the convolution that chooses among the places of a frame."""
         self.volume = HeatmapVolume(*features_shape[2:4], sigma_px=TAUGHT_SIGMA_PX, dtype="float32")
         self.choose = keras.layers.Dense(keypoints_shape[-2], dtype="float32", name="choose")
         self.choose.build(features_shape)
 
     def call(self, outputs: typing.Any, features: Tensor, keypoints: Tensor, scores: Tensor) -> typing.Any:
+        """Gives `outputs` back, and adds the loss of what the features say of the joints."""
         _, frames, height, width, _ = features.shape
         places = (-1, frames, height * width, scores.shape[-1])  # [B, L, h*w, K]
         moved = {"keypoints": keypoints * (height / self.height), "scores": scores}
@@ -175,6 +187,7 @@ class KeypointTeacher(keras.layers.Layer):
         return outputs
 
     def get_config(self) -> dict[str, typing.Any]:
+        """The arguments, of which a file makes the layer anew."""
         return super().get_config() | {"height": self.height, "weight": self.weight}
 
 
@@ -184,13 +197,18 @@ def compile_for_actions(model: keras.Model, num_classes: int, optimizer: str | k
     Args:
         model: of `action_model` or `video_model`.
         num_classes: number of actions.
-        optimizer: what applies the gradients.
+        optimizer: a Keras optimizer, or its name.
 
     Returns:
         The name of the validation figure that decides which weights are best.
 
     Example:
-        >>> monitor = compile_for_actions(model, num_classes=60, optimizer=SGDL2(0.1, momentum=0.9, l2=3e-4))
+        >>> from kerapose import models, skeletons, training
+        >>> network = models.C3D.from_variant("c3d_tiny", 60, input_shape=(8, 16, 16, 17))
+        >>> model = training.action_model(network, skeletons.COCO)
+        >>> optimizer = training.SGDL2(0.1, momentum=0.9, l2=3e-4)
+        >>> training.compile_for_actions(model, num_classes=60, optimizer=optimizer)
+        'val_top1'
     """
     figures = [
         keras.metrics.SparseCategoricalAccuracy(name="top1"),
@@ -216,8 +234,19 @@ def for_outputs(batches: tf.data.Dataset, model: keras.Model) -> tf.data.Dataset
         batches: of clips and labels.
         model: of `action_model` or `video_model`.
 
+    Returns:
+        A `tf.data.Dataset` of clips and {name of an output: labels}; of a model of one output, `batches`.
+
     Example:
-        >>> model.fit(for_outputs(batches, model), steps_per_epoch=100)
+        >>> import keras
+        >>> from kerapose import skeletons, training
+        >>> from kerapose.data import clips
+        >>> dataset = clips.from_pyskl("clips.pkl", "train", skeletons.COCO)
+        >>> batches = clips.training(dataset, skeletons.COCO, batch_size=2, num_frames=16, size=(28, 28))
+        >>> logits = keras.Input((2,))
+        >>> model = keras.Model(logits, {"rgb": logits, "pose": logits})  # stands for one of two pathways
+        >>> sorted(training.for_outputs(batches, model).element_spec[1])
+        ['pose', 'rgb']
     """
     if not isinstance(model.output, dict):
         return batches

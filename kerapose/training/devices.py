@@ -24,7 +24,11 @@ def set_up(config: dict[str, typing.Any]) -> None:
             that multiplies in it, or float32; and "deterministic", None for: on a CPU alone.
 
     Example:
-        >>> set_up({"seed": 0, "precision": "auto", "deterministic": None})
+        >>> import keras
+        >>> from kerapose import training
+        >>> training.set_up({"seed": 0, "precision": "float32", "deterministic": False})
+        >>> keras.config.dtype_policy().name, round(float(keras.random.uniform(())), 3)
+        ('float32', 0.516)
     """
     keras.utils.set_random_seed(config["seed"])
     if is_deterministic(config):
@@ -61,13 +65,22 @@ def make_strategy(
         worker_index: which of them this process is, from 0 on. None: as TF_CONFIG says.
         told: what must be the same on all machines, by name, for JSON.
 
+    Returns:
+        A `tf.distribute.Strategy`, or a `DataParallel` on JAX; build and compile the model within its `scope()`.
+
     Raises:
-        ValueError: if it is another name, or one of another backend; if the devices cannot share a batch.
-        OSError, RuntimeError, TimeoutError, ValueError: of "multi_worker", as `multi_worker.join` does.
+        ValueError: if it is another name, or one of another backend; if the devices cannot share a batch; if the
+            workers are not given, or are told other things.
+        OSError: of "multi_worker", if the port of this worker is taken.
+        TimeoutError: likewise, if some worker does not come.
+        RuntimeError: likewise, if TensorFlow has computed something before.
 
     Example:
-        >>> with make_strategy("mirrored", batch_size=32).scope():
-        ...     model = make_model()
+        >>> from kerapose import models, training
+        >>> with training.make_strategy("none", batch_size=32).scope():
+        ...     network = models.TemporalLifter(filter_widths=(3, 3), channels=16)
+        >>> network.output_shape
+        (None, None, 17, 3)
     """
     if name not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}, got {name!r}; use one of them.")
@@ -138,7 +151,11 @@ def filled_up(batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         A `tf.data.Dataset` of (inputs, targets, weights); the weights are [batch_size], 1 or 0, where none were given.
 
     Example:
-        >>> model.evaluate(filled_up(clips.evaluation(dataset, batch_size=16), batch_size=16))
+        >>> import tensorflow as tf
+        >>> from kerapose import training
+        >>> batches = tf.data.Dataset.from_tensor_slices((np.arange(5.0), np.arange(5))).batch(3)
+        >>> [weights.numpy().tolist() for _, _, weights in training.filled_up(batches, batch_size=3)]
+        [[1.0, 1.0, 1.0], [1.0, 1.0, 0.0]]
     """
 
     @tf.autograph.experimental.do_not_convert

@@ -46,9 +46,15 @@ class Distiller(keras.Model):
         ValueError: if alpha lies outside 0 to 1, or the networks do not fit each other.
 
     Example:
-        >>> distiller = Distiller(student, teacher, alpha=0.5)
-        >>> distiller.compile(optimizer="adam", loss=losses.JointsMSE(), metrics=[metrics.HeatmapPCK()])
-        >>> distiller.fit(dataset)  # of (crops [B, H, W, 3], heatmaps [B, h, w, K], weights [B, K])
+        >>> import keras
+        >>> from kerapose import losses, training
+        >>> def small_network():  # crops [B, 32, 32, 3] -> heatmaps [B, 8, 8, 17]
+        ...     return keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(17, 4, strides=4)])
+        >>> distiller = training.Distiller(small_network(), small_network(), alpha=0.5)
+        >>> distiller.compile("sgd", losses.JointsMSE())
+        >>> crops, heatmaps, weights = np.ones((2, 32, 32, 3)), np.zeros((2, 8, 8, 17)), np.ones((2, 17))
+        >>> sorted(distiller.fit(crops, heatmaps, sample_weight=weights, verbose=0).history)
+        ['distillation_loss', 'ground_truth_loss', 'loss']
         >>> distiller.student.save("student.keras")
 
     Paper: Zhang et al., "Fast Human Pose Estimation", CVPR 2019.
@@ -85,8 +91,17 @@ class Distiller(keras.Model):
             ValueError: if the networks do not fit each other.
 
         Example:
-            >>> distiller = keras.models.load_model("distiller.keras")
-            >>> distiller.set_teacher(teacher)
+            >>> import keras
+            >>> from kerapose import training
+            >>> def small_network(num_joints):
+            ...     return keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(num_joints, 4, strides=4)])
+            >>> distiller = training.Distiller(small_network(17), None)  # as it is read from a file
+            >>> distiller.set_teacher(small_network(17))
+            >>> distiller.set_teacher(small_network(16))
+            Traceback (most recent call last):
+                ...
+            ValueError: heatmaps of teacher and student must have one shape, got (8, 8, 16) and (8, 8, 17); build
+            both for the same image_shape and num_joints.
         """
         if teacher is not None:
             _check_teacher(teacher, self.student)
@@ -94,6 +109,7 @@ class Distiller(keras.Model):
         self.train_function = self.test_function = None  # they hold the former one
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
+        """The heatmaps of the student: crops [B, H, W, 3] -> [B, h, w, K] or [B, S, h, w, K]."""
         return self.student(inputs, training=training)
 
     def compute_loss(
@@ -104,6 +120,7 @@ class Distiller(keras.Model):
         sample_weight: Tensor | None = None,
         training: bool | None = True,
     ) -> Tensor:
+        """The loss against the teacher's heatmaps and those of the annotation, each with its share."""
         if self.teacher is None:
             raise ValueError(
                 "a Distiller needs a teacher to be trained or evaluated, got none; give it one with set_teacher."
@@ -126,9 +143,11 @@ class Distiller(keras.Model):
         self.ground_truth_loss.update_state(annotated / ops.cast(one, annotated.dtype), sample_weight=batch_size)
 
     def compute_output_shape(self, input_shape: typing.Any) -> typing.Any:
+        """That of the student."""
         return self.student.compute_output_shape(input_shape)
 
     def get_config(self) -> dict[str, typing.Any]:
+        """The student and the options; a teacher is not kept."""
         return {
             "name": self.name,
             "student": keras.saving.serialize_keras_object(self.student),
@@ -138,6 +157,7 @@ class Distiller(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, typing.Any]) -> typing.Self:
+        """Makes a `Distiller` of `get_config`, without a teacher."""
         student = keras.saving.deserialize_keras_object(config.pop("student"))
         return cls(student, teacher=None, **config)
 

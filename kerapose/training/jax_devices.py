@@ -42,10 +42,16 @@ class DataParallel(workers.Workers):
         ValueError: if Keras computes with another backend; if the hosts are told other things.
 
     Example:
-        >>> strategy = DataParallel()
-        >>> with strategy.scope():
+        >>> from kerapose import training
+        >>> strategy = training.DataParallel()  # doctest: +SKIP
+        >>> with strategy.scope():  # doctest: +SKIP
         ...     model = make_model()
-        >>> model.fit(strategy.evenly(batches))
+        >>> model.fit(strategy.evenly(batches))  # doctest: +SKIP
+        >>> training.DataParallel()  # where Keras computes with TensorFlow
+        Traceback (most recent call last):
+            ...
+        ValueError: jax_data_parallel is a strategy of JAX, got KERAS_BACKEND=tensorflow; set it to jax, or use
+        another strategy.
     """
 
     def __init__(

@@ -42,9 +42,19 @@ class LiftTrainer(keras.Model):
     epoch and 1 thereafter. The terms are metrics of `fit`: pose, trajectory, reprojection, bone_length.
 
     Example:
-        >>> trainer = LiftTrainer(lifter.as_form(strided=True), trajectory.as_form(strided=True), parents)
-        >>> trainer.compile(keras.optimizers.Adam(1e-3, amsgrad=True))
-        >>> trainer.fit(tracks.training(labelled, 27, unlabelled=unlabelled), steps_per_epoch=1000)
+        >>> import keras
+        >>> from kerapose import models, skeletons, training
+        >>> from kerapose.data import tracks
+        >>> shape = {"filter_widths": (3, 3), "channels": 16, "strided": True}
+        >>> lifter, trajectory = models.TemporalLifter(**shape), models.TemporalLifter(num_joints_out=1, **shape)
+        >>> trainer = training.LiftTrainer(lifter, trajectory, skeletons.H36M.parents)
+        >>> trainer.compile(keras.optimizers.Adam(1e-3, amsgrad=True), run_eagerly=True)  # of one step
+        >>> known = tracks.from_tfds("puppets/tracks", "train", data_dir=".")
+        >>> unlabelled = tracks.from_tfds("puppets/tracks", "test", data_dir=".")
+        >>> batches = tracks.training(known, lifter.receptive_field, batch_size=8, unlabelled=unlabelled)
+        >>> history = trainer.fit(batches, steps_per_epoch=1, verbose=0)
+        >>> sorted(history.history)
+        ['bone_length', 'loss', 'pose', 'reprojection', 'trajectory']
 
     Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-supervised Training",
     CVPR 2019.
@@ -79,6 +89,7 @@ class LiftTrainer(keras.Model):
         self.autocast = False  # cameras and keypoints are not rounded to bfloat16
 
     def call(self, inputs: dict[str, Tensor], training: bool = False) -> dict[str, Tensor]:
+        """The poses and the way of the root in one batch; see Input and Output."""
         keypoints = inputs["keypoints"]
         poses = self.network(keypoints, training=training)  # [B, T', J, 3]
         return {"poses_m": poses, "trajectory_m": self.trajectory(keypoints, training=training)[:, :, 0]}
@@ -91,6 +102,7 @@ class LiftTrainer(keras.Model):
         sample_weight: Tensor | None = None,
         training: bool = True,
     ) -> Tensor:
+        """The sum of `loss_terms`, those of unlabelled samples by their weight."""
         terms = self.loss_terms(x, y, y_pred)
         for name, value in terms.items():
             self.terms[name].update_state(value)
@@ -139,9 +151,11 @@ class LiftTrainer(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
+        """The means of the four terms."""
         return [*super().metrics, *self.terms.values()]
 
     def get_config(self) -> dict[str, typing.Any]:
+        """The networks and the options."""
         return super().get_config() | {
             "network": keras.saving.serialize_keras_object(self.network),
             "trajectory": keras.saving.serialize_keras_object(self.trajectory),
@@ -152,6 +166,7 @@ class LiftTrainer(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, typing.Any]) -> typing.Self:
+        """Makes a `LiftTrainer` of `get_config`."""
         config = dict(config)
         for name in ("network", "trajectory"):
             config[name] = keras.saving.deserialize_keras_object(config[name])

@@ -122,16 +122,22 @@ class Lifter(Training):
     frames is the strided form.
 
     Args:
-        workdir: folder of the run. None: `runs/lifter`.
+        workdir: folder of the run, which is gone on with if it is there. None: `runs/lifter`.
         **options: of `OPTIONS`, by name.
 
+    Raises:
+        NotPreparedError: if the data set is not there.
+        ValueError: see `Training`.
+
     Example:
-        >>> training = Lifter("runs/mine", dataset="puppets/tracks")
-        >>> for stage in training.stages():
-        ...     stage.model.fit(**stage.arguments())
-        >>> training.finish()["mpjpe_mm"]
-        50.1
-        >>> lift = predictors.load("runs/mine/model.keras")
+        >>> from kerapose import training
+        >>> options = {"dataset": "puppets/tracks", "data_dir": ".", "epochs": 1, "precision": "float32"}
+        >>> lifter = training.Lifter("runs/lift", filter_widths=[3, 3], channels=16, **options)
+        >>> for stage in lifter.stages():
+        ...     history = stage.model.fit(**stage.arguments())
+        Epoch 1/1: loss ..., mpjpe_mm ..., val_mpjpe_mm ...
+        >>> lifter.estimator().pose_skeleton.name  # the `TrackLifter` that a test asks
+        'h36m'
 
     Paper: Pavllo et al., "3D Human Pose Estimation in Video with Temporal Convolutions and Semi-supervised Training",
     CVPR 2019.

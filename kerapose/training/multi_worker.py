@@ -145,6 +145,12 @@ class MultiWorkers(Workers):
 
     Args:
         strategy: a `tf.distribute.Strategy`: of one process or of several.
+
+    Example:
+        >>> from kerapose import training
+        >>> workers = training.MultiWorkers(training.make_strategy("none"))
+        >>> workers.count, workers.share.size(16)  # one process makes all of a batch of 16
+        (1, 16)
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -168,9 +174,16 @@ class MultiWorkers(Workers):
         Args:
             batches: function of a share that gives them, as the pipelines of `data` do.
 
+        Returns:
+            Batches as `model.fit` takes them; they have no end.
+
         Example:
-            >>> batches = workers.divided(lambda share: clips.training(dataset, skeletons.COCO, share=share))
-            >>> model.fit(batches, steps_per_epoch=100)  # they have no end
+            >>> import tensorflow as tf
+            >>> from kerapose import training
+            >>> workers = training.MultiWorkers(training.make_strategy("none"))  # one, who makes the whole batch
+            >>> batches = workers.divided(lambda share: tf.data.Dataset.range(8).repeat().batch(share.size(4)))
+            >>> next(iter(batches)).numpy().tolist()
+            [0, 1, 2, 3]
         """
         return self.strategy.distribute_datasets_from_function(lambda _: batches(self.share))
 

@@ -151,10 +151,12 @@ class OpenPose(Training):
         ValueError: see `Training`.
 
     Example:
-        >>> training = OpenPose("runs/coco", dataset="coco_keypoints/2017", backbone_weights="mobilenet.pth.tar")
-        >>> training.run()["coco"]["AP"]
-        0.4
-        >>> estimator = keras.models.load_model("runs/coco/model.keras")
+        >>> from kerapose import training
+        >>> where = {"dataset": "puppets/groups", "data_dir": "."}
+        >>> openpose = training.OpenPose("runs/groups", precision="float32", **where)
+        >>> openpose.config["recipe"], openpose.config["variant"]
+        ('small', 'openpose_tiny')
+        >>> results = openpose.run()  # doctest: +SKIP
 
     Paper: Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", ICPRAM 2019.
     """
@@ -279,12 +281,13 @@ def fields_model(
         [B, S, h, w, K + 1 + 2 * E]; its attribute `network` is the network, which is what to keep.
 
     Example:
-        >>> images, skeleton = people.from_tfds("puppets/groups", "train")
-        >>> network = models.LightweightOpenPose(skeleton.num_keypoints + 1, 2 * skeleton.num_edges)
-        >>> optimizer = AdamL2(4e-5, epsilon=1e-8, **weight_groups(network.trainable_weights))
-        >>> model = fields_model(network, (368, 368), optimizer)
-        >>> model.fit(people.training(images, skeleton), steps_per_epoch=100)
-        >>> estimator = estimators.BottomUpEstimator(model.network, skeleton)
+        >>> from kerapose import models, skeletons, training
+        >>> target = skeletons.OPENPOSE
+        >>> network = models.LightweightOpenPose.from_variant("openpose_tiny")
+        >>> optimizer = training.AdamL2(4e-5, epsilon=1e-8, **training.weight_groups(network.trainable_weights))
+        >>> model = training.fields_model(network, (64, 64), optimizer)
+        >>> model.output_shape, target.num_keypoints + 1 + 2 * target.num_edges  # [B, S, h, w, K + 1 + 2 * E]
+        ((None, 2, 8, 8, 57), 57)
     """
     inputs = keras.Input((*image_size, 3))
     fields = network(inputs)
@@ -316,8 +319,11 @@ def weight_groups(
         `AdamL2`.
 
     Example:
-        >>> network = models.LightweightOpenPose()
-        >>> optimizer = AdamL2(4e-5, epsilon=1e-8, **weight_groups(network.trainable_weights))
+        >>> from kerapose import models, training
+        >>> network = models.LightweightOpenPose.from_variant("openpose_tiny")
+        >>> groups = training.weight_groups(network.trainable_weights)
+        >>> sorted(groups), sorted(set(groups["rates"].values()))  # how many times the learning rate
+        (['l2', 'rates'], [1.0, 2.0, 4.0, 8.0])
 
     Paper: Osokin, "Real-time 2D Multi-Person Pose Estimation on CPU: Lightweight OpenPose", ICPRAM 2019; its published
     code.
@@ -348,7 +354,9 @@ def choose_skeleton(name: str | None, skeleton: Skeleton) -> Skeleton:
             join them.
 
     Example:
-        >>> choose_skeleton(None, skeletons.COCO).name
+        >>> from kerapose import skeletons
+        >>> from kerapose.training import openpose
+        >>> openpose.choose_skeleton(None, skeletons.COCO).name
         'openpose'
     """
     if name is None:

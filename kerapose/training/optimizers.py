@@ -22,7 +22,12 @@ class SGDL2(keras.optimizers.SGD):
         **kwargs: of `keras.optimizers.SGD`: momentum, global_clipnorm, ...
 
     Example:
-        >>> model.compile(SGDL2(0.1, l2=3e-4, momentum=0.9, global_clipnorm=40.0), loss)
+        >>> import keras
+        >>> from kerapose import training
+        >>> weight = keras.Variable([1.0])
+        >>> training.SGDL2(0.1, l2=0.5).apply([keras.ops.zeros(1)], [weight])  # no gradient but the decay
+        >>> float(weight[0])  # 1 - 0.1 * 0.5
+        0.95
     """
 
     def __init__(self, learning_rate: Rate = 0.01, l2: float = 0.0, **kwargs: typing.Any):
@@ -30,10 +35,12 @@ class SGDL2(keras.optimizers.SGD):
         self.l2 = l2
 
     def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
+        """Adds the decay to the gradient of one variable, and applies it as SGD does."""
         decayed = gradient + keras.ops.cast(variable, gradient.dtype) * self.l2
         super().update_step(decayed, variable, learning_rate)
 
     def get_config(self) -> dict[str, typing.Any]:
+        """The arguments, of which a file makes the optimizer anew."""
         return super().get_config() | {"l2": self.l2}
 
 
@@ -51,7 +58,14 @@ class AdamL2(keras.optimizers.Adam):
         ValueError: in `build`, if a path is not that of a variable to be trained.
 
     Example:
-        >>> optimizer = AdamL2(4e-5, l2={"conv/kernel": 5e-4}, rates={"conv/bias": 2.0})
+        >>> import keras
+        >>> from kerapose import training
+        >>> layer = keras.layers.Dense(1, name="head")
+        >>> layer.build((None, 4))
+        >>> optimizer = training.AdamL2(1e-3, l2={"head/kernel": 5e-4}, rates={"head/bias": 2.0})
+        >>> optimizer.apply([keras.ops.ones((4, 1)), keras.ops.ones(1)], [layer.kernel, layer.bias])
+        >>> float(layer.bias[0])  # a first step of Adam is as long as the learning rate, here twice
+        -0.002
     """
 
     def __init__(
@@ -66,6 +80,7 @@ class AdamL2(keras.optimizers.Adam):
         self.rates = dict(rates or {})
 
     def build(self, variables: list[keras.Variable]) -> None:
+        """Finds the variables of the groups by their paths."""
         paths = [variable.path for variable in variables]
         strangers = sorted((set(self.l2) | set(self.rates)) - set(paths))
         if strangers:
@@ -74,11 +89,13 @@ class AdamL2(keras.optimizers.Adam):
         super().build(variables)
 
     def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
+        """Adds the decay to the gradient of one variable, and applies it at the rate of its group."""
         l2, rate = self._of_index[self._get_variable_index(variable)]
         decayed = gradient + keras.ops.cast(variable, gradient.dtype) * l2
         super().update_step(decayed, variable, learning_rate * rate)
 
     def get_config(self) -> dict[str, typing.Any]:
+        """The arguments, of which a file makes the optimizer anew."""
         return super().get_config() | {"l2": self.l2, "rates": self.rates}
 
 
@@ -93,7 +110,10 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: over which it rises to the peak.
 
     Example:
-        >>> schedule = StepDecay(1e-3, [90 * steps_per_epoch, 120 * steps_per_epoch])
+        >>> from kerapose import training
+        >>> schedule = training.StepDecay(1e-3, boundaries=[100, 200], warmup_steps=10)
+        >>> [round(float(schedule(step)), 6) for step in (5, 50, 150, 250)]
+        [0.0005, 0.001, 0.0001, 1e-05]
     """
 
     def __init__(self, peak: float, boundaries: Iterable[int], factor: float = 0.1, warmup_steps: int = 0):
@@ -110,6 +130,7 @@ class StepDecay(keras.optimizers.schedules.LearningRateSchedule):
         return rate
 
     def get_config(self) -> dict[str, typing.Any]:
+        """The arguments, of which a file makes the schedule anew."""
         names = ("peak", "boundaries", "factor", "warmup_steps")
         return {name: getattr(self, name) for name in names}
 
@@ -167,8 +188,14 @@ def cosine_decay(peak: float, total_steps: int, warmup_steps: int = 0) -> keras.
         total_steps: of the whole training; from there on it is 0.
         warmup_steps: of these, those of the rise.
 
+    Returns:
+        A schedule, for the `learning_rate` of an optimizer.
+
     Example:
-        >>> model.compile(SGDL2(cosine_decay(0.1, 24 * steps_per_epoch), momentum=0.9), loss)
+        >>> from kerapose import training
+        >>> schedule = training.cosine_decay(0.1, total_steps=1000, warmup_steps=100)
+        >>> [float(schedule(step)) for step in (50, 100, 550, 1000)]
+        [0.05, 0.1, 0.05, 0.0]
     """
     return keras.optimizers.schedules.CosineDecay(
         0.0 if warmup_steps else peak,

@@ -31,7 +31,10 @@ class Option:
         tested: whether the test of a preset, without any training, depends on it.
 
     Example:
-        >>> Option("box_padding", float, 1.25, "How many times larger than its box a crop is.", least=0.1)
+        >>> from kerapose.training.options import Option
+        >>> option = Option("box_padding", float, 1.25, "How many times larger than its box a crop is.", least=0.1)
+        >>> option.checked(1), option.checked(None)
+        (1.0, None)
     """
 
     name: str
@@ -104,6 +107,7 @@ def choose(options: collections.abc.Iterable[Option], given: dict[str, typing.An
         ValueError: if there is no such option, or one cannot have this value.
 
     Example:
+        >>> from kerapose.training.options import Option, choose
         >>> choose([Option("epochs", int, 12, "Passes over the training split.", least=1)], {"epochs": 3})
         {'epochs': 3}
     """
@@ -150,7 +154,10 @@ def common_options(
         validation_split: likewise.
 
     Example:
-        >>> OPTIONS = [*common_options("runs/topdown", "puppets"), Option("depth", int, 50, "Of the backbone.")]
+        >>> from kerapose.training.options import common_options
+        >>> options = common_options("runs/mine", "puppets/clips", epochs=12)
+        >>> {option.name: option.default for option in options if option.name in ("dataset", "epochs", "seed")}
+        {'dataset': 'puppets/clips', 'epochs': 12, 'seed': 0}
     """
     return [
         Option(

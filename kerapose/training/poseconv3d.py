@@ -104,16 +104,20 @@ class PoseConv3D(Training):
     The work folder has a folder for each modality: `joint`, `limb`.
 
     Args:
-        workdir: folder of the run. None: `runs/poseconv3d`.
+        workdir: folder of the run, which is gone on with if it is there. None: `runs/poseconv3d`.
         **options: of `OPTIONS`, by name.
 
+    Raises:
+        NotPreparedError: if the data set is not there.
+        ValueError: see `Training`.
+
     Example:
-        >>> training = PoseConv3D("runs/mine", dataset="puppets", modality="both")
-        >>> for stage in training.stages():
-        ...     stage.model.fit(**stage.arguments())
-        >>> training.finish()["fusion"]["top1"]
-        0.93
-        >>> recognize = predictors.load("runs/mine/model.keras")
+        >>> from kerapose import training
+        >>> where = {"dataset": "puppets/clips", "data_dir": "."}
+        >>> poseconv3d = training.PoseConv3D("runs/actions", modality="both", precision="float32", **where)
+        >>> poseconv3d.class_names
+        ['walk', 'kick']
+        >>> results = poseconv3d.run()  # doctest: +SKIP
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """

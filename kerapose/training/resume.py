@@ -36,11 +36,20 @@ class Resume(keras.callbacks.Callback):
             has one, else the model itself, as `best.keras`.
 
     Example:
-        >>> resume = Resume("runs/mine", "val_loss", least=True)
-        >>> model.fit(
-        ...     x, y, shuffle=False, epochs=10, initial_epoch=resume.restore(model), validation_split=0.1,
-        ...     callbacks=[resume],
-        ... )
+        >>> import keras
+        >>> from kerapose import training
+        >>> def make_model():
+        ...     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+        ...     model.compile(keras.optimizers.SGD(0.1), "mse")
+        ...     return model
+        >>> x, y = np.ones((4, 1)), np.ones((4, 1))
+        >>> for epochs in (2, 3):  # the second run goes on where the first one ended
+        ...     model, resume = make_model(), training.Resume("runs/line", "loss", least=True)
+        ...     options = {"initial_epoch": resume.restore(model), "shuffle": False, "verbose": 0}
+        ...     history = model.fit(x, y, epochs=epochs, callbacks=[resume], **options)
+        Epoch 1/2: loss 1
+        Epoch 2/2: loss 0.36
+        Epoch 3/3: loss 0.1296
     """
 
     def __init__(
@@ -97,6 +106,7 @@ class Resume(keras.callbacks.Callback):
         return len(history)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
+        """Refuses a model that `restore` was not called with."""
         if self.history is None:
             raise ValueError(
                 f"A run must be looked for in {self.folder} before one is trained there; give fit "
@@ -108,6 +118,7 @@ class Resume(keras.callbacks.Callback):
             self._write()
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Refuses an epoch that does not come after those that are done."""
         if epoch != len(self.history):
             raise ValueError(
                 f"initial_epoch must be the number of epochs done, {len(self.history)} in {self.folder}, got {epoch}; "
@@ -115,6 +126,7 @@ class Resume(keras.callbacks.Callback):
             )
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Tells the figures where there is no terminal; writes the state, and the best weights if they are new."""
         figures = {name: float(value) for name, value in (logs or {}).items()}
         if not in_terminal() and self.writes:
             said = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())

@@ -115,16 +115,20 @@ class RGBPose(VideoTraining):
     of another.
 
     Args:
-        workdir: folder of the run. None: `runs/rgbpose`.
+        workdir: folder of the run, which is gone on with if it is there. None: `runs/rgbpose`.
         **options: of `OPTIONS`, by name.
 
+    Raises:
+        NotPreparedError: if the data set is not there.
+        ValueError: see `Training`.
+
     Example:
-        >>> training = RGBPose("runs/mine", dataset="puppets/videos")
-        >>> for stage in training.stages():
-        ...     stage.model.fit(**stage.arguments())
-        >>> training.finish()["both"]["plain"]["top1"]
-        0.92
-        >>> recognize = predictors.load("runs/mine/model.keras")
+        >>> from kerapose import training
+        >>> where = {"dataset": "puppets/videos", "data_dir": "."}
+        >>> rgbpose = training.RGBPose("runs/both", precision="float32", **where)
+        >>> rgbpose.modalities
+        ('rgb', 'pose', 'both')
+        >>> results = rgbpose.run()  # doctest: +SKIP
 
     Paper: Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022.
     """

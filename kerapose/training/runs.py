@@ -57,8 +57,19 @@ class Stage:
         WorkerLostError: by `fit`, if one of several workers ends.
 
     Example:
-        >>> stage.model.fit(**stage.arguments())
-        >>> network = stage.best()
+        >>> import keras
+        >>> import tensorflow as tf
+        >>> from kerapose import training
+        >>> model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="zeros")])
+        >>> model.compile(keras.optimizers.SGD(0.1), "mse")
+        >>> def batches(first_step):  # endless, from that step on
+        ...     return tf.data.Dataset.from_tensors((np.ones((4, 1)), np.ones((4, 1)))).repeat()
+        >>> stage = training.Stage(model, "runs/stage", batches, steps=1, epochs=2)
+        >>> history = model.fit(**stage.arguments())
+        Epoch 1/2: loss 1
+        Epoch 2/2: loss 0.36
+        >>> stage.is_done, stage.best().output_shape
+        (True, (None, 1))
     """
 
     def __init__(
@@ -205,12 +216,15 @@ class Training:
             with other options.
 
     Example:
-        >>> training = PoseConv3D("runs/mine", dataset="puppets")
-        >>> for stage in training.stages():
-        ...     stage.model.fit(**stage.arguments())
-        >>> training.finish()["joint"]["top1"]
-        0.926
-        >>> recognize = predictors.load("runs/mine/model.keras")
+        >>> from kerapose import training
+        >>> where = {"dataset": "puppets/tracks", "data_dir": "."}
+        >>> lifter = training.Lifter("runs/lifted", epochs=1, precision="float32", **where)
+        >>> lifter.config["recipe"], lifter.config["batch_size"], lifter.workdir.name
+        ('small', 256, 'lifted')
+        >>> training.Lifter("runs/other", epoch=1, **where)
+        Traceback (most recent call last):
+            ...
+        ValueError: Options of a training go by their names, got 'epoch'; did you mean epochs?
     """
 
     OPTIONS: typing.ClassVar[list[Option]] = []
@@ -266,9 +280,15 @@ class Training:
             NotPreparedError: if the data set is not there.
 
         Example:
-            >>> found = TopDown.test_preset("hrnet_w32_coco_256x192", dataset="coco_keypoints/2017")
-            >>> found["published"]["figures"]["AP"]
+            >>> from kerapose import training
+            >>> name = "hrnet_w32_coco_256x192"
+            >>> found = training.TopDown.test_preset(name, dataset="coco_keypoints/2017")  # doctest: +SKIP
+            >>> found["published"]["figures"]["AP"]  # doctest: +SKIP
             {'found': 0.767, 'published': 0.749}
+            >>> training.Lifter.test_preset(name)
+            Traceback (most recent call last):
+                ...
+            ValueError: Lifter tests presets for lifting, got hrnet_w32_coco_256x192 for top-down pose; use another.
         """
         preset = presets.get(name)
         if preset.task != cls.TASK:

@@ -87,16 +87,20 @@ class StarTransformer(VideoTraining):
     The files of the former lie in the folder `backbone` of the work folder, those of the latter in itself.
 
     Args:
-        workdir: folder of the run. None: `runs/star_transformer`.
+        workdir: folder of the run, which is gone on with if it is there. None: `runs/star_transformer`.
         **options: of `OPTIONS`, by name.
 
+    Raises:
+        NotPreparedError: if the data set is not there.
+        ValueError: see `Training`.
+
     Example:
-        >>> training = StarTransformer("runs/mine", dataset="puppets/videos")
-        >>> for stage in training.stages():
-        ...     stage.model.fit(**stage.arguments())
-        >>> training.finish()["star"]["plain"]["top1"]
-        0.54
-        >>> recognize = predictors.load("runs/mine/model.keras")
+        >>> from kerapose import training
+        >>> where = {"dataset": "puppets/videos", "data_dir": "."}
+        >>> star = training.StarTransformer("runs/star", precision="float32", **where)
+        >>> star.config["recipe"]
+        'small'
+        >>> results = star.run()  # doctest: +SKIP
 
     Paper: Ahn et al., "STAR-Transformer: A Spatio-temporal Cross Attention Transformer for Human Action Recognition",
     WACV 2023.

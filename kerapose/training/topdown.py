@@ -168,10 +168,13 @@ class TopDown(Training):
         ValueError: see `Training`.
 
     Example:
-        >>> training = TopDown("runs/mice", dataset="coco_keypoints/mice", model="hrnet", variant="w16_tiny")
-        >>> training.run()["pck@0.2"]
+        >>> from kerapose import training
+        >>> where = {"dataset": "puppets/images", "data_dir": "."}
+        >>> topdown = training.TopDown("runs/people", precision="float32", **where)
+        >>> [topdown.config[name] for name in ("recipe", "model", "variant", "epochs")]
+        ['small', 'simple_baseline', 'resnet18_tiny', 12]
+        >>> topdown.run()["pck@0.2"]  # doctest: +SKIP
         0.93
-        >>> estimator = keras.models.load_model("runs/mice/model.keras")
 
     Papers: Xiao et al., "Simple Baselines for Human Pose Estimation and Tracking", ECCV 2018; Sun et al., "Deep
     High-Resolution Representation Learning for Human Pose Estimation", CVPR 2019; Newell et al., "Stacked Hourglass
@@ -317,10 +320,14 @@ def heatmap_model(
         ValueError: if teacher and network do not fit each other.
 
     Example:
-        >>> people, skeleton = crops.from_tfds("puppets/images", "train")
-        >>> model = heatmap_model(models.HRNet(skeleton.num_keypoints), keras.optimizers.Adam(1e-3))
-        >>> model.fit(crops.training(people, skeleton), steps_per_epoch=100)
-        >>> estimator = estimators.PoseEstimator(model.network, skeleton)
+        >>> import keras
+        >>> from kerapose import models, training
+        >>> shape = {"image_shape": (32, 32, 3), "base_filters": 8, "deconv_filters": (8,), "deconv_kernels": (4,)}
+        >>> network = models.SimpleBaseline(17, depth=18, **shape)
+        >>> model = training.heatmap_model(network, keras.optimizers.Adam(1e-3))
+        >>> crops, heatmaps, weights = np.ones((2, 32, 32, 3)), np.zeros((2, 2, 2, 17)), np.ones((2, 17))
+        >>> sorted(model.evaluate(crops, heatmaps, sample_weight=weights, verbose=0, return_dict=True))
+        ['loss', 'pck']
     """
     if teacher is not None:
         model = Distiller(network, teacher, alpha)
@@ -345,7 +352,8 @@ def image_shape(model: str, variant: str) -> tuple[int, int, int]:
         ValueError: if there is no such variant.
 
     Example:
-        >>> image_shape("hrnet", "w32")
+        >>> from kerapose.training import topdown
+        >>> topdown.image_shape("hrnet", "w32")
         (256, 192, 3)
     """
     cls = MODELS[model]

@@ -30,7 +30,14 @@ def open_workdir(workdir: Path, config: dict[str, typing.Any]) -> pathlib.Path:
         ValueError: if the folder holds a run of another configuration, which is not touched, or is none.
 
     Example:
-        >>> workdir = open_workdir("runs/mine", {"epochs": 12, "seed": 0})
+        >>> from kerapose import training
+        >>> training.open_workdir("runs/seventh", {"epochs": 12, "seed": 7}).name
+        'seventh'
+        >>> training.open_workdir("runs/seventh", {"epochs": 24, "seed": 7})
+        Traceback (most recent call last):
+            ...
+        ValueError: A work folder belongs to one configuration, but runs/seventh differs: epochs 12 there and 24
+        here; give another workdir, or the options of that run to resume it.
     """
     workdir = pathlib.Path(workdir)
     if workdir.exists() and not workdir.is_dir():
@@ -63,18 +70,31 @@ def load_network(path: Path, role: str = "pretrained") -> keras.Model:
         path: of the file; or a name of `presets.names()`.
         role: what an error calls the network.
 
+    Returns:
+        A `keras.Model`.
+
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is something else, or if there is no such preset.
+        ValueError: if it is something else, or an estimator of several networks, or if there is no such preset.
         presets.FetchError: if the weights of a preset cannot be fetched.
 
     Example:
-        >>> network = load_network("runs/topdown/best.keras")
+        >>> from kerapose import training
+        >>> network = training.load_network("runs/topdown/model.keras")
+        >>> type(network).__name__, network.input_shape
+        ('SimpleBaseline', (None, 64, 48, 3))
     """
     if presets.is_name(path):
         return getattr(models, presets.get(path).network).from_preset(path)
     found = read(path, f"A {role} network")
     inner = getattr(found, "network", None)
+    if isinstance(inner, dict):  # of an `ActionRecognizer`, by modality
+        if len(inner) > 1:
+            raise ValueError(
+                f"A {role} network is a single one, got those of {' and '.join(sorted(inner))} in {path}; give the "
+                "best.keras of one of them."
+            )
+        (inner,) = inner.values()
     return inner if isinstance(inner, keras.Model) else found
 
 
@@ -94,8 +114,11 @@ def start_from(network: keras.Model, path: Path, options_to_match: str) -> list[
         ValueError: if it is something else, or a layer has another name or shape there.
 
     Example:
-        >>> start_from(network, "runs/topdown/best.keras", "depth and size")
-        []
+        >>> from kerapose import models, training
+        >>> network = models.C3D(60, input_shape=(8, 32, 32, 17), base_filters=4, num_stages=3)
+        >>> new = training.start_from(network, "runs/poseconv3d/model.keras", "base_filters")  # of 2 classes
+        >>> new == [network.layers[-1].name]  # all but the classifier is copied
+        True
     """
     trained = load_network(path)
     ours, theirs = ({layer.name: layer for layer in model.layers if layer.weights} for model in (network, trained))

@@ -27,7 +27,16 @@ current = None  # the `Workers` of a strategy that models do not know of: `train
 
 
 class WorkerLostError(RuntimeError):
-    """A worker ended, or cannot be reached any more."""
+    """A worker ended, or cannot be reached any more.
+
+    Example:
+        >>> from kerapose import training
+        >>> try:
+        ...     raise training.WorkerLostError("10.0.0.8:2222 has ended; start all workers again.")  # as `fit` does
+        ... except training.WorkerLostError as error:
+        ...     print(error)
+        10.0.0.8:2222 has ended; start all workers again.
+    """
 
 
 class Workers:

@@ -126,6 +126,14 @@ def test_confusion_matrix_counts_true_classes_by_row():
     np.testing.assert_array_equal(matrix, [[1, 2, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]])
 
 
+@pytest.mark.parametrize(
+    ("labels", "predictions", "what"), [([0, -1], [0, 0], "labels"), ([0, 0], [1, 3], "predictions")]
+)
+def test_the_confusion_matrix_takes_no_other_classes(labels, predictions, what):
+    with pytest.raises(IndexError, match=f"{what} of 3 classes are 0 to 2, got (-1|3)"):
+        metrics.confusion_matrix(labels, predictions, 3)
+
+
 def test_confusion_matrix_agrees_with_the_figures():
     labels, logits = clips(seed=5)
     matrix = metrics.confusion_matrix(labels, logits.argmax(-1), 7)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import models, presets, training
+from kerapose import estimators, models, presets, skeletons, training
 from kerapose.training import poseconv3d, workdir
 
 CONFIG = {"variant": "c3d_light", "epochs": 3, "limits": (0.5, 1.0), "pretrained": None}
@@ -88,6 +88,21 @@ def test_start_from_copies_everything_where_the_classes_are_the_same(tmp_path):
     assert training.start_from(fresh, tmp_path / "best.keras", "variant") == []
     for weight, expected in zip(fresh.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
+
+
+def test_start_from_takes_the_network_out_of_a_recognizer(tmp_path):
+    trained = network()
+    estimators.ActionRecognizer(trained, skeletons.COCO, ("a", "b", "c")).save(tmp_path / "model.keras")
+    fresh = network(seed=1)
+    assert training.start_from(fresh, tmp_path / "model.keras", "variant") == []
+    np.testing.assert_array_equal(fresh.get_weights()[0], trained.get_weights()[0])
+
+
+def test_load_network_refuses_a_recognizer_of_two(tmp_path):
+    both = {"joint": network(), "limb": network(input_shape=(4, 16, 16, skeletons.COCO.num_edges))}
+    estimators.ActionRecognizer(both, skeletons.COCO, ("a", "b", "c")).save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match=r"got those of joint and limb in .*; give the best.keras of one"):
+        training.load_network(tmp_path / "model.keras")
 
 
 def test_start_from_leaves_the_classifier_of_other_classes(tmp_path):

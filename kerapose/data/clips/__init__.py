@@ -1,11 +1,11 @@
 """The pipeline of action recognition: sequences of keypoints to batches of clips.
 
-Every source yields the same element, and every step is a pure function of it:
+Every source yields the same element, and every step is a pure function of it::
 
     {"keypoints": [M, T, K, 2] pixels, "scores": [M, T, K], "frame_size": [2] height and width,
      "label": int, "name": str}
 
-or, of 3D skeletons, which a virtual camera turns into that (`seen_from`, `training`):
+or, of 3D skeletons, which a virtual camera turns into that (`seen_from`, `training`)::
 
     {"poses_m": [M, T, K, 3] metres, z up, "scores": [M, T, K], "label": int, "name": str}
 

@@ -63,10 +63,12 @@ def training(
         **augmentation: `padding`, `short_side_px`, `area_range`, `aspect_range` of `ops.clips.training_clip`.
 
     Returns:
-        A `tf.data.Dataset` of batches.
+        A `tf.data.Dataset` of ({"keypoints": [B, M, L, K, 2] pixels of the volume, "scores": [B, M, L, K]}, labels
+        [B]). M is that of the clip with the most people; of people whom another clip lacks the scores are 0.
 
     Raises:
-        ValueError: if `p_interval` is no range of shares, or there are `views` and no 3D skeletons.
+        ValueError: if `p_interval` is no range of shares, there are `views` and no 3D skeletons, or no clip shows
+            anybody.
 
     Example:
         >>> from kerapose import skeletons
@@ -137,11 +139,12 @@ def evaluation(
         batch_size: clips a batch.
         num_frames: frames a clip, L.
         size: height and width of the volume, pixels.
-        use_scores: as in `training`.
-        padding: of the compact box, as a fraction of its half size.
+        use_scores: whether a keypoint is drawn as high as its score, or every one that was found with 1.
+        padding: of the box round all keypoints, as a fraction of its half size.
 
     Returns:
-        A `tf.data.Dataset` of batches.
+        A `tf.data.Dataset` of ({"keypoints": [B, M, L, K, 2] pixels of the volume, "scores": [B, M, L, K]}, labels
+        [B]). M is that of the clip with the most people; of people whom another clip lacks the scores are 0.
 
     Example:
         >>> from kerapose import skeletons

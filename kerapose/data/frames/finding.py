@@ -48,9 +48,12 @@ def find(
         dict: each name to a list of paths, of none, one or more files.
 
     Example:
+        >>> import os, shutil
         >>> from kerapose.data import frames
-        >>> frames.find(".", ["walk", "run"])  # there is a walk.mp4
-        {'walk': [PosixPath('walk.mp4')], 'run': []}
+        >>> os.makedirs("kept/outdoors", exist_ok=True)
+        >>> _ = shutil.copy("walk.mp4", "kept/outdoors")
+        >>> frames.find("kept", ["walk", "run"])
+        {'walk': [PosixPath('kept/outdoors/walk.mp4')], 'run': []}
     """
     by_stem, found = _files_by_stem(pathlib.Path(folder), endings), {}
     for name in names:
@@ -110,6 +113,12 @@ def _refuse_no_text(paths):
 
 def is_hidden(path: Path) -> bool:
     """Whether a file is one that nobody means who gives its folder: it begins with a dot, or a file manager put it.
+
+    Args:
+        path: of the file, of which only the name counts.
+
+    Returns:
+        A bool.
 
     Example:
         >>> from kerapose.data import frames

@@ -20,6 +20,12 @@ PAUSE_S = 0.02  # between two looks at a file that has not grown
 def is_address(given: object) -> bool:
     """Whether something is the address of a stream: rtsp://, http://, https://, rtmp://, udp:// ...
 
+    Args:
+        given: what a user gives as a video; only text can be an address.
+
+    Returns:
+        A bool.
+
     Example:
         >>> from kerapose.data import frames
         >>> frames.is_address("rtsp://192.168.0.7/stream"), frames.is_address("walk.mp4")

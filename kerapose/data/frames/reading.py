@@ -209,7 +209,14 @@ def iterate(source: Path | bytes, num_frames: int | None = None, with_times: boo
 
 
 def same_shape(video_size: Size, frame_size: Size) -> bool:
-    """Whether frames of a size (height, width) may have become a video of another size, but for rounding.
+    """Whether frames of a size may have become a video of another size, but for rounding.
+
+    Args:
+        video_size: (height, width) of the video, pixels.
+        frame_size: (height, width) of the frames, pixels.
+
+    Returns:
+        A bool.
 
     Example:
         >>> from kerapose.data import frames
@@ -455,7 +462,15 @@ def _refuse_losses(packets, lost):
 
 
 def refuse_sizes(expected: Size, size: Size, number: int) -> typing.NoReturn:
-    """Says that a frame has another size than those before it.
+    """Refuses a frame of another size than those before it.
+
+    Args:
+        expected: (height, width) of those before it, pixels.
+        size: (height, width) of the frame, pixels.
+        number: of the frame, from 0.
+
+    Raises:
+        ValueError: always.
 
     Example:
         >>> from kerapose.data import frames

@@ -1,11 +1,9 @@
 """The one gate: here it is said what a valid sample is, once for each kind, and every door asks.
 
-| kind of sample | file |
-| --- | --- |
-| people in an image: keypoints, visibility, boxes | `images.py` |
-| a clip, a video with its keypoints | `sequences.py` |
-| a track, a pose in space | `tracks.py` |
-| a clip of 3D skeletons | `poses.py` |
+- `images.py`: people in an image, that is keypoints, visibility and boxes;
+- `sequences.py`: a clip, and a video with its keypoints;
+- `tracks.py`: a track, and a pose in space;
+- `poses.py`: a clip of 3D skeletons.
 
 The doors are whatever samples come in by: `from_arrays`, `from_poses`, `from_coco`, `from_pyskl` and `from_tfds` of the
 pipelines and their `check`, the builders of `datasets/`, the predictors, and, as far as a graph can, the exported

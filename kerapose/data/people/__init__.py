@@ -1,6 +1,6 @@
 """The pipeline of bottom-up 2D pose: images with any number of people to batches of images with their fields.
 
-It is the sister of `data.crops`. Every source yields the same element, one an image, where `crops` has one a person:
+It is the sister of `data.crops`. Every source yields the same element, one an image, where `crops` has one a person::
 
     {"image": encoded JPEG or PNG, "keypoints": [M, K, 2] pixels of the image, "visibility": [M, K] 0 not labelled,
      1 occluded, 2 visible, "box": [M, 4] left, top, right, bottom in pixels, "area": [M] pixels^2, "head_size": [M]

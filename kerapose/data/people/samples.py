@@ -23,15 +23,16 @@ def from_tfds(name: str, split: str, data_dir: Path | None = None) -> tuple[tf.d
     """A dataset of the images in one split of a prepared TFDS dataset, and the skeleton of the people in them.
 
     Args:
-        name: see `crops.from_tfds`, as all that follow.
-        split: see there.
-        data_dir: see there.
+        name: of the dataset and its config ("puppets/groups", "coco_keypoints/2017").
+        split: name of the split.
+        data_dir: where `datasets/build.py` prepared it. None: TFDS's default folder.
 
     Returns:
         A `tf.data.Dataset` of elements, in the order in which they lie on the disk, and a `Skeleton`.
 
     Raises:
-        NotPreparedError, ValueError: as there.
+        NotPreparedError: if the dataset is not prepared there.
+        ValueError: if it has no such split, or no images with people.
 
     Example:
         >>> from kerapose.data import people
@@ -53,17 +54,21 @@ def from_coco(
     """A dataset of all images of a COCO keypoint file, in its order, and the skeleton of the people in them.
 
     Args:
-        annotation_file: see `crops.from_coco`, as all that follow.
-        image_dir: see there.
-        skeleton: see there.
-        category: see there.
-        flip_pairs: see there.
+        annotation_file: JSON with `images`, `annotations` and `categories`.
+        image_dir: folder of the images, which are read when their turn comes.
+        skeleton: a `Skeleton` with as many keypoints as the category. None: made from the category.
+        category: its name, or a list of names of categories with the same keypoints. None: all that have keypoints, if
+            these are the same.
+        flip_pairs: pairs of keypoints that change places in a mirror, left first, by name or place, where the category
+            gives them names that do not tell. None: found by the names.
 
     Returns:
         A `tf.data.Dataset` of elements and a `Skeleton`.
 
     Raises:
-        ValueError, BadDataError, FileNotFoundError: as there.
+        ValueError: if the file is not as described, naming the annotation.
+        BadDataError: if its boxes are in 0..1 or corners. Of single people and images it is for `check` to say.
+        FileNotFoundError: if there is no such file or folder.
 
     Example:
         >>> from kerapose.data import people
@@ -280,7 +285,13 @@ def annotations(dataset: tf.data.Dataset, skeleton: skeletons.Skeleton) -> dict[
 
 
 def image_ids(dataset: tf.data.Dataset) -> Array:
-    """The ids of all images of a dataset, those without people too: [images] int64, in its order.
+    """The ids of all images of a dataset, those without people too.
+
+    Args:
+        dataset: of elements.
+
+    Returns:
+        [images] int64, in the order of the dataset.
 
     Example:
         >>> from kerapose.data import people

@@ -4,7 +4,7 @@ A track is what one camera saw of one person over time. `Tracks` holds all frame
 the screen and 3D in the space of the camera (`ops.cameras`), and training is no more than rows of those arrays: a
 sample is a chunk, the frames to be predicted, and the network sees a window, the chunk with half a receptive field on
 either side of it (all of it before the chunk if the network is causal). Windows are gathered in the graph, a batch at a
-time; where one reaches past an end of its track, the frame at that end is repeated.
+time; where one reaches past an end of its track, the frame at that end is repeated::
 
     chunk                    [start, end)
     window      [start - pad - shift, end + pad - shift)      pad = receptive_field // 2, shift = pad if causal, else 0

@@ -69,10 +69,17 @@ def steps_per_epoch(
     """How many batches of `training` show each chunk once; with `unlabelled`, each of the larger set.
 
     Args:
-        tracks, batch_size, chunk_length, flip, unlabelled: as of `training`.
+        tracks: `Tracks` to train on.
+        batch_size: chunks a batch.
+        chunk_length: frames a chunk.
+        flip: whether each chunk comes twice an epoch, plain and mirrored.
+        unlabelled: `Tracks` that are trained on beside them, as of `training`. None: there are none.
 
     Returns:
-        int; the last batch of an epoch may be a short one.
+        An int; the last batch of an epoch may be a short one.
+
+    Raises:
+        ValueError: if `chunk_length` is not positive.
 
     Example:
         >>> from kerapose.data import tracks

@@ -55,6 +55,12 @@ def scores():
     return paper.of_width(paper.sheet(panels, names * 2, 4))
 
 
+def kick_panels():
+    """One frame of a kick as the joint volume and the limb volume have it."""
+    keypoints, sure = _kicking()
+    return [_panel(kind, keypoints, np.ones_like(sure), 0.6) for kind in ("joints", "limbs")]
+
+
 def _panel(kind, keypoints, scores, sigma_px):
     if kind == "joints":
         volume, colors = heatmaps.joint_volume(keypoints, scores, SIDE, SIDE, sigma_px), skeletons.COCO.colors

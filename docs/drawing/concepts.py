@@ -26,7 +26,9 @@ def volumes():
     overlay = {"keypoints": keypoints, "scores": scores, "skeleton": skeleton, "num_frames": 8}
     joints = visualize.volume_strip(np.asarray(heatmaps.joint_volume(keypoints, scores, SIDE, SIDE)), **overlay)
     limbs = visualize.volume_strip(
-        np.asarray(heatmaps.limb_volume(keypoints, scores, skeleton.edges, SIDE, SIDE)), **overlay
+        np.asarray(heatmaps.limb_volume(keypoints, scores, skeleton.edges, SIDE, SIDE)),
+        colors=skeleton.edge_colors,  # there are as many limbs as joints
+        **overlay,
     )
     return paper.column([strip, joints, limbs])
 
@@ -51,6 +53,12 @@ def scores():
     names = ("all scores 1", "left leg 0.3", "left leg 0", "two people: the maximum")
     panels = [_panel(kind, *case, 0.6) for kind in ("joints", "limbs") for case in cases]
     return paper.of_width(paper.sheet(panels, names * 2, 4))
+
+
+def kick_panels():
+    """One frame of a kick as the joint volume and the limb volume have it."""
+    keypoints, sure = _kicking()
+    return [_panel(kind, keypoints, np.ones_like(sure), 0.6) for kind in ("joints", "limbs")]
 
 
 def _panel(kind, keypoints, scores, sigma_px):

@@ -60,7 +60,7 @@ def of_width(row, width=WIDTH):
 
 
 def column(rows, width=WIDTH):
-    """Rows below each other, of one width."""
+    """Rows below each other, brought to one width."""
     gap = np.full((GAP, width, 3), 255, np.uint8)
     pieces = [piece for row in rows for piece in (gap, of_width(row, width))]
     return np.concatenate(pieces[1:])

@@ -4,10 +4,12 @@ import functools
 import io
 import pathlib
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from drawing import concepts, paper
+from kerapose import visualize
 
 RUNS = pathlib.Path(__file__).resolve().parents[2] / "runs"
 PEOPLE_SHOWN = 2  # images of groups
@@ -22,7 +24,7 @@ def left_behind(task, name):
 
 def people():
     """Two of the clearer test images of groups: who was found, and the fields by which."""
-    from kerapose import predictors, visualize
+    from kerapose import predictors
     from kerapose.data import people as people_data
     from kerapose.training import pictures
 
@@ -38,6 +40,24 @@ def people():
         maps = visualize.draw_fields(image, heatmaps, pafs, estimator.skeleton, matrix)
         strips.append(visualize.contact_sheet([drawn, maps], columns=2))
     return visualize.contact_sheet(strips, columns=1)
+
+
+def overview():
+    """The way from a picture to an action: people who were found, their heatmaps, a pose in space, and volumes."""
+    path = paper.FOLDER / "people.png"
+    if not path.exists():
+        raise paper.MissingError("python docs/draw.py people")
+    found = np.asarray(Image.open(path).convert("RGB"))
+    height, width = found.shape[0] // 2, found.shape[1] // 3
+    lower = found[-height + paper.GAP :, : 2 * width]  # the second image, and its heatmaps beside it
+    side = lower.shape[0]
+    joints, limbs = concepts.kick_panels()
+    small = (side - paper.GAP) // 2
+    volumes = cv2.resize(paper.column([joints, limbs], small), (small, side), interpolation=cv2.INTER_AREA)
+    known, _, pose_m = concepts.track("kick")
+    space = visualize.draw_pose_3d(pose_m, known.pose_skeleton, axes="world", azimuth=30, panel_height=side)
+    gap = np.full((side, paper.GAP, 3), 255, np.uint8)
+    return paper.of_width(np.concatenate([lower, gap, space, gap, volumes], axis=1))
 
 
 def track():
@@ -76,5 +96,6 @@ PICTURES = {
     "people": people,
     "lift": functools.partial(left_behind, "lifter", "predictions.png"),
     "confusion_matrix": functools.partial(left_behind, "poseconv3d", "confusion_matrix.png"),
+    "overview": overview,
     "track": track,
 }

@@ -85,9 +85,11 @@ class ClipBoard(TensorBoard):
     def draw_once(self) -> None:
         clips, labels = next(iter(self.validation))
         volumes = np.asarray(self.volume(clips), "float32")  # [B, T, H, W, C]
+        colors = None if self.volume.edges is None else self.skeleton.edge_colors  # COCO has as many limbs as joints
         for i in range(min(NUM_CLIPS, len(labels))):
             strip = visualize.volume_strip(
                 volumes[i],
+                colors=colors,
                 keypoints=clips["keypoints"][i].numpy(),
                 scores=clips["scores"][i].numpy(),
                 skeleton=self.skeleton,

@@ -25,20 +25,26 @@ def draw():
 def shown():
     """The names of the pictures that README.md and the pages show."""
     pages = [ROOT / "README.md", *(page for page in (ROOT / "docs").rglob("*.md") if not page.is_symlink())]
-    return {name for page in pages for name in re.findall(r"pictures/(\w+)\.png", page.read_text(encoding="utf-8"))}
+    return {
+        name for page in pages for name in re.findall(r"pictures/(\w+)\.(?:png|jpg)", page.read_text(encoding="utf-8"))
+    }
+
+
+def files():
+    return [path for path in PICTURES.iterdir() if path.suffix != ".json"]
 
 
 def test_each_picture_that_is_shown_has_a_function_and_is_there(draw):
     assert shown() <= set(draw.PICTURES)
-    assert shown() <= {path.stem for path in PICTURES.glob("*.png")}
+    assert all(draw.paper.path_of(name).exists() for name in shown())
 
 
 def test_no_picture_is_there_for_nothing():
-    assert {path.stem for path in PICTURES.glob("*.png")} <= shown()
+    assert {path.stem for path in files()} <= shown()
 
 
 def test_pictures_are_small():
-    assert not [path.name for path in PICTURES.glob("*.png") if path.stat().st_size > 300_000]
+    assert not [path.name for path in files() if path.stat().st_size > 300_000]
 
 
 @pytest.mark.parametrize("name", ["clocks", "receptive_field"])
@@ -56,10 +62,12 @@ def test_what_is_lacking_is_told(draw, tmp_path, monkeypatch, capsys):
     assert "make train TASK=topdown" in capsys.readouterr().out
 
 
-def test_a_large_picture_is_written_small(draw, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "ending"), [("noise", ".png"), ("poses", ".jpg")])
+def test_a_large_picture_is_written_small(draw, tmp_path, monkeypatch, name, ending):
     monkeypatch.setattr(draw.paper, "FOLDER", tmp_path)
     noise = np.random.default_rng(0).integers(0, 255, (300, 1600, 3), np.uint8)
-    path = draw.paper.save("noise", noise)
+    path = draw.paper.save(name, noise)
+    assert path.suffix == ending
     assert path.stat().st_size <= draw.paper.MOST_BYTES
 
 

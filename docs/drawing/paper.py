@@ -1,4 +1,4 @@
-"""What the pictures share: rows of panels, charts, and PNGs that are small."""
+"""What the pictures share: rows of panels, charts, and files that are small."""
 
 import io
 import pathlib
@@ -16,6 +16,7 @@ DOCS = pathlib.Path(__file__).resolve().parents[1]
 FOLDER, STATIC = DOCS / "pictures", DOCS / "static"
 WIDTH = 1400  # pixels of the widest pictures
 MOST_BYTES = 300_000
+PHOTOS = ("overview", "people", "poses", "predict", "video")  # with frames of images in them: JPEG
 GAP = 8
 INK, GRID, PALE = "#33405c", "#e6e9f0", "#9aa3b8"
 COLORS = ("#2f6fde", "#e8743b", "#2a9d8f", "#8a5cd1", "#c2456b", "#8d7b3c")
@@ -26,7 +27,7 @@ class MissingError(Exception):
 
 
 def save(name, drawn):
-    """Writes a picture, RGB uint8 [H, W, 3], as PNG; where it would be large, with a table of colours, and smaller.
+    """Writes a picture, RGB uint8 [H, W, 3], as PNG, or as JPEG if it has frames of images in it; smaller if need be.
 
     What is bytes is an `.npz` file for a page. Returns its path.
     """
@@ -35,20 +36,32 @@ def save(name, drawn):
         write_whole(path, drawn)
         return path
     image = Image.fromarray(np.ascontiguousarray(of_width(drawn) if drawn.shape[1] > WIDTH else drawn))
-    content = _png(image)
-    width = image.width
+    path = path_of(name)
+    encode = _jpeg if path.suffix == ".jpg" else _png
+    content = encode(image)
     while len(content) > MOST_BYTES:
-        size = width, round(image.height * width / image.width)
-        content = _png(image.resize(size, Image.Resampling.LANCZOS).quantize(256, dither=Image.Dither.NONE))
-        width = int(width * 0.9)
-    path = FOLDER / f"{name}.png"
+        image = image.resize((int(image.width * 0.9), int(image.height * 0.9)), Image.Resampling.LANCZOS)
+        content = encode(image)
     write_whole(path, content)
     return path
+
+
+def path_of(name):
+    return FOLDER / f"{name}.{'jpg' if name in PHOTOS else 'png'}"
 
 
 def _png(image):
     file = io.BytesIO()
     image.save(file, "png", optimize=True)
+    if file.tell() > MOST_BYTES:  # with a table of colours
+        file = io.BytesIO()
+        image.quantize(256, dither=Image.Dither.NONE).save(file, "png", optimize=True)
+    return file.getvalue()
+
+
+def _jpeg(image):
+    file = io.BytesIO()
+    image.save(file, "jpeg", quality=88, optimize=True)
     return file.getvalue()
 
 

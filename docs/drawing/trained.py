@@ -44,7 +44,7 @@ def people():
 
 def overview():
     """The way from a picture to an action: people who were found, their heatmaps, a pose in space, and volumes."""
-    path = paper.FOLDER / "people.png"
+    path = paper.path_of("people")
     if not path.exists():
         raise paper.MissingError("python docs/draw.py people")
     found = np.asarray(Image.open(path).convert("RGB"))

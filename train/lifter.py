@@ -3,7 +3,7 @@
     python -m train.lifter
 
 makes the puppets/tracks dataset, trains a small lifter of 27 frames on it and tests it: about 4 minutes on two cores,
-50 mm MPJPE on people never seen. README.md has other commands.
+50 mm MPJPE on people never seen. docs/results.md has other commands.
 """
 
 from kerapose import training

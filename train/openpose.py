@@ -3,7 +3,7 @@
     python -m train.openpose
 
 makes the puppets/groups dataset, trains a small Lightweight OpenPose on it for 8 epochs and tests it: 20 to 25 minutes
-on two cores, AP 0.15 and AP50 0.40 on people never seen. README.md has other commands.
+on two cores, AP 0.15 and AP50 0.40 on people never seen. docs/results.md has other commands.
 """
 
 from kerapose import training

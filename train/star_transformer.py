@@ -4,7 +4,7 @@
 
 makes the puppets/videos dataset, trains on it a small MC3 of frames alone and, from there, a small STAR-Transformer,
 and tests both: in the light, in the dark, and with joints missed. That took 50 minutes on two cores that other work
-shared, and gave 55 and 54 % top-1 on performers never seen. README.md has other commands.
+shared, and gave 55 and 54 % top-1 on performers never seen. docs/results.md has other commands.
 """
 
 from kerapose import training

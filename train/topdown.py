@@ -3,7 +3,7 @@
     python -m train.topdown
 
 makes the puppets/images dataset, trains a small SimpleBaseline on it for 12 epochs and tests it: 10 to 15 minutes on
-two cores, 50 % PCKh and a mean error of 15 pixels on people never seen. README.md has other commands.
+two cores, 50 % PCKh and a mean error of 15 pixels on people never seen. docs/results.md has other commands.
 """
 
 from kerapose import training

@@ -38,7 +38,7 @@ from kerapose.ops import heatmaps
 
 FAST = "KERAPOSE_FAST" in os.environ  # set where it is only checked that every cell runs
 DATA = "puppets/small_clips"
-FRAMES, SIZE = 16, 32  # of a volume; the paper has 48 frames of 56 x 56
+FRAMES, SIZE = (8, 16) if FAST else (16, 32)  # of a volume; the paper has 48 frames of 56 x 56
 WORKDIR = pathlib.Path("../runs/notebooks/actions")
 shutil.rmtree(WORKDIR, ignore_errors=True)  # a run that is found would be gone on with; here we begin anew
 for name in ("absl", "tensorflow"):
@@ -103,7 +103,7 @@ volume = heatmaps.joint_volume(inputs["keypoints"], inputs["scores"], SIZE, SIZE
 print("volumes", volume.shape)
 
 # %% [markdown]
-# Three volumes of this batch, eight of their sixteen frames, with the skeletons that they were drawn from. This
+# Three volumes of this batch, eight of their frames, with the skeletons that they were drawn from. This
 # small cube of numbers is all that the network knows about a clip.
 
 # %%
@@ -136,7 +136,7 @@ print(network.input_shape, "->", network.output_shape, f"{network.count_params()
 # a callback that keeps the whole state after each epoch.
 
 # %%
-STEPS = 1 if FAST else 20  # an epoch: 320 clips, 16 a batch
+STEPS = 1 if FAST else 5
 
 
 def compiled_model():
@@ -178,7 +178,7 @@ OPTIONS = {
     "dataset": DATA,
     "num_frames": FRAMES,
     "size": SIZE,
-    "epochs": 2 if FAST else 16,
+    "epochs": 2 if FAST else 12,
     "batch_size": 16,
     "num_clips": 1 if FAST else 2,  # of a test sequence; the paper takes 10
     "seed": 0,

@@ -123,8 +123,8 @@ OPTIONS = {
     "frame_step": 30 if FAST else 1,  # every how manyth frame is taken
     "filter_widths": WIDTHS,
     "channels": CHANNELS,
-    "epochs": 2 if FAST else 6,
-    "lr_decay": 0.7,  # of the learning rate, after each epoch
+    "epochs": 2 if FAST else 10,
+    "lr_decay": 0.75,  # of the learning rate, after each epoch
     "seed": 0,
 }
 run = training.Lifter(WORKDIR, **OPTIONS)

@@ -24,7 +24,7 @@ GROUP_VIDEOS = {"test": 24}
 SMALL_ACTIONS = ("walk", "jump", "clap", "squat", "kick")
 SMALL_CLIPS = {"train": 64, "validation": 16, "test": 32}  # performers
 SMALL_VIDEOS = {"train": 16, "validation": 2, "test": 6}  # performers
-SMALL_TRACKS = {"train": 24, "validation": 4, "test": 8}  # performers
+SMALL_TRACKS = {"train": 16, "validation": 2, "test": 6}  # performers
 SMALL_IMAGES = {"train": (40, 10), "validation": (8, 5), "test": (16, 5)}  # performers, images of each
 SMALL_GROUPS = {"train": (40, 4), "validation": (8, 2), "test": (16, 2)}  # likewise
 

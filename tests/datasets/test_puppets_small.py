@@ -42,7 +42,7 @@ def test_how_many_there_are():
         "test": 30,
     }
     tracks = {split: 4 * count for split, count in puppets.SMALL_TRACKS.items()}
-    assert tracks == {"train": 96, "validation": 16, "test": 32}
+    assert tracks == {"train": 64, "validation": 8, "test": 24}
     of_images, of_groups = (
         {split: people * count for split, (people, count) in counts.items()}
         for counts in (puppets.SMALL_IMAGES, puppets.SMALL_GROUPS)

@@ -109,28 +109,17 @@ print(network.input_shape, "->", network.output_shape, f"{network.count_params()
 
 # %% [markdown]
 # ## Training with `fit` alone
-# `training.fields_model` compiles the network with the loss of all its stages. `Resume` keeps the state after each
-# epoch and prints its figures. Here are a few steps of it.
+# `training.fields_model` compiles the network with the loss of all its stages. From there on it is any Keras model. A
+# few steps, to see that it runs:
 
 # %%
-STEPS = 1 if FAST else 5
-
-
-def fit_until(epochs):
-    network = models.LightweightOpenPose.from_variant("openpose_tiny", **outputs)
-    model = training.fields_model(network, (SIZE, SIZE), keras.optimizers.Adam(1e-3))
-    resume = training.Resume(WORKDIR / "by_hand")
-    done = resume.restore(model)
-    print(f"{done} epochs are done")
-    batches = people.training(train, skeleton, batch_size=8, first_step=done * STEPS, **reading, **augmentation)
-    progress = {"initial_epoch": done, "epochs": epochs, "steps_per_epoch": STEPS}
-    model.fit(batches, **progress, shuffle=False, verbose=0, callbacks=[resume])
-
-
-fit_until(1)
-fit_until(2)  # with a new model, it goes on where the first one was
+model = training.fields_model(network, (SIZE, SIZE), keras.optimizers.Adam(1e-3))
+history = model.fit(batches, steps_per_epoch=1 if FAST else 5, epochs=1, shuffle=False, verbose=2)
 
 # %% [markdown]
+# To stop and go on, such a `fit` is given a `training.Resume`, as the notebook of [actions](actions.ipynb) shows. The
+# whole run does so by itself.
+#
 # ## The whole run as one object
 # `training.OpenPose` is what `python -m train.openpose` calls; its arguments are that script's flags. The published
 # recipe has three phases, each a stage that begins with what the one before has left; here there is one. What its

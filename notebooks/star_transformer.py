@@ -112,7 +112,7 @@ training.compile_for_actions(model, len(class_names), keras.optimizers.Adam(1e-3
 history = model.fit(batches, steps_per_epoch=1 if FAST else 5, epochs=1, shuffle=False, verbose=2)
 
 # %% [markdown]
-# To stop and go on, such a `fit` is given a `training.Resume` ([Training](../docs/guides/training.md)).
+# To stop and go on, such a `fit` is given a `training.Resume`, as the notebook of [actions](actions.ipynb) shows.
 #
 # ## The whole run as one object
 # `training.StarTransformer` is what `python -m train.star_transformer` calls; its arguments are that script's

@@ -107,28 +107,16 @@ print(network.input_shape, "->", network.output_shape, f"{network.count_params()
 # %% [markdown]
 # ## Training with `fit` alone
 # `training.heatmap_model` compiles a network with the paper's loss and a figure, "pck": the share of joints whose
-# heatmap peaks near enough. `Resume` keeps the state after each epoch and prints its figures. Here are a few steps
-# of it.
+# heatmap peaks near enough. From there on it is any Keras model. A few steps, to see that it runs:
 
 # %%
-STEPS = 1 if FAST else 5
-
-
-def fit_until(epochs):
-    network = models.SimpleBaseline.from_variant("resnet18_tiny", skeleton.num_keypoints, image_shape=(*SIZE, 3))
-    model = training.heatmap_model(network, keras.optimizers.Adam(1e-3))
-    resume = training.Resume(WORKDIR / "by_hand")
-    done = resume.restore(model)
-    print(f"{done} epochs are done")
-    batches = crops.training(train, skeleton, batch_size=16, seed=0, first_step=done * STEPS, **cut)
-    progress = {"initial_epoch": done, "epochs": epochs, "steps_per_epoch": STEPS}
-    model.fit(batches, **progress, shuffle=False, verbose=0, callbacks=[resume])
-
-
-fit_until(1)
-fit_until(2)  # with a new model, it goes on where the first one was
+model = training.heatmap_model(network, keras.optimizers.Adam(1e-3))
+history = model.fit(batches, steps_per_epoch=1 if FAST else 5, epochs=1, shuffle=False, verbose=2)
 
 # %% [markdown]
+# To stop and go on, such a `fit` is given a `training.Resume`, as the notebook of [actions](actions.ipynb) shows. The
+# whole run does so by itself.
+#
 # ## The whole run as one object
 # `training.TopDown` is what `python -m train.topdown` calls; its arguments are that script's flags. It brings the
 # schedule of the learning rate, the validation that chooses the best weights, the test, and the file that is left.

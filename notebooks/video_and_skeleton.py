@@ -131,7 +131,7 @@ history = model.fit(
 {name: round(values[-1], 2) for name, values in history.history.items() if "top1" in name or name == "loss"}
 
 # %% [markdown]
-# To stop and go on, such a `fit` is given a `training.Resume` ([Training](../docs/guides/training.md)).
+# To stop and go on, such a `fit` is given a `training.Resume`, as the notebook of [actions](actions.ipynb) shows.
 #
 # ## The whole run as one object
 # `training.RGBPose` is what `python -m train.rgbpose` calls; its arguments are that script's flags. As in the paper

@@ -115,7 +115,8 @@ Image.fromarray(visualize.contact_sheet(rows, columns=2, captions=captions))
 # %%
 keras.utils.set_random_seed(0)
 network = models.RGBPoseConv3D.from_variant("rgbpose_tiny", len(class_names), **shapes)
-print(network.input_shape, "->", network.output_shape, f"{network.count_params():,} parameters")
+print(network.input_shape, "->", {name: logits.shape for name, logits in network.output.items()})
+print(f"{network.count_params():,} parameters")
 
 # %% [markdown]
 # ## Training with `fit` alone

@@ -20,6 +20,12 @@ TRACK_TAKES = 1  # by each performer
 IMAGES = {"train": 38, "validation": 15, "test": 15}  # of each performer
 GROUPS = {"train": 19, "validation": 6, "test": 6}  # images with each performer in the middle
 GROUP_VIDEOS = {"test": 24}
+# Of these few actions and of the first performers of each split alone, for notebooks.
+SMALL_ACTIONS = ("walk", "jump", "clap", "squat", "kick")
+SMALL_CLIPS = {"train": 64, "validation": 16, "test": 32}  # performers
+SMALL_VIDEOS = {"train": 16, "validation": 2, "test": 6}  # performers
+SMALL_IMAGES = {"train": (40, 10), "validation": (8, 5), "test": (16, 5)}  # performers, images of each
+SMALL_GROUPS = {"train": (40, 4), "validation": (8, 2), "test": (16, 2)}  # likewise
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -38,16 +44,31 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             name="group_videos", description="Videos of people who walk about and cross, with true COCO keypoints."
         ),
         tfds.core.BuilderConfig(name="tracks", description="Takes before four cameras, with 3D poses of H36M joints."),
+        tfds.core.BuilderConfig(name="small_clips", description="The clips of five actions."),
+        tfds.core.BuilderConfig(name="small_videos", description="Some videos of five actions."),
+        tfds.core.BuilderConfig(name="small_images", description="Some of the images."),
+        tfds.core.BuilderConfig(name="small_groups", description="Some of the groups."),
     ]
 
+    @property
+    def kind(self):
+        """The config of which a small one has a part, else the config itself."""
+        return self.builder_config.name.removeprefix("small_")
+
+    @property
+    def actions(self):
+        """The names of the actions of clips and videos, in the order of their labels."""
+        is_small = self.builder_config.name != self.kind
+        return [action for action in motions.ACTIONS if not is_small or action in SMALL_ACTIONS]
+
     def _info(self):
-        if self.builder_config.name in ("images", "groups"):
+        if self.kind in ("images", "groups"):
             return self._images_info()
-        if self.builder_config.name == "tracks":
+        if self.kind == "tracks":
             return self._tracks_info()
-        with_video = self.builder_config.name in ("videos", "group_videos")
+        with_video = self.kind in ("videos", "group_videos")
         return self.dataset_info_from_configs(
-            features=clip_records.features(COCO, list(motions.ACTIONS), with_video),
+            features=clip_records.features(COCO, self.actions, with_video),
             metadata=tfds.core.MetadataDict(skeleton=COCO.name),
         )
 
@@ -64,7 +85,6 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        config = self.builder_config.name
         make = {
             "clips": self._generate_examples,
             "videos": self._generate_videos,
@@ -72,18 +92,31 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             "groups": self._generate_groups,
             "group_videos": self._generate_group_videos,
             "tracks": self._generate_tracks,
-        }[config]
-        counts = {"images": IMAGES, "groups": GROUPS, "group_videos": GROUP_VIDEOS}.get(config)
-        if counts is None:
-            return {split: make(numbers) for split, numbers in PERFORMERS.items()}
-        return {split: make(PERFORMERS[split], count) for split, count in counts.items()}
+        }[self.kind]
+        return {split: make(*arguments) for split, arguments in self._parts().items()}
+
+    def _parts(self):
+        """By split what its records are made of: performers; of pictures how many of each, and who may stand by."""
+        config = self.builder_config.name
+        if config in ("images", "groups"):
+            counts = {"images": IMAGES, "groups": GROUPS}[config]
+            return {split: (PERFORMERS[split], count, PERFORMERS[split]) for split, count in counts.items()}
+        if config in ("small_images", "small_groups"):
+            counts = {"small_images": SMALL_IMAGES, "small_groups": SMALL_GROUPS}[config]
+            return {split: (PERFORMERS[split][:n], count, PERFORMERS[split]) for split, (n, count) in counts.items()}
+        if config in ("small_clips", "small_videos"):
+            counts = {"small_clips": SMALL_CLIPS, "small_videos": SMALL_VIDEOS}[config]
+            return {split: (PERFORMERS[split][:n],) for split, n in counts.items()}
+        if config == "group_videos":
+            return {split: (PERFORMERS[split], count) for split, count in GROUP_VIDEOS.items()}
+        return {split: (numbers,) for split, numbers in PERFORMERS.items()}
 
     def _generate_examples(self, numbers):
-        for name, scene_of in takes(numbers):
+        for name, scene_of in takes(numbers, self.actions):
             yield name, scene.make_clip(SEED, *scene_of) | {"label": scene_of[1], "name": name}
 
     def _generate_videos(self, numbers):
-        names, scenes = zip(*takes(numbers), strict=True)
+        names, scenes = zip(*takes(numbers, self.actions), strict=True)
         clips = in_processes(videos.make_clip, [(SEED, *scene_of) for scene_of in scenes], chunksize=4)
         for name, (_, action, _), clip in zip(names, scenes, clips, strict=True):
             yield name, clip | {"label": action, "name": name}
@@ -94,16 +127,11 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             name = f"group{index:02d}"
             yield name, clip | {"label": "walk", "name": name}  # as nearly all do
 
-    def _generate_images(self, numbers, count):
-        for number, index in pictures(numbers, count):
-            still = stills.make_still(SEED, number, index, numbers)
-            yield image_record(number, index, stills.jpeg(still["image"], still["quality"]), still["people"])
+    def _generate_images(self, numbers, count, bystanders):
+        yield from drawn(stills.make_picture, numbers, count, bystanders)
 
-    def _generate_groups(self, numbers, count):
-        wanted = list(pictures(numbers, count))
-        made = in_processes(groups.make_picture, [(SEED, *picture, numbers) for picture in wanted], chunksize=8)
-        for (number, index), group in zip(wanted, made, strict=True):
-            yield image_record(number, index, group["image"], group["people"])
+    def _generate_groups(self, numbers, count, bystanders):
+        yield from drawn(groups.make_picture, numbers, count, bystanders)
 
     def _generate_tracks(self, numbers):
         for number in numbers:
@@ -112,19 +140,20 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                     yield record["name"], record
 
 
-def takes(numbers):
-    """Yields each take of each action by some performers: its name and its (performer, action, take)."""
+def takes(numbers, actions):
+    """Yields each take of each of some actions by some performers: its name and its (performer, action, take)."""
     for number in numbers:
-        for action in motions.ACTIONS:
+        for action in actions:
             for take in range(TAKES):
                 yield f"performer{number:03d}_{action}_{take}", (number, action, take)
 
 
-def pictures(numbers, count):
-    """Yields (performer, which picture) of `count` pictures of each of some performers."""
-    for number in numbers:
-        for index in range(count):
-            yield number, index
+def drawn(make, numbers, count, bystanders):
+    """Yields the records of `count` pictures of each of some performers, among whom others may stand."""
+    wanted = [(number, index) for number in numbers for index in range(count)]
+    made = in_processes(make, [(SEED, *picture, bystanders) for picture in wanted], chunksize=8)
+    for (number, index), picture in zip(wanted, made, strict=True):
+        yield image_record(number, index, picture["image"], picture["people"])
 
 
 def image_record(number, index, image, people):

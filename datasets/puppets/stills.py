@@ -47,6 +47,12 @@ def make_still(seed, number, index, performers):
     return {"image": develop(rng, board.color), "quality": int(rng.integers(70, 96)), "people": truth}
 
 
+def make_picture(arguments):
+    """The picture as it is kept: `make_still` of its arguments, a tuple, with the image as the bytes of a JPEG file."""
+    still = make_still(*arguments)
+    return still | {"image": jpeg(still["image"], still["quality"])}
+
+
 # ---------------------------------------------------------------------------------------------------- who and where
 def gather(rng, seed, number, index, performers, alone=False):
     """Chooses the people and the camera.

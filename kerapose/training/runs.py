@@ -315,7 +315,8 @@ class Training:
         """The value of every option, where none was given the recipe's; refuses what does not go together."""
         if not self.RECIPES:
             return config
-        name = config["recipe"] or ("small" if config["dataset"] == self.SMALL_DATASET else "published")
+        is_small = config["dataset"].replace("/small_", "/") == self.SMALL_DATASET  # or a part of it
+        name = config["recipe"] or ("small" if is_small else "published")
         recipe = {key: value for key, value in self.recipe(name, config).items() if key not in self.given}
         return config | recipe | {"recipe": name}
 

@@ -29,6 +29,10 @@ RED, BLUE = np.array([1, 0, 0], np.float32), np.array([0, 0, 1], np.float32)
 
 
 # -------------------------------------------------------------------------------------------------------- the builder
+def in_one_process(make, arguments, chunksize=1):
+    return map(make, arguments)
+
+
 class PuppetImagesTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = puppets.Builder
     BUILDER_CONFIG_NAMES_TO_TEST = ["images"]
@@ -37,7 +41,11 @@ class PuppetImagesTest(tfds.testing.DatasetBuilderTestCase):
 
     def setUp(self):
         super().setUp()
-        for few in (mock.patch.dict(puppets.PERFORMERS, FEW_PERFORMERS), mock.patch.dict(puppets.IMAGES, FEW_IMAGES)):
+        for few in (
+            mock.patch.dict(puppets.PERFORMERS, FEW_PERFORMERS),
+            mock.patch.dict(puppets.IMAGES, FEW_IMAGES),
+            mock.patch.object(puppets, "in_processes", in_one_process),
+        ):
             few.start()
             self.addCleanup(few.stop)
 
@@ -46,7 +54,7 @@ def test_records(tmp_path, monkeypatch):
     monkeypatch.setattr(puppets, "PERFORMERS", FEW_PERFORMERS)
     monkeypatch.setattr(puppets, "IMAGES", FEW_IMAGES)
     builder = puppets.Builder(data_dir=tmp_path, config="images")
-    builder.download_and_prepare()
+    builder.download_and_prepare()  # in processes of their own
     assert Skeleton(**builder.info.metadata["skeleton"]) == COCO
     records = builder.as_dataset(split="train", decoders={"image": tfds.decode.SkipDecoding()})
     records = list(tfds.as_numpy(records))

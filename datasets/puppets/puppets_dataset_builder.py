@@ -20,10 +20,11 @@ TRACK_TAKES = 1  # by each performer
 IMAGES = {"train": 38, "validation": 15, "test": 15}  # of each performer
 GROUPS = {"train": 19, "validation": 6, "test": 6}  # images with each performer in the middle
 GROUP_VIDEOS = {"test": 24}
-# Of these few actions and of the first performers of each split alone, for notebooks.
+# Of the first performers of each split alone, clips and videos of these actions alone: for notebooks.
 SMALL_ACTIONS = ("walk", "jump", "clap", "squat", "kick")
 SMALL_CLIPS = {"train": 64, "validation": 16, "test": 32}  # performers
 SMALL_VIDEOS = {"train": 16, "validation": 2, "test": 6}  # performers
+SMALL_TRACKS = {"train": 24, "validation": 4, "test": 8}  # performers
 SMALL_IMAGES = {"train": (40, 10), "validation": (8, 5), "test": (16, 5)}  # performers, images of each
 SMALL_GROUPS = {"train": (40, 4), "validation": (8, 2), "test": (16, 2)}  # likewise
 
@@ -46,6 +47,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         tfds.core.BuilderConfig(name="tracks", description="Takes before four cameras, with 3D poses of H36M joints."),
         tfds.core.BuilderConfig(name="small_clips", description="The clips of five actions."),
         tfds.core.BuilderConfig(name="small_videos", description="Some videos of five actions."),
+        tfds.core.BuilderConfig(name="small_tracks", description="Some of the tracks."),
         tfds.core.BuilderConfig(name="small_images", description="Some of the images."),
         tfds.core.BuilderConfig(name="small_groups", description="Some of the groups."),
     ]
@@ -104,8 +106,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if config in ("small_images", "small_groups"):
             counts = {"small_images": SMALL_IMAGES, "small_groups": SMALL_GROUPS}[config]
             return {split: (PERFORMERS[split][:n], count, PERFORMERS[split]) for split, (n, count) in counts.items()}
-        if config in ("small_clips", "small_videos"):
-            counts = {"small_clips": SMALL_CLIPS, "small_videos": SMALL_VIDEOS}[config]
+        if config in ("small_clips", "small_videos", "small_tracks"):
+            counts = {"small_clips": SMALL_CLIPS, "small_videos": SMALL_VIDEOS, "small_tracks": SMALL_TRACKS}[config]
             return {split: (PERFORMERS[split][:n],) for split, n in counts.items()}
         if config == "group_videos":
             return {split: (PERFORMERS[split], count) for split, count in GROUP_VIDEOS.items()}

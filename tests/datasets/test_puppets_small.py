@@ -20,12 +20,14 @@ FEW = {
     "SMALL_ACTIONS": ("punch", "clap"),
     "SMALL_CLIPS": {"train": 3, "validation": 1, "test": 2},
     "SMALL_VIDEOS": {"train": 1, "validation": 1, "test": 1},
+    "SMALL_TRACKS": {"train": 2, "validation": 1, "test": 1},
     "SMALL_IMAGES": {"train": (3, 2), "validation": (1, 1), "test": (2, 1)},
     "SMALL_GROUPS": {"train": (2, 2), "validation": (1, 1), "test": (1, 1)},
 }
 COUNTS = {
     "small_clips": {"train": 6, "validation": 2, "test": 4},
     "small_videos": {"train": 2, "validation": 2, "test": 2},
+    "small_tracks": {"train": 8, "validation": 4, "test": 4},
     "small_images": {"train": 6, "validation": 1, "test": 2},
     "small_groups": {"train": 4, "validation": 1, "test": 1},
 }
@@ -39,6 +41,8 @@ def test_how_many_there_are():
         "validation": 10,
         "test": 30,
     }
+    tracks = {split: 4 * count for split, count in puppets.SMALL_TRACKS.items()}
+    assert tracks == {"train": 96, "validation": 16, "test": 32}
     of_images, of_groups = (
         {split: people * count for split, (people, count) in counts.items()}
         for counts in (puppets.SMALL_IMAGES, puppets.SMALL_GROUPS)
@@ -97,6 +101,7 @@ def test_labels_are_those_of_the_few_actions(built):
     "kind, dataset",
     [
         (training.TopDown, "small_images"),
+        (training.Lifter, "small_tracks"),
         (training.OpenPose, "small_groups"),
         (training.RGBPose, "small_videos"),
         (training.StarTransformer, "small_videos"),

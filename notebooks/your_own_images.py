@@ -1,3 +1,11 @@
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
 # %% [markdown]
 # # Your own images
 #
@@ -180,7 +188,7 @@ run = training.TopDown(
     data_dir=str(DATASETS),
     validation_split="",
     recipe="small",
-    epochs=1 if FAST else 10,
+    epochs=1 if FAST else 6,
     seed=0,
 )
 for stage in run.stages():
@@ -233,7 +241,7 @@ Image.fromarray(visualize.contact_sheet([compared(person) for person in chosen],
 # ## The same from the shell
 # ```bash
 # python datasets/build.py coco_keypoints/mine --annotations=train:train.json,test:test.json --images=images
-# python -m train.topdown --dataset=coco_keypoints/mine --validation_split= --recipe=small --epochs=10 \
+# python -m train.topdown --dataset=coco_keypoints/mine --validation_split= --recipe=small --epochs=6 \
 #     --workdir=runs/mine
 # kerapose predict new.jpg --model=runs/mine/model.keras
 # ```

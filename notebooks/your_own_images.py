@@ -225,8 +225,9 @@ pose.as_dict()
 
 # %% [markdown]
 # Pictures of the test: the truth left, what was found right. A white line leads from a keypoint to where it should be.
-# These are the first pictures of the test, not the best ones. A minute of training on few pictures finds some keypoints
-# and misses others; what has a low score is not drawn.
+# These are the first pictures of the test, not the best ones. After a minute of training the network knows where a
+# person is and how they stand, but hardly left from right: it puts the joints of both sides between them. Hands are the
+# last to be found. What has a low score is not drawn.
 
 
 # %%

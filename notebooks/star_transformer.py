@@ -198,7 +198,8 @@ rows = [
     )
     for i in (0, 3, 4)
 ]
-Image.fromarray(visualize.contact_sheet(rows, columns=1, captions=[class_names[labels[i]] for i in (0, 3, 4)]))
+print("from above:", ", ".join(class_names[labels[i]] for i in (0, 3, 4)))
+Image.fromarray(visualize.contact_sheet(rows, columns=1))
 
 # %% [markdown]
 # ## Use

@@ -312,7 +312,19 @@ def given_pairs(pairs: Iterable[Sequence[int | str]], names: Sequence[str], kind
 
 
 def some(names: Iterable[object]) -> str:
-    """The first of some names, and how many more there are: for an error or a warning."""
+    """The first of some names, and how many more there are: for an error or a warning.
+
+    Args:
+        names: of anything; they are written as `str` writes them.
+
+    Returns:
+        Text: names with commas between them.
+
+    Example:
+        >>> from kerapose.data import gate
+        >>> gate.some(["clip0", "clip1", "clip2", "clip3", "clip4", "clip5"])
+        'clip0, clip1, clip2, clip3, clip4 and 1 more'
+    """
     names = [str(name) for name in names]
     more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return ", ".join(names[:NAMES_SHOWN]) + more

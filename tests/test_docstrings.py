@@ -8,6 +8,7 @@ import inspect
 import pathlib
 import re
 import types
+import typing
 
 import pytest
 
@@ -42,13 +43,12 @@ def lacks(value):
     if not text:
         yield "a docstring"
         return
-    if not re.match(r"[A-Z`\"].*?[.:](\s|$)", text.split("\n\n")[0], re.DOTALL):
+    if not re.match(r"[A-Z0-9(`\"].*?[.:](\s|$)", text.split("\n\n")[0], re.DOTALL):
         yield "a sentence at the beginning"
     is_error = isinstance(value, type) and issubclass(value, Exception)
     parts = [part for part in PARTS if re.search(rf"^{part}", text, re.MULTILINE)]
-    if [place for part in parts for place in [text.index(f"\n{part}")]] != sorted(
-        text.index(f"\n{part}") for part in parts
-    ):
+    places = [text.index(f"\n{part}") for part in parts]
+    if places != sorted(places):
         yield f"the order {', '.join(PARTS)}"
     if takes_something(value) and not is_error and "Args:" not in parts:
         yield "Args"
@@ -67,7 +67,8 @@ def takes_something(value):
 
 
 def gives_something(function):
-    return inspect.signature(function).return_annotation not in (None, "None", inspect.Signature.empty)
+    nothing = (None, "None", typing.NoReturn, inspect.Signature.empty)
+    return inspect.signature(function).return_annotation not in nothing
 
 
 @pytest.mark.parametrize("name", modules())

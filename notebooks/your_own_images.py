@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -31,7 +32,7 @@ from kerapose.ops import images
 FAST = "KERAPOSE_FAST" in os.environ  # set where it is only checked that every cell runs
 WORKDIR = pathlib.Path("../runs/notebooks/your_own_images")
 MINE = WORKDIR / "mine"  # the folder that stands for yours
-PYTHON = sys.executable
+
 SIZE = (96, 64)  # of a crop, height and width; the papers have 256 x 192
 shutil.rmtree(WORKDIR, ignore_errors=True)
 
@@ -42,7 +43,9 @@ shutil.rmtree(WORKDIR, ignore_errors=True)
 # own:
 
 # %%
-# !TQDM_DISABLE=1 {PYTHON} ../datasets/build.py puppets/small_images 2>&1 | tail -n 5
+command = [sys.executable, "../datasets/build.py", "puppets/small_images"]
+built = subprocess.run(command, capture_output=True, text=True, check=False)
+print(built.stdout or built.stderr)
 
 # %%
 NAMES = ["head", "belt", "shoulder_L", "shoulder_R", "hand_L", "hand_R", "foot_L", "foot_R"]
@@ -174,8 +177,16 @@ Image.fromarray(sheet).resize((3 * sheet.shape[1], 3 * sheet.shape[0]))
 
 # %%
 DATASETS = WORKDIR / "datasets"
-# !TQDM_DISABLE=1 {PYTHON} ../datasets/build.py coco_keypoints/mine --data_dir={DATASETS} \
-#     --annotations=train:{MINE}/train.json,test:{MINE}/test.json --images={MINE}/images 2>&1 | tail -n 5
+command = [
+    sys.executable,
+    "../datasets/build.py",
+    "coco_keypoints/mine",
+    f"--data_dir={DATASETS}",
+    f"--images={MINE}/images",
+]
+command += [f"--annotations=train:{MINE}/train.json,test:{MINE}/test.json"]
+built = subprocess.run(command, capture_output=True, text=True, check=False)
+print(built.stdout or built.stderr)
 
 # %% [markdown]
 # `training.TopDown` has the papers' recipes as its defaults, which are for days on GPUs. `recipe="small"` is for

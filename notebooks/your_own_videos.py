@@ -30,6 +30,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -44,7 +45,6 @@ from kerapose.pipeline import extraction
 FAST = "KERAPOSE_FAST" in os.environ  # set where it is only checked that every cell runs
 WORKDIR = pathlib.Path("../runs/notebooks/your_own_videos")
 MINE = WORKDIR / "mine"  # the folder that stands for yours
-PYTHON = sys.executable
 shutil.rmtree(WORKDIR, ignore_errors=True)
 logging.set_verbosity(logging.ERROR)  # TFDS warns of what is usual here
 
@@ -54,7 +54,9 @@ logging.set_verbosity(logging.ERROR)  # TFDS warns of what is usual here
 # `labels.csv` beside them. `subject` is the person who is seen; it may be left out.
 
 # %%
-# !TQDM_DISABLE=1 {PYTHON} ../datasets/build.py puppets/small_videos 2>&1 | tail -n 5
+command = [sys.executable, "../datasets/build.py", "puppets/small_videos"]
+built = subprocess.run(command, capture_output=True, text=True, check=False)
+print(built.stdout or built.stderr)
 
 # %%
 (MINE / "videos").mkdir(parents=True)
@@ -147,8 +149,10 @@ print(clips.check(dataset, skeletons.COCO, num_classes=len(class_names)), "clips
 
 # %%
 DATASETS = WORKDIR / "datasets"
-# !TQDM_DISABLE=1 {PYTHON} ../datasets/build.py pyskl_clips/mine --data_dir={DATASETS} --skeleton=coco \
-#     --file={MINE}/clips/annotations.pkl --class_names={MINE}/clips/classes.txt 2>&1 | tail -n 4
+command = [sys.executable, "../datasets/build.py", "pyskl_clips/mine", f"--data_dir={DATASETS}", "--skeleton=coco"]
+command += [f"--file={MINE}/clips/annotations.pkl", f"--class_names={MINE}/clips/classes.txt"]
+built = subprocess.run(command, capture_output=True, text=True, check=False)
+print(built.stdout or built.stderr)
 
 # %%
 run = training.PoseConv3D(

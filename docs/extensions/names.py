@@ -12,7 +12,7 @@ class Name(SphinxRole):
     def run(self):
         code = nodes.literal(self.rawtext, self.text, classes=["py"])
         reference = addnodes.pending_xref(
-            self.rawtext, code, refdomain="kerapose", reftype="name", reftarget=self.text, refwarn=False
+            self.rawtext, code, refdomain="", reftype="name", reftarget=self.text, refwarn=False
         )
         reference["py:module"] = self.env.ref_context.get("py:module")
         self.set_source_info(reference)

@@ -27,6 +27,14 @@ class NotPreparedError(ValueError):
     """
 
 
+class NoSplitError(ValueError):
+    """A split that a dataset does not have; `rule` names those it has, and whoever knows a better remedy gives it."""
+
+    def __init__(self, rule: str, remedy: str = "use one of them"):
+        super().__init__(f"{rule}; {remedy}.")
+        self.rule = rule
+
+
 def find(name: str, split: str | None, data_dir: Path | None = None) -> "tfds.core.DatasetBuilder":
     """The builder of a prepared TFDS dataset.
 
@@ -59,7 +67,7 @@ def find(name: str, split: str | None, data_dir: Path | None = None) -> "tfds.co
             + (f" --data_dir={data_dir}" if data_dir else "")
         ) from error
     if split is not None and split not in builder.info.splits:
-        raise ValueError(f"{name} has the splits {', '.join(builder.info.splits)}, got {split!r}; use one of them.")
+        raise NoSplitError(f"{name} has the splits {', '.join(builder.info.splits)}, got {split!r}")
     return builder
 
 

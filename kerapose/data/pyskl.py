@@ -144,7 +144,8 @@ def write_annotations(
     Args:
         path: of the pickle.
         clips: as every source yields them: dicts of "keypoints" [M, T, K, 2] (pixels, (0, 0) where missing), "scores"
-            [M, T, K], "frame_size" (height, width), "label" and "name". 3D skeletons are "poses_m" [M, T, K, 3]
+            [M, T, K], "frame_size" (height, width), "label" and "name". "scores" may be left out, or be None: those of
+            the clip are then read as 1 where a keypoint is not missing. 3D skeletons are "poses_m" [M, T, K, 3]
             (metres, (0, 0, 0) where missing) in place of keypoints, scores and size; whoever reads them says which axis
             is up.
         splits: for each split the names of its clips.
@@ -152,7 +153,8 @@ def write_annotations(
             whole ones.
 
     Raises:
-        ValueError: if a clip is not as described, two have the same name, or a split names one that is not there.
+        ValueError: if a clip lacks a key or is not as described, two have the same name, or a split names one that is
+            not there.
 
     Example:
         >>> from kerapose.data import pyskl
@@ -163,7 +165,7 @@ def write_annotations(
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be {' or '.join(PRECISIONS)}, got {precision!r}; use one of them.")
-    annotations = [_annotation(clip, precision) for clip in clips]
+    annotations = [_annotation(clip, number, precision) for number, clip in enumerate(clips)]
     names = [annotation["frame_dir"] for annotation in annotations]
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
     if twice:
@@ -177,8 +179,9 @@ def write_annotations(
     files.write_whole(path, _as_numpy_1(pickle.dumps(content, protocol=3)))
 
 
-def _annotation(clip, precision):
+def _annotation(clip, number, precision):
     """One clip as PYSKL names things."""
+    _require_keys(clip, number)
     name = clip["name"].decode() if isinstance(clip["name"], bytes) else str(clip["name"])
     field, count = ("poses_m", 3) if "poses_m" in clip else ("keypoints", 2)
     points, label = np.asarray(clip[field]), sequence_gate.class_index(clip["label"])
@@ -189,13 +192,30 @@ def _annotation(clip, precision):
     written = {"frame_dir": name, "label": label, "total_frames": points.shape[1], "keypoint": points.astype(precision)}
     if count == 3:
         return written
-    scores, size = np.asarray(clip["scores"]), sequence_gate.frame_size_of(clip["frame_size"])
-    if scores.shape != points.shape[:3]:
-        raise ValueError(f"scores must be {points.shape[:3]}, one a keypoint, got {scores.shape} in {name}; reshape.")
+    size = sequence_gate.frame_size_of(clip["frame_size"])
     if size is None:
         raise ValueError(f"frame_size must be (height, width), got {clip['frame_size']!r} in {name}; correct it.")
     size = tuple(size.tolist())
-    return written | {"img_shape": size, "original_shape": size, "keypoint_score": scores.astype(precision)}
+    written |= {"img_shape": size, "original_shape": size}
+    if clip.get("scores") is None:
+        return written
+    scores = np.asarray(clip["scores"])
+    if scores.shape != points.shape[:3]:
+        raise ValueError(f"scores must be {points.shape[:3]}, one a keypoint, got {scores.shape} in {name}; reshape.")
+    return written | {"keypoint_score": scores.astype(precision)}
+
+
+def _require_keys(clip, number):
+    """Refuses a clip that lacks something, by its name or, where that is what it lacks, by its place."""
+    needed = ("name", "label", *(("poses_m",) if "poses_m" in clip else ("keypoints", "frame_size")))
+    missing = [key for key in needed if key not in clip]
+    if missing:
+        name = clip.get("name", f"clip {number}")
+        name = name.decode() if isinstance(name, bytes) else name
+        known = "" if "poses_m" in clip else " and, if known, scores"
+        raise ValueError(
+            f"A clip has {', '.join(needed)}{known}, got {name} without {' and '.join(missing)}; add what is missing."
+        )
 
 
 def _as_numpy_1(content):

@@ -16,7 +16,7 @@ from kerapose.layers import (
     numbered_conv,
     small_normal,
 )
-from kerapose.models.network import Network
+from kerapose.models.network import Network, check_sides
 from kerapose.types import Shape, Tensor
 
 # The function of a block, and how many times its filters it gives.
@@ -180,11 +180,7 @@ def conv(
 def check_arguments(
     image_shape: Shape, num_modules: Sequence[int], num_blocks: int, block: str, final_kernel: int
 ) -> None:
-    if any(side is not None and side % STRIDE for side in image_shape[:2]):
-        raise ValueError(
-            f"The sides of image_shape must be multiples of {STRIDE}, got {tuple(image_shape)}; use (256, 192, 3) or "
-            "(384, 288, 3), as published."
-        )
+    check_sides(image_shape, STRIDE)
     if len(num_modules) != 3 or min(num_modules) < 1:
         raise ValueError(
             f"num_modules has a number of at least 1 for stages 2, 3 and 4, got {tuple(num_modules)}; use (1, 4, 3)."

@@ -232,6 +232,23 @@ class Network(keras.Model):
         return cls(**config)
 
 
+def check_sides(image_shape: Shape, stride: int) -> None:
+    """Refuses an image whose sides are no multiples of a stride; the error has the nearest that are. None is any."""
+    below, above = (
+        (*(nearest(side, stride, up) for side in image_shape[:2]), *image_shape[2:]) for up in (False, True)
+    )
+    if below != above:
+        fitting = f"{above}" if 0 in below[:2] else f"{below} or {above}"
+        raise ValueError(
+            f"The sides of image_shape must be multiples of {stride}, got {tuple(image_shape)}; use {fitting}."
+        )
+
+
+def nearest(side: int | None, stride: int, up: bool) -> int | None:
+    """The multiple of a stride that is nearest to a side: from below, or from above; a multiple is its own."""
+    return None if side is None else (-(-side // stride) if up else side // stride) * stride
+
+
 def argument_names(cls: type) -> list[str]:
     """The names of the arguments of a class's `__init__`, without self and Keras's own."""
     parameters = inspect.signature(cls.__init__).parameters.values()

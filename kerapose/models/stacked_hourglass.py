@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 from kerapose.layers import BatchNorm, ConvNorm, Upsample, heatmap_head, layer_name
-from kerapose.models.network import Network
+from kerapose.models.network import Network, check_sides
 from kerapose.types import Shape, Tensor
 
 DEPTH = 4  # halvings within an hourglass
@@ -147,11 +147,7 @@ def torch_uniform() -> keras.initializers.Initializer:
 
 
 def check_arguments(image_shape: Shape, num_stacks: int, filters: int, increase: int) -> None:
-    if any(side is not None and side % STRIDE for side in image_shape[:2]):
-        raise ValueError(
-            f"The sides of image_shape must be multiples of {STRIDE}, got {tuple(image_shape)}; use (256, 256, 3), as "
-            "published."
-        )
+    check_sides(image_shape, STRIDE)
     if num_stacks < 1:
         raise ValueError(f"num_stacks must be at least 1, got {num_stacks}; use 8, 4, 2 or 1.")
     if filters < 2:

@@ -26,7 +26,7 @@ HOME = "KERAPOSE_HOME"  # an environment variable: where files are kept in place
 class FetchError(OSError):
     """A file that could not be fetched, or is not what its publisher says.
 
-    The message has the address, and where to put the file by hand.
+    The message has the address, and where to put the file by hand; of several, those of all that are missing.
 
     Example:
         >>> from kerapose import presets
@@ -53,7 +53,8 @@ def fetch(preset: str | Preset) -> pathlib.Path:
         The path. Of several files (an `.xml` with its `.bin`) it is that of the first; the others are beside it.
 
     Raises:
-        FetchError: if a file cannot be fetched, with its address and where to put it; if it has another hash.
+        FetchError: if a file cannot be fetched, with the addresses of all that are missing and where to put them; if
+            it has another hash.
         ValueError: if there is no such preset.
 
     Example:
@@ -91,16 +92,24 @@ def _fetched(preset: Preset, file: File) -> pathlib.Path:
         with shown:
             keras.utils.get_file(part.name, file.url, cache_dir=str(path.parent), cache_subdir="")
     except Exception as error:  # Keras raises bare ones
-        raise FetchError(
-            f"The file of {preset.name} cannot be fetched from {file.url} ({_reason(error)}); fetch it elsewhere, and "
-            f"put it here: {path}"
-        ) from error
+        raise FetchError(_by_hand(preset, path.parent, error)) from error
     else:
         _check(preset, file, part, "fetched")
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
     return path
+
+
+def _by_hand(preset, folder, error):
+    """The sentence that has all files that are not there, so that they are fetched by hand in one go."""
+    missing = [file for file in preset.files if not (folder / file.name).is_file()]
+    what, them = ("file", "it") if len(missing) == 1 else ("files", "them")
+    return (
+        f"The {what} of {preset.name} cannot be fetched ({_reason(error)}); fetch "
+        f"{' and '.join(f'{file.name} from {file.url}' for file in missing)} elsewhere, and put {them} into {folder} "
+        f"({HOME} may name another folder than {folder.parent})."
+    )
 
 
 def _place(preset, file):

@@ -1,9 +1,10 @@
 """The splits of a run: found by name, checked once, without what is to be left out."""
 
+import contextlib
 import hashlib
 import types
 import typing
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,18 @@ ROLES = ("train", "validation", "test")
 def roles(config: dict[str, typing.Any]) -> Sequence[str]:
     """What the splits of a run are for: those of a training, or "roles" of its options, where less is asked for."""
     return config.get("roles", ROLES)
+
+
+@contextlib.contextmanager
+def reading(role: str) -> Iterator[None]:
+    """Where the split of a role is read: of a validation that is not there, the error says how to do without one."""
+    try:
+        yield
+    except prepared.NoSplitError as error:
+        if role != "validation":
+            raise
+        remedy = "give one of them, or validation_split='' (--validation_split=) for none"
+        raise prepared.NoSplitError(error.rule, remedy) from None
 
 
 def names_to_skip(config: dict[str, typing.Any], role: str) -> list[str]:
@@ -81,7 +94,8 @@ def load_clips(
         name, split = config["dataset"], config[f"{role}_split"]
         if role == "validation" and not split:
             continue
-        splits[role], info = pipeline.from_tfds(name, split, config["data_dir"])
+        with reading(role):
+            splits[role], info = pipeline.from_tfds(name, split, config["data_dir"])
         names = names_to_skip(config, role)
         left_out += names
         splits[role] = clips.skip(splits[role], names) if names else splits[role]
@@ -121,7 +135,8 @@ def load_images(config: dict[str, typing.Any], pipeline: types.ModuleType) -> tu
         name, split = config["dataset"], config[f"{role}_split"]
         if role == "validation" and not split:
             continue
-        elements, skeleton = pipeline.from_tfds(name, split, config["data_dir"])
+        with reading(role):
+            elements, skeleton = pipeline.from_tfds(name, split, config["data_dir"])
         if config["skip"]:
             present = set(config["skip"]) & set(pipeline.annotations(elements, skeleton)["name"])
             elements, left_out = pipeline.skip(elements, present), left_out | present

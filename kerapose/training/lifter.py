@@ -256,9 +256,10 @@ def load_splits(config: dict[str, typing.Any]) -> dict[str, tracks.Tracks | None
         name, split = config["dataset"], config[f"{role}_split"]
         if role == "validation" and not split:
             continue
-        names = data.names_to_skip(config, role)
+        with data.reading(role):
+            names = data.names_to_skip(config, role)
+            splits[role] = tracks.from_tfds(name, split, config["data_dir"], skip=names).every(config["frame_step"])
         skipped.extend(names)
-        splits[role] = tracks.from_tfds(name, split, config["data_dir"], skip=names).every(config["frame_step"])
     data.refuse_strangers(config, skipped)
     if "train" not in splits:
         return splits

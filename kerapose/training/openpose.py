@@ -437,7 +437,9 @@ def _check(config):
         raise ValueError(f"variant is one of {known}, got {config['variant']!r}; use one of them.")
     if config["image_size"] % models.LightweightOpenPose.stride:
         stride = models.LightweightOpenPose.stride
-        raise ValueError(f"image_size is a multiple of {stride}, got {config['image_size']}; round it.")
+        below = config["image_size"] // stride * stride
+        fitting = f"{below} or {below + stride}" if below else stride
+        raise ValueError(f"image_size is a multiple of {stride}, got {config['image_size']}; use {fitting}.")
     if config["smallest_scale"] > config["largest_scale"]:
         raise ValueError(
             f"smallest_scale is not above largest_scale, got {config['smallest_scale']} and "

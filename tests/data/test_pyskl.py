@@ -579,6 +579,37 @@ def test_clips_that_are_not_written(tmp_path, change, match):
     assert not (tmp_path / "own.pkl").exists()
 
 
+@pytest.mark.parametrize("given", ["left out", "none"])
+def test_a_clip_without_scores_is_one_of_ones(tmp_path, given):
+    (clip,) = [clip for clip in elements() if clip["name"] == "b"]
+    expected = np.where((clip["keypoints"] != 0).any(axis=-1), 1, 0)
+    clip |= {"scores": None}
+    if given == "left out":
+        del clip["scores"]
+    pyskl.write_annotations(tmp_path / "own.pkl", [clip], {"train": ["b"]})
+    (written,) = pickle.loads((tmp_path / "own.pkl").read_bytes())["annotations"]
+    assert "keypoint_score" not in written and written["img_shape"] == (240, 320)
+    np.testing.assert_array_equal(pyskl.read_annotations(tmp_path / "own.pkl").clips["b"]["scores"], expected)
+
+
+@pytest.mark.parametrize(
+    ("missing", "match"),
+    [
+        (["keypoints"], r"has name, label, keypoints, frame_size and, if known, scores, got b without keypoints; add"),
+        (["frame_size", "label"], r"got b without label and frame_size; add what is missing\.$"),
+        (["name"], r"got clip 1 without name; add"),
+    ],
+)
+def test_a_clip_that_lacks_something_is_refused_by_its_name(tmp_path, missing, match):
+    clips = elements()
+    clips[1] = {key: value for key, value in clips[1].items() if key not in missing}
+    with pytest.raises(ValueError, match=match) as error:
+        pyskl.write_annotations(tmp_path / "own.pkl", clips, {"train": ["a"]})
+    assert type(error.value) is ValueError and not (tmp_path / "own.pkl").exists()
+    with pytest.raises(ValueError, match="A clip has name, label, poses_m, got s without label; add"):
+        pyskl.write_annotations(tmp_path / "own.pkl", [{"name": b"s", "poses_m": np.ones((1, 5, 17, 3))}], {})
+
+
 def test_splits_and_precisions_that_are_not_written(tmp_path):
     with pytest.raises(ValueError, match="clips that there are, got d in train"):
         pyskl.write_annotations(tmp_path / "own.pkl", elements(), {"train": ["a", "d"]})

@@ -152,7 +152,7 @@ def test_what_is_not_labelled_or_has_no_sigmas_has_no_figure(caplog):
     found = evaluation.pose_figures(seeing(bare), data, bare)
     assert found["joints"]["right_hand"] == {"labelled": 0, "pixel_error": None, "pck@0.2": None}
     assert not {"coco", "pckh@0.5"} & set(found)
-    assert "AP of lamp is not measured: sigmas must be one positive number" in caplog.text
+    assert "AP is left out: the skeleton lamp has no sigmas" in caplog.text
     with pytest.raises(ValueError, match="sigmas must be one positive number per keypoint"):
         evaluation.pose_figures(seeing(bare), data, bare, detected=data)
 
@@ -193,7 +193,7 @@ def test_a_set_without_sigmas_is_told(skeleton, caplog):
     assert evaluation.can_measure_ap(skeletons.COCO) and not caplog.records
     assert not evaluation.can_measure_ap(skeleton)
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"AP of {skeleton.name} is not measured: sigmas must be one positive number")
+    assert record.getMessage().startswith(f"AP is left out: the skeleton {skeleton.name} has no sigmas, and")
     assert "--sigmas of datasets/build.py" in record.getMessage()
 
 

@@ -170,12 +170,27 @@ def test_who_is_offline_is_told_where_to_put_the_file(home, offer):
     source = pathlib.Path(row.files[0].url.removeprefix("file://"))
     source.unlink()
     place = home / "mine" / "published.pth"
-    with pytest.raises(presets.FetchError, match="published.pth .*; fetch it elsewhere, and put it here: ") as error:
+    with pytest.raises(
+        presets.FetchError, match="^The file of mine cannot be fetched .*; fetch published.pth from "
+    ) as error:
         presets.fetch("mine")
-    assert row.files[0].url in str(error.value) and str(error.value).endswith(str(place))
+    where = f"{row.files[0].url} elsewhere, and put it into {place.parent} (KERAPOSE_HOME may name another folder than"
+    assert str(error.value).endswith(f"{where} {home}).")
     assert os.listdir(place.parent) == []  # and nothing half is left
     place.write_bytes(b"weights")
     assert presets.fetch("mine") == place
+
+
+def test_who_is_offline_is_told_all_files_that_are_missing(home, tmp_path):
+    files = [presets.File((tmp_path / name).as_uri(), ()) for name in ("net.xml", "net.bin", "more.bin")]
+    row = table.dataclasses.replace(presets.get("openpose_omz"), name="mine", files=tuple(files))
+    (home / "mine").mkdir(parents=True)
+    (home / "mine" / "net.xml").write_bytes(b"<?xml")
+    with pytest.raises(presets.FetchError, match="^The files of mine cannot be fetched") as error:
+        presets.fetch(row)
+    told = f"fetch net.bin from {files[1].url} and more.bin from {files[2].url} elsewhere, and put them into "
+    assert f"{told}{home / 'mine'} " in str(error.value) and "net.xml" not in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("how", ["fetched", "put there"])

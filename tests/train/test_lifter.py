@@ -698,6 +698,7 @@ SEMI = {"semi_supervised": True, "labelled_share": 0.5, "epochs": 5}
     [
         ({"dataset": "nobodys"}, "nobodys is not prepared in .*; run: python datasets/build.py nobodys"),
         ({"test_split": "val"}, "walkers has the splits train, validation, test, got 'val'; use one of them"),
+        ({"validation_split": "val"}, r"test, got 'val'; give one of them, or validation_split='' .*for none\.$"),
         ({"skip": ["nobody"]}, "skip names samples of walkers, 'nobody' is in none of its splits; correct the name"),
         ({"filter_widths": [3, 4]}, "must be odd, got 4; use 3 or 5"),
         ({"filter_widths": [3, 3.5]}, "filter_widths must be a whole number, got 3.5; correct it"),

@@ -609,7 +609,7 @@ def test_a_work_folder_of_another_configuration_is_left_alone(finished, again, f
         ({"variant": "openpose9"}, "variant is one of openpose, .*, got 'openpose9'; use one of them"),
         ({"decay_epochs": [1, 99]}, "decay_epochs is less than the .* epochs, got 99; leave it out"),
         ({"refinements": [1, -1]}, "refinements are one number from 0 up for each phase, got .1, -1.; give .1., say"),
-        ({"image_size": 60}, "image_size is a multiple of 8, got 60; round it"),
+        ({"image_size": 60}, "image_size is a multiple of 8, got 60; use 56 or 64"),
         ({"smallest_scale": 1.2}, "smallest_scale is not above largest_scale, got 1.2 and 1.1; exchange them"),
         ({"skip": ["nobody.png"]}, "skip names samples of groups, 'nobody.png' is in none of its splits; correct"),
         ({"skeleton": "nobody"}, "A skeleton must be one of coco, .* got 'nobody'"),

@@ -1,5 +1,6 @@
 """The splits of a run: found, checked, without what is left out; and which class each becomes in a mirror."""
 
+import re
 import types
 
 import numpy as np
@@ -157,6 +158,24 @@ def test_images_are_read_checked_and_left_out():
     pipeline = Images()
     assert data.load_images(CONFIG | {"check": False, "validation_split": ""}, pipeline)[0]["validation"] is None
     assert not pipeline.checked
+
+
+@pytest.mark.parametrize("pipeline", [Actions, Images])
+@pytest.mark.parametrize("role", SPLITS)
+def test_of_a_validation_that_is_not_there_it_is_told_how_to_do_without(clips, monkeypatch, pipeline, role):
+    before = pipeline.from_tfds
+
+    def from_tfds(self, name, split, data_dir):
+        if split == "none":
+            raise prepared.NoSplitError(f"{name} has the splits train, test, got {split!r}")
+        return before(self, name, split, data_dir)
+
+    monkeypatch.setattr(pipeline, "from_tfds", from_tfds)
+    remedy = "give one of them, or validation_split='' (--validation_split=) for none"
+    expected = f"mice has the splits train, test, got 'none'; {remedy if role == 'validation' else 'use one of them'}."
+    load = data.load_clips if pipeline is Actions else data.load_images
+    with pytest.raises(ValueError, match=f"^{re.escape(expected)}$"):
+        load(CONFIG | {"check": False, f"{role}_split": "none"}, pipeline())
 
 
 # ---------------------------------------- mirrors

@@ -79,7 +79,7 @@ def steps_per_epoch(
         An int; the last batch of an epoch may be a short one.
 
     Raises:
-        ValueError: if `chunk_length` is not positive.
+        ValueError: if `batch_size` or `chunk_length` is not positive.
 
     Example:
         >>> from kerapose.data import tracks
@@ -87,6 +87,7 @@ def steps_per_epoch(
         >>> tracks.steps_per_epoch(known, batch_size=64)  # 120 frames, plain and mirrored
         4
     """
+    check_numbers(batch_size=batch_size)
     flip = flip and mirrors.are_known(tracks.skeleton, tracks.pose_skeleton)  # as `training` does
     sets = [tracks] if unlabelled is None else [tracks, unlabelled]
     return max(num_batches(len(chunks(each.lengths, chunk_length, flip)), batch_size) for each in sets)

@@ -137,6 +137,12 @@ def test_chunks_refuse_no_length():
 
 
 # ---------------------------------------- training
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_steps_refuse_batches_of_nothing(tracks, batch_size):
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}; give a positive number"):
+        track_data.steps_per_epoch(tracks, batch_size)
+
+
 def test_plain_batches_are_of_keypoints_and_poses(tracks):
     batches = track_data.training(tracks, 3, batch_size=12)
     assert [spec.shape.as_list() for spec in batches.element_spec] == [[None, 3, 17, 2], [None, 1, 17, 3]]

@@ -41,6 +41,8 @@ and null for a person of whom too little was seen. `kerapose.data.predictions` h
                              "keypoints": [[x, y, score], ...], "pose_3d": [[x, y, z], ...]}],
                  "actions": [{"id": 0, "frames": [0, 47], "time": [0.0, 1.88], "name": "kick", ...}]}]}
 
+Of a source in which nobody was found a line says so, and what the best score was.
+
 A frame that cannot be decoded has `"lost": true` and no people; in the video the picture before it is shown again.
 
 Ctrl-C ends a video or the camera after the frame that is worked on, and both files are written with what was done so
@@ -168,6 +170,9 @@ def predict(arguments: argparse.Namespace) -> list[pathlib.Path]:
                 if len(given) == 1:
                     raise
                 failures[source.given] = error
+            else:
+                if not recording.found_somebody:
+                    bar.write(_nobody(recording), file=sys.stderr)
             if bar.disable:
                 print(_progress(recording), file=sys.stderr)
             if recording.error is not None:
@@ -237,6 +242,12 @@ def _progress(recording):
     source = recording.source
     dropped = f", {recording.dropped} left out to keep up" if recording.dropped else ""
     return f"{source.given}: {recording.num_frames}/{source.num_frames or '?'} frames{dropped}"
+
+
+def _nobody(recording):
+    best = recording.best_score
+    below = ", and nobody below it" if best is None else f"; the best score of a keypoint was {best:.3g}"
+    return f"{recording.source.given}: nobody was found above --min_score={recording.pipeline.min_score:g}{below}."
 
 
 def _cut_short(recording, written):

@@ -32,6 +32,7 @@ class Recording:
         self.num_frames = 0  # that are done
         self.dropped = 0  # that nobody looked at
         self.error = None  # that ended it early
+        self.best_score = None  # of any keypoint so far; None: nobody had one
 
     def moments(self, bar: tqdm.tqdm, stop: threading.Event, lifts: bool) -> Iterator[Moment]:
         """Yields frame after frame, until they end, an error comes, or the user has enough.
@@ -51,8 +52,16 @@ class Recording:
                 return
             self.num_frames += 1
             self.dropped += moment.dropped
+            if moment.keypoint_scores.size:
+                best = float(moment.keypoint_scores.max())
+                self.best_score = best if self.best_score is None else max(self.best_score, best)
             yield moment
             bar.update()
+
+    @property
+    def found_somebody(self) -> bool:
+        """Whether any keypoint counted so far."""
+        return self.best_score is not None and self.best_score > self.pipeline.min_score
 
     def write(self, bar: tqdm.tqdm, stop: threading.Event, output: pathlib.Path) -> list[pathlib.Path]:
         """Works through the source and writes its two files, both or none; gives their paths."""

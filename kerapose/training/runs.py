@@ -127,6 +127,8 @@ class Stage:
         Where nothing is left, `fit` does nothing with them. Where it was interrupted, it begins that epoch anew.
         """
         done = self.resume.restore(self.model)
+        if done < self.epochs and self.workers.is_chief:
+            self._tell(done)
         batches = functools.partial(self.batches, first_step=done * self.steps)
         several, validation = self.workers.count > 1, self.validation
         divided = self.workers.divided_whole if several else self.workers.evenly
@@ -142,6 +144,22 @@ class Stage:
             "validation_steps": int(validation.cardinality()) if several and validation else None,
             "callbacks": [*self.callbacks, self.resume, _Curves(self.resume)],
         }
+
+    def _tell(self, done):
+        """Says how much there is to do, and warns where an epoch is one step: few of them teach little."""
+        of_size = "" if self.batch_size is None else f" (batch_size {self.batch_size})"
+        logging.info(
+            "%d step%s an epoch%s, epochs %d to %d; the first step takes longest.",
+            self.steps,
+            "" if self.steps == 1 else "s",
+            of_size,
+            done + 1,
+            self.epochs,
+        )
+        if self.steps < 2 and self.batch_size != 1:
+            logging.warning(
+                "An epoch has 1 step, since all samples are in one batch%s; a smaller batch_size learns more.", of_size
+            )
 
     def fit(self) -> None:
         """Trains what is left, if anything."""
@@ -317,6 +335,7 @@ class Training:
             logging.info("%s of %s: %s here, %s published.", key, name, both["found"], both["published"])
         write_whole(training.workdir / "metrics.json", json.dumps(results, indent=2).encode())
         training.draw(estimator)
+        logging.info("Done: figures in %s.", training.workdir / "metrics.json")
         return results
 
     def refuse(self, preset: presets.Preset) -> None:
@@ -416,6 +435,9 @@ class Training:
             logging.info("Wrote %s.", path)
         # The figures last: they tell of an end.
         write_whole(self.workdir / "metrics.json", json.dumps(results, indent=2).encode())
+        logging.info(
+            "Done: %s, for predictors.load; figures in %s.", self.workdir / SAVED, self.workdir / "metrics.json"
+        )
         return results
 
     def record(self, results: dict[str, typing.Any]) -> dict[str, typing.Any]:

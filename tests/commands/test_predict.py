@@ -190,6 +190,41 @@ def test_the_picture_shows_the_people_that_the_json_file_has(walk, video):
         assert changed[:, 145:].sum() == 0
 
 
+class Unsure(Walkers):
+    """In place of a predictor: people whose scores rise up to 0.25; or nobody at all."""
+
+    def __init__(self, people=True):
+        super().__init__()
+        self.people = people
+
+    def __call__(self, image):
+        self.calls += 1
+        return [self.pose(30, score) for score in (0.1, min(0.05 * self.calls, 0.25))] if self.people else []
+
+
+@pytest.mark.parametrize("lifted", [False, True])
+def test_of_a_source_in_which_nobody_counts_it_is_said_once(walk, video, lifter, capsys, lifted):
+    options = ["--lifter", lifter] if lifted else []
+
+    def told(find, min_score):
+        walk(video, *options, find=find, min_score=min_score)
+        return [line for line in capsys.readouterr().err.splitlines() if "nobody" in line]
+
+    best = f"{video}: nobody was found above --min_score=0.3; the best score of a keypoint was 0.25."
+    assert told(Unsure(), 0.3) == [best]
+    assert told(Unsure(people=False), 0.3) == [f"{video}: nobody was found above --min_score=0.3, and nobody below it."]
+    assert told(Unsure(), 0.2) == told(Walkers(), 0.0) == []
+
+
+def test_of_each_image_of_a_folder_in_which_nobody_counts_it_is_said(walk, tmp_path, capsys):
+    folder = tmp_path / "images"
+    images(folder, "a.png", "b.png")
+    walk(folder, find=Unsure(), min_score=0.15)
+    told = [line for line in capsys.readouterr().err.splitlines() if "nobody" in line]
+    rule = "nobody was found above --min_score=0.15; the best score of a keypoint was 0.1."
+    assert told == [f"{folder / name}: {rule}" for name in ("a.png", "b.png")]
+
+
 def test_keypoints_are_smoothed_unless_raw_ones_are_wanted(walk, video):
     content = [json.loads(walk(video, *options)[1].read_text()) for options in ((), ("--raw",))]
     smooth, raw = (one["frames"][5]["people"][1]["keypoints"][0][0] for one in content)

@@ -203,6 +203,45 @@ def test_a_run_leaves_figures_curves_and_a_file_that_knows_itself(finished):
     assert left == of_stages | {"metrics.json", "config.json", "model.keras", "drawn.txt"}
 
 
+def told(caplog, level):
+    return [record.getMessage() for record in caplog.records if record.levelname == level]
+
+
+def test_a_run_says_what_there_is_to_do_and_what_it_leaves(finished, tmp_path, undrawn, caplog):
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "second")
+    (tmp_path / "run" / "metrics.json").unlink()
+    with caplog.at_level("INFO", logger="absl"):
+        Doubling(tmp_path / "run").run()
+    run = tmp_path / "run"
+    begins = "3 steps an epoch, epochs 1 to 3; the first step takes longest."
+    ends = f"Done: {run / 'model.keras'}, for predictors.load; figures in {run / 'metrics.json'}."
+    lines = told(caplog, "INFO")
+    assert lines.count(begins) == 1 and lines[-1] == ends  # nothing is left of the first stage
+    assert not told(caplog, "WARNING")
+
+
+@pytest.mark.parametrize(
+    "steps, batch_size, rule",
+    [
+        (1, 128, "all samples are in one batch (batch_size 128); a smaller batch_size learns more."),
+        (1, None, "all samples are in one batch; a smaller batch_size learns more."),
+        (1, 1, None),
+        (2, 128, None),
+    ],
+)
+def test_an_epoch_of_one_step_is_warned_of(tmp_path, caplog, steps, batch_size, rule):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+
+    def batches(first_step):
+        return tf.data.Dataset.from_tensors((np.ones((2, 1)), np.ones((2, 1)))).repeat()
+
+    stage = runs.Stage(model, tmp_path, batches, steps, 1, batch_size=batch_size)
+    stage.arguments()
+    assert told(caplog, "WARNING") == ([] if rule is None else [f"An epoch has 1 step, since {rule}"])
+
+
 def test_cells_of_a_notebook_do_what_a_script_does(finished, tmp_path, undrawn):
     training = Doubling(tmp_path)
     for stage in training.stages():

@@ -29,7 +29,7 @@ docs: $(TEST)
 
 # `KERAPOSE_FAST=1 make notebooks` trains a step or two in each, to see that every cell runs.
 notebooks: $(TEST)
-	$(RUN) -m pytest -n0 --nbmake --nbmake-timeout=600 notebooks $(ARGS)
+	$(RUN) -m pytest -n0 --nbmake --nbmake-timeout=600 notebooks/*.ipynb $(ARGS)
 
 # All pictures of the pages and of README.md; data sets of puppets and four trainings first, an hour on two cores.
 # `.venv/bin/python docs/draw.py` draws those alone for which everything is there.

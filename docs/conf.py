@@ -40,6 +40,7 @@ nb_execution_cache_path = str(HERE.parent / "build" / "notebooks")
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_merge_streams = True
+nb_output_stderr = "remove"  # TensorFlow's notes of GPUs that are not there
 nb_execution_show_tb = True
 
 # ---------------------------------------- reference

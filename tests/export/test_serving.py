@@ -282,7 +282,7 @@ def test_each_client_gets_its_own_answer_among_hostile_ones(server, good):
 
 
 def test_the_client_of_the_documentation(server, good, tmp_path, monkeypatch):
-    text = (pathlib.Path(__file__).parents[2] / "docs" / "serving.md").read_text(encoding="utf-8")
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "guides" / "export_and_serving.md").read_text(encoding="utf-8")
     (program,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "insecure_channel" in block)
     monkeypatch.chdir(tmp_path)
     pathlib.Path("street.jpg").write_bytes(good["pose_2"][1]["image_bytes"][0])

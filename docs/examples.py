@@ -1,7 +1,7 @@
 """What the examples of docstrings and pages refer to: a few arrays, and small files of the names that they use.
 
 An example says `keypoints`, "street.jpg" or "runs/topdown/model.keras", as a reader's own would. Tests run it in a
-folder where these exist (`put_files`), with the arrays of `NAMES` at hand. The networks in the files are small and have
+folder where these exist (`put_files`), with the arrays of `names` at hand. The networks in the files are small and have
 learnt nothing: an example may show shapes, names and rules, never how well something was found.
 """
 

@@ -39,7 +39,8 @@ def find(name: str, split: str | None, data_dir: Path | None = None) -> "tfds.co
     """The builder of a prepared TFDS dataset.
 
     Args:
-        name: of the dataset and its config ("puppets/clips", "pyskl_clips/ntu60").
+        name: of the dataset and its config ("puppets/clips", "pyskl_clips/ntu60"), the newest version that lies there,
+            or with one ("puppets/clips:1.0.0").
         split: name of a split that it must have. None: any.
         data_dir: where `datasets/build.py` prepared it. None: TFDS's default folder.
 
@@ -56,8 +57,11 @@ def find(name: str, split: str | None, data_dir: Path | None = None) -> "tfds.co
         >>> {name: split.num_examples for name, split in builder.info.splits.items()}
         {'train': 4, 'validation': 2, 'test': 2}
     """
+    # With a version, TFDS goes by the files, even in a process that knows a builder of this name, whose features and
+    # version may be others than those that lie there.
+    files = name if ":" in name else f"{name}:*.*.*"
     try:
-        builder = tfds.builder(name, data_dir=data_dir)
+        builder = tfds.builder(files, data_dir=data_dir)
         if not builder.is_prepared():  # its code is at hand, its data are not
             raise FileNotFoundError(builder.data_dir)
     except (tfds.core.DatasetNotFoundError, FileNotFoundError) as error:

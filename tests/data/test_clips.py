@@ -215,6 +215,20 @@ def test_from_tfds_equals_from_arrays(prepared, dataset):
     assert clips.check(read_back, COCO, 7) == 7
 
 
+def test_from_tfds_goes_by_the_files(tmp_path):
+    """The builder of this name that the process knows is newer and has other classes."""
+    features = {"keypoints": tfds.features.Tensor(shape=(None, None, 17, 2), dtype=np.float32, encoding="zlib")}
+    features = tfds.features.FeaturesDict(features | {"label": tfds.features.ClassLabel(names=["hop", "bow"])})
+    for version in ("0.8.0", "0.9.0"):
+        record = {"keypoints": np.ones((1, 3, 17, 2), np.float32), "label": 1}
+        splits = {"train": [(number, record) for number in range(int(version[2]))]}
+        tfds.dataset_builders.store_as_tfds_dataset("walks", version, features, splits, "seven", tmp_path)
+    read_back, info = clips.from_tfds("walks/seven", "train", tmp_path)
+    assert info.features["label"].names == ["hop", "bow"] and int(read_back.cardinality()) == 9  # the newest
+    read_back, _ = clips.from_tfds("walks/seven:0.8.0", "train", tmp_path)
+    assert int(read_back.cardinality()) == 8
+
+
 @pytest.mark.parametrize("name", ["walks/others", "nobody_has_made_this"])  # of known and of unknown code
 def test_from_tfds_tells_how_to_prepare(prepared, name):
     with pytest.raises(clips.NotPreparedError) as error:

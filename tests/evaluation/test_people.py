@@ -1,8 +1,5 @@
 """The protocol of bottom-up 2D pose, against figures worked out by hand."""
 
-import doctest
-import types
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -99,16 +96,3 @@ def test_crowds_and_people_without_keypoints_are_not_counted(caplog):
     found = evaluation.people_figures(Finder(), data, bare)
     assert found["people"] == 1 and "coco" not in found
     assert "AP is left out: the skeleton bare has no sigmas" in caplog.text
-
-
-def test_the_examples_run(monkeypatch):
-    """As they stand in the docstrings."""
-    finder = Finder()
-    source = types.SimpleNamespace(from_tfds=lambda name, split: (images(finder.in_coco(40), [], []), skeletons.COCO))
-    loader = types.SimpleNamespace(models=types.SimpleNamespace(load_model=lambda path: finder))
-    names = {"people": source, "evaluation": evaluation, "keras": loader, "estimator": finder}
-    monkeypatch.setattr(metrics, "coco_ap", lambda *args, **options: {"AP": 1.0})
-    for function in (evaluation.people_figures, evaluation.found_people):
-        for example in doctest.DocTestParser().get_examples(function.__doc__):
-            exec(example.source, names | {"metrics": metrics}, names)
-    assert len(names["found"]["image_id"]) == 4

@@ -1,7 +1,6 @@
 """The protocol of top-down 2D pose, against figures worked out by hand."""
 
 import dataclasses
-import doctest
 import types
 
 import keras
@@ -195,17 +194,3 @@ def test_a_set_without_sigmas_is_told(skeleton, caplog):
     (record,) = caplog.records
     assert record.getMessage().startswith(f"AP is left out: the skeleton {skeleton.name} has no sigmas, and")
     assert "--sigmas of datasets/build.py" in record.getMessage()
-
-
-def test_the_examples_run(tmp_path, monkeypatch):
-    """As they stand in the docstrings, in a folder with a trained estimator."""
-    seeing().save(tmp_path / "model.keras")
-    (tmp_path / "runs" / "topdown").mkdir(parents=True)
-    (tmp_path / "model.keras").rename(tmp_path / "runs" / "topdown" / "model.keras")
-    monkeypatch.chdir(tmp_path)
-    source = types.SimpleNamespace(from_tfds=lambda name, split: (people(head_sizes=[10, 10]), LAMP))
-    names = {"crops": source, "evaluation": evaluation, "keras": keras, "estimator": seeing()}
-    for function in (evaluation.pose_figures, evaluation.found_poses):
-        for example in doctest.DocTestParser().get_examples(function.__doc__):
-            exec(example.source, names | {"metrics": metrics}, names)
-    assert isinstance(names["found"], dict) and names["skeleton"] is LAMP

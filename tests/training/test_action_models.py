@@ -1,14 +1,10 @@
 """Networks of actions as they are trained: volumes drawn inside the model, taught features, several outputs."""
 
-import doctest
-
 import keras
 import numpy as np
 import pytest
 
 from kerapose import models, skeletons, training
-from kerapose.data import clips, videos
-from kerapose.data import frames as video_frames
 from kerapose.layers import ConvNorm, layer_name
 from kerapose.models import slowonly
 from kerapose.ops import heatmaps
@@ -49,6 +45,18 @@ def test_a_network_of_other_volumes_is_refused(modality, channels, match):
 
 
 # ---------------------------------------- networks of clips of videos
+@pytest.fixture
+def few_layers(monkeypatch):
+    """RGBPose-Conv3D with a convolution in the place of each stage."""
+
+    def one_convolution(x, filters, strides, inflated, name, *_):
+        return ConvNorm(4 * filters, (3 if inflated else 1, 3, 3), strides, name=layer_name(f"{name}.conv1"))(x)
+
+    small = {"rgb_filters": 8, "pose_filters": 8, "rgb_blocks": (1,) * 4, "pose_blocks": (1,) * 3}
+    monkeypatch.setattr(slowonly, "bottleneck", one_convolution)
+    monkeypatch.setitem(models.RGBPoseConv3D.VARIANTS, "rgbpose_tiny", small)
+
+
 def test_several_pathways_have_losses_of_their_own_and_one_fused_answer(few_layers):
     shapes = {"rgb_shape": (1, 32, 32, 3), "pose_shape": (4, 8, 8, 5)}
     network = models.RGBPoseConv3D.from_variant("rgbpose_tiny", 3, **shapes)
@@ -107,35 +115,3 @@ def test_a_faint_joint_teaches_as_much_as_a_sure_one(faint):
         taught.append(float(teacher.losses[0]))
     assert taught[0] == pytest.approx(taught[1], rel=1e-4) and taught[0] > 1
     assert training.KeypointTeacher.from_config(teacher.get_config()).height == 32
-
-
-# ---------------------------------------- in a notebook
-@pytest.fixture
-def few_layers(monkeypatch):
-    """RGBPose-Conv3D with a convolution in the place of each stage."""
-
-    def one_convolution(x, filters, strides, inflated, name, *_):
-        return ConvNorm(4 * filters, (3 if inflated else 1, 3, 3), strides, name=layer_name(f"{name}.conv1"))(x)
-
-    small = {"rgb_filters": 8, "pose_filters": 8, "rgb_blocks": (1,) * 4, "pose_blocks": (1,) * 3}
-    monkeypatch.setattr(slowonly, "bottleneck", one_convolution)
-    monkeypatch.setitem(models.RGBPoseConv3D.VARIANTS, "rgbpose_tiny", small)
-
-
-@pytest.mark.parametrize("function", ["action_model", "video_model"])
-def test_the_examples_train(function, tmp_path, monkeypatch, few_layers):
-    monkeypatch.chdir(tmp_path)
-    # That the networks' steps are traced and compiled by XLA, tests/models/test_training.py shows.
-    monkeypatch.setattr("keras.src.trainers.trainer.Trainer.run_eagerly", property(lambda model: True, lambda *_: None))
-    random, people = np.random.default_rng(0), ([0, 1, 2, 0], skeletons.COCO)
-    keypoints = [random.uniform(20, 60, (1, 12, 17, 2)).astype("float32") for _ in people[0]]
-    names = {"models": models, "skeletons": skeletons, "clips": clips, "videos": videos} | vars(action_models)
-    if function == "action_model":
-        names["dataset"] = clips.from_arrays(keypoints, *people, frame_sizes=(80, 80))
-    else:
-        pixels = random.integers(0, 255, (12, 80, 80, 3)).astype("uint8")
-        names["dataset"] = videos.from_arrays([video_frames.encode(pixels, fps=10)] * 4, keypoints, *people)
-    (example,) = doctest.DocTestFinder().find(getattr(action_models, function), function, globs=names)
-    result = doctest.DocTestRunner().run(example)
-    assert result.failed == 0 and result.attempted > 4
-    assert keras.models.load_model("mine.keras").count_params() > 0

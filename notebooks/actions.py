@@ -38,7 +38,7 @@ from kerapose.ops import heatmaps
 
 FAST = "KERAPOSE_FAST" in os.environ  # set where it is only checked that every cell runs
 DATA = "puppets/small_clips"
-FRAMES, SIZE = (8, 16) if FAST else (16, 32)  # of a volume; the paper has 48 frames of 56 x 56
+FRAMES, SIZE = (8, 16) if FAST else (16, 16)  # of a volume; the paper has 48 frames of 56 x 56
 WORKDIR = pathlib.Path("../runs/notebooks/actions")
 shutil.rmtree(WORKDIR, ignore_errors=True)  # a run that is found would be gone on with; here we begin anew
 for name in ("absl", "tensorflow"):
@@ -181,7 +181,7 @@ OPTIONS = {
     "num_frames": FRAMES,
     "size": SIZE,
     "base_filters": 8,  # half of the variant's own
-    "epochs": 2 if FAST else 10,
+    "epochs": 2 if FAST else 14,
     "batch_size": 16,
     "num_clips": 1 if FAST else 2,  # of a test sequence; the paper takes 10
     "seed": 0,

@@ -39,7 +39,7 @@ from kerapose.ops import images as image_ops
 
 FAST = "KERAPOSE_FAST" in os.environ  # set where it is only checked that every cell runs
 DATA = "puppets/small_videos"
-SIZE = 32 if FAST else 64  # of the frames of a clip; the paper has 112
+SIZE = 32 if FAST else 48  # of the frames of a clip; the paper has 112
 WORKDIR = pathlib.Path("../runs/notebooks/star_transformer")
 shutil.rmtree(WORKDIR, ignore_errors=True)  # a run that is found would be gone on with; here we begin anew
 for name in ("absl", "tensorflow"):
@@ -109,7 +109,7 @@ print("tokens of a frame:", grid[2], "x", grid[3], "places and", network.num_joi
 # %%
 model = training.video_model(network, num_keypoints=17, keypoint_weight=0.5)
 training.compile_for_actions(model, len(class_names), keras.optimizers.Adam(1e-3))
-history = model.fit(batches, steps_per_epoch=1 if FAST else 5, epochs=1, shuffle=False, verbose=2)
+history = model.fit(batches, steps_per_epoch=1 if FAST else 3, epochs=1, shuffle=False, verbose=2)
 
 # %% [markdown]
 # To stop and go on, such a `fit` is given a `training.Resume`, as the notebook of [actions](actions.ipynb) shows.
@@ -123,8 +123,8 @@ history = model.fit(batches, steps_per_epoch=1 if FAST else 5, epochs=1, shuffle
 OPTIONS = {
     "dataset": DATA,
     "size": SIZE,
-    "backbone_epochs": 1 if FAST else 14,
-    "epochs": 1 if FAST else 10,
+    "backbone_epochs": 1 if FAST else 5,
+    "epochs": 1 if FAST else 4,
     "num_clips": 1,  # of a test video
     "conditions": ["plain"],
     "seed": 0,

@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from kerapose.data.shapes import check_positive
 from kerapose.types import Tensor
 
 __all__ = [
@@ -54,8 +55,9 @@ class Share:
         """Samples of a part.
 
         Raises:
-            ValueError: if the parts of a batch are not of one size.
+            ValueError: if the parts of a batch are not of one size, or there is nothing in it.
         """
+        check_positive(batch_size=batch_size)
         if batch_size % self.parts:
             raise ValueError(
                 f"batch_size is divided by {self.parts} devices of {self.count} workers, got {batch_size}; give "

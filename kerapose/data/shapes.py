@@ -1,7 +1,14 @@
-"""Batches of few shapes, for what is compiled anew for each."""
+"""The sizes of batches: that they are some, and few shapes for what is compiled anew for each."""
 
 import keras
 import tensorflow as tf
+
+
+def check_positive(**numbers: int) -> None:
+    """Raises a ValueError, with their names, unless all numbers are positive."""
+    for name, value in numbers.items():
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}; give a positive number.")
 
 
 def few_shapes(batches: tf.data.Dataset) -> tf.data.Dataset:

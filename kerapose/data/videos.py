@@ -30,6 +30,7 @@ from kerapose.data import clips, frames, gate, order, prepared, pyskl, service
 from kerapose.data import images as image_files
 from kerapose.data.clips import checks, sources
 from kerapose.data.gate import sequences as sequence_gate
+from kerapose.data.shapes import check_positive
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import images as image_ops
 from kerapose.ops import sequences
@@ -649,6 +650,7 @@ def _without_videos(dataset):
 
 def _batched(dataset, batch_size):
     """Pads people with zeros (score 0) to the most in each batch."""
+    check_positive(batch_size=batch_size)
     return dataset.padded_batch(batch_size).prefetch(1)  # 60 MB a batch of 12 at 8 x 224 x 224 already
 
 

@@ -27,7 +27,7 @@ REFINEMENT_BLOCKS = 5
 class LightweightOpenPose(Network):
     """A dilated MobileNet, a first stage of heatmaps and fields, and refinement stages that see the stage before.
 
-    Its forms are "openpose", "openpose3" (three refinements), "openpose_omz" and "openpose_tiny".
+    Its forms are "openpose", "openpose3" (three refinements), "openpose_omz", "openpose_tiny" and "openpose_nano".
 
     Args:
         num_heatmaps: one for each keypoint and one for the background, the last.
@@ -59,12 +59,13 @@ class LightweightOpenPose(Network):
     "Realtime Multi-Person 2D Pose Estimation using Part Affinity Fields", CVPR 2017; Howard et al., "MobileNets", 2017.
     """
 
-    # By the arguments that differ from the defaults. "tiny" is ours, for two cores.
+    # By the arguments that differ from the defaults. "tiny" and "nano" are ours, for two cores.
     VARIANTS = {
         "openpose": {},
         "openpose3": {"num_refinements": 3},
         "openpose_omz": {"elu_alignment": True},
         "openpose_tiny": {"trunk_width": 0.5, "filters": 64, "head_filters": 128},
+        "openpose_nano": {"trunk_width": 0.25, "filters": 32, "head_filters": 64},
     }
 
     HEAD = ("cpm", "initial_stage", "refinement_stages")

@@ -32,8 +32,8 @@ RESNETS = {
 class SimpleBaseline(Network):
     """A ResNet whose last features are brought back to a quarter of the image by transposed convolutions.
 
-    Its forms are "resnet50", "resnet101", "resnet152", "resnet18", "resnet34" and, smaller, "resnet18_small" and
-    "resnet18_tiny".
+    Its forms are "resnet50", "resnet101", "resnet152", "resnet18", "resnet34" and, smaller, "resnet18_small",
+    "resnet18_tiny" and "resnet18_nano".
 
     Args:
         num_joints: number of heatmaps.
@@ -64,7 +64,7 @@ class SimpleBaseline(Network):
     Learning for Image Recognition", CVPR 2016.
     """
 
-    # By the arguments that differ from the defaults. "small" and "tiny" are ours, for two cores.
+    # By the arguments that differ from the defaults. "small", "tiny" and "nano" are ours, for two cores.
     VARIANTS = {
         "resnet50": {},
         "resnet101": {"depth": 101},
@@ -76,6 +76,12 @@ class SimpleBaseline(Network):
             "depth": 18,
             "base_filters": 32,
             "deconv_filters": (64, 64, 64),
+            "image_shape": (128, 96, 3),
+        },
+        "resnet18_nano": {
+            "depth": 18,
+            "base_filters": 16,
+            "deconv_filters": (32, 32, 32),
             "image_shape": (128, 96, 3),
         },
     }

@@ -1,10 +1,12 @@
-"""Batches whose open axes have few sizes, where each would be a compilation of its own."""
+"""The sizes of batches: none without anything; open axes of few sizes, where each would be a compilation."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerapose import skeletons
+from kerapose.data import clips, order
 from kerapose.data.shapes import few_shapes
 
 
@@ -29,3 +31,16 @@ def test_what_is_closed_and_what_tensorflow_trains_on_stays(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     closed = tf.data.Dataset.from_tensor_slices(np.zeros((5, 3))).batch(2)
     assert few_shapes(closed) is closed
+
+
+@pytest.mark.parametrize("batch_size", [0, -4])
+@pytest.mark.parametrize("make", [clips.training, clips.evaluation])
+def test_a_batch_without_anything_is_refused(make, batch_size):
+    dataset = clips.from_arrays([np.full((1, 4, 17, 2), 20.0)], [0], skeletons.COCO)
+    with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}; give a positive number"):
+        make(dataset, skeletons.COCO, batch_size=batch_size, num_frames=4, size=(16, 16))
+
+
+def test_a_share_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        order.Share().size(0)

@@ -11,6 +11,7 @@ from kerapose.data import order, service
 from kerapose.data import virtual_views as virtual
 from kerapose.data.clips.checks import trainable
 from kerapose.data.clips.sources import seen_from
+from kerapose.data.shapes import check_positive
 from kerapose.ops import clips as clip_ops
 from kerapose.ops import heatmaps, sequences
 from kerapose.types import ArrayLike, Edges, Size
@@ -201,4 +202,5 @@ def volumes(batches: tf.data.Dataset, size: Size, edges: Edges | None = None, si
 
 def _batched(clips, batch_size):
     """Pads people with zeros (score 0) to the most in each batch."""
+    check_positive(batch_size=batch_size)
     return clips.padded_batch(batch_size).prefetch(tf.data.AUTOTUNE)

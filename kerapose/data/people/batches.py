@@ -10,6 +10,7 @@ import tensorflow as tf
 from kerapose import mirrors, skeletons
 from kerapose.data import annotated, order, service
 from kerapose.data.people.samples import limbless, trainable
+from kerapose.data.shapes import check_positive
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import images as image_ops
 from kerapose.ops import pafs
@@ -172,6 +173,7 @@ def validation(
         >>> np.asarray(mask).any(axis=(1, 2, 3)).tolist()  # two samples, and two that fill up the batch
         [True, True, False, False]
     """
+    check_positive(batch_size=batch_size)
     image_size = _size(image_size, stride)
     fields = _fields(skeleton, target or skeleton, image_size, sigma_px, stride, thickness, published)
     finish = annotated.finisher(image_ops.OPENPOSE_NORMALIZATION if normalization is None else normalization, 0.0)

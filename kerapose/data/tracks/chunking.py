@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerapose import mirrors
+from kerapose.data.shapes import check_positive
 from kerapose.data.tracks.track_set import Tracks
 from kerapose.types import Array, ArrayLike, Tensor
 
@@ -106,9 +107,7 @@ def on_cpu(values: ArrayLike, dtype: str = "float32") -> tf.Tensor:
 
 def check_numbers(**numbers: int) -> None:
     """Raises a ValueError unless all numbers are positive and a receptive field is odd."""
-    for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}; give a positive number.")
+    check_positive(**numbers)
     field = numbers.get("receptive_field", 1)
     if field % 2 == 0:
         raise ValueError(f"receptive_field must be odd, got {field}; use {field - 1} or {field + 1}.")

@@ -34,11 +34,11 @@ def test_what_is_closed_and_what_tensorflow_trains_on_stays(monkeypatch):
 
 
 @pytest.mark.parametrize("batch_size", [0, -4])
-@pytest.mark.parametrize("make", [clips.training, clips.evaluation])
-def test_a_batch_without_anything_is_refused(make, batch_size):
+@pytest.mark.parametrize("make, more", [(clips.training, [skeletons.COCO]), (clips.evaluation, [])])
+def test_a_batch_without_anything_is_refused(make, more, batch_size):
     dataset = clips.from_arrays([np.full((1, 4, 17, 2), 20.0)], [0], skeletons.COCO)
     with pytest.raises(ValueError, match=f"batch_size must be at least 1, got {batch_size}; give a positive number"):
-        make(dataset, skeletons.COCO, batch_size=batch_size, num_frames=4, size=(16, 16))
+        make(dataset, *more, batch_size=batch_size, num_frames=4, size=(16, 16))
 
 
 def test_a_share_of_nothing_is_refused():

@@ -600,7 +600,9 @@ def test_missed_keypoints_and_colours_are_augmentations(dataset, uninterrupted):
 
 def test_as_many_keypoints_are_missed_as_was_asked_for(monkeypatch, dataset):
     shares = []
-    monkeypatch.setattr(videos, "missed", lambda points, scores, seeds, share: shares.append(share) or (points, scores))
+    monkeypatch.setattr(
+        videos.batches, "missed", lambda points, scores, seeds, share: shares.append(share) or (points, scores)
+    )
     training(dataset, rgb_shape=None, missed_share=0.2)
     assert shares == [0.2]
 
@@ -620,7 +622,7 @@ def test_videos_in_memory_are_drawn_from_a_buffer_of_bounded_size(monkeypatch, d
         raise SeenError(seed, first, buffer_size)
 
     monkeypatch.setattr(order, "shuffled_endlessly", shuffled)
-    for options, size in (({}, videos.SHUFFLE_BUFFER), ({"shuffle_buffer": 7}, 7), ({"rgb_shape": None}, None)):
+    for options, size in (({}, videos.batches.SHUFFLE_BUFFER), ({"shuffle_buffer": 7}, 7), ({"rgb_shape": None}, None)):
         with pytest.raises(SeenError) as seen:
             training(dataset, first_step=5, **options)
         assert seen.value.args == (3, 20, size)
@@ -632,7 +634,7 @@ def told_of(monkeypatch, name):
     Pictures are not decoded but black.
     """
     told = []
-    signature = inspect.signature(getattr(videos.clip_ops, name))
+    signature = inspect.signature(getattr(videos.batches.clip_ops, name))
 
     def step(*given, **options):
         arguments = signature.bind(*given, **options).arguments
@@ -648,9 +650,9 @@ def told_of(monkeypatch, name):
         ]
 
     clocks = []
-    monkeypatch.setattr(videos, "_sample_in_graph", sample)
-    monkeypatch.setattr(videos, f"_{name.replace('_video', '')}", step)
-    monkeypatch.setattr(videos, "decode", lambda video, rgb, *_: tf.zeros((*rgb.shape, 8, 12, 3), tf.uint8))
+    monkeypatch.setattr(videos.batches, "_sample_in_graph", sample)
+    monkeypatch.setattr(videos.batches, f"_{name.replace('_video', '')}", step)
+    monkeypatch.setattr(videos.pictures, "decode", lambda video, rgb, *_: tf.zeros((*rgb.shape, 8, 12, 3), tf.uint8))
     return told, clocks
 
 
@@ -659,8 +661,10 @@ def test_every_option_of_a_pipeline_reaches_the_clip(monkeypatch, dataset):
     crop = {"padding": 0.5, "short_side_px": 40, "area_range": (0.2, 0.8), "aspect_range": (0.5, 0.6)}
     sizes = {"rgb_shape": (2, 16, 24, 3), "pose_shape": (4, 6, 10, 17)}
     batch_sizes = []
-    monkeypatch.setattr(videos, "trainable", lambda dataset: dataset)
-    monkeypatch.setattr(videos, "_batched", lambda dataset, batch_size: batch_sizes.append(batch_size) or dataset)
+    monkeypatch.setattr(videos.batches, "trainable", lambda dataset: dataset)
+    monkeypatch.setattr(
+        videos.batches, "_batched", lambda dataset, batch_size: batch_sizes.append(batch_size) or dataset
+    )
     told, clocks = told_of(monkeypatch, "training_video_clip")
     videos.training(dataset, COCO, 3, **sizes, aligned=False, **crop)
     videos.training(dataset, COCO)
@@ -695,15 +699,17 @@ def test_pictures_alone_are_mirrored_whatever_the_skeleton_knows(monkeypatch, da
 def test_mirror_colours_and_crop_are_drawn_apart(monkeypatch, dataset):
     """No number counts twice: who is mirrored says nothing of colours and of what is seen."""
     told_of(monkeypatch, "training_video_clip")
-    step = videos._training_clip
+    step = videos.batches._training_clip
 
     def with_crop(frames, keypoints, scores, size, crop, *given, **options):
         pictures, keypoints, flips = step(frames, keypoints, scores, size, crop, *given, **options)
         return tf.cast(pictures, tf.float32), tf.zeros_like(keypoints) + crop[:2], flips
 
-    monkeypatch.setattr(videos, "_training_clip", with_crop)
-    monkeypatch.setattr(videos.image_ops, "jitter", lambda pictures, colors, _: tf.zeros_like(pictures) + colors)
-    monkeypatch.setattr(videos.image_ops, "normalize", lambda pictures: pictures)
+    monkeypatch.setattr(videos.batches, "_training_clip", with_crop)
+    monkeypatch.setattr(
+        videos.batches.image_ops, "jitter", lambda pictures, colors, _: tf.zeros_like(pictures) + colors
+    )
+    monkeypatch.setattr(videos.batches.image_ops, "normalize", lambda pictures: pictures)
     shapes = {"rgb_shape": (1, 8, 12, 3), "pose_shape": (1, 8, 12, 17)}
     ((inputs, _),) = read(videos.training(dataset, COCO, 70, **shapes, color_jitter=0.5), 1)
     flips, colors, crop = inputs["scores"][:, 0, 0, 0], inputs["rgb"][:, 0, 0, 0], inputs["keypoints"][:, 0, 0, 0]

@@ -6,6 +6,8 @@ name of a published form (`from_variant`), or with published weights (`from_pres
 """
 
 from kerapose.models.c3d import C3D
+from kerapose.models.convolutional_pose_machine import ConvolutionalPoseMachine
+from kerapose.models.deeppose import DeepPose
 from kerapose.models.hrnet import HRNet
 from kerapose.models.lightweight_openpose import LightweightOpenPose
 from kerapose.models.mc3_resnet18 import MC3ResNet18
@@ -19,6 +21,8 @@ from kerapose.models.x3d import X3D
 
 __all__ = [
     "C3D",
+    "ConvolutionalPoseMachine",
+    "DeepPose",
     "HRNet",
     "LightweightOpenPose",
     "MC3ResNet18",

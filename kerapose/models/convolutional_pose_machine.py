@@ -1,4 +1,4 @@
-"""The convolutional pose machine: heatmaps, then several times heatmaps of heatmaps, each time seen from further off."""
+"""The convolutional pose machine: heatmaps, then several times heatmaps of heatmaps, each seen from further off."""
 
 import typing
 

@@ -105,6 +105,13 @@ def slots_of(model: keras.Model, head: Iterable[str] = ()) -> Slots:
     return slots
 
 
+def slots_by_name(variables: Mapping[str, keras.Variable]) -> Slots:
+    """The slots of dense layers whose variables are known by their names in PyTorch."""
+    return {
+        name: (variable, _dense_kernel if name.endswith(".weight") else _as_is) for name, variable in variables.items()
+    }
+
+
 def _normslots_of(layer, name):
     return {f"{name}.{theirs}": (getattr(layer, ours), _as_is) for ours, theirs in NORM_NAMES.items()}
 

@@ -90,6 +90,20 @@ NETWORK_ARGUMENTS = {
         "filters": 8,
         "increase": 4,
     },
+    models.ConvolutionalPoseMachine: {
+        "num_joints": 5,
+        "image_shape": (32, 24, 3),
+        "num_stages": 2,
+        "filters": 6,
+        "stem_filters": 8,
+    },
+    models.DeepPose: {
+        "num_joints": 5,
+        "image_shape": (64, 32, 3),
+        "depth": 101,
+        "uncertainty": True,
+        "base_filters": 8,
+    },
     models.LightweightOpenPose: {
         "num_heatmaps": 5,
         "num_pafs": 8,
@@ -340,6 +354,15 @@ def heatmaps_for(network):
     return (targets, weights), {"loss": losses.JointsMSE(), "weighted_metrics": [metrics.HeatmapPCK()]}
 
 
+def of_coordinates(model):
+    """With the flow of the loss, which learns along."""
+    network, loss = model(**arguments_of(model)), losses.ResidualLikelihood()
+    network.flow = loss.flow
+    targets = np.random.default_rng(2).random((2, 5, 2), "float32")
+    weights = np.array([[1, 1, 0, 1, 1], [1, 0.5, 1, 1, 0]], "float32")
+    return network, ((targets, weights), {"loss": loss})
+
+
 def of_fields(model):
     network = model(**arguments_of(model))
     inputs = keras.Input(network.input_shape[1:])
@@ -392,6 +415,8 @@ TRAINED = {
     models.SimpleBaseline: of_heatmaps,
     models.HRNet: of_heatmaps,
     models.StackedHourglass: of_heatmaps,
+    models.ConvolutionalPoseMachine: of_heatmaps,
+    models.DeepPose: of_coordinates,
     models.LightweightOpenPose: of_fields,
     models.TemporalLifter: of_poses,
     training.Distiller: of_a_teacher,

@@ -73,10 +73,10 @@ CODEC_SIZES = (256, 192), (64, 48)
 # Models that take a step of `fit` here. Of the others SlowOnly, MC3ResNet18, StackedHourglass and TemporalLifter are
 # parts of these, and HRNet is made of the layers of its kin: of them JAX always compiles the way forward alone.
 LEARNING = (
-    *("C3D", "X3D", "RGBPoseConv3D", "STARTransformer", "SimpleBaseline", "LightweightOpenPose"),
+    *("C3D", "X3D", "RGBPoseConv3D", "STARTransformer", "SimpleBaseline", "LightweightOpenPose", "DeepPose"),
     *("Distiller", "LiftTrainer"),
 )
-OF_THEIR_PARTS = ("SlowOnly", "MC3ResNet18", "StackedHourglass", "TemporalLifter", "HRNet")
+OF_THEIR_PARTS = ("SlowOnly", "MC3ResNet18", "StackedHourglass", "TemporalLifter", "HRNet", "ConvolutionalPoseMachine")
 
 # Reads inputs.npz, writes outputs.npz, in the folder that it is given.
 PROGRAM = """

@@ -74,7 +74,7 @@ class RealNVP(keras.layers.Layer):
         """
         z, log_determinant = ops.cast(x, "float32"), 0.0
         for coupling in reversed(range(self.num_couplings)):
-            stays = np.float32([1, 0] if coupling % 2 else [0, 1])
+            stays = ops.convert_to_tensor([1.0, 0.0] if coupling % 2 else [0.0, 1.0], dtype="float32")
             kept = stays * z
             stretch = (1 - stays) * ops.tanh(self._net("s", coupling, kept))
             shift = (1 - stays) * self._net("t", coupling, kept)

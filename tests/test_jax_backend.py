@@ -74,7 +74,7 @@ CODEC_SIZES = (256, 192), (64, 48)
 # parts of these, and HRNet is made of the layers of its kin: of them JAX always compiles the way forward alone.
 LEARNING = (
     *("C3D", "X3D", "RGBPoseConv3D", "STARTransformer", "SimpleBaseline", "LightweightOpenPose", "DeepPose"),
-    *("Distiller", "LiftTrainer"),
+    *("EfficientLocalization", "Distiller", "LiftTrainer"),
 )
 OF_THEIR_PARTS = ("SlowOnly", "MC3ResNet18", "StackedHourglass", "TemporalLifter", "HRNet", "ConvolutionalPoseMachine")
 

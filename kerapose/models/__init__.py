@@ -8,6 +8,7 @@ name of a published form (`from_variant`), or with published weights (`from_pres
 from kerapose.models.c3d import C3D
 from kerapose.models.convolutional_pose_machine import ConvolutionalPoseMachine
 from kerapose.models.deeppose import DeepPose
+from kerapose.models.efficient_localization import EfficientLocalization
 from kerapose.models.hrnet import HRNet
 from kerapose.models.lightweight_openpose import LightweightOpenPose
 from kerapose.models.mc3_resnet18 import MC3ResNet18
@@ -23,6 +24,7 @@ __all__ = [
     "C3D",
     "ConvolutionalPoseMachine",
     "DeepPose",
+    "EfficientLocalization",
     "HRNet",
     "LightweightOpenPose",
     "MC3ResNet18",

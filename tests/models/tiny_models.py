@@ -104,6 +104,16 @@ NETWORK_ARGUMENTS = {
         "uncertainty": True,
         "base_filters": 8,
     },
+    models.EfficientLocalization: {
+        "num_joints": 5,
+        "image_shape": (32, 24, 3),
+        "filters": 6,
+        "pooling": 4,
+        "num_resolutions": 1,
+        "crop_size": 8,
+        "dropout": 0.2,
+        "norm": True,
+    },
     models.LightweightOpenPose: {
         "num_heatmaps": 5,
         "num_pafs": 8,
@@ -153,7 +163,8 @@ NETWORK_ARGUMENTS = {
         "dense": True,
     },
 }
-LEFT_OUT = {models.TemporalLifter: {"strided"}}  # it excludes "dense"
+# "strided" excludes "dense"; without a refinement most of the network would be missing.
+LEFT_OUT = {models.TemporalLifter: {"strided"}, models.EfficientLocalization: {"refinement"}}
 
 
 def small_hourglass(filters):
@@ -417,6 +428,7 @@ TRAINED = {
     models.StackedHourglass: of_heatmaps,
     models.ConvolutionalPoseMachine: of_heatmaps,
     models.DeepPose: of_coordinates,
+    models.EfficientLocalization: of_heatmaps,
     models.LightweightOpenPose: of_fields,
     models.TemporalLifter: of_poses,
     training.Distiller: of_a_teacher,

@@ -95,7 +95,11 @@ def slots_of(model: keras.Model, head: Iterable[str] = ()) -> Slots:
         elif isinstance(layer, Dense):
             (name,) = layer.torch_names
             slots[f"{name}.weight"] = (layer.kernel, _dense_kernel)
-            slots[f"{name}.bias"] = (layer.bias, _as_is)
+            if layer.use_bias:
+                slots[f"{name}.bias"] = (layer.bias, _as_is)
+        elif hasattr(layer, "torch_weights"):  # a layer of one network, which names them itself
+            for name, variable in layer.torch_weights().items():
+                slots[name] = (variable, _dense_kernel if name.endswith(".weight") else _as_is)
         elif layer.weights:
             raise ValueError(
                 f"load_torch knows the weights of the package's layers, got the layer {layer.name} of "

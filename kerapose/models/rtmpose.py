@@ -44,7 +44,7 @@ class RTMPose(Network):
     Example:
         >>> from kerapose import models
         >>> network = models.RTMPose.from_variant("rtmpose_tiny", num_joints=17)
-        >>> network.input_shape, network.output_shape["x"], network.output_shape["y"]
+        >>> network.input_shape, network.output["x"].shape, network.output["y"].shape
         ((None, 128, 96, 3), (None, 17, 192), (None, 17, 256))
 
     Papers: Jiang et al., "RTMPose: Real-Time Multi-Person Pose Estimation based on MMPose", 2023; Lyu et al., "RTMDet:

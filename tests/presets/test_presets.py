@@ -20,6 +20,7 @@ GOLDENS = {
     "SimpleBaseline": "simplebaseline_r50_128x96",
     "HRNet": "hrnet_w32_128x96",
     "StackedHourglass": "hourglass_2stack_128",
+    "RTMPose": "rtmpose_t_256x192",
     "LightweightOpenPose": "lwopenpose_1ref_128x160",
     "TemporalLifter": "temporal_27",
     "C3D": "c3d_light",
@@ -29,7 +30,8 @@ GOLDENS = {
     "RGBPoseConv3D": "rgbpose",
 }
 LARGE = {"hourglass8", "w48", "resnet34", "resnet101", "resnet152"}  # the same blocks as others, and more of them
-EXACT = {"resnet50", "w32", "c3d_light", "slowonly", "x3d_shallow", "mc3_18", "rgbpose"}
+LARGE |= {"rtmpose_l", "rtmpose_x"}
+EXACT = {"resnet50", "w32", "c3d_light", "slowonly", "x3d_shallow", "mc3_18", "rgbpose", "rtmpose_t"}
 NETWORKS = sorted({(presets.get(name).network, presets.get(name).variant) for name in presets.names()})
 
 
@@ -46,7 +48,13 @@ def test_every_row_is_whole(name):
             assert len(known) == 64 or known in file.name
     sets = [skeletons.get(one) for one in preset.keypoints]
     if preset.task == "top-down pose":
-        assert sets[0].num_keypoints == preset.outputs and preset.kind in ("gaussian", "dark", "udp", "hourglass")
+        assert sets[0].num_keypoints == preset.outputs and preset.kind in (
+            "gaussian",
+            "dark",
+            "udp",
+            "hourglass",
+            "simcc",
+        )
     if preset.task == "lifting":
         assert [one.num_keypoints for one in sets] == [17, preset.outputs]
     if preset.classes:
@@ -110,7 +118,7 @@ def test_names_of_weights_are_those_of_the_published_network(golden, network, va
         model = getattr(models, network).from_variant(variant, **arguments)
     ours = set(matching.slots_of(model)) | set(model.unused_torch_weights())
     state = golden(GOLDENS[network]).state_dict
-    theirs = {re.sub(r"^(backbone|cls_head|model|module)\.(?!\d)", "", name) for name in state}
+    theirs = {re.sub(r"^(backbone|cls_head|head|model|module)\.(?!\d)", "", name) for name in state}
     theirs = {name for name in theirs if not name.endswith("num_batches_tracked")}
     if variant in EXACT:
         assert ours == theirs

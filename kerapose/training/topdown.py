@@ -288,9 +288,9 @@ class TopDown(Training):
         cutting = {name: getattr(estimator, name) for name in ("image_size", "box_padding", "normalization")}
         udp = estimator.codec == "udp"
         shown = pictures.some_people(self.splits["test"], self.skeleton, udp=udp, **cutting)
-        maps = estimator.heatmaps(shown["crop"])
+        answers = estimator.answers(shown["crop"])
         reading = {"codec": estimator.codec, "normalization": estimator.normalization}
-        pictures.save_png(self.workdir / "predictions.png", pictures.poses(shown, maps, self.skeleton, **reading))
+        pictures.save_png(self.workdir / "predictions.png", pictures.poses(shown, answers, self.skeleton, **reading))
 
     def export(self, estimator: estimators.PoseEstimator, path: Path) -> None:
         export.pose_saved_model(estimator, path, overwrite=True)

@@ -250,7 +250,7 @@ def nearest(side: int | None, stride: int, up: bool) -> int | None:
 
 
 def output_shapes(network: keras.Model) -> Shape | list[Shape] | dict[str, Shape]:
-    """The shape of a functional network's output, batch first; of several outputs as it gives them, of a dict by name."""
+    """The shape of a functional network's output, batch first; of several outputs a list or dict, as it gives them."""
     return keras.tree.map_structure(lambda tensor: tensor.shape, network.output)
 
 

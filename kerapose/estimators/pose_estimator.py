@@ -228,15 +228,9 @@ class PoseEstimator(Estimator):
 def _codec_of(network, skeleton, codec):
     """The codec, once it is known to be that of such a network: by default the usual one of its output."""
     shape = output_shapes(network)
-    possible, num_keypoints = heatmap_ops.codecs_of(shape)
     if codec is not None:
         heatmap_ops.check_codec(codec)
-    if not possible:
-        raise ValueError(
-            "The network must give heatmaps [B, h, w, K] or [B, S, h, w, K], coordinates [B, K, 2] or [B, K, 4], or "
-            f'{{"x": [B, K, bins], "y": [B, K, bins]}}, got {shape}; use SimpleBaseline, HRNet, DeepPose or RTMPose, '
-            "say."
-        )
+    possible, num_keypoints = heatmap_ops.codecs_of(shape)
     if codec is not None and codec not in possible:
         raise ValueError(
             f"codec must be {' or '.join(possible)} for a network that gives {shape}, got {codec!r}; use the one of "

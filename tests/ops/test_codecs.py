@@ -773,15 +773,26 @@ def test_outputs_of_any_precision_become_float32_answers():
         ((None, 5, 2), ("regression",), 5),
         ((None, 5, 4), ("regression",), 5),
         ({"x": (None, 5, 96), "y": (None, 5, 128)}, ("simcc",), 5),
-        ((None, 5, 3), (), None),
-        ((None, 5), (), None),
-        ({"x": (None, 5, 96), "y": (None, 6, 128)}, (), None),
-        ({"rgb": (None, 5), "pose": (None, 5)}, (), None),
-        ([(None, 8, 6, 5)], (), None),
     ],
 )
 def test_shapes_of_outputs_tell_their_codecs(shape, codecs, count):
     assert heatmaps.codecs_of(shape) == (codecs, count)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (None, 5, 3),
+        (None, 5),
+        {"x": (None, 5, 96), "y": (None, 6, 128)},
+        {"x": (None, 96), "y": (None, 128)},
+        {"rgb": (None, 5), "pose": (None, 5)},
+        [(None, 8, 6, 5)],
+    ],
+)
+def test_shapes_of_no_codec_are_refused(shape):
+    with pytest.raises(ValueError, match=r"must give heatmaps .* got [({\[].*; use SimpleBaseline, HRNet, DeepPose or"):
+        heatmaps.codecs_of(shape)
 
 
 def test_unknown_codecs_are_refused():

@@ -173,14 +173,17 @@ def read_outputs(outputs: Answers, codec: str = "gaussian") -> Answers:
     return maps[:, -1] if len(maps.shape) == 5 else maps  # [B, h, w, K]
 
 
-def codecs_of(output_shape: typing.Any) -> tuple[tuple[str, ...], int | None]:
+def codecs_of(output_shape: typing.Any) -> tuple[tuple[str, ...], int]:
     """Tells by the shape of a network's output which codecs it may have been trained with, and for how many keypoints.
 
     Args:
         output_shape: of a Keras model, batch first; of several outputs a dict of them.
 
     Returns:
-        Some of `ALL_CODECS`, the usual one first, and K; none of them, and None, for what is no answer.
+        Some of `ALL_CODECS`, the usual one first, and K.
+
+    Raises:
+        ValueError: if no codec has such an output.
 
     Example:
         >>> from kerapose.ops import heatmaps
@@ -189,15 +192,19 @@ def codecs_of(output_shape: typing.Any) -> tuple[tuple[str, ...], int | None]:
         >>> heatmaps.codecs_of((None, 64, 48, 17))
         (('gaussian', 'dark', 'udp', 'hourglass'), 17)
     """
-    if isinstance(output_shape, dict):
-        shapes = [output_shape.get(axis) or () for axis in ("x", "y")]
-        fits = len(output_shape) == 2 and all(len(shape) == 3 for shape in shapes) and shapes[0][1] == shapes[1][1]
-        return (("simcc",), shapes[0][1]) if fits else ((), None)
-    if not isinstance(output_shape, tuple) or len(output_shape) not in (3, 4, 5):
-        return (), None
-    if len(output_shape) == 3:
-        return (("regression",), output_shape[1]) if output_shape[2] in (2, 4) else ((), None)
-    return codecs.CODECS, output_shape[-1]
+    if isinstance(output_shape, dict) and set(output_shape) == {"x", "y"}:
+        x, y = output_shape["x"], output_shape["y"]
+        if len(x) == len(y) == 3 and x[1] == y[1]:
+            return ("simcc",), x[1]
+    elif isinstance(output_shape, tuple) and len(output_shape) in (4, 5):
+        return codecs.CODECS, output_shape[-1]
+    elif isinstance(output_shape, tuple) and len(output_shape) == 3 and output_shape[2] in (2, 4):
+        return ("regression",), output_shape[1]
+    raise ValueError(
+        "The network must give heatmaps [B, h, w, K] or [B, S, h, w, K], coordinates [B, K, 2] or [B, K, 4], or "
+        f'{{"x": [B, K, bins], "y": [B, K, bins]}}, got {output_shape}; use SimpleBaseline, HRNet, DeepPose or '
+        "RTMPose, say."
+    )
 
 
 def is_shifted(codec: str) -> bool:

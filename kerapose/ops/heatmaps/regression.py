@@ -4,7 +4,7 @@ import numpy as np
 
 from kerapose.ops.graphs import ops
 from kerapose.ops.heatmaps.grids import as_float32
-from kerapose.types import Array, ArrayLike, Size, Tensor
+from kerapose.types import ArrayLike, Size, Tensor
 
 
 def encode_regression(keypoints: Tensor, weights: Tensor | None, image_size: Size) -> tuple[Tensor, Tensor]:
@@ -132,9 +132,9 @@ def merge_flipped_regression(
     return (coordinates + mirrored) * 0.5
 
 
-def _size(image_size: Size) -> Array:
-    """Width and height, as points have x first."""
-    return np.float32(image_size[::-1])
+def _size(image_size):
+    """Width and height, as points have x first: a tensor, since PyTorch's do not reckon with arrays."""
+    return ops.convert_to_tensor(np.float32(image_size[::-1]))
 
 
 def _count(coordinates):

@@ -7,7 +7,7 @@ import numpy as np
 
 from kerapose.ops.graphs import ops
 from kerapose.ops.heatmaps.blurring import blur_matrix
-from kerapose.ops.heatmaps.grids import as_float32, finite
+from kerapose.ops.heatmaps.grids import as_float32, finite, pixels
 from kerapose.ops.heatmaps.maxima import INDEX
 from kerapose.types import ArrayLike, Size, Tensor
 
@@ -80,13 +80,14 @@ def encode_simcc(
     counts = np.around(np.float64(image_size[::-1]) * split_ratio).astype("int32")  # of x, of y
     sigmas = np.broadcast_to(np.float64(sigma_bins), (2,))
     before, after = (3 * sigmas + 1, 3 * sigmas) if smoothing == "gaussian" else (0, 0)
-    seen = ops.logical_and(centers >= np.float32(-before), centers < np.float32(counts + after))
+    low, high = (ops.convert_to_tensor(np.float32(limit)) for limit in (np.negative(before), counts + after))
+    seen = ops.logical_and(centers >= low, centers < high)
     seen = ops.all(seen, axis=-1)  # [..., K]
     drawn = ops.cast(ops.logical_and(seen, weights >= 0.5), "float32")[..., None]  # [..., K, 1]
     weights = ops.where(ops.logical_or(seen, weights < 0.5), weights, 0.0)
     labels = []
     for axis in (0, 1):
-        offset = np.arange(counts[axis], dtype="float32") - centers[..., axis, None]  # [..., K, bins]
+        offset = pixels(counts[axis])[:, 0] - centers[..., axis, None]  # [..., K, bins]
         if smoothing == "gaussian":
             label = ops.exp(ops.square(offset) * np.float32(-0.5 / sigmas[axis] ** 2))
             label = label / np.float32(sigmas[axis] * np.sqrt(2 * np.pi)) if normalize else label

@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import losses, metrics, training
+from kerapose import estimators, evaluation, losses, metrics, training
+from kerapose.data import crops as crops_data
 from kerapose.ops import heatmaps
+from kerapose.skeletons import Skeleton
+from kerapose.training import boards, pictures
 
 SIZE = (32, 24)
 
@@ -138,3 +141,47 @@ def test_what_cannot_be_trained_is_refused():
     for kind in ("coordinates", "simcc"):
         with pytest.raises(ValueError, match="student must be a built network of heatmaps"):
             training.heatmap_model(network_of(kind), optimizer, PerJoint(), teacher=network_of("heatmaps"))
+
+
+TRIANGLE = Skeleton("triangle", ("top", "left", "right"), ((0, 1), (0, 2)))
+
+
+class CrossEntropy(keras.losses.Loss):
+    """Of one vector of the codec simcc: [B, K, bins] -> [B, K]."""
+
+    def call(self, y_true, y_pred):
+        return keras.losses.categorical_crossentropy(keras.ops.softmax(10 * y_true), y_pred, from_logits=True)
+
+
+def triangles(count=12):
+    """Grey pictures in which somebody has a red top, and a green left and a blue right hand."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:60, :80]
+    points = np.array([(40, 12), (20, 45), (60, 45)]) + random.uniform(-8, 8, (count, 3, 2))
+    spots = np.exp(-((x - points[..., 0, None, None]) ** 2 + (y - points[..., 1, None, None]) ** 2) / 30)
+    images = list((60 + 180 * np.moveaxis(spots, 1, -1)).astype("uint8"))  # [N, 60, 80, 3]
+    boxes = np.tile(np.float32([5, 2, 75, 58]), (count, 1))
+    return crops_data.from_arrays(images, boxes, points.astype("float32"), None, TRIANGLE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("codec", ["regression", "simcc"])
+def test_from_pictures_to_places_and_back(codec, tmp_path, events):
+    """The pipeline, a training, its pictures, and the estimator of what was learnt, which finds what it was shown."""
+    people = triangles()
+    network = network_of("simcc" if codec == "simcc" else "uncertain", num_joints=3)
+    loss = CrossEntropy() if codec == "simcc" else PerJoint()
+    model = training.heatmap_model(network, keras.optimizers.Adam(3e-3), loss)
+    how = {"image_size": SIZE, "codec": codec}
+    batches = crops_data.training(people, TRIANGLE, 12, scale_factor=0.0, rotation_probability=0.0, **how)
+    validation = crops_data.validation(people, TRIANGLE, 5, **how)
+    shown = pictures.some_people(people, TRIANGLE, image_size=SIZE)
+    board = boards.PoseBoard(tmp_path, shown, TRIANGLE, codec, {})
+    before = evaluation.pose_figures(estimators.PoseEstimator(network, TRIANGLE), people, TRIANGLE)
+    fit = {"steps_per_epoch": 60, "shuffle": False, "validation_data": validation, "verbose": 0, "callbacks": [board]}
+    history = model.fit(batches, epochs=2, **fit).history
+    assert history["val_pck"][-1] > 0.1 and history["pck"][-1] > history["pck"][0]  # within a pixel of the small crop
+    after = evaluation.pose_figures(estimators.PoseEstimator(network, TRIANGLE), people, TRIANGLE)
+    assert after["pixel_error"] < min(6.0, before["pixel_error"] / 3)  # of people of 56 pixels
+    steps, _ = events(tmp_path)
+    assert steps["truth_found_heatmaps"] == [0, 1]

@@ -76,7 +76,7 @@ def heatmap_model(
 class VectorModel(keras.Model):
     """A network of SimCC with its figure, which is one of both vectors: to Keras each output has figures of its own."""
 
-    def __init__(self, network):
+    def __init__(self, network: keras.Model):
         inputs = keras.Input(network.input_shape[1:])
         super().__init__(inputs, network(inputs))
         self.pck = metrics.CoordinatePCK(name="pck")

@@ -213,6 +213,9 @@ def is_shifted(codec: str) -> bool:
     Args:
         codec: one of `ALL_CODECS`.
 
+    Returns:
+        A bool.
+
     Raises:
         ValueError: if there is no such codec.
 

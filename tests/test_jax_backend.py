@@ -215,6 +215,11 @@ def codecs(keypoints, weights, maps, sizes=plan["codec_sizes"]):
     found["simcc"] = heatmaps.encode_simcc(keypoints, weights, sizes[0])
     found["simcc"] += heatmaps.decode_simcc(*found["simcc"][:2], dark=True)
     found["merged"] = (heatmaps.merge_flipped(maps, maps, np.arange(9)[::-1]),)
+    for codec in ("regression", "simcc"):
+        answers, kept = heatmaps.encode_answers(keypoints, weights, sizes[0], codec=codec)
+        merged = heatmaps.merge_flipped_answers(answers, answers, np.arange(12)[::-1], sizes[0], codec)
+        decoded = heatmaps.decode_answers(merged, sizes[0], codec)
+        found[codec + "_answers"] = (kept, *keras.tree.flatten(merged), *decoded)
     return found
 
 
@@ -492,6 +497,11 @@ def test_codecs(inputs, outputs):
     labels = heatmaps.encode_simcc(keypoints, weights, image)
     check("simcc", (*labels, *heatmaps.decode_simcc(*labels[:2], dark=True)))
     check("merged", (heatmaps.merge_flipped(maps, maps, np.arange(9)[::-1]),))
+    for codec in ("regression", "simcc"):
+        answers, kept = heatmaps.encode_answers(keypoints, weights, image, codec=codec)
+        merged = heatmaps.merge_flipped_answers(answers, answers, np.arange(12)[::-1], image, codec)
+        decoded = heatmaps.decode_answers(merged, image, codec)
+        check(codec + "_answers", (kept, *keras.tree.flatten(merged), *decoded))
 
 
 # ---------------------------------------- training

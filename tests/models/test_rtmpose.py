@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from kerapose import layers, models, weights
+from kerapose import estimators, export, layers, models, skeletons, weights
 from kerapose.models import rtmpose
 
 CASES = ("rtmpose_t_256x192", "rtmpose_tiny_96x64")
@@ -235,6 +235,47 @@ def test_mixed_precision_keeps_the_logits_in_float32_and_close():
         expected = np.asarray(expected)
         assert keras.backend.standardize_dtype(logits.dtype) == "float32"
         assert 0 < np.abs(np.asarray(logits) - expected).max() < 0.1 * np.abs(expected).max()
+
+
+# ---------------------------------------- around it
+def run_litert(path, image):
+    return pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(path)).get_signature_runner()(image=image)
+
+
+def run_onnx(path, image):
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+    return dict(zip("xy", session.run(["x", "y"], {"image": image}), strict=True))
+
+
+@pytest.mark.parametrize(
+    "write, file, run", [(export.litert, "pose.tflite", run_litert), (export.onnx, "pose.onnx", run_onnx)]
+)
+def test_other_runtimes_give_the_same_logits(tmp_path, write, file, run):
+    network = small()
+    write(network, tmp_path / file)
+    for batch in (1, 3):
+        image = images(batch, *SMALL["image_shape"])
+        answer = run(tmp_path / file, image)
+        assert set(answer) == {"x", "y"}
+        for axis, expected in network(image).items():
+            assert np.asarray(expected).std() > 0.05
+            np.testing.assert_allclose(answer[axis], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_joints_are_found_where_the_logits_are_greatest():
+    network = small(17)
+    estimator = estimators.PoseEstimator(network, skeletons.COCO, codec="simcc", flip_test=False)
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), "uint8")
+    boxes = np.float32([[12, 6, 72, 48], [50, 30, 110, 80]])
+    crops, matrices = map(np.asarray, estimator.crops(image, boxes))
+    keypoints, scores = map(np.asarray, estimator({"image": image, "boxes": boxes}))
+    logits = {axis: np.asarray(values) for axis, values in network(crops).items()}
+    in_crop = np.stack([values.argmax(-1) / 2 for values in logits.values()], axis=-1)  # [N, K, 2]
+    least = np.minimum(*(values.max(-1) for values in logits.values()))
+    assert (least > 0).mean() > 0.5
+    there = np.einsum("nij,nkj->nki", matrices[..., :2], keypoints) + matrices[:, None, :, 2]
+    np.testing.assert_allclose(there[least > 0], in_crop[least > 0], atol=1e-3)
+    np.testing.assert_allclose(scores, least, atol=1e-4)
 
 
 # ---------------------------------------- errors

@@ -12,6 +12,7 @@ import pytest
 
 from kerapose import commands, estimators, models, predictors, presets, skeletons, weights
 from kerapose.estimators import published
+from kerapose.ops import heatmaps
 from kerapose.presets import table
 from kerapose.weights import matching
 
@@ -48,13 +49,7 @@ def test_every_row_is_whole(name):
             assert len(known) == 64 or known in file.name
     sets = [skeletons.get(one) for one in preset.keypoints]
     if preset.task == "top-down pose":
-        assert sets[0].num_keypoints == preset.outputs and preset.kind in (
-            "gaussian",
-            "dark",
-            "udp",
-            "hourglass",
-            "simcc",
-        )
+        assert sets[0].num_keypoints == preset.outputs and preset.kind in heatmaps.ALL_CODECS
     if preset.task == "lifting":
         assert [one.num_keypoints for one in sets] == [17, preset.outputs]
     if preset.classes:
@@ -404,7 +399,11 @@ def test_a_network_and_an_estimator_of_ones_own_go_by_their_folder(tmp_path):
 
 # ---------------------------------------- estimators of all tasks
 @pytest.mark.parametrize(
-    "name", ["resnet152_coco_384x288_dark", "hourglass2_mpii_256x256", "openpose_omz", "lifter_humaneva15_coco"]
+    "name",
+    [
+        *("resnet152_coco_384x288_dark", "hourglass2_mpii_256x256", "rtmpose_m_hand_256x256"),
+        *("openpose_omz", "lifter_humaneva15_coco"),
+    ],
 )
 def test_estimators_are_as_the_published_test(monkeypatch, name):
     """Of networks that have no weights here."""
@@ -423,6 +422,9 @@ def test_estimators_are_as_the_published_test(monkeypatch, name):
         assert estimator.codec == "dark" and estimator.normalization == {}
     elif name.startswith("hourglass"):
         assert estimator.normalization == {"mean": [0.0] * 3, "std": [1.0] * 3} and estimator.skeleton == skeletons.MPII
+    elif name.startswith("rtmpose"):
+        assert estimator.image_size == (256, 256) and estimator.codec == "simcc" and estimator.flip_test
+        assert estimator.skeleton == skeletons.HAND and estimator.normalization == {} and not estimator.shift
     elif name.startswith("openpose"):
         assert estimator.normalization == {"mean": [0.502] * 3, "std": [1.0] * 3, "bgr": True}
         assert estimator.skeleton == skeletons.OPENPOSE

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import losses, models, weights
+from kerapose import losses, models, training, weights
 from kerapose.models import simple_baseline
 
 
@@ -243,20 +243,42 @@ def test_two_distributions_are_known():
 
 
 # ---------------------------------------- a flow in training
-def test_the_flow_learns_along_and_is_no_part_of_the_network(monkeypatch, tmp_path):
+@pytest.fixture
+def make(monkeypatch):
+    """A function that gives a model with a flow in its loss, as heatmap_model compiles it, and batches of arrays."""
     monkeypatch.setitem(simple_baseline.RESNETS, 18, ((1, 1, 1, 1), False))
-    network = models.DeepPose(5, (32, 32, 3), 18, uncertainty=True, base_filters=4)
-    loss = losses.ResidualLikelihood()
-    model = keras.Model(network.input, network(network.input))
-    model.flow = loss.flow
-    model.compile(keras.optimizers.Adam(1e-3), loss)
-    before = loss.flow.get_weights()
     random = np.random.default_rng(0)
     crops, true = random.random((8, 32, 32, 3), "float32"), random.random((8, 5, 2), "float32")
-    history = model.fit(crops, true, sample_weight=np.ones((8, 5)), epochs=3, verbose=0).history["loss"]
+
+    def made(seed=0):
+        keras.utils.set_random_seed(seed)
+        network = models.DeepPose(5, (32, 32, 3), 18, uncertainty=True, base_filters=4)
+        loss = losses.ResidualLikelihood()
+        model = training.heatmap_model(network, keras.optimizers.Adam(1e-3), loss)
+        return model, {"x": crops, "y": true, "sample_weight": np.ones((8, 5)), "verbose": 0, "shuffle": False}
+
+    return made
+
+
+def test_the_flow_learns_along_and_is_no_part_of_the_network(make, tmp_path):
+    model, batches = make()
+    before = model.flow.get_weights()
+    history = model.fit(**batches, epochs=3).history["loss"]
     assert history[-1] < history[0]
-    assert all(np.any(old != new) for old, new in zip(before, loss.flow.get_weights(), strict=True))
-    network.save(tmp_path / "network.keras")
+    assert all(np.any(old != new) for old, new in zip(before, model.flow.get_weights(), strict=True))
+    model.network.save(tmp_path / "network.keras")
     loaded = keras.models.load_model(tmp_path / "network.keras")
     assert not any("flow" in weight.path for weight in loaded.weights)
-    np.testing.assert_array_equal(loaded(crops), network(crops))
+    np.testing.assert_array_equal(loaded(batches["x"]), model.network(batches["x"]))
+
+
+def test_a_run_that_is_resumed_has_its_flow_again(make, tmp_path):
+    whole, batches = make()
+    whole.fit(**batches, epochs=2)
+    for seed, epochs in ((0, 1), (1, 2)):  # the second run begins with other weights
+        model, _ = make(seed)
+        resume = training.Resume(tmp_path, "loss", least=True)
+        model.fit(**batches, epochs=epochs, initial_epoch=resume.restore(model), callbacks=[resume])
+    for weight, expected in zip(model.flow.get_weights(), whole.flow.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(model.network(batches["x"]), whole.network(batches["x"]), rtol=1e-4, atol=1e-6)

@@ -13,6 +13,7 @@ from kerapose.models.hrnet import HRNet
 from kerapose.models.lightweight_openpose import LightweightOpenPose
 from kerapose.models.mc3_resnet18 import MC3ResNet18
 from kerapose.models.rgbpose_conv3d import RGBPoseConv3D
+from kerapose.models.rtmpose import RTMPose
 from kerapose.models.simple_baseline import SimpleBaseline
 from kerapose.models.slowonly import SlowOnly
 from kerapose.models.stacked_hourglass import StackedHourglass
@@ -29,6 +30,7 @@ __all__ = [
     "LightweightOpenPose",
     "MC3ResNet18",
     "RGBPoseConv3D",
+    "RTMPose",
     "STARTransformer",
     "SimpleBaseline",
     "SlowOnly",

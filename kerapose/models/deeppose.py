@@ -1,5 +1,6 @@
 """DeepPose: the coordinates of all joints at once, from the mean of a ResNet's features."""
 
+import itertools
 import typing
 
 import keras
@@ -90,15 +91,12 @@ class DeepPose(Network):
         self.base_filters = base_filters
 
     def unused_torch_weights(self) -> dict[str, Shape]:
-        """The flow of residual likelihood, which published files have beside the network; two generations name it."""
+        """The flow of residual likelihood, which published files have beside the network."""
         if not self.uncertainty:
             return {}
         widths = (2, FLOW_WIDTH, FLOW_WIDTH, 2)
         shapes = {"loc": (2,), "cov": (2, 2), "mask": (NUM_COUPLINGS, 2)}
-        for net in ("s", "t"):
-            for coupling in range(NUM_COUPLINGS):
-                for index in range(3):
-                    name = f"{net}.{coupling}.{2 * index}"
-                    shapes |= {f"{name}.weight": widths[index + 1 :: -1][:2], f"{name}.bias": (widths[index + 1],)}
-        modules = ("loss_module.flow_model.", "loss.flow_model.")
-        return {module + name: shape for module in modules for name, shape in shapes.items()}
+        for net, coupling, index in itertools.product("st", range(NUM_COUPLINGS), range(3)):
+            name, outputs = f"{net}.{coupling}.{2 * index}", widths[index + 1]
+            shapes |= {f"{name}.weight": (outputs, widths[index]), f"{name}.bias": (outputs,)}
+        return {f"flow_model.{name}": shape for name, shape in shapes.items()}

@@ -61,15 +61,15 @@ def load_backbone(model: keras.Model, source: str | Path | Mapping[str, typing.A
 
     All or nothing, as `load_torch`. What only the classifier has may be in the file and is left out: `fc` of a ResNet;
     of an HRNet `incre_modules`, `downsamp_modules`, `final_layer`, `classifier`, and the rows of the last fusion that
-    lead to coarser branches; `fc` of an MC3; `model.12`, `model.13` and `fc` of a MobileNet; the classifier of a
-    network of actions, so that ours may have other classes.
+    lead to coarser branches; whatever stands behind a CSPNeXt, in an RTMPose too; `fc` of an MC3; `model.12`,
+    `model.13` and `fc` of a MobileNet; the classifier of a network of actions, so that ours may have other classes.
 
     Args:
-        model: SimpleBaseline, HRNet, LightweightOpenPose, STARTransformer, or a network of actions.
-        source: as for `load_torch`, with the names of torchvision's ResNets and MC3, of the published HRNets or of the
-            MobileNet v1 that Lightweight OpenPose is trained from (marvis/pytorch-mobilenet). Or a network of
-            keras.applications, itself or an `.h5` file of its weights: for a SimpleBaseline of depth 50, 101 or 152
-            with ``stride_on_1x1=True`` a ResNet, which wants images normalized by
+        model: SimpleBaseline, HRNet, RTMPose, LightweightOpenPose, STARTransformer, or a network of actions.
+        source: as for `load_torch`, with the names of torchvision's ResNets and MC3, of the published HRNets and
+            CSPNeXts or of the MobileNet v1 that Lightweight OpenPose is trained from (marvis/pytorch-mobilenet). Or a
+            network of keras.applications, itself or an `.h5` file of its weights: for a SimpleBaseline of depth 50, 101
+            or 152 with ``stride_on_1x1=True`` a ResNet, which wants images normalized by
             ``ops.images.normalize(images, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)``; for a
             LightweightOpenPose with ``relu6=True`` a MobileNet (v1), which wants ``mean=(0.5,) * 3, std=(0.5,) * 3``.
             Where it halves an image, that MobileNet pads the right and lower side alone, ours pads both: cells lie 7

@@ -114,6 +114,15 @@ NETWORK_ARGUMENTS = {
         "dropout": 0.2,
         "norm": True,
     },
+    models.RTMPose: {
+        "num_joints": 5,
+        "image_shape": (64, 96, 3),
+        "depth_factor": 0.2,
+        "width_factor": 0.0625,
+        "final_kernel": 3,
+        "gau_width": 12,
+        "gau_key": 6,
+    },
     models.LightweightOpenPose: {
         "num_heatmaps": 5,
         "num_pafs": 8,
@@ -374,6 +383,17 @@ def of_coordinates(model):
     return network, ((targets, weights), {"loss": loss})
 
 
+def of_bins(model):
+    network, random = model(**arguments_of(model)), np.random.default_rng(2)
+    bins = {axis: random.random((2, *logits.shape[1:]), "float32") for axis, logits in network.output.items()}
+    targets = {axis: values / values.sum(axis=-1, keepdims=True) for axis, values in bins.items()}
+    unit = network.get_layer("gau")
+    for kernel in (unit.widen, unit.narrow):  # which begin so small that so few numbers' gradients are lost in rounding
+        kernel.assign(kernel * 30)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    return network, ((targets,), {"loss": dict.fromkeys(targets, loss)})
+
+
 def of_fields(model):
     network = model(**arguments_of(model))
     inputs = keras.Input(network.input_shape[1:])
@@ -429,6 +449,7 @@ TRAINED = {
     models.ConvolutionalPoseMachine: of_heatmaps,
     models.DeepPose: of_coordinates,
     models.EfficientLocalization: of_heatmaps,
+    models.RTMPose: of_bins,
     models.LightweightOpenPose: of_fields,
     models.TemporalLifter: of_poses,
     training.Distiller: of_a_teacher,

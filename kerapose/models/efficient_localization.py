@@ -205,7 +205,7 @@ class CutWindows(keras.layers.Layer):
         self.ratio = ratio
 
     def call(self, x: Tensor, corners: Tensor) -> Tensor:
-        cut = windows.cut(x, corners // self.ratio, self.size)  # [B, K, size, size, C]
+        cut = windows.cut(x, windows.on_coarser_grid(corners, self.ratio), self.size)  # [B, K, size, size, C]
         return ops.reshape(cut, (-1, self.size, self.size, x.shape[-1]))  # [B*K, size, size, C]
 
     def compute_output_shape(self, x_shape: Shape, corners_shape: Shape) -> Shape:

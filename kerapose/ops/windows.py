@@ -8,7 +8,7 @@ from keras import ops
 
 from kerapose.types import Tensor
 
-__all__ = ["cut", "highest", "paste"]
+__all__ = ["cut", "highest", "on_coarser_grid", "paste"]
 
 INDEX = "int64" if keras.backend.backend() == "tensorflow" else "int32"  # JAX has no other unless told to
 
@@ -29,10 +29,33 @@ def highest(maps: Tensor) -> Tensor:
         >>> np.asarray(windows.highest(maps)).tolist()
         [[[4, 1]]]
     """
+    maps = ops.convert_to_tensor(maps)
     _, height, width, num_joints = ops.shape(maps)
-    place = ops.cast(ops.argmax(ops.reshape(maps, (-1, height * width, num_joints)), axis=1), INDEX)  # [B, K]
-    width = ops.cast(width, INDEX)
-    return ops.stack([place % width, place // width], axis=-1)
+    pixels = ops.reshape(maps, (-1, height * width, num_joints))  # [B, h*w, K]
+    # Neither LiteRT nor ONNX has what Keras's argmax is made of; up to 16 million numbers are exact in float32.
+    index = ops.cast(ops.arange(height * width, dtype=INDEX), "float32")[:, None]
+    beyond = ops.cast(height * width, "float32")
+    place = ops.min(ops.where(pixels >= ops.max(pixels, axis=1, keepdims=True), index, beyond), axis=1)  # [B, K]
+    row = ops.floor(place / ops.cast(width, "float32"))
+    return ops.cast(ops.stack([place - row * ops.cast(width, "float32"), row], axis=-1), INDEX)
+
+
+def on_coarser_grid(places: Tensor, ratio: int) -> Tensor:
+    """The pixels of a coarser grid that have pixels of a finer one in them.
+
+    Args:
+        places: [...], integers, also below 0.
+        ratio: pixels of the finer grid in one of the coarser, a power of 2.
+
+    Returns:
+        [...], integers.
+
+    Example:
+        >>> from kerapose.ops import windows
+        >>> np.asarray(windows.on_coarser_grid(np.array([-5, -4, 3, 4]), 4)).tolist()
+        [-2, -1, 0, 1]
+    """
+    return ops.cast(ops.floor(ops.cast(places, "float32") / ratio), INDEX)  # LiteRT divides no such integers
 
 
 def cut(maps: Tensor, corners: Tensor, size: int) -> Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import losses, models
+from kerapose import export, losses, models
 from kerapose.layers import ConvNorm
 
 TINY = {"image_shape": (64, 48, 3), "filters": 4, "crop_size": 12}
@@ -132,6 +132,27 @@ def test_mixed_precision_keeps_the_heatmaps_in_float32():
     heatmaps = mixed(images())
     assert mixed.get_layer("fine_0").compute_dtype == "bfloat16"
     assert keras.backend.standardize_dtype(heatmaps.dtype) == "float32" and np.isfinite(heatmaps).all()
+
+
+def run_litert(path, image):
+    return pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(path)).get_signature_runner()(image=image)
+
+
+def run_onnx(path, image):
+    session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+    return {"heatmaps": session.run(["heatmaps"], {"image": image})[0]}
+
+
+@pytest.mark.parametrize(
+    "write, file, run", [(export.litert, "pose.tflite", run_litert), (export.onnx, "pose.onnx", run_onnx)]
+)
+def test_it_finds_the_same_in_other_runtimes(tmp_path, write, file, run):
+    network = network_of()
+    write(network, tmp_path / file)
+    for batch in (1, 3):
+        image = images(batch)
+        expected, answer = np.asarray(network(image)), run(tmp_path / file, image)["heatmaps"]
+        np.testing.assert_allclose(answer, expected, rtol=1e-3, atol=1e-4 * expected.std())
 
 
 def test_refinement_learns_what_coarse_cells_cannot_tell():

@@ -192,7 +192,7 @@ def check_equal(arrays):
     for person in (0, len(arrays["images"]) - 1):
         one = {key: values[person : person + 1] for key, values in arrays.items()}
         ours = [array.numpy() for array in next(iter(training(one, seed=5)))]
-        uniforms = tf.random.stateless_uniform((BATCH, crops.NUM_UNIFORMS), [10, 0]).numpy()
+        uniforms = tf.random.stateless_uniform((BATCH, crops.batches.NUM_UNIFORMS), [10, 0]).numpy()
         looped = looped_batch(one, [0] * BATCH, uniforms, tf.random.stateless_normal((BATCH, 2), [11, 0]).numpy())
         levels = np.abs(ours[0] - looped[0]) * 255 * STD
         print(f"crops differ by {levels.mean():.2f} grey levels on average, {levels.max():.1f} at most")

@@ -87,7 +87,11 @@ def load_golden(name):
         arrays = dict(file)
     config = json.loads(arrays.pop("config").item())
     state = json.loads(arrays.pop("state").item()) if "state" in arrays else []
-    state_dict = {weight: make_weight(weight, tuple(shape)) for weight, shape in state}
+    constants = config.get("constants", {})  # what holds the same in every checkpoint
+    state_dict = {
+        weight: np.float32(constants[weight]) if weight in constants else make_weight(weight, tuple(shape))
+        for weight, shape in state
+    }
     return Golden(name, config, state_dict, arrays)
 
 

@@ -40,6 +40,12 @@ POSE_NETWORKS = {
         {"num_joints": 16, "num_stacks": 1, "filters": 64, "increase": 32},
     ),
 }
+BIN_NETWORKS = {
+    "rtmpose_tiny_96x64": (
+        "RTMPose",
+        {"depth_factor": 0.34, "width_factor": 0.125, "final_kernel": 3, "gau_width": 32, "gau_key": 16},
+    ),
+}
 FIELD_NETWORKS = {"lwopenpose_1ref_128x160": ("LightweightOpenPose", {"num_refinements": 1})}
 TRAINED = {  # layers with a training step of their own, and the shape of what they are given
     "convolution": ("ConvNorm", {"filters": 6, "kernel_size": (3, 3, 3)}, (2, 4, 6, 5, 3)),
@@ -73,10 +79,10 @@ CODEC_SIZES = (256, 192), (64, 48)
 # Models that take a step of `fit` here. Of the others SlowOnly, MC3ResNet18, StackedHourglass and TemporalLifter are
 # parts of these, and HRNet is made of the layers of its kin: of them JAX always compiles the way forward alone.
 LEARNING = (
-    *("C3D", "X3D", "RGBPoseConv3D", "STARTransformer", "SimpleBaseline", "LightweightOpenPose"),
-    *("Distiller", "LiftTrainer"),
+    *("C3D", "X3D", "RGBPoseConv3D", "STARTransformer", "SimpleBaseline", "LightweightOpenPose", "RTMPose"),
+    *("DeepPose", "EfficientLocalization", "Distiller", "LiftTrainer"),
 )
-OF_THEIR_PARTS = ("SlowOnly", "MC3ResNet18", "StackedHourglass", "TemporalLifter", "HRNet")
+OF_THEIR_PARTS = ("SlowOnly", "MC3ResNet18", "StackedHourglass", "TemporalLifter", "HRNet", "ConvolutionalPoseMachine")
 
 # Reads inputs.npz, writes outputs.npz, in the folder that it is given.
 PROGRAM = """
@@ -123,6 +129,10 @@ for name, (cls, options) in plan["pose_networks"].items():
 for name, (cls, options) in plan["field_networks"].items():
     predict(name, getattr(models, cls)(**options), np.moveaxis(inputs[f"{name}/input_image"], 1, -1))
     outputs |= {f"{name}/{i}": maps for i, maps in enumerate(outputs.pop(name))}
+for name, (cls, options) in plan["bin_networks"].items():
+    images = np.moveaxis(inputs[f"{name}/input_image"], 1, -1)
+    predict(name, getattr(models, cls)(5, images.shape[1:], **options), images)
+    outputs |= {f"{name}/{axis}": logits for axis, logits in outputs.pop(name).items()}
 
 video = {name: np.moveaxis(inputs[f"rgbpose_slim/input_{name}"], 1, -1) for name in ("imgs", "heatmap_imgs")}
 prefix = "rgbpose_slim/state/"
@@ -205,6 +215,11 @@ def codecs(keypoints, weights, maps, sizes=plan["codec_sizes"]):
     found["simcc"] = heatmaps.encode_simcc(keypoints, weights, sizes[0])
     found["simcc"] += heatmaps.decode_simcc(*found["simcc"][:2], dark=True)
     found["merged"] = (heatmaps.merge_flipped(maps, maps, np.arange(9)[::-1]),)
+    for codec in ("regression", "simcc"):
+        answers, kept = heatmaps.encode_answers(keypoints, weights, sizes[0], codec=codec)
+        merged = heatmaps.merge_flipped_answers(answers, answers, np.arange(12)[::-1], sizes[0], codec)
+        decoded = heatmaps.decode_answers(merged, sizes[0], codec)
+        found[codec + "_answers"] = (kept, *keras.tree.flatten(merged), *decoded)
     return found
 
 
@@ -273,7 +288,7 @@ def inputs(golden):
         layer.build(shape)
         arrays[f"{name}/x"] = random.random(shape, "float32")
         arrays |= {f"{name}/weight_{i}": random.uniform(0.5, 1.5, w.shape) for i, w in enumerate(layer.weights)}
-    for name in (*NETWORKS, *POSE_NETWORKS, *FIELD_NETWORKS):
+    for name in (*NETWORKS, *POSE_NETWORKS, *FIELD_NETWORKS, *BIN_NETWORKS):
         case = golden(name)
         given = "input_imgs" if name in NETWORKS else "input_image"
         arrays[f"{name}/{given}"] = case[given]
@@ -331,6 +346,7 @@ def outputs(inputs, tmp_path_factory):
 def computed(inputs, folder, of_their_parts):
     np.savez(folder / "inputs.npz", **inputs)
     plan = {"networks": NETWORKS, "pose_networks": POSE_NETWORKS, "field_networks": FIELD_NETWORKS}
+    plan |= {"bin_networks": BIN_NETWORKS}
     plan |= {"trained": TRAINED, "lengths": LENGTHS, "alike": ALIKE, "codec_sizes": CODEC_SIZES}
     plan |= {"of_their_parts": of_their_parts, "without_tensorflow": modules_without_tensorflow()}
     (folder / "plan.json").write_text(json.dumps(plan))
@@ -382,6 +398,12 @@ def test_fields_equal_those_of_the_published_network_stage_by_stage(golden, outp
     names = [f"output_stage{stage}_{field}" for stage in range(2) for field in ("heatmaps", "pafs")]
     for i, output in enumerate(names):
         golden(name).check(output, np.moveaxis(outputs[f"{name}/{i}"], -1, 1))
+
+
+@pytest.mark.parametrize("axis", ["x", "y"])
+@pytest.mark.parametrize("name", BIN_NETWORKS)
+def test_logits_of_bins_equal_those_of_the_published_network(golden, outputs, name, axis):
+    golden(name).check(f"output_simcc_{axis}", outputs[f"{name}/{axis}"])
 
 
 def test_poses_equal_those_of_the_published_lifter_frame_by_frame_too(golden, outputs):
@@ -475,6 +497,11 @@ def test_codecs(inputs, outputs):
     labels = heatmaps.encode_simcc(keypoints, weights, image)
     check("simcc", (*labels, *heatmaps.decode_simcc(*labels[:2], dark=True)))
     check("merged", (heatmaps.merge_flipped(maps, maps, np.arange(9)[::-1]),))
+    for codec in ("regression", "simcc"):
+        answers, kept = heatmaps.encode_answers(keypoints, weights, image, codec=codec)
+        merged = heatmaps.merge_flipped_answers(answers, answers, np.arange(12)[::-1], image, codec)
+        decoded = heatmaps.decode_answers(merged, image, codec)
+        check(codec + "_answers", (kept, *keras.tree.flatten(merged), *decoded))
 
 
 # ---------------------------------------- training

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--height", type=int, metavar="PX", help="bottom-up: what a frame is resized to for the network")
     add("--detector", metavar="PRESET", help="top-down: KerasHub's detector of people, dfine_medium_coco for one")
-    add("--codec", help="of a top-down network alone: as in its training, gaussian for one")
+    add("--codec", help="of a network of heatmaps alone: as in its training, gaussian for one")
     add("--lifter", metavar="FILE", help="model.keras of a lifter's training, or a preset")
     add("--lifter_skeleton", metavar="SET", help="of a lifter's network alone: the keypoint set that it takes")
     add("--pose_skeleton", metavar="SET", help="of a lifter's network alone: the keypoint set of its poses")
@@ -49,7 +49,7 @@ def make_predictor(arguments: argparse.Namespace) -> predictors.BottomUpPose | p
     """
     path = pathlib.Path(arguments.model)
     model = _published(arguments) if _is_published(path) else _read(arguments.model, "--model", FINDS)
-    if isinstance(model, estimators.PoseEstimator) or kind_of(model) == "heatmaps":
+    if isinstance(model, estimators.PoseEstimator) or kind_of(model) in ("heatmaps", "places"):
         _refuse(arguments, "bottom-up networks", "height")
         find = _top_down(model, arguments)
     elif isinstance(model, estimators.BottomUpEstimator) or kind_of(model) == "fields":
@@ -129,7 +129,7 @@ def _top_down(model, arguments):
     if isinstance(model, estimators.PoseEstimator):
         _refuse_known(arguments, arguments.model, "skeleton", "codec")
         return predictors.TopDownPose(model, detector=detector)
-    _ask(arguments, model, arguments.model, "skeleton", "codec")
+    _ask(arguments, model, arguments.model, "skeleton", *(["codec"] if kind_of(model) == "heatmaps" else []))
     options = {"normalization": PLAIN_NORMALIZATION} if isinstance(model, models.StackedHourglass) else {}
     return predictors.TopDownPose(model, _skeleton(arguments.skeleton), detector, codec=arguments.codec, **options)
 

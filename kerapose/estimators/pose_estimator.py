@@ -7,13 +7,12 @@ from keras import ops
 
 from kerapose import mirrors, skeletons
 from kerapose.estimators.estimator import Estimator, check_skeleton
-from kerapose.models.network import plain_arguments
+from kerapose.models.network import output_shapes, plain_arguments
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import heatmaps as heatmap_ops
 from kerapose.ops import images as image_ops
 from kerapose.types import Tensor
 
-SHIFTED_CODECS = ("gaussian", "dark")  # those whose papers test with mirrored heatmaps moved by a pixel
 UDP_CODECS = ("udp",)  # those that scale between the centres of corner pixels: (W - 1) / (w - 1)
 
 
@@ -22,26 +21,30 @@ class PoseEstimator(Estimator):
     """Finds the keypoints of the people in an image, as top-down networks are tested.
 
     Each box is widened, brought to the network's aspect ratio and cut out; the network sees the crop and its mirror
-    image, the heatmaps of both are averaged, and their maxima are moved back to the pixels of the image.
+    image, its answers to both are averaged, and the keypoints that they tell are moved back to the pixels of the image.
 
     Args:
         network: a network of crops [B, H, W, 3] that gives heatmaps [B, h, w, K], or [B, S, h, w, K], of which the last
-            stack counts: SimpleBaseline, HRNet, StackedHourglass, or one that was distilled.
+            stack or stage counts: SimpleBaseline, HRNet, StackedHourglass, ConvolutionalPoseMachine, or one that was
+            distilled; or coordinates [B, K, 2], with uncertainty [B, K, 4]: DeepPose; or the logits of SimCC,
+            {"x": [B, K, bins], "y": [B, K, bins]}: RTMPose.
         skeleton: the `Skeleton` whose keypoints it was trained on.
-        codec: what the network was trained with, one of `ops.heatmaps.CODECS`.
-        flip_test: whether to average with the heatmaps of the mirrored crop; without, there is half the work. Where the
+        codec: what the network was trained with, one of `ops.heatmaps.ALL_CODECS`. None: the usual one of such an
+            output, which for heatmaps is gaussian.
+        flip_test: whether to average with the answers to the mirrored crop; without, there is half the work. Where the
             skeleton does not know its sides, nothing is mirrored, and a warning says so.
-        shift: whether the mirrored crop's heatmaps are moved by a pixel before: the pixels of a heatmap do not lie in
-            the middle of those of the crop. None: as published, for the codecs gaussian and dark.
+        shift: whether what the mirrored crop gave is moved by a pixel before: the pixels of a heatmap do not lie in the
+            middle of those of the crop. None: as published, for the codecs gaussian, dark and regression.
         box_padding: how many times as large as its box a crop is, at least.
         normalization: arguments of `ops.images.normalize` (mean, std, bgr), as in training. None: ImageNet's, RGB.
-        decoding: further arguments of `ops.heatmaps.decode`. None: the codec's own.
+        decoding: further arguments of `ops.heatmaps.decode`, or of `decode_simcc`. None: the codec's own.
         max_batch: the most crops that the network is given at once, with their mirror images; more boxes than this
             take more time, but not more memory.
         training: how it was trained, a dict of what JSON can hold.
 
     Input: {"image": [H, W, 3] RGB 0 .. 255, any type, "boxes": [N, 4] left, top, right, bottom in pixels}, any H, W and
-    N, 0 too. Output: keypoints [N, K, 2] in pixels of the image, x first, and scores [N, K], the heatmaps' maxima.
+    N, 0 too. Output: keypoints [N, K, 2] in pixels of the image, x first, and scores [N, K]: the heatmaps' maxima, with
+    SimCC the lesser of the two maxima of raw logits, with coordinates 1, or what their sigmas leave of it.
 
     Raises:
         ValueError: if network, skeleton and options do not fit together.
@@ -63,7 +66,7 @@ class PoseEstimator(Estimator):
         self,
         network: keras.Model,
         skeleton: skeletons.Skeleton,
-        codec: str = "gaussian",
+        codec: str | None = None,
         flip_test: bool = True,
         shift: bool | None = None,
         box_padding: float = 1.25,
@@ -77,9 +80,9 @@ class PoseEstimator(Estimator):
         self.network = network
         check_skeleton(skeleton)
         self.skeleton = skeleton
-        self.codec = codec
+        self.codec = _codec_of(network, skeleton, codec)
         self.flip_test = mirrors.allowed(flip_test, skeleton)
-        self.shift = codec in SHIFTED_CODECS if shift is None else shift
+        self.shift = heatmap_ops.is_shifted(self.codec) if shift is None else shift
         self.box_padding = box_padding
         self.normalization = plain_arguments(normalization)
         self.decoding = plain_arguments(decoding)
@@ -144,38 +147,43 @@ class PoseEstimator(Estimator):
         crops, matrices = ops.cast(crops, "float32"), ops.cast(matrices, "float32")
 
         def find(matrices, crops):
-            maps = self.heatmaps(crops)
-            keypoints, scores = heatmap_ops.decode(maps, self.image_size, codec=self.codec, **self.decoding)
+            answers = self.answers(crops)
+            keypoints, scores = heatmap_ops.decode_answers(answers, self.image_size, self.codec, **self.decoding)
             keypoints = box_ops.transform_points(keypoints, box_ops.invert_affine(matrices))
             return ops.concatenate([keypoints, scores[..., None]], axis=-1)  # [N, K, 3]
 
         found = self._by_chunks(find, (self.skeleton.num_keypoints, 3), matrices, crops)
         return found[..., :2], found[..., 2]
 
-    def heatmaps(self, crops: Tensor) -> Tensor:
-        """The heatmaps of crops, averaged with those of their mirror images.
+    def answers(self, crops: Tensor) -> Tensor | dict[str, Tensor]:
+        """What the network answers to crops, averaged with what it answers to their mirror images.
 
         Args:
             crops: [N, H, W, 3], normalized, of the network's size.
 
         Returns:
-            [N, h, w, K] float32.
+            Heatmaps [N, h, w, K]; coordinates [N, K, 2], or [N, K, 4] with sigmas in 0 .. 1; or the logits of SimCC,
+            {"x": [N, K, bins], "y": [N, K, bins]}: float32, as `ops.heatmaps.decode_answers` takes them.
         """
         if not self.flip_test:
-            return self._limited(self._last_stack(crops))
-        both = ops.concatenate([crops, ops.flip(crops, axis=2)], axis=0)  # [2*N, H, W, 3]
-        both = self._last_stack(both)
+            return self._limited(self._read(crops))
+        both = self._read(ops.concatenate([crops, ops.flip(crops, axis=2)], axis=0))  # of [2*N, H, W, 3]
         count = ops.shape(crops)[0]
-        merged = heatmap_ops.merge_flipped(both[:count], both[count:], self.skeleton.flip_permutation, shift=self.shift)
-        return self._limited(merged)
+        plain, flipped = (
+            keras.tree.map_structure(lambda answer, part=part: answer[part], both)
+            for part in (slice(None, count), slice(count, None))
+        )
+        order = self.skeleton.flip_permutation
+        return self._limited(
+            heatmap_ops.merge_flipped_answers(plain, flipped, order, self.image_size, self.codec, self.shift)
+        )
 
-    def _last_stack(self, crops):
-        maps = ops.cast(self.network(crops, training=False), "float32")
-        return maps[:, -1] if len(maps.shape) == 5 else maps  # [N, h, w, K]
+    def _read(self, crops):
+        return heatmap_ops.read_outputs(self.network(crops, training=False), self.codec)
 
-    def _limited(self, maps):
+    def _limited(self, answers):
         """The published test of the hourglass takes what exceeds a target's height for equally sure."""
-        return ops.minimum(maps, 1.0) if self.codec == "hourglass" else maps
+        return ops.minimum(answers, 1.0) if self.codec == "hourglass" else answers
 
     def _by_chunks(self, function, shape, *tensors):
         """Applies a function [n, ...] -> [n, *shape] to tensors [N, ...], at most `max_batch` rows at once."""
@@ -204,25 +212,33 @@ class PoseEstimator(Estimator):
 
     def _check(self):
         """Refuses what does not fit together."""
-        shape, given = self.network.output_shape, self.network.input_shape
-        if self.codec not in heatmap_ops.CODECS:
-            known = ", ".join(heatmap_ops.CODECS)
-            raise ValueError(f"codec must be one of {known}, got {self.codec!r}; use the one of the training.")
-        if not isinstance(shape, tuple) or len(shape) not in (4, 5):
-            raise ValueError(
-                f"The network must give heatmaps [B, h, w, K] or [B, S, h, w, K], got {shape}; use SimpleBaseline, "
-                "HRNet or StackedHourglass."
-            )
+        given = self.network.input_shape
         if len(given) != 4 or given[3] != 3 or None in given[1:]:
             raise ValueError(
                 f"The network must take crops [B, H, W, 3] of a fixed size, got {given}; give image_shape."
             )
-        if shape[-1] != self.skeleton.num_keypoints:
-            raise ValueError(
-                f"A network for {self.skeleton.name} gives {self.skeleton.num_keypoints} keypoints, got one of "
-                f"{shape[-1]}; give the skeleton that it was trained with."
-            )
+        if self.codec == "simcc" and self.shift:
+            raise ValueError("The codec simcc has no shift, got shift=True; leave it out, as published.")
         if not self.box_padding > 0:
             raise ValueError(f"box_padding must be above 0, got {self.box_padding}; 1.25 is the published one.")
         if self.max_batch < 1:
             raise ValueError(f"max_batch must be at least 1, got {self.max_batch}; use fewer for less memory.")
+
+
+def _codec_of(network, skeleton, codec):
+    """The codec, once it is known to be that of such a network: by default the usual one of its output."""
+    shape = output_shapes(network)
+    if codec is not None:
+        heatmap_ops.check_codec(codec)
+    possible, num_keypoints = heatmap_ops.codecs_of(shape)
+    if codec is not None and codec not in possible:
+        raise ValueError(
+            f"codec must be {' or '.join(possible)} for a network that gives {shape}, got {codec!r}; use the one of "
+            "the training."
+        )
+    if num_keypoints != skeleton.num_keypoints:
+        raise ValueError(
+            f"A network for {skeleton.name} gives {skeleton.num_keypoints} keypoints, got one of {num_keypoints}; give "
+            "the skeleton that it was trained with."
+        )
+    return possible[0] if codec is None else codec

@@ -16,7 +16,8 @@ def litert(network: keras.Model, path: Path, overwrite: bool = False) -> pathlib
     """Writes a network as a LiteRT file, in float32, for any batch size.
 
     Its one signature takes `volume` [B, T, H, W, C] and gives `logits` [B, num_classes]; or, of a network of images, it
-    takes `image` [B, H, W, 3], normalized as in training, and gives `heatmaps` as the network does.
+    takes `image` [B, H, W, 3], normalized as in training, and gives `heatmaps`, `coordinates`, or SimCC's `x` and `y`,
+    as the network does.
 
     Args:
         network: a network of `kerapose.models`, of any precision policy.
@@ -52,7 +53,8 @@ def onnx(network: keras.Model, path: Path, overwrite: bool = False) -> pathlib.P
     """Writes a network as an ONNX file, in float32, for any batch size.
 
     It takes `volume` [B, T, H, W, C] and gives `logits` [B, num_classes]; or, of a network of images, it takes `image`
-    [B, H, W, 3], normalized as in training, and gives `heatmaps` as the network does.
+    [B, H, W, 3], normalized as in training, and gives `heatmaps`, `coordinates`, or SimCC's `x` and `y`, as the network
+    does.
 
     Args:
         network: a network of `kerapose.models`, of any precision policy.
@@ -85,12 +87,12 @@ def onnx(network: keras.Model, path: Path, overwrite: bool = False) -> pathlib.P
 
 def _float32_copy(network):
     """The same network computing in float32, its input and output named; converters know no other precision."""
-    given, found = (getattr(network, name, None) for name in ("input_shape", "output_shape"))
-    is_one = isinstance(given, tuple) and isinstance(found, tuple)
+    given = getattr(network, "input_shape", None)
+    is_one = isinstance(given, tuple) and _output_names(network) is not None
     if not (is_one and (len(given) == 5 or (len(given) == 4 and given[-1] == RGB_CHANNELS))):
         raise ValueError(
-            "A network is one from an image to heatmaps or from a volume to logits, got "
-            f"{type(network).__name__} of inputs {given}; give one of these, of one modality if there are several."
+            "A network is one from an image to heatmaps, coordinates or SimCC's vectors, or from a volume to logits, "
+            f"got {type(network).__name__} of inputs {given}; give one of these, of one modality if there are several."
         )
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
@@ -98,8 +100,19 @@ def _float32_copy(network):
         copy = type(network).from_config(network.get_config())
         copy.set_weights(network.get_weights())
         inputs = keras.Input(copy.input_shape[1:], name="volume" if len(copy.input_shape) == 5 else "image")
-        model = keras.Model(inputs, {"logits" if len(copy.output_shape) == 2 else "heatmaps": copy(inputs)})
+        outputs, name = copy(inputs), _output_names(copy)
+        model = keras.Model(inputs, outputs if isinstance(outputs, dict) else {name: outputs})
         model(tf.zeros((1, *copy.input_shape[1:])))  # Keras exports ONNX only of a model that has been called
     finally:
         keras.config.set_dtype_policy(policy)
     return model
+
+
+def _output_names(network):
+    """What a network's output is called in a file; of several outputs their names, of other networks None."""
+    output = getattr(network, "output", None)
+    if isinstance(output, dict):
+        return tuple(output) if set(output) == {"x", "y"} else None
+    if output is None or isinstance(output, list | tuple):
+        return None
+    return {2: "logits", 3: "coordinates"}.get(len(output.shape), "heatmaps")

@@ -18,7 +18,7 @@ class Dropout(keras.layers.Dropout):
 
     Args:
         rate: share of the values that are set to 0.
-        **kwargs: of `keras.layers.Dropout`.
+        **kwargs: of `keras.layers.Dropout`: with ``noise_shape=(None, 1, 1, None)`` whole maps are dropped.
 
     Input and output: [B, ...].
 
@@ -35,6 +35,8 @@ class Dropout(keras.layers.Dropout):
             return super().call(inputs, training=training)
         size = ops.shape(inputs)[0]
         shape = (size * copies, *ops.shape(inputs)[1:])
+        if self.noise_shape is not None:
+            shape = tuple(1 if fixed == 1 else side for side, fixed in zip(shape, self.noise_shape, strict=True))
         ones = ops.ones(shape, self.compute_dtype)
         kept: typing.Any = keras.random.dropout(ones, self.rate, seed=self.seed_generator)
         return inputs * replicas.rows_of_whole(kept, size)

@@ -1,7 +1,7 @@
 """Figures of merit, as the papers report them: of keypoints, of people in images, of poses in space and of actions.
 
-Functions take arrays of a whole data set and give floats. The classes `HeatmapPCK`, `MeanPerJointError` and
-`MeanClassAccuracy` are `keras.metrics.Metric`, to watch in `fit`.
+Functions take arrays of a whole data set and give floats. The classes `HeatmapPCK`, `CoordinatePCK`,
+`MeanPerJointError` and `MeanClassAccuracy` are `keras.metrics.Metric`, to watch in `fit`.
 """
 
 from kerapose.metrics.actions import MeanClassAccuracy, action_metrics, confusion_matrix
@@ -9,6 +9,7 @@ from kerapose.metrics.average_precision import coco_ap, coco_results
 from kerapose.metrics.keypoints import (
     MPII_GROUPS,
     MPII_UNCOUNTED,
+    CoordinatePCK,
     HeatmapPCK,
     auc,
     head_size,
@@ -48,6 +49,7 @@ __all__ = [
     "coco_ap",
     "coco_results",
     "confusion_matrix",
+    "CoordinatePCK",
     "head_size",
     "heatmap_accuracy",
     "HeatmapPCK",

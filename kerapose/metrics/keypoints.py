@@ -10,8 +10,47 @@ from keras import ops
 from kerapose.types import Array, ArrayLike, Config, Tensor
 
 
+class _RightJoints(keras.metrics.Metric):
+    """The share of joints that were found, averaged over those that occur."""
+
+    def __init__(self, threshold, name, **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.threshold = threshold
+        self.built = False  # how many joints there are, the first batch shows
+
+    def build(self, num_joints: int) -> None:
+        shape = {"shape": (num_joints,), "initializer": "zeros"}
+        self.correct = self.add_variable(name="correct", **shape)
+        self.total = self.add_variable(name="total", **shape)
+        self.built = True
+
+    def _count(self, tenths, counts, sample_weight):
+        """Adds up errors in tenths of the crop, [B, K, 2], where joints count, [B, K], by their weights, if any."""
+        if not self.built:
+            self.build(counts.shape[1])
+        counts = ops.cast(counts, "float32")
+        if sample_weight is not None:
+            weights = ops.cast(sample_weight, "float32")
+            weights = ops.squeeze(weights, -1) if len(weights.shape) == 3 else weights
+            counts = counts * (weights if len(weights.shape) != 1 else weights[:, None])
+        distance = ops.sqrt(ops.sum(ops.square(tenths), axis=-1))  # [B, K]
+        right = ops.cast(distance < self.threshold, "float32")
+        self.correct.assign_add(ops.sum(counts * right, axis=0))
+        self.total.assign_add(ops.sum(counts, axis=0))
+
+    def result(self) -> Tensor:
+        if not self.built:
+            return ops.zeros(())
+        occurs = ops.cast(self.total > 0, self.total.dtype)
+        accuracy = ops.divide_no_nan(self.correct, self.total)
+        return ops.sum(accuracy) / ops.maximum(ops.sum(occurs), 1.0)
+
+    def get_config(self) -> Config:
+        return super().get_config() | {"threshold": self.threshold}
+
+
 @keras.saving.register_keras_serializable("kerapose")
-class HeatmapPCK(keras.metrics.Metric):
+class HeatmapPCK(_RightJoints):
     """The share of heatmap peaks near the true ones, averaged over the joints that occur: a figure to watch in `fit`.
 
     It reads peaks in whole heatmap pixels and knows neither people's sizes nor the image, so it is no substitute for
@@ -41,43 +80,63 @@ class HeatmapPCK(keras.metrics.Metric):
     """
 
     def __init__(self, threshold: float = 0.5, published: bool = True, name: str = "heatmap_pck", **kwargs: typing.Any):
-        super().__init__(name=name, **kwargs)
-        self.threshold = threshold
+        super().__init__(threshold, name, **kwargs)
         self.published = published
-        self.built = False  # how many joints there are, the first heatmaps show
-
-    def build(self, num_joints: int) -> None:
-        shape = {"shape": (num_joints,), "initializer": "zeros"}
-        self.correct = self.add_variable(name="correct", **shape)
-        self.total = self.add_variable(name="total", **shape)
-        self.built = True
 
     def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None) -> None:
         y_true, y_pred = _last_stack(ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred))
-        _, height, width, num_joints = y_pred.shape
-        if not self.built:
-            self.build(num_joints)
         (true, drawn), (predicted, _) = _peaks(y_true, ops), _peaks(y_pred, ops)
-        counts = ops.cast(_counted(true, drawn, self.published), "float32")
-        if sample_weight is not None:
-            weights = ops.cast(sample_weight, "float32")
-            weights = ops.squeeze(weights, -1) if len(weights.shape) == 3 else weights
-            counts = counts * (weights if len(weights.shape) != 1 else weights[:, None])
-        unit = np.asarray(_unit(height, width, self.published), "float32")
-        distance = ops.sqrt(ops.sum(ops.square((predicted - true) / unit), axis=-1))  # [B, K]
-        right = ops.cast(distance < self.threshold, "float32")
-        self.correct.assign_add(ops.sum(counts * right, axis=0))
-        self.total.assign_add(ops.sum(counts, axis=0))
-
-    def result(self) -> Tensor:
-        if not self.built:
-            return ops.zeros(())
-        occurs = ops.cast(self.total > 0, self.total.dtype)
-        accuracy = ops.divide_no_nan(self.correct, self.total)
-        return ops.sum(accuracy) / ops.maximum(ops.sum(occurs), 1.0)
+        unit = np.asarray(_unit(*y_pred.shape[1:3], self.published), "float32")
+        self._count((predicted - true) / unit, _counted(true, drawn, self.published), sample_weight)
 
     def get_config(self) -> Config:
-        return super().get_config() | {"threshold": self.threshold, "published": self.published}
+        return super().get_config() | {"published": self.published}
+
+
+@keras.saving.register_keras_serializable("kerapose")
+class CoordinatePCK(_RightJoints):
+    """What `HeatmapPCK` is for heatmaps, for networks of coordinates or of SimCC: a figure to watch in `fit`.
+
+    It is the share of keypoints near the true ones in the crop, averaged over the joints that occur.
+
+    Args:
+        threshold: a keypoint is right if it lies less than this many tenths of the crop away.
+        name: of the metric.
+
+    Inputs of `update_state`: labels of `data.crops`, [B, K, 2], or {"x": [B, K, bins], "y": [B, K, bins]} as they are
+    encoded for SimCC; what the network gives, [B, K, 2], or [B, K, 4] whose sigmas are left out, or a dict likewise;
+    optional weights [B, K] or [B], by which joints count.
+
+    Raises:
+        ValueError: if the shapes do not fit together.
+
+    Example:
+        >>> from kerapose import metrics
+        >>> true, found = np.full((1, 2, 2), 0.5), np.array([[[0.52, 0.5], [0.58, 0.5]]])
+        >>> accuracy = metrics.CoordinatePCK()  # for `model.compile(..., weighted_metrics=[...])` of coordinates, too
+        >>> accuracy.update_state(true, found)
+        >>> float(accuracy.result())
+        0.5
+
+    Paper: Toshev and Szegedy, "DeepPose: Human Pose Estimation via Deep Neural Networks", CVPR 2014.
+    """
+
+    def __init__(self, threshold: float = 0.5, name: str = "coordinate_pck", **kwargs: typing.Any):
+        super().__init__(threshold, name, **kwargs)
+
+    def update_state(
+        self,
+        y_true: Tensor | dict[str, Tensor],
+        y_pred: Tensor | dict[str, Tensor],
+        sample_weight: Tensor | None = None,
+    ) -> None:
+        true, predicted = _shares(y_true), _shares(y_pred)
+        if len(true.shape) != 3 or true.shape[1:] != predicted.shape[1:]:
+            raise ValueError(
+                "coordinates must be [B, K, 2], true and predicted ones of as many joints, or vectors of the codec "
+                f"simcc, got {tuple(true.shape)} and {tuple(predicted.shape)}; check the codec and num_joints."
+            )
+        self._count((predicted - true) * 10, ops.ones_like(true[..., 0]), sample_weight)
 
 
 def heatmap_accuracy(
@@ -138,6 +197,15 @@ def _last_stack(truth, predicted):
             f"got {tuple(truth.shape)} and {tuple(predicted.shape)}; check heatmap_size and num_joints."
         )
     return truth, predicted
+
+
+def _shares(answers):
+    """Places as shares of the crop, [B, K, 2], of coordinates or of vectors: the first of their highest bins."""
+    if not isinstance(answers, dict):
+        return ops.cast(answers, "float32")[..., :2]
+    vectors = [ops.convert_to_tensor(answers[axis]) for axis in ("x", "y")]
+    places = [ops.cast(ops.argmax(vector, axis=-1), "float32") / vector.shape[-1] for vector in vectors]
+    return ops.stack(places, axis=-1)
 
 
 def _peaks(heatmaps, numbers):

@@ -6,10 +6,14 @@ name of a published form (`from_variant`), or with published weights (`from_pres
 """
 
 from kerapose.models.c3d import C3D
+from kerapose.models.convolutional_pose_machine import ConvolutionalPoseMachine
+from kerapose.models.deeppose import DeepPose
+from kerapose.models.efficient_localization import EfficientLocalization
 from kerapose.models.hrnet import HRNet
 from kerapose.models.lightweight_openpose import LightweightOpenPose
 from kerapose.models.mc3_resnet18 import MC3ResNet18
 from kerapose.models.rgbpose_conv3d import RGBPoseConv3D
+from kerapose.models.rtmpose import RTMPose
 from kerapose.models.simple_baseline import SimpleBaseline
 from kerapose.models.slowonly import SlowOnly
 from kerapose.models.stacked_hourglass import StackedHourglass
@@ -19,10 +23,14 @@ from kerapose.models.x3d import X3D
 
 __all__ = [
     "C3D",
+    "ConvolutionalPoseMachine",
+    "DeepPose",
+    "EfficientLocalization",
     "HRNet",
     "LightweightOpenPose",
     "MC3ResNet18",
     "RGBPoseConv3D",
+    "RTMPose",
     "STARTransformer",
     "SimpleBaseline",
     "SlowOnly",

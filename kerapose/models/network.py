@@ -249,6 +249,11 @@ def nearest(side: int | None, stride: int, up: bool) -> int | None:
     return None if side is None else (-(-side // stride) if up else side // stride) * stride
 
 
+def output_shapes(network: keras.Model) -> Shape | list[Shape] | dict[str, Shape]:
+    """The shape of a functional network's output, batch first; of several outputs a list or dict, as it gives them."""
+    return keras.tree.map_structure(lambda tensor: tensor.shape, network.output)
+
+
 def argument_names(cls: type) -> list[str]:
     """The names of the arguments of a class's `__init__`, without self and Keras's own."""
     parameters = inspect.signature(cls.__init__).parameters.values()

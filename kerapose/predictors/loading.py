@@ -21,6 +21,7 @@ Predictor = TopDownPose | BottomUpPose | SkeletonAction | Action | Lifter
 BY_HAND = {
     "fields": "predictors.BottomUpPose(network, skeleton)",
     "heatmaps": "predictors.TopDownPose(network, skeleton, codec=..., normalization=...)",
+    "places": "predictors.TopDownPose(network, skeleton, normalization=...)",
     "tracks": "predictors.Lifter(network, skeleton, pose_skeleton=..., input_skeleton=...)",
     "volumes": 'predictors.SkeletonAction({"joint": network}, skeleton, class_names), or "limb"',
     "clips": "predictors.Action(network, class_names, skeleton)",
@@ -104,8 +105,14 @@ def kind_of(network: keras.Model) -> str | None:
     if len(given) != 4 or given[-1] != RGB_CHANNELS:
         return None
     if isinstance(found, list):
+        if isinstance(network.output, dict):
+            return "places" if set(network.output) == {"x", "y"} else None
         return "fields" if len(found) % 2 == 0 else None
-    return "heatmaps" if isinstance(found, tuple) and len(found) in (4, 5) else None
+    if not isinstance(found, tuple):
+        return None
+    if len(found) == 3:
+        return "places" if found[-1] in (2, 4) else None
+    return "heatmaps" if len(found) in (4, 5) else None
 
 
 def _by_hand(network):

@@ -45,9 +45,17 @@ PUBLISHERS = {
         Publisher(
             "mmpose",
             "MMPose",
-            "open-mmlab/mmpose, configs/body_2d_keypoint/topdown_heatmap",
+            "open-mmlab/mmpose, configs/body_2d_keypoint/topdown_heatmap and topdown_regression",
             "Apache-2.0",
             "mirrored test; COCO val2017 with the boxes of a detector of 56.4 AP, MPII val with its own",
+        ),
+        Publisher(
+            "rtmpose",
+            "RTMPose",
+            "open-mmlab/mmpose, projects/rtmpose",
+            "Apache-2.0",
+            "mirrored test; COCO and COCO-WholeBody val2017 with the boxes of a detector of 56.4 AP, MPII, AP-10K and "
+            "hands with their own, Halpe's keypoints on Body8; of starts ImageNet val, or COCO val2017 with its own",
         ),
         Publisher(
             "princeton",
@@ -131,7 +139,7 @@ class Preset:
         outputs: number of joints, heatmaps or classes.
         size: (height, width), pixels, of images, or of the volumes that it was trained on. None: the variant's.
         keypoints: names of the keypoint sets that go in and come out; () where none do.
-        kind: codec of heatmaps; "joint" or "limb" of volumes; "rgb", "pose" or "both" of videos; "relu6".
+        kind: codec of poses in images; "joint" or "limb" of volumes; "rgb", "pose" or "both" of videos; "relu6".
         classes: name of the list of its classes, for `class_names`; "" where there are none.
         files: to be fetched, each a `File`.
         figures: as published, "AP 0.718, AR 0.774".

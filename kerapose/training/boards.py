@@ -10,6 +10,7 @@ import tensorflow as tf
 from kerapose import metrics, visualize
 from kerapose.data import tracks
 from kerapose.layers import HeatmapVolume
+from kerapose.ops import heatmaps
 from kerapose.skeletons import Skeleton
 from kerapose.training import pictures
 from kerapose.training.workers import workers_of
@@ -171,13 +172,13 @@ class AttentionBoard(VideoBoard):
 
 
 class PoseBoard(TensorBoard):
-    """Adds, for every epoch, the truth, what was found and the predicted heatmaps of some crops.
+    """Adds, for every epoch, the truth, what was found and, if there are some, the predicted heatmaps of some crops.
 
     Args:
         folder: of the event files.
         people: what `pictures.some_people` gives.
         skeleton: their `Skeleton`.
-        codec: of the heatmaps.
+        codec: of the training, one of `ops.heatmaps.ALL_CODECS`.
         normalization: of the crops.
     """
 
@@ -194,9 +195,9 @@ class PoseBoard(TensorBoard):
         self.options = {"skeleton": skeleton, "codec": codec, "normalization": normalization}
 
     def draw(self) -> None:
-        maps = pictures.answers_of(self.model, self.people["crop"], len(self.people["crop"]))
-        maps = maps[:, -1] if maps.ndim == 5 else maps  # [B, h, w, K] of the last stack
-        tf.summary.image("truth_found_heatmaps", pictures.poses(self.people, maps, **self.options)[None])
+        outputs = pictures.answers_of(self.model, self.people["crop"], len(self.people["crop"]))
+        answers = heatmaps.read_outputs(outputs, self.options["codec"])
+        tf.summary.image("truth_found_heatmaps", pictures.poses(self.people, answers, **self.options)[None])
 
 
 class FieldBoard(TensorBoard):

@@ -70,18 +70,22 @@ def some_people(dataset: tf.data.Dataset, skeleton: Skeleton, **options: typing.
 
 
 def poses(
-    people: dict[str, Array], maps: Array, skeleton: Skeleton, codec: str, normalization: dict[str, typing.Any] | None
+    people: dict[str, Array],
+    answers: Array | dict[str, Array],
+    skeleton: Skeleton,
+    codec: str,
+    normalization: dict[str, typing.Any] | None,
 ) -> Array:
-    """Draws the truth, what was found and the heatmaps of people side by side: RGB uint8 [H, W, 3].
+    """Draws the truth, what was found and, of a network of these, the heatmaps of people: RGB uint8 [H, W, 3].
 
     Args:
         people: a batch of `crops.evaluation`.
-        maps: [B, h, w, K] heatmaps of its crops.
+        answers: to its crops: heatmaps [B, h, w, K], or another codec's (`ops.heatmaps.decode_answers`).
         skeleton: the `Skeleton` of the people.
-        codec: of the heatmaps.
+        codec: of the training.
         normalization: of the crops.
     """
-    found, scores = heatmaps.decode(maps, people["crop"].shape[1:3], codec=codec)
+    found, scores = heatmaps.decode_answers(answers, people["crop"].shape[1:3], codec)
     return visualize.compare_poses(
         images.denormalize(people["crop"], **normalization),
         boxes.transform_points(people["keypoints"], people["matrix"]),
@@ -89,7 +93,7 @@ def poses(
         skeleton,
         truth_scores=people["visibility"] > 0,
         predicted_scores=scores,
-        heatmaps=np.asarray(maps, "float32"),
+        heatmaps=np.asarray(answers, "float32") if codec in heatmaps.CODECS else None,
         min_score=LEAST_SCORE,
         aligned_corners=codec == "udp",
     )

@@ -14,9 +14,9 @@ from kerapose.ops import heatmaps
 from kerapose.ops.images import PLAIN_NORMALIZATION
 from kerapose.training import boards, pictures
 from kerapose.training.data import load_images
-from kerapose.training.distiller import Distiller
 from kerapose.training.optimizers import make_schedule, set_decay_epochs
 from kerapose.training.options import Option, common_options
+from kerapose.training.pose_models import heatmap_model
 from kerapose.training.runs import Stage, Training
 from kerapose.training.workdir import load_network, load_start, start_from
 from kerapose.types import Path
@@ -288,57 +288,12 @@ class TopDown(Training):
         cutting = {name: getattr(estimator, name) for name in ("image_size", "box_padding", "normalization")}
         udp = estimator.codec == "udp"
         shown = pictures.some_people(self.splits["test"], self.skeleton, udp=udp, **cutting)
-        maps = estimator.heatmaps(shown["crop"])
+        answers = estimator.answers(shown["crop"])
         reading = {"codec": estimator.codec, "normalization": estimator.normalization}
-        pictures.save_png(self.workdir / "predictions.png", pictures.poses(shown, maps, self.skeleton, **reading))
+        pictures.save_png(self.workdir / "predictions.png", pictures.poses(shown, answers, self.skeleton, **reading))
 
     def export(self, estimator: estimators.PoseEstimator, path: Path) -> None:
         export.pose_saved_model(estimator, path, overwrite=True)
-
-
-def heatmap_model(
-    network: keras.Model,
-    optimizer: keras.optimizers.Optimizer,
-    loss: keras.losses.Loss | None = None,
-    teacher: keras.Model | None = None,
-    alpha: float = 0.5,
-) -> keras.Model:
-    """A network of heatmaps in a compiled model that trains it, with `HeatmapPCK` as "pck".
-
-    Args:
-        network: to be trained, of one's own, too: crops [B, H, W, 3] -> heatmaps [B, h, w, K] or, of several stacks,
-            each of which is supervised, [B, S, h, w, K].
-        optimizer: a Keras optimizer.
-        loss: of heatmaps and weights of joints. None: `losses.JointsMSE()`.
-        teacher: a trained network whose heatmaps are learnt too (`Distiller`). None: there is none.
-        alpha: its share of the loss.
-
-    Returns:
-        A compiled model, for batches of `data.crops`; its attribute `network` is the network, which is what to keep.
-
-    Raises:
-        ValueError: if teacher and network do not fit each other.
-
-    Example:
-        >>> import keras
-        >>> from kerapose import models, training
-        >>> shape = {"image_shape": (32, 32, 3), "base_filters": 8, "deconv_filters": (8,), "deconv_kernels": (4,)}
-        >>> network = models.SimpleBaseline(17, depth=18, **shape)
-        >>> model = training.heatmap_model(network, keras.optimizers.Adam(1e-3))
-        >>> crops, heatmaps, weights = np.ones((2, 32, 32, 3)), np.zeros((2, 2, 2, 17)), np.ones((2, 17))
-        >>> sorted(model.evaluate(crops, heatmaps, sample_weight=weights, verbose=0, return_dict=True))
-        ['loss', 'pck']
-    """
-    if teacher is not None:
-        model = Distiller(network, teacher, alpha)
-    else:
-        inputs = keras.Input(network.input_shape[1:])
-        model = keras.Model(inputs, network(inputs))
-    model.network = network
-    pck = metrics.HeatmapPCK(published=False, name="pck")
-    model.compile(optimizer, losses.JointsMSE() if loss is None else loss, weighted_metrics=[pck])
-    model.optimizer.build(model.trainable_variables)
-    return model
 
 
 def image_shape(model: str, variant: str) -> tuple[int, int, int]:

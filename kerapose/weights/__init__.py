@@ -12,7 +12,7 @@ import keras
 
 from kerapose.weights import applications, files, matching, openvino
 
-__all__ = ["load_backbone", "load_openvino", "load_torch"]
+__all__ = ["load_backbone", "load_flow", "load_openvino", "load_torch"]
 
 
 def load_torch(model: keras.Model, source: str | Path | Mapping[str, typing.Any]) -> keras.Model:
@@ -61,15 +61,15 @@ def load_backbone(model: keras.Model, source: str | Path | Mapping[str, typing.A
 
     All or nothing, as `load_torch`. What only the classifier has may be in the file and is left out: `fc` of a ResNet;
     of an HRNet `incre_modules`, `downsamp_modules`, `final_layer`, `classifier`, and the rows of the last fusion that
-    lead to coarser branches; `fc` of an MC3; `model.12`, `model.13` and `fc` of a MobileNet; the classifier of a
-    network of actions, so that ours may have other classes.
+    lead to coarser branches; whatever stands behind a CSPNeXt, in an RTMPose too; `fc` of an MC3; `model.12`,
+    `model.13` and `fc` of a MobileNet; the classifier of a network of actions, so that ours may have other classes.
 
     Args:
-        model: SimpleBaseline, HRNet, LightweightOpenPose, STARTransformer, or a network of actions.
-        source: as for `load_torch`, with the names of torchvision's ResNets and MC3, of the published HRNets or of the
-            MobileNet v1 that Lightweight OpenPose is trained from (marvis/pytorch-mobilenet). Or a network of
-            keras.applications, itself or an `.h5` file of its weights: for a SimpleBaseline of depth 50, 101 or 152
-            with ``stride_on_1x1=True`` a ResNet, which wants images normalized by
+        model: SimpleBaseline, HRNet, RTMPose, LightweightOpenPose, STARTransformer, or a network of actions.
+        source: as for `load_torch`, with the names of torchvision's ResNets and MC3, of the published HRNets and
+            CSPNeXts or of the MobileNet v1 that Lightweight OpenPose is trained from (marvis/pytorch-mobilenet). Or a
+            network of keras.applications, itself or an `.h5` file of its weights: for a SimpleBaseline of depth 50, 101
+            or 152 with ``stride_on_1x1=True`` a ResNet, which wants images normalized by
             ``ops.images.normalize(images, mean=(0.40760, 0.45796, 0.48502), std=(1 / 255,) * 3, bgr=True)``; for a
             LightweightOpenPose with ``relu6=True`` a MobileNet (v1), which wants ``mean=(0.5,) * 3, std=(0.5,) * 3``.
             Where it halves an image, that MobileNet pads the right and lower side alone, ours pads both: cells lie 7
@@ -145,3 +145,38 @@ def load_openvino(model: keras.Model, source: str | Path) -> keras.Model:
         raise ValueError(f"load_openvino is for LightweightOpenPose, got {type(model).__name__}; use load_torch.")
     state = openvino.read(Path(source), model)
     return matching.load(model, matching.slots_of(model), state, 'build the model with the variant "openpose_omz"')
+
+
+def load_flow(flow: keras.layers.Layer, source: str | Path | Mapping[str, typing.Any]) -> keras.layers.Layer:
+    """Loads the flow of a network of residual likelihood, which its published file has beside it, to train it further.
+
+    All or nothing, as `load_torch`. What else is in the file is left out; `load_torch` takes that into the network.
+
+    Args:
+        flow: of a `losses.ResidualLikelihood`, its `flow`.
+        source: as for `load_torch`.
+
+    Returns:
+        The same flow.
+
+    Raises:
+        ValueError: naming every weight that is missing, left over, repeated or misshapen; if the file has no flow, or
+            is of no known kind or broken.
+        FileNotFoundError: if there is no such file.
+        ImportError: if reading the file needs a package that is not installed.
+
+    Example:
+        >>> from kerapose import losses, weights
+        >>> loss = losses.ResidualLikelihood()
+        >>> flow = weights.load_flow(loss.flow, "td-reg_res50_rle-pretrained.pth")  # doctest: +SKIP
+        >>> weights.load_flow(loss.flow, {"head.fc.bias": np.zeros(68)})
+        Traceback (most recent call last):
+        ValueError: A file of residual likelihood has a flow_model, got none; give one of such a network.
+    """
+    state = {
+        name.rpartition("flow_model.")[2]: array for name, array in files.read(source).items() if "flow_model." in name
+    }
+    if not state:
+        raise ValueError("A file of residual likelihood has a flow_model, got none; give one of such a network.")
+    slots = matching.slots_by_name(flow.torch_weights())
+    return matching.load(flow, slots, state, "build the flow with the couplings and the width of the file")

@@ -18,7 +18,7 @@ from kerapose.layers import (
 )
 
 # Beginnings that published files put before a module's own name.
-WRAPPINGS = ("module.", "model.", "backbone.", "cls_head.", "keypoint_head.", "head.")
+WRAPPINGS = ("module.", "model.", "backbone.", "cls_head.", "keypoint_head.", "head.", "loss_module.", "loss.")
 IGNORED_ENDINGS = ("num_batches_tracked",)
 
 CONVOLUTIONS = (ConvNorm, ConvTransposeNorm, FrameConvTransposeNorm, TemporalConvNorm)
@@ -95,7 +95,10 @@ def slots_of(model: keras.Model, head: Iterable[str] = ()) -> Slots:
         elif isinstance(layer, Dense):
             (name,) = layer.torch_names
             slots[f"{name}.weight"] = (layer.kernel, _dense_kernel)
-            slots[f"{name}.bias"] = (layer.bias, _as_is)
+            if layer.use_bias:
+                slots[f"{name}.bias"] = (layer.bias, _as_is)
+        elif hasattr(layer, "torch_weights"):  # a layer of one network, which names them itself
+            slots |= slots_by_name(layer.torch_weights())
         elif layer.weights:
             raise ValueError(
                 f"load_torch knows the weights of the package's layers, got the layer {layer.name} of "
@@ -103,6 +106,13 @@ def slots_of(model: keras.Model, head: Iterable[str] = ()) -> Slots:
                 "load_backbone for a network of which no more is published."
             )
     return slots
+
+
+def slots_by_name(variables: Mapping[str, keras.Variable]) -> Slots:
+    """The slots of variables of dense layers, whose names in PyTorch are known."""
+    return {
+        name: (variable, _dense_kernel if name.endswith(".weight") else _as_is) for name, variable in variables.items()
+    }
 
 
 def _normslots_of(layer, name):

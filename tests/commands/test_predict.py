@@ -828,14 +828,15 @@ def test_every_option_reaches_the_predictor_of_a_network_alone(monkeypatch):
     for name in ("TopDownPose", "BottomUpPose", "PersonDetector", "Lifter"):
         monkeypatch.setattr(predictors, name, type(name, (Asked,), {}))
     monkeypatch.setattr(networks, "_read", lambda path, what, tasks: models_by_path[path])
-    heatmaps, fields = types.SimpleNamespace(), types.SimpleNamespace()
+    heatmaps, fields, places = types.SimpleNamespace(), types.SimpleNamespace(), types.SimpleNamespace()
     hourglass = object.__new__(type("Hourglass", (models.StackedHourglass,), {}))
     known = object.__new__(type("Pose", (estimators.PoseEstimator,), {}))
     finder = object.__new__(type("People", (estimators.BottomUpEstimator,), {}))
     lifter = object.__new__(type("Track", (models.TemporalLifter,), {}))
     kinds = {id(heatmaps): "heatmaps", id(hourglass): "heatmaps", id(fields): "fields"}
+    kinds[id(places)] = "places"
     monkeypatch.setattr(networks, "kind_of", lambda model: kinds.get(id(model)))
-    models_by_path = {"a": heatmaps, "b": fields, "c": hourglass, "d": known, "e": finder, "f": lifter}
+    models_by_path = {"a": heatmaps, "b": fields, "c": hourglass, "d": known, "e": finder, "f": lifter, "g": places}
 
     def made(*arguments):
         find = networks.make_predictor(parsed(["walk.mp4", "--model", *arguments]))
@@ -850,6 +851,7 @@ def test_every_option_reaches_the_predictor_of_a_network_alone(monkeypatch):
     assert made("c", *pose) == ("TopDownPose", hourglass, MPII, None, plain)
     kind, network, options = made("d", "--detector", "dfine")
     assert (kind, network, options["detector"].given) == ("TopDownPose", known, ("dfine",))
+    assert made("g", *pose[:2]) == ("TopDownPose", places, MPII, None, {"codec": None})  # its output tells the codec
     bottom_up = "--skeleton", "openpose", "--height", "200"
     assert made("b", *bottom_up) == ("BottomUpPose", fields, OPENPOSE, {"height": 200})
     assert made("b", *bottom_up[:2]) == ("BottomUpPose", fields, OPENPOSE, {})

@@ -764,12 +764,12 @@ def test_every_option_of_a_pipeline_reaches_the_crops_and_the_heatmaps(monkeypat
         def __getattr__(self, name):
             return lambda *given: self
 
-    monkeypatch.setattr(crops, "trainable", lambda dataset, skeleton: dataset)
+    monkeypatch.setattr(crops.batches, "trainable", lambda dataset, skeleton: dataset)
     monkeypatch.setattr(order, "shuffled_endlessly", lambda *given: given)
     monkeypatch.setattr(
         annotated, "with_handles", lambda elements: told.setdefault("order", []).append(elements[1:]) or Shuffled()
     )
-    for place, name in ((crops, "_preparer"), (crops, "_encoder"), (annotated, "finisher")):
+    for place, name in ((crops.batches, "_preparer"), (crops.batches, "_encoder"), (annotated, "finisher")):
         monkeypatch.setattr(place, name, keep(name))
     asked = {"image_size": (64, 48), "heatmap_size": (32, 12), "codec": "udp", "sigma_px": 3.0, "box_padding": 1.5}
     changes = {"flip_probability": 0.1, "scale_factor": 0.2, "rotation_degrees": 90.0, "rotation_probability": 0.3}
@@ -784,7 +784,7 @@ def test_every_option_of_a_pipeline_reaches_the_crops_and_the_heatmaps(monkeypat
     assert usual == (*joints, (256, 192), (64, 48), "gaussian", 2.0, 1.25, (0.5, 0.35, turn, 0.6, 0.3, 0.0))
     assert told["finisher"] == [(PLAIN, 0.7), (None, 0.0)]
     assert told["order"] == [(9, 10, 11), (0, 0, None)] and sizes == [(5, True), (32, True)]
-    monkeypatch.setattr(crops, "evaluation", keep("evaluation"))
+    monkeypatch.setattr(crops.batches, "evaluation", keep("evaluation"))
     monkeypatch.setattr(tf.data.Dataset, "map", lambda dataset, *given: dataset)
     crops.validation(dataset, COCO, 5, **asked, normalization=PLAIN)
     crops.validation(dataset, COCO)
@@ -878,7 +878,7 @@ def test_training_equals_a_slow_version_of_the_published_one():
     ((pixels, maps, weights),) = read(
         training(dataset, batch_size=count, seed=seed, first_step=step, normalization=PLAIN, **options), 1
     )
-    uniforms = tf.random.stateless_uniform((count, crops.NUM_UNIFORMS), [2 * seed, step]).numpy()
+    uniforms = tf.random.stateless_uniform((count, crops.batches.NUM_UNIFORMS), [2 * seed, step]).numpy()
     normals = tf.random.stateless_normal((count, 2), [2 * seed + 1, step]).numpy()
     swapped = dict(COCO.flip_pairs) | {b: a for a, b in COCO.flip_pairs}
     halves = uniforms[:, 2] < options["half_body_probability"]
@@ -902,13 +902,14 @@ def test_training_equals_a_slow_version_of_the_published_one():
 
 
 def test_only_who_has_more_than_eight_labelled_keypoints_is_cut_in_half(monkeypatch):
-    monkeypatch.setattr(crops.tf, "function", lambda **options: lambda function: function)  # not compiled for so little
+    # Not compiled for so little.
+    monkeypatch.setattr(crops.batches.tf, "function", lambda **options: lambda function: function)
     always = (0.0, 0.0, np.float32(0), 0.0, 1.0, 0.0)  # cut in half, and nothing else
     joints = COCO.flip_permutation, COCO.upper_body
-    prepare = crops._preparer.__wrapped__(*joints, SIZE, (16, 12), "gaussian", 2.0, 1.25, always)
+    prepare = crops.batches._preparer.__wrapped__(*joints, SIZE, (16, 12), "gaussian", 2.0, 1.25, always)
     box, points = np.float32([[0, 0, 60, 90]] * 2), np.random.default_rng(0).uniform(10, 50, (2, 17, 2))
     visibility = np.arange(17) < np.array([[8], [9]])
-    uniforms, normals = np.full((2, crops.NUM_UNIFORMS), 0.5, "float32"), np.zeros((2, 2), "float32")
+    uniforms, normals = np.full((2, crops.batches.NUM_UNIFORMS), 0.5, "float32"), np.zeros((2, 2), "float32")
     matrices, *_ = prepare(box, points.astype("float32"), 2 * visibility.astype("int32"), uniforms, normals)
     whole = boxes.affine(*boxes.crop_region(box, 48 / 64, 1.25), SIZE)
     assert [np.allclose(found, plain) for found, plain in zip(matrices, whole, strict=True)] == [True, False]
@@ -966,7 +967,7 @@ def test_crops_for_udp_lie_by_the_centres_of_their_pixels_as_they_are_tested():
     dataset = crops.from_arrays(**people(1, images_of=1), skeleton=COCO)
     still = STILL | {"batch_size": 8, "codec": "udp", "normalization": PLAIN, "flip_probability": 0.5}
     (batch,) = read(training(dataset, **still), 1)
-    flips = tf.random.stateless_uniform((8, crops.NUM_UNIFORMS), [6, 0])[:, 1].numpy() < 0.5
+    flips = tf.random.stateless_uniform((8, crops.batches.NUM_UNIFORMS), [6, 0])[:, 1].numpy() < 0.5
     plain, maps, weights = (array[~flips][:1] for array in batch)
     mirrored, mirrored_maps, mirrored_weights = (array[flips][:1] for array in batch)
     assert len(plain) == len(mirrored) == 1
@@ -984,7 +985,7 @@ def test_color_jitter_changes_colours_alone(dataset, uninterrupted):
     plain = 255 * (pixels * IMAGENET["std"] + IMAGENET["mean"]), *others
     (jittered,) = read(training(dataset, color_jitter=0.4, normalization=PLAIN), 1)
     np.testing.assert_array_equal(plain[1], jittered[1])
-    uniforms = tf.random.stateless_uniform((4, crops.NUM_UNIFORMS), [6, 0]).numpy()[:, -3:]
+    uniforms = tf.random.stateless_uniform((4, crops.batches.NUM_UNIFORMS), [6, 0]).numpy()[:, -3:]
     for before, after, numbers in zip(plain[0], jittered[0], uniforms, strict=True):
         brightness, contrast, saturation = 1 + 0.4 * (2 * numbers - 1)
         grey = np.array([0.299, 0.587, 0.114])
@@ -1051,6 +1052,42 @@ def test_validation_is_evaluation_with_targets(dataset):
         expected, expected_weights = heatmaps.encode(points, labelled, SIZE, (16, 12), 1.5, "udp")
         np.testing.assert_allclose(maps, expected, atol=1e-5)
         np.testing.assert_array_equal(weights, expected_weights)
+
+
+@pytest.mark.parametrize("codec", ["regression", "simcc"])
+def test_targets_without_heatmaps(dataset, codec):
+    """Of any size, and where people are mirrored, labels come from the side that is then theirs."""
+    size = (66, 50)  # no multiple of 4, which is the heatmaps' rule
+    for batch, truth in zip(
+        crops.validation(dataset, COCO, 4, size, codec=codec), crops.evaluation(dataset, COCO, 4, size), strict=True
+    ):
+        points = boxes.transform_points(truth["keypoints"], truth["matrix"])
+        labelled = (truth["visibility"].numpy() > 0).astype("float32")
+        pixels, found, weights = batch
+        expected, expected_weights = heatmaps.encode_answers(points, labelled, size, codec=codec)
+        np.testing.assert_array_equal(pixels, truth["crop"])
+        np.testing.assert_array_equal(weights, expected_weights)
+        for actual, wanted in zip(*map(tf.nest.flatten, (found, expected)), strict=True):
+            np.testing.assert_allclose(actual, wanted, atol=1e-5)
+    options = STILL | {"flip_probability": 1.0, "normalization": PLAIN}
+    pixels, found, weights = next(iter(crops.training(dataset, COCO, 8, size, codec=codec, seed=2, **options)))
+    _, maps, seen = next(iter(crops.training(dataset, COCO, 8, size, (66, 50), "dark", seed=2, **options)))
+    places, _ = heatmaps.decode_answers(found, size, codec)
+    expected, _ = heatmaps.decode(maps, size, "dark")
+    inside = (np.asarray(weights) > 0.5) & (np.asarray(seen) > 0.5)
+    inside &= np.all((np.asarray(expected) > 8) & (np.asarray(expected) < np.array(size[::-1]) - 8), axis=-1)
+    assert inside.sum() > 20
+    np.testing.assert_allclose(places.numpy()[inside], expected.numpy()[inside], atol=0.3)
+
+
+def test_codecs_and_their_sizes_are_checked_before_anything_is_read(dataset):
+    for make in (crops.training, crops.validation):
+        with pytest.raises(
+            ValueError, match="codec must be one of gaussian, .*, got 'simc'; use the one of the training"
+        ):
+            make(dataset, COCO, image_size=SIZE, codec="simc")
+        with pytest.raises(ValueError, match="image_size must be multiples of 4, got"):
+            make(dataset, COCO, image_size=(66, 50))
 
 
 def test_annotations_are_the_ground_truth(prepared):

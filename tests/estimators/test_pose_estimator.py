@@ -155,7 +155,7 @@ def test_a_network_that_mirrors_exactly_sees_nothing_new_in_a_mirror(codec):
     options = {"codec": codec, "shift": False, "normalization": PLAIN}
     straight = dataclasses.replace(TRIANGLE, keypoints=("a", "b", "c"), flip_pairs=())
     both, alone, wrong = (
-        estimators.PoseEstimator(network, skeleton, flip_test=flip_test, **options).heatmaps(
+        estimators.PoseEstimator(network, skeleton, flip_test=flip_test, **options).answers(
             estimators.PoseEstimator(network, skeleton, **options).crops(image, boxes)[0]
         )
         for skeleton, flip_test in ((TRIANGLE, True), (TRIANGLE, False), (straight, True))
@@ -175,7 +175,7 @@ def test_heatmaps_are_averaged_as_published(shift):
         for x in range(12):
             place = 12 - 1 - (x - 1 if shift and x else x)
             expected[:, :, x, k] = (plain[:, :, x, k] + mirrored[:, :, place, source]) / 2
-    np.testing.assert_allclose(estimator.heatmaps(crops), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(estimator.answers(crops), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_shift_is_the_codecs_own_unless_given():
@@ -304,6 +304,159 @@ def test_decoding_reaches_the_codec():
         )
 
 
+# ---------------------------------------- networks of other answers than heatmaps
+@keras.saving.register_keras_serializable("tests")
+class Places(keras.layers.Layer):
+    """Coordinates of the brightest place of each of the three masked colours of `Seeing`, of a sampled crop.
+
+    A soft maximum, sharp enough to be one, is smooth in the pixels, and mirrors exactly with the crop: x becomes
+    `width` - 1 - x of the pixels.
+    """
+
+    def __init__(self, kind, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+
+    def call(self, crops):
+        height, width = SIZE
+        half = np.arange(width) < width // 2
+        masks = np.stack([np.ones(width), half, ~half], axis=-1).astype("float32")  # [W, K]
+        maps = keras.ops.take(crops, [0, 1, 1], axis=-1) * masks  # [B, H, W, K]
+        if self.kind == "simcc":
+            rows, columns = (keras.ops.max(maps, axis=axis) for axis in (2, 1))  # [B, H, K], [B, W, K]
+            bins = [keras.ops.repeat(keras.ops.transpose(v, (0, 2, 1)), 2, axis=-1) for v in (columns, rows)]
+            return {"x": 3 * bins[0], "y": 3 * bins[1]}
+        flat = keras.ops.reshape(maps, (-1, height * width, 3))
+        sharp = keras.ops.softmax(30 * flat, axis=1)  # [B, H*W, K]
+        y, x = np.mgrid[:height, :width].reshape(2, -1).astype("float32")
+        found = keras.ops.stack([keras.ops.sum(sharp * place[:, None], axis=1) for place in (x, y)], axis=-1)
+        found = found / np.float32([width, height])  # [B, K, 2]
+        if self.kind == "coordinates":
+            return found
+        return keras.ops.concatenate([found, keras.ops.zeros_like(found) + np.float32([-2, 0])], axis=-1)
+
+    def get_config(self):
+        return super().get_config() | {"kind": self.kind}
+
+
+KINDS = {"coordinates": "regression", "uncertain": "regression", "simcc": "simcc"}
+
+
+@pytest.mark.parametrize("flip_test", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_places_without_heatmaps_are_found_in_the_image(kind, flip_test):
+    points = np.array([(70.3, 30.2), (48.6, 55.9), (80.1, 61.7)])
+    image = np.round(255 * blobs(points)).astype("uint8")
+    estimator = estimators.PoseEstimator(network_of(Places(kind)), TRIANGLE, flip_test=flip_test, normalization=PLAIN)
+    assert (estimator.codec, estimator.shift) == (KINDS[kind], KINDS[kind] == "regression")
+    boxes = np.array([(40, 15, 90, 75), (30, -5, 100, 95)], "float32")
+    keypoints, scores = estimator({"image": image, "boxes": boxes})
+    for found, box in zip(np.asarray(keypoints), boxes, strict=True):
+        pixel = region(box, 1.25)[2] / 48  # of the crop
+        assert np.abs(found - points).max() < {"simcc": 1.3, "regression": 0.7}[KINDS[kind]] * pixel
+    if kind == "uncertain":
+        np.testing.assert_allclose(scores, np.full((2, 3), 1 - (1 / (1 + np.exp(2)) + 0.5) / 2), rtol=1e-5)
+    elif kind == "coordinates":
+        np.testing.assert_array_equal(scores, np.ones((2, 3)))
+    else:
+        assert 1.5 < np.min(scores) <= np.max(scores) <= 3  # of raw logits, which may pass 1
+
+
+def test_answers_without_heatmaps_are_averaged_as_published():
+    crops = np.random.default_rng(0).uniform(size=(2, *SIZE, 3)).astype("float32")
+    plain, mirrored = (
+        {kind: keras.tree.map_structure(np.asarray, network_of(Places(kind))(c)) for kind in KINDS}
+        for c in (crops, np.ascontiguousarray(crops[:, :, ::-1]))
+    )
+    found = {
+        (kind, shift): estimators.PoseEstimator(network_of(Places(kind)), TRIANGLE, shift=shift).answers(crops)
+        for kind in KINDS
+        for shift in ((True, False) if KINDS[kind] == "regression" else (None,))
+    }
+    order = list(FLIP)
+    for shift in (True, False):
+        for kind in ("coordinates", "uncertain"):
+            back = mirrored[kind][:, order].copy()
+            back[..., 0] = 1 - back[..., 0] - shift / 48
+            expected = (plain[kind][..., :2] + back[..., :2]) / 2
+            np.testing.assert_allclose(found[kind, shift][..., :2], expected, rtol=1e-5, atol=1e-6)
+    sigmas = (
+        1 / (1 + np.exp(-plain["uncertain"][..., 2:])) + 1 / (1 + np.exp(-mirrored["uncertain"][:, order, 2:]))
+    ) / 2
+    np.testing.assert_allclose(found["uncertain", True][..., 2:], sigmas, rtol=1e-5)
+    vectors = found["simcc", None]
+    np.testing.assert_allclose(
+        vectors["x"], (plain["simcc"]["x"] + mirrored["simcc"]["x"][:, order, ::-1]) / 2, rtol=1e-6
+    )
+    np.testing.assert_allclose(vectors["y"], (plain["simcc"]["y"] + mirrored["simcc"]["y"][:, order]) / 2, rtol=1e-6)
+
+
+def test_the_maps_of_stages_at_an_eighth_are_read_as_any():
+    peaks = Peaks([(3, 5, 1, -1), (2, 2, -1, 0), (4, 6, 0, 0)], size=(8, 6))
+    crops = keras.Input((*SIZE, 3))
+    stages = keras.layers.Lambda(lambda maps: keras.ops.stack([0.1 * maps, maps], axis=1))(peaks(crops))
+    box = (10, 20, 40, 60)
+    estimator = estimators.PoseEstimator(keras.Model(crops, stages), TRIANGLE, flip_test=False)
+    keypoints, scores = estimator({"image": noise(), "boxes": np.array([box], "float32")})
+    x, y, width = region(box, 1.25)
+    quarter = np.array([(3.25, 4.75), (1.75, 2), (4, 6)])
+    quarter[1:] = [(2, 2), (4, 6)]  # too near to the borders to be moved
+    np.testing.assert_allclose(
+        keypoints[0], (quarter * 8 - (24, 32)) * width / 48 + (x, y), rtol=1e-5, atol=8 * width / 96
+    )
+    np.testing.assert_allclose(scores, [[0.9] * 3], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_chunks_graphs_and_files_of_other_answers(kind, tmp_path):
+    estimator = estimators.PoseEstimator(network_of(Places(kind)), TRIANGLE, max_batch=2)
+    image, boxes = noise(), random_boxes(5)
+    expected = estimator({"image": image, "boxes": boxes})
+    signature = [tf.TensorSpec((None, None, 3), tf.uint8), tf.TensorSpec((None, 4), tf.float32)]
+    in_graph = tf.function(lambda image, boxes: estimator({"image": image, "boxes": boxes}), signature)
+    estimator.save(tmp_path / "pose.keras")
+    loaded = keras.saving.load_model(tmp_path / "pose.keras")
+    assert loaded.codec == KINDS[kind] and loaded.shift == estimator.shift
+    for answer in (in_graph(image, boxes), loaded({"image": image, "boxes": boxes})):
+        for actual, array in zip(answer, expected, strict=True):
+            np.testing.assert_allclose(actual, array, rtol=1e-4, atol=1e-3)
+    assert in_graph(image, boxes[:0])[0].shape == (0, 3, 2)
+
+
+def test_a_bfloat16_network_of_vectors_gives_float32():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        estimator = estimators.PoseEstimator(network_of(Places("simcc")), TRIANGLE)
+    finally:
+        keras.config.set_dtype_policy(before)
+    found = estimator({"image": noise(), "boxes": random_boxes(2)})
+    assert {keras.backend.standardize_dtype(array.dtype) for array in found} == {"float32"}
+
+
+def test_simcc_is_decoded_with_its_own_options():
+    inputs = {"image": np.round(255 * blobs([(70, 30), (48, 56), (80, 62)])).astype("uint8"), "boxes": random_boxes(1)}
+    plain, dark = (
+        estimators.PoseEstimator(network_of(Places("simcc")), TRIANGLE, decoding=decoding)(inputs)[0]
+        for decoding in (None, {"dark": True})
+    )
+    assert np.abs(np.asarray(plain) - dark).max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("simcc", {"codec": "gaussian"}, r"codec must be simcc for a network that gives .* got 'gaussian'; use the"),
+        ("simcc", {"shift": True}, "The codec simcc has no shift, got shift=True; leave it out"),
+        ("coordinates", {"codec": "simcc"}, r"codec must be regression for a network that gives \(None, 3, 2\), got"),
+        ("uncertain", {"skeleton": COCO}, "A network for coco gives 17 keypoints, got one of 3; give the skeleton"),
+    ],
+)
+def test_options_of_other_answers_that_do_not_fit_are_refused(kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        estimators.PoseEstimator(network_of(Places(kind)), **({"skeleton": TRIANGLE} | options))
+
+
 # ---------------------------------------- keeping and refusing
 OPTIONS = {
     "codec": "udp",
@@ -343,7 +496,8 @@ def test_a_kept_estimator_gives_the_same(tmp_path, options):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"codec": "simcc"}, "codec must be one of gaussian, dark, udp, hourglass, got 'simcc'; use the one of"),
+        ({"codec": "msra"}, "codec must be one of gaussian, dark, udp, hourglass, regression, simcc, got 'msra'; use"),
+        ({"codec": "simcc"}, r"codec must be gaussian or dark or udp or hourglass for .* got 'simcc'; use the one of"),
         ({"skeleton": COCO}, "A network for coco gives 17 keypoints, got one of 3; give the skeleton that it was"),
         ({"skeleton": None}, "skeleton must be the Skeleton that the network was trained with, got NoneType; give"),
         ({"box_padding": 0}, "box_padding must be above 0, got 0; 1.25 is the published one"),

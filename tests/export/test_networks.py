@@ -77,6 +77,31 @@ def test_networks_give_the_same_logits_in_other_runtimes(tmp_path, randomized, f
     assert [entry.name for entry in tmp_path.iterdir()] == [file]
 
 
+@pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.parametrize("kind", ["coordinates", "vectors"])
+def test_networks_of_images_give_what_they_give_by_its_name(tmp_path, file_format, kind):
+    keras.utils.set_random_seed(0)
+    crops = keras.Input((16, 12, 3))
+    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 4, strides=4, activation="relu")(crops))
+    sizes = {"x": 24, "y": 32} if kind == "vectors" else {"coordinates": 4}
+    outputs = {name: keras.layers.Reshape((5, size))(keras.layers.Dense(5 * size)(x)) for name, size in sizes.items()}
+    network = keras.Model(crops, outputs if kind == "vectors" else outputs["coordinates"])
+    write, file, _ = FORMATS[file_format]
+    path = write(network, tmp_path / file)
+    images = volumes_like(network, 3)
+    expected = network(images)
+    expected = expected if kind == "vectors" else {"coordinates": expected}
+    if file_format == "litert":
+        interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter(str(path))
+        found = interpreter.get_signature_runner()(image=images)
+    else:
+        session = pytest.importorskip("onnxruntime").InferenceSession(str(path))
+        found = dict(zip(sizes, session.run(list(sizes), {"image": images}), strict=True))
+    assert set(found) == set(sizes)
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name], rtol=1e-4, atol=1e-5)
+
+
 def test_a_network_of_another_precision_is_written_in_float32(tmp_path, randomized, policy):
     exact = randomized(tiny_network())
     with policy("mixed_bfloat16"):

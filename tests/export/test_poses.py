@@ -264,6 +264,48 @@ def test_a_bfloat16_network_finds_poses_too(tmp_path, asked, policy):
     np.testing.assert_allclose(answer["scores"][0], [pose.scores for pose in poses], rtol=0.02)
 
 
+def network_without_heatmaps(kind):
+    """Of coordinates, with their sigmas or without, or of vectors, which the whole crop moves."""
+    keras.utils.set_random_seed(0)
+    crops = keras.Input((64, 48, 3))
+    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 8, strides=8, activation="relu")(crops))
+
+    def head(count):
+        return keras.layers.Reshape((3, count))(keras.layers.Dense(3 * count)(x))
+
+    if kind == "vectors":
+        return keras.Model(crops, {"x": head(96), "y": head(128)})
+    return keras.Model(crops, head(4 if kind == "uncertain" else 2))
+
+
+@pytest.fixture(scope="module")
+def without_heatmaps(tmp_path_factory, asked, run_fresh):
+    """Estimators of each kind, and what their SavedModels answer in a process without kerapose."""
+    folder, made = tmp_path_factory.mktemp("places"), {}
+    program = [
+        "encoded = tf.constant([requests[f'file_{i}'].tobytes() for i in range(3)])",
+        "for kind in ('coordinates', 'uncertain', 'vectors'):",
+        "    serve = tf.saved_model.load(f'{kind}/1').signatures['serving_default']",
+        "    keep(kind, serve(image_bytes=encoded, boxes=tf.constant(requests['boxes'])))",
+    ]
+    for kind in ("coordinates", "uncertain", "vectors"):
+        made[kind] = estimators.PoseEstimator(network_without_heatmaps(kind), BIRD, max_batch=3)
+        export.pose_saved_model(made[kind], folder / kind / "1", max_images=3, max_pixels=80 * 150, max_boxes=4)
+    files = {f"file_{i}": np.frombuffer(data, np.uint8) for i, data in enumerate(asked["files"])}
+    return made, run_fresh(folder, "\n".join(program), files | {"boxes": asked["boxes"]})
+
+
+@pytest.mark.parametrize("kind", ["coordinates", "uncertain", "vectors"])
+def test_other_answers_than_heatmaps_are_served_as_they_are_predicted(kind, without_heatmaps, asked):
+    made, answers = without_heatmaps
+    find = predictors.TopDownPose(made[kind])
+    for i, (data, boxes) in enumerate(zip(asked["files"], asked["boxes"], strict=True)):
+        poses = find(data, boxes[boxes.any(axis=-1)])
+        found = answers[f"{kind}/keypoints"][i, : len(poses)], answers[f"{kind}/scores"][i, : len(poses)]
+        np.testing.assert_allclose(found[0], [pose.keypoints for pose in poses], rtol=1e-4, atol=1e-2)
+        np.testing.assert_allclose(found[1], [pose.scores for pose in poses], rtol=1e-4, atol=1e-4)
+
+
 def test_what_is_there_is_kept_unless_overwritten(estimator, tmp_path):
     (tmp_path / "1").mkdir()
     (tmp_path / "1" / "saved_model.pb").write_bytes(b"mine")

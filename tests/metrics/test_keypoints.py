@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from kerapose import metrics
 from kerapose.losses import JointsMSE
+from kerapose.ops import heatmaps
 
 
 # ---------------------------------------------------------------------------------------------- keypoints in heatmaps
@@ -263,3 +264,50 @@ def test_pckh_of_another_skeleton_wants_its_groups():
     predicted, truth, visible, sizes = figures_of_people()
     with pytest.raises(ValueError, match="must name joints 0 to 3, got 9"):
         metrics.pckh(predicted, truth, visible, sizes)
+
+
+# ---------------------------------------- coordinates and vectors
+def slow_coordinate_pck(true, found, weights, threshold):
+    """The mean over joints that occur of the share of people whose joint lies near enough, in tenths of the crop."""
+    shares = []
+    for k in range(true.shape[1]):
+        right = [np.hypot(*(10 * (found[i, k] - true[i, k]))) < threshold for i in range(len(true))]
+        if weights[:, k].sum():
+            shares.append(np.dot(right, weights[:, k]) / weights[:, k].sum())
+    return np.mean(shares)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 1.0])
+@pytest.mark.parametrize("count", [2, 4])
+def test_pck_of_coordinates_equals_the_loop(count, threshold):
+    random = np.random.default_rng(0)
+    true = random.uniform(0, 1, (7, 5, 2)).astype("float32")
+    found = np.concatenate([true + random.normal(0, 0.05, true.shape), random.normal(size=true.shape)], axis=-1)
+    weights = (random.uniform(size=(7, 5)) > 0.3).astype("float32") * [1, 1, 0, 1, 1]
+    metric = metrics.CoordinatePCK(threshold)
+    for part in (slice(0, 4), slice(4, 7)):
+        metric.update_state(true[part], found[part, :, :count].astype("float32"), weights[part])
+    expected = slow_coordinate_pck(true, found[..., :2], weights, threshold)
+    assert 0.2 < expected < 0.95
+    np.testing.assert_allclose(metric.result(), expected, rtol=1e-5)
+    metric.reset_state()
+    assert float(metric.result()) == 0
+
+
+def test_pck_of_vectors_is_that_of_their_highest_bins():
+    keypoints = np.random.default_rng(0).uniform(10, 50, (6, 5, 2)).astype("float32")
+    moved = keypoints + np.random.default_rng(1).normal(0, 4, keypoints.shape).astype("float32")
+    labels, _ = heatmaps.encode_answers(keypoints, None, (80, 64), codec="simcc")
+    found, _ = heatmaps.encode_answers(moved, None, (80, 64), codec="simcc")
+    metric = metrics.CoordinatePCK()
+    metric.update_state(labels, found)
+    places = [np.round(2 * points) / 2 / [64, 80] for points in (keypoints, moved)]
+    expected = slow_coordinate_pck(*places, np.ones((6, 5)), 0.5)
+    assert 0.2 < expected < 0.95
+    np.testing.assert_allclose(metric.result(), expected, rtol=1e-5)
+
+
+def test_pck_of_other_joints_is_refused():
+    for true, found in (((2, 5, 2), (2, 6, 2)), ((2, 8, 6, 5), (2, 8, 6, 5))):
+        with pytest.raises(ValueError, match=r"coordinates must be \[B, K, 2\], .* check the codec and num_joints"):
+            metrics.CoordinatePCK().update_state(np.zeros(true), np.zeros(found))

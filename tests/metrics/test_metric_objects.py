@@ -8,6 +8,7 @@ from kerapose import metrics
 MADE = {
     "mean_class": (metrics.MeanClassAccuracy, {"num_classes": 7}, "mean_class_accuracy"),
     "heatmaps": (metrics.HeatmapPCK, {"threshold": 0.3, "published": False}, "heatmap_pck"),
+    "coordinates": (metrics.CoordinatePCK, {"threshold": 0.3}, "coordinate_pck"),
     "lifting": (metrics.MeanPerJointError, {}, "mpjpe_mm"),
 }
 

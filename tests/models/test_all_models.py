@@ -20,6 +20,15 @@ PUBLISHED_PARAMETERS = {
     (models.SimpleBaseline, "resnet152"): 686,
     (models.HRNet, "w32"): 285,
     (models.HRNet, "w48"): 636,
+    (models.ConvolutionalPoseMachine, "cpm"): 313,
+    (models.DeepPose, "deeppose_r50"): 236,
+    (models.DeepPose, "deeppose_r101"): 426,
+    (models.DeepPose, "deeppose_r152"): 582,
+    (models.RTMPose, "rtmpose_t"): 33,
+    (models.RTMPose, "rtmpose_s"): 55,
+    (models.RTMPose, "rtmpose_m"): 136,
+    (models.RTMPose, "rtmpose_l"): 277,
+    (models.RTMPose, "rtmpose_x"): 493,
     (models.LightweightOpenPose, "openpose"): 41,
     (models.TemporalLifter, "27_frames"): 86,
     (models.TemporalLifter, "81_frames"): 128,
@@ -206,7 +215,7 @@ def assert_fits(array, shape):
 @pytest.mark.parametrize("model, variant", VARIANTS, ids=names)
 def test_a_variant_changes_what_its_table_says(model, variant):
     first = next(iter(parameters_of(model)))  # num_classes, num_joints or num_heatmaps
-    axis = -2 if model is models.TemporalLifter else -1
+    axis = -2 if model in (models.TemporalLifter, models.DeepPose, models.RTMPose) else -1
     with without_weights():
         network = model.from_variant(variant, **{first: 17})
     config = network.get_config()

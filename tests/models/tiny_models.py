@@ -90,6 +90,39 @@ NETWORK_ARGUMENTS = {
         "filters": 8,
         "increase": 4,
     },
+    models.ConvolutionalPoseMachine: {
+        "num_joints": 5,
+        "image_shape": (32, 24, 3),
+        "num_stages": 2,
+        "filters": 6,
+        "stem_filters": 8,
+    },
+    models.DeepPose: {
+        "num_joints": 5,
+        "image_shape": (64, 32, 3),
+        "depth": 101,
+        "uncertainty": True,
+        "base_filters": 8,
+    },
+    models.EfficientLocalization: {
+        "num_joints": 5,
+        "image_shape": (32, 24, 3),
+        "filters": 6,
+        "pooling": 4,
+        "num_resolutions": 1,
+        "crop_size": 8,
+        "dropout": 0.2,
+        "norm": True,
+    },
+    models.RTMPose: {
+        "num_joints": 5,
+        "image_shape": (64, 96, 3),
+        "depth_factor": 0.2,
+        "width_factor": 0.0625,
+        "final_kernel": 3,
+        "gau_width": 12,
+        "gau_key": 6,
+    },
     models.LightweightOpenPose: {
         "num_heatmaps": 5,
         "num_pafs": 8,
@@ -139,7 +172,8 @@ NETWORK_ARGUMENTS = {
         "dense": True,
     },
 }
-LEFT_OUT = {models.TemporalLifter: {"strided"}}  # it excludes "dense"
+# "strided" excludes "dense"; without a refinement most of the network would be missing.
+LEFT_OUT = {models.TemporalLifter: {"strided"}, models.EfficientLocalization: {"refinement"}}
 
 
 def small_hourglass(filters):
@@ -340,6 +374,26 @@ def heatmaps_for(network):
     return (targets, weights), {"loss": losses.JointsMSE(), "weighted_metrics": [metrics.HeatmapPCK()]}
 
 
+def of_coordinates(model):
+    """With the flow of the loss, which learns along."""
+    network, loss = model(**arguments_of(model)), losses.ResidualLikelihood()
+    network.flow = loss.flow
+    targets = np.random.default_rng(2).random((2, 5, 2), "float32")
+    weights = np.array([[1, 1, 0, 1, 1], [1, 0.5, 1, 1, 0]], "float32")
+    return network, ((targets, weights), {"loss": loss})
+
+
+def of_bins(model):
+    network, random = model(**arguments_of(model)), np.random.default_rng(2)
+    bins = {axis: random.random((2, *logits.shape[1:]), "float32") for axis, logits in network.output.items()}
+    targets = {axis: values / values.sum(axis=-1, keepdims=True) for axis, values in bins.items()}
+    unit = network.get_layer("gau")
+    for kernel in (unit.widen, unit.narrow):  # which begin so small that so few numbers' gradients are lost in rounding
+        kernel.assign(kernel * 30)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    return network, ((targets,), {"loss": dict.fromkeys(targets, loss)})
+
+
 def of_fields(model):
     network = model(**arguments_of(model))
     inputs = keras.Input(network.input_shape[1:])
@@ -392,6 +446,10 @@ TRAINED = {
     models.SimpleBaseline: of_heatmaps,
     models.HRNet: of_heatmaps,
     models.StackedHourglass: of_heatmaps,
+    models.ConvolutionalPoseMachine: of_heatmaps,
+    models.DeepPose: of_coordinates,
+    models.EfficientLocalization: of_heatmaps,
+    models.RTMPose: of_bins,
     models.LightweightOpenPose: of_fields,
     models.TemporalLifter: of_poses,
     training.Distiller: of_a_teacher,

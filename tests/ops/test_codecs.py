@@ -100,6 +100,28 @@ def test_golden_simcc_labels(golden, name, run):
         case.check(f"output_{name}_{output}", actual)
 
 
+@EVERYWHERE
+def test_golden_simcc_labels_of_rtmpose(golden, run):
+    case = golden("target_simcc_192x256")
+    image_size = case.config["input_size_wh"][::-1]
+    assert heatmaps.simcc_sigmas(image_size) == tuple(case.config["simcc"]["published"]["sigma"])
+    inputs = case["input_keypoints"], case["input_visible"]
+    labels, weights = run(lambda k, w: heatmaps.encode_answers(k, w, image_size, codec="simcc"), *inputs)
+    case.check("output_published_x_labels", labels["x"])
+    case.check("output_published_y_labels", labels["y"])
+    case.check("output_published_weights", weights)
+
+
+@EVERYWHERE
+def test_golden_labels_of_regression(golden, run):
+    case = golden("target_regression_192x256")
+    image_size = case.config["input_size_wh"][::-1]
+    inputs = case["input_keypoints"], case["input_visible"]
+    labels, weights = run(lambda k, w: heatmaps.encode_answers(k, w, image_size, codec="regression"), *inputs)
+    case.check("output_labels", labels)
+    case.check("output_weights", weights)
+
+
 # ---------------------------------------- goldens: decoding
 def back_to_image(keypoints, center, scale, size):
     """The published way back to the image, from pixels of a map of that size: `scale` is in units of 200 pixels."""
@@ -175,6 +197,47 @@ def test_golden_keypoints_of_simcc(golden, name, run):
     assert ("visibility" in names) == (name == "simcc_visibility")
     for output, actual in zip(names, outputs, strict=True):
         case.check(f"output_{name}_{output}", actual)
+
+
+@EVERYWHERE
+@pytest.mark.parametrize("flip", ["", "_flip_shift", "_flip"])
+@pytest.mark.parametrize("kind,count", [("regression", 2), ("rle", 4)])
+def test_golden_keypoints_of_regression(golden, kind, count, flip, run):
+    case = golden("decode_regression_192x256")
+    size, order = case.config["input_size_wh"][::-1], case.config["flip_indices"]
+    outputs = [case[name][..., :count] for name in ("input_predictions", "input_predictions_of_flipped_image")]
+
+    def find(plain, flipped):
+        plain, flipped = (heatmaps.read_outputs(output, "regression") for output in (plain, flipped))
+        if flip:
+            plain = heatmaps.merge_flipped_answers(plain, flipped, order, size, "regression", flip == "_flip_shift")
+        return plain, *heatmaps.decode_answers(plain, size, "regression")
+
+    merged, keypoints, scores = run(find, *outputs)
+    if flip:
+        case.check(f"output_{kind}{flip}_merged", merged)
+    case.check(f"output_{kind}{flip}_keypoints", keypoints)
+    case.check(f"output_{kind}{flip}_scores", scores)
+
+
+@EVERYWHERE
+def test_golden_keypoints_of_rtmpose(golden, run):
+    case = golden("decode_simcc_192x256")
+    size, order = case.config["input_size_wh"][::-1], case.config["flip_indices"]
+    names = [f"input_simcc_{axis}{of}" for of in ("", "_of_flipped_image") for axis in "xy"]
+
+    def find(x, y, flipped_x, flipped_y):
+        plain, flipped = {"x": x, "y": y}, {"x": flipped_x, "y": flipped_y}
+        merged = heatmaps.merge_flipped_answers(plain, flipped, order, size, "simcc")
+        return heatmaps.decode_answers(plain, size, "simcc"), merged, heatmaps.decode_answers(merged, size, "simcc")
+
+    (keypoints, scores), merged, (merged_keypoints, merged_scores) = run(find, *(case[name] for name in names))
+    case.check("output_keypoints", keypoints)
+    case.check("output_scores", scores)
+    case.check("output_merged_x", merged["x"])
+    case.check("output_merged_y", merged["y"])
+    case.check("output_merged_keypoints", merged_keypoints)
+    case.check("output_merged_scores", merged_scores)
 
 
 @EVERYWHERE
@@ -629,3 +692,117 @@ def test_merging_the_maps_of_a_mirrored_crop_gives_them_back():
     unshifted = heatmaps.merge_flipped(plain, flipped, COCO.flip_permutation, shift=False)
     errors = [np.abs(heatmaps.decode(maps, IMAGE, "dark")[0] - keypoints).max() for maps in (shifted, unshifted)]
     assert errors[0] < 0.7 < errors[1]  # half of a quarter of a pixel instead of half of three quarters
+
+
+# ---------------------------------------- all codecs alike
+def test_the_sigmas_of_rtmpose_are_the_published_ones():
+    assert [heatmaps.simcc_sigmas(size) for size in ((256, 192), (256, 256), (384, 288))] == [
+        (4.9, 5.66),
+        (5.66, 5.66),
+        (6.0, 6.93),
+    ]
+
+
+def test_labels_of_simcc_go_by_weights_and_places_as_published():
+    keypoints = np.float32([[50, 60], [50, 60], [50, 60], [-90, 60], [-90, 60], [np.nan, 60]])
+    weights = np.float32([0.5, 0.49, 2.0, 1.0, 0.49, 1.0])
+    x, y, kept = heatmaps.encode_simcc(keypoints, weights, IMAGE)
+    np.testing.assert_array_equal(kept, np.float32([0.5, 0.49, 2, 0, 0.49, 0]))
+    for labels in (x, y):  # one curve each, or nothing at all
+        np.testing.assert_array_equal(np.max(labels, axis=-1), [1, 0, 1, 0, 0, 0])
+
+
+def test_labels_of_regression_are_numbers_whatever_comes():
+    keypoints = np.float32([[np.nan, 3], [np.inf, -np.inf], [48, 64], [191, 255], [191.01, 255], [-0.01, 0]])
+    labels, weights = heatmaps.encode_regression(keypoints, None, IMAGE)
+    assert np.isfinite(labels).all()
+    np.testing.assert_array_equal(weights, [0, 0, 1, 1, 0, 0])
+    np.testing.assert_allclose(labels[2], [0.25, 0.25])
+    for strange in (np.zeros((2, 3)), np.zeros((2, 1))):
+        for ask in (heatmaps.bound_sigmas, lambda c: heatmaps.decode_regression(c, IMAGE)):
+            with pytest.raises(ValueError, match=r"x and y a keypoint, or these and two sigmas, got \d numbers"):
+                ask(strange)
+
+
+@EVERYWHERE
+@pytest.mark.parametrize("codec", heatmaps.ALL_CODECS)
+def test_every_codec_comes_back(codec, run):
+    keypoints = np.random.default_rng(0).uniform(50, 140, (3, 17, 2)).astype("float32")
+
+    def there_and_back(keypoints):
+        answers, weights = heatmaps.encode_answers(keypoints, None, IMAGE, MAP, codec=codec)
+        return *heatmaps.decode_answers(answers, IMAGE, codec), weights
+
+    found, scores, weights = run(there_and_back, keypoints)
+    worst = {"gaussian": 2.0, "hourglass": 3.0, "dark": 0.2, "udp": 0.2, "simcc": 0.25, "regression": 1e-4}[codec]
+    assert np.abs(found - keypoints).max() < worst + 1e-3
+    assert scores.shape == weights.shape == (3, 17) and np.min(scores) > 0.85
+
+
+@pytest.mark.parametrize("codec,off_px", [("regression", 0.0), ("simcc", 0.5)])
+def test_a_mirror_brings_back_what_was_put_in(codec, off_px):
+    keypoints = np.round(np.random.default_rng(0).uniform(20, 170, (17, 2))).astype("float32")
+    mirrored = (keypoints * np.float32([-1, 1]) + np.float32([191, 0]))[COCO.flip_permutation, :]
+    plain, flipped = (heatmaps.encode_answers(k, None, IMAGE, codec=codec)[0] for k in (keypoints, mirrored))
+    merged = heatmaps.merge_flipped_answers(plain, flipped, COCO.flip_permutation, IMAGE, codec)
+    found, _ = heatmaps.decode_answers(merged, IMAGE, codec)
+    np.testing.assert_allclose(found, keypoints, atol=off_px + 1e-3)
+    if codec == "simcc":
+        with pytest.raises(ValueError, match="The codec simcc has no shift"):
+            heatmaps.merge_flipped_answers(plain, flipped, COCO.flip_permutation, IMAGE, codec, shift=True)
+
+
+def test_outputs_of_any_precision_become_float32_answers():
+    maps = tf.cast(np.random.default_rng(0).uniform(size=(2, 3, 8, 6, 5)), "bfloat16")
+    assert heatmaps.read_outputs(maps, "gaussian").shape == (2, 8, 6, 5)
+    np.testing.assert_array_equal(heatmaps.read_outputs(maps, "udp"), tf.cast(maps[:, -1], "float32"))
+    vectors = heatmaps.read_outputs({"x": maps[0, 0], "y": maps[0, 1]}, "simcc")
+    assert vectors["x"].dtype == vectors["y"].dtype == "float32"
+    sure = heatmaps.read_outputs(maps[0, 0, ..., :2], "regression")
+    assert sure.dtype == "float32" and sure.shape == (8, 6, 2)
+    unsure = heatmaps.read_outputs(tf.zeros((3, 8, 4)) - 100.0, "regression")
+    np.testing.assert_allclose(unsure[..., :2], -100.0)
+    np.testing.assert_allclose(unsure[..., 2:], 0.0, atol=1e-30)
+
+
+@pytest.mark.parametrize(
+    ("shape", "codecs", "count"),
+    [
+        ((None, 8, 6, 5), heatmaps.CODECS, 5),
+        ((None, 6, 8, 6, 5), heatmaps.CODECS, 5),
+        ((None, 5, 2), ("regression",), 5),
+        ((None, 5, 4), ("regression",), 5),
+        ({"x": (None, 5, 96), "y": (None, 5, 128)}, ("simcc",), 5),
+    ],
+)
+def test_shapes_of_outputs_tell_their_codecs(shape, codecs, count):
+    assert heatmaps.codecs_of(shape) == (codecs, count)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (None, 5, 3),
+        (None, 5),
+        {"x": (None, 5, 96), "y": (None, 6, 128)},
+        {"x": (None, 96), "y": (None, 128)},
+        {"rgb": (None, 5), "pose": (None, 5)},
+        [(None, 8, 6, 5)],
+    ],
+)
+def test_shapes_of_no_codec_are_refused(shape):
+    with pytest.raises(ValueError, match=r"must give heatmaps .* got [({\[].*; use SimpleBaseline, HRNet, DeepPose or"):
+        heatmaps.codecs_of(shape)
+
+
+def test_unknown_codecs_are_refused():
+    for ask in (
+        lambda: heatmaps.encode_answers(np.zeros((5, 2)), None, IMAGE, MAP, codec="simc"),
+        lambda: heatmaps.decode_answers(np.zeros((5, 2)), IMAGE, "simc"),
+        lambda: heatmaps.merge_flipped_answers(np.zeros((5, 2)), np.zeros((5, 2)), range(5), IMAGE, "simc"),
+        lambda: heatmaps.read_outputs(np.zeros((5, 2)), "simc"),
+    ):
+        with pytest.raises(
+            ValueError, match="codec must be one of gaussian, dark, udp, hourglass, regression, simcc, got"
+        ):
+            ask()

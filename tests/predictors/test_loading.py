@@ -102,6 +102,29 @@ def test_top_down(tmp_path):
     assert predictors.load(path, flip_test=True).estimator.flip_test
 
 
+def network_of_places(kind):
+    """Of coordinates, or of vectors."""
+    keras.utils.set_random_seed(0)
+    crops = keras.Input((64, 48, 3))
+    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 8, strides=8, activation="relu")(crops))
+    sizes = {"x": 96, "y": 128} if kind == "vectors" else {"both": 4 if kind == "uncertain" else 2}
+    outputs = {
+        name: keras.layers.Reshape((FOX.num_keypoints, size))(keras.layers.Dense(FOX.num_keypoints * size)(x))
+        for name, size in sizes.items()
+    }
+    return keras.Model(crops, outputs.get("both", outputs))
+
+
+@pytest.mark.parametrize("kind", ["coordinates", "uncertain", "vectors"])
+def test_top_down_without_heatmaps(kind, tmp_path):
+    path = saved(estimators.PoseEstimator(network_of_places(kind), FOX, normalization=NORMALIZATION), tmp_path)
+    find = predictors.load(path)
+    assert find.estimator.codec == ("simcc" if kind == "vectors" else "regression")
+    boxes = [[10, 5, 70, 90], [30, 20, 120, 70]]
+    expected = predictors.TopDownPose(network_of_places(kind), FOX, normalization=NORMALIZATION)(picture(), boxes)
+    assert_same_poses(find(picture(), boxes), expected)
+
+
 def test_bottom_up(tmp_path):
     options = {"height": 80, "max_people": 5, "decoding": {"threshold": 0.01}, "normalization": NORMALIZATION}
     path = saved(estimators.BottomUpEstimator(field_network(), FOX, **options), tmp_path)
@@ -187,6 +210,11 @@ def test_what_the_file_knows_is_not_overruled(tmp_path):
             lightweight_openpose,
             r"LightweightOpenPose alone; .* or predictors.BottomUpPose\(network, skeleton\), network be",
         ),
+        (
+            lambda: network_of_places("coordinates"),
+            r"Functional alone; .* or predictors.TopDownPose\(network, skeleton, n",
+        ),
+        (lambda: network_of_places("vectors"), r"Functional alone; .* or predictors.TopDownPose\(network, skeleton, n"),
         (volume_network, r'C3D alone; .* or predictors.SkeletonAction\({"joint": network}, skeleton, class_names\)'),
         (video_network, r"RGBPoseConv3D alone; .* or predictors.Action\(network, class_names, skeleton\), network be"),
         (
@@ -284,8 +312,8 @@ def test_a_file_of_another_format_or_version(tmp_path, good):
     assert "must have the format 1, got 2 of kerapose 9.9; get that kerapose" in refusal(newer)
     later = with_config(tmp_path / "later.keras", good, changed(tremble=0.5))
     assert "tremble" in refusal(later)
-    odd = with_config(tmp_path / "odd.keras", good, changed(codec="simcc"))
-    assert "codec must be one of gaussian, dark, udp, hourglass, got 'simcc'" in refusal(odd)
+    odd = with_config(tmp_path / "odd.keras", good, changed(codec="msra"))
+    assert "codec must be one of gaussian, dark, udp, hourglass, regression, simcc, got 'msra'" in refusal(odd)
 
 
 def test_a_class_that_nobody_here_knows(tmp_path, good):

@@ -12,6 +12,7 @@ import pytest
 
 from kerapose import commands, estimators, models, predictors, presets, skeletons, weights
 from kerapose.estimators import published
+from kerapose.ops import heatmaps
 from kerapose.presets import table
 from kerapose.weights import matching
 
@@ -20,6 +21,9 @@ GOLDENS = {
     "SimpleBaseline": "simplebaseline_r50_128x96",
     "HRNet": "hrnet_w32_128x96",
     "StackedHourglass": "hourglass_2stack_128",
+    "ConvolutionalPoseMachine": "cpm_6stage_128x96",
+    "DeepPose": "deeppose_r50_128x96",
+    "RTMPose": "rtmpose_t_256x192",
     "LightweightOpenPose": "lwopenpose_1ref_128x160",
     "TemporalLifter": "temporal_27",
     "C3D": "c3d_light",
@@ -29,7 +33,19 @@ GOLDENS = {
     "RGBPoseConv3D": "rgbpose",
 }
 LARGE = {"hourglass8", "w48", "resnet34", "resnet101", "resnet152"}  # the same blocks as others, and more of them
-EXACT = {"resnet50", "w32", "c3d_light", "slowonly", "x3d_shallow", "mc3_18", "rgbpose"}
+LARGE |= {"rtmpose_l", "rtmpose_x", "deeppose_r101", "deeppose_r152", "deeppose_r101_rle", "deeppose_r152_rle"}
+EXACT = {
+    "resnet50",
+    "w32",
+    "c3d_light",
+    "slowonly",
+    "x3d_shallow",
+    "mc3_18",
+    "rgbpose",
+    "rtmpose_t",
+    "cpm",
+    "deeppose_r50",
+}
 NETWORKS = sorted({(presets.get(name).network, presets.get(name).variant) for name in presets.names()})
 
 
@@ -46,7 +62,7 @@ def test_every_row_is_whole(name):
             assert len(known) == 64 or known in file.name
     sets = [skeletons.get(one) for one in preset.keypoints]
     if preset.task == "top-down pose":
-        assert sets[0].num_keypoints == preset.outputs and preset.kind in ("gaussian", "dark", "udp", "hourglass")
+        assert sets[0].num_keypoints == preset.outputs and preset.kind in heatmaps.ALL_CODECS
     if preset.task == "lifting":
         assert [one.num_keypoints for one in sets] == [17, preset.outputs]
     if preset.classes:
@@ -61,7 +77,7 @@ def test_names_go_by_task_and_class():
     assert len(presets.names()) == sum(len(presets.names(task)) for task in presets.TASKS)
     with pytest.raises(ValueError, match="task must be one of top-down pose, .*, got 'poses'; use one of them"):
         presets.names(task="poses")
-    with pytest.raises(ValueError, match="There are presets of C3D, HRNet, .*, got 'HRnet'; use one of them"):
+    with pytest.raises(ValueError, match="There are presets of C3D, .*HRNet, .*, got 'HRnet'; use one of them"):
         presets.names(network="HRnet")
 
 
@@ -110,7 +126,10 @@ def test_names_of_weights_are_those_of_the_published_network(golden, network, va
         model = getattr(models, network).from_variant(variant, **arguments)
     ours = set(matching.slots_of(model)) | set(model.unused_torch_weights())
     state = golden(GOLDENS[network]).state_dict
-    theirs = {re.sub(r"^(backbone|cls_head|model|module)\.(?!\d)", "", name) for name in state}
+    if variant.endswith("_rle"):
+        flow = golden("deeppose_rle_r18_128x96").state_dict
+        state = state | {name.split("loss_module.")[1]: flow[name] for name in flow if "flow_model" in name}
+    theirs = {re.sub(r"^(backbone|cls_head|head|model|module)\.(?!\d)", "", name) for name in state}
     theirs = {name for name in theirs if not name.endswith("num_batches_tracked")}
     if variant in EXACT:
         assert ours == theirs
@@ -396,7 +415,12 @@ def test_a_network_and_an_estimator_of_ones_own_go_by_their_folder(tmp_path):
 
 # ---------------------------------------- estimators of all tasks
 @pytest.mark.parametrize(
-    "name", ["resnet152_coco_384x288_dark", "hourglass2_mpii_256x256", "openpose_omz", "lifter_humaneva15_coco"]
+    "name",
+    [
+        *("resnet152_coco_384x288_dark", "hourglass2_mpii_256x256", "rtmpose_m_hand_256x256"),
+        *("cpm_mpii_368x368", "deeppose_r50_coco_256x192_rle"),
+        *("openpose_omz", "lifter_humaneva15_coco"),
+    ],
 )
 def test_estimators_are_as_the_published_test(monkeypatch, name):
     """Of networks that have no weights here."""
@@ -415,6 +439,13 @@ def test_estimators_are_as_the_published_test(monkeypatch, name):
         assert estimator.codec == "dark" and estimator.normalization == {}
     elif name.startswith("hourglass"):
         assert estimator.normalization == {"mean": [0.0] * 3, "std": [1.0] * 3} and estimator.skeleton == skeletons.MPII
+    elif name.startswith("rtmpose"):
+        assert estimator.image_size == (256, 256) and estimator.codec == "simcc" and estimator.flip_test
+        assert estimator.skeleton == skeletons.HAND and estimator.normalization == {} and not estimator.shift
+    elif name.startswith(("cpm", "deeppose")):
+        preset = presets.get(name)
+        assert estimator.codec == preset.kind and estimator.shift and estimator.normalization == {}
+        assert estimator.image_size == preset.size and estimator.flip_test
     elif name.startswith("openpose"):
         assert estimator.normalization == {"mean": [0.502] * 3, "std": [1.0] * 3, "bgr": True}
         assert estimator.skeleton == skeletons.OPENPOSE

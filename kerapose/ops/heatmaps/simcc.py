@@ -1,14 +1,35 @@
 """SimCC: two vectors for each keypoint in place of a map."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from kerapose.ops.graphs import ops
 from kerapose.ops.heatmaps.blurring import blur_matrix
-from kerapose.ops.heatmaps.grids import as_float32, finite
+from kerapose.ops.heatmaps.grids import as_float32, finite, pixels
 from kerapose.ops.heatmaps.maxima import INDEX
-from kerapose.types import Size, Tensor
+from kerapose.types import ArrayLike, Size, Tensor
+
+
+def simcc_sigmas(image_size: Size) -> tuple[float, float]:
+    """Gives the standard deviations that RTMPose's labels have, by the size of the crop: √(side / 8) bins.
+
+    Args:
+        image_size: (height, width) of the crop, pixels.
+
+    Returns:
+        That along x and that along y, to two decimals, as published.
+
+    Example:
+        >>> from kerapose.ops import heatmaps
+        >>> heatmaps.simcc_sigmas((256, 192)), heatmaps.simcc_sigmas((256, 256)), heatmaps.simcc_sigmas((384, 288))
+        ((4.9, 5.66), (5.66, 5.66), (6.0, 6.93))
+
+    Paper: Jiang et al., "RTMPose: Real-Time Multi-Person Pose Estimation based on MMPose", 2023.
+    """
+    height, width = image_size
+    return round(math.sqrt(width / 8), 2), round(math.sqrt(height / 8), 2)
 
 
 def encode_simcc(
@@ -23,7 +44,8 @@ def encode_simcc(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draws two vectors per keypoint, one along x and one along y, with `split_ratio` bins for each pixel of the crop.
 
-    A keypoint is drawn round its nearest bin if its weight is above 0.5.
+    A keypoint is drawn round its nearest bin if its weight is at least 0.5. The defaults are the paper's; RTMPose's
+    labels differ from them by `simcc_sigmas`.
 
     Args:
         keypoints: [..., K, 2], pixels of the crop, x first. Whatever is not finite is not drawn.
@@ -38,7 +60,7 @@ def encode_simcc(
 
     Returns:
         x labels [..., K, bins], y labels [..., K, bins], both float32; weights [..., K] float32, 0 for keypoints more
-        than 3σ ("standard": at all) outside.
+        than 3σ ("standard": at all) outside; as published, a weight below 0.5 stays as it is, wherever the keypoint is.
 
     Raises:
         ValueError: if there is no such smoothing.
@@ -58,12 +80,14 @@ def encode_simcc(
     counts = np.around(np.float64(image_size[::-1]) * split_ratio).astype("int32")  # of x, of y
     sigmas = np.broadcast_to(np.float64(sigma_bins), (2,))
     before, after = (3 * sigmas + 1, 3 * sigmas) if smoothing == "gaussian" else (0, 0)
-    seen = ops.logical_and(centers >= np.float32(-before), centers < np.float32(counts + after))
-    weights = ops.where(ops.all(seen, axis=-1), weights, 0.0)
-    drawn = ops.cast(weights > 0.5, "float32")[..., None]  # [..., K, 1]
+    low, high = (ops.convert_to_tensor(np.float32(limit)) for limit in (np.negative(before), counts + after))
+    seen = ops.logical_and(centers >= low, centers < high)
+    seen = ops.all(seen, axis=-1)  # [..., K]
+    drawn = ops.cast(ops.logical_and(seen, weights >= 0.5), "float32")[..., None]  # [..., K, 1]
+    weights = ops.where(ops.logical_or(seen, weights < 0.5), weights, 0.0)
     labels = []
     for axis in (0, 1):
-        offset = np.arange(counts[axis], dtype="float32") - centers[..., axis, None]  # [..., K, bins]
+        offset = pixels(counts[axis])[:, 0] - centers[..., axis, None]  # [..., K, bins]
         if smoothing == "gaussian":
             label = ops.exp(ops.square(offset) * np.float32(-0.5 / sigmas[axis] ** 2))
             label = label / np.float32(sigmas[axis] * np.sqrt(2 * np.pi)) if normalize else label
@@ -128,6 +152,39 @@ def decode_simcc(
     missing_px = -1.0 / split_ratio if missing_px is None else missing_px
     keypoints = ops.where(scores[..., None] > 0, ops.stack(places, axis=-1) / split_ratio, missing_px)
     return (keypoints, scores, ops.minimum(*certainties)) if visibility else (keypoints, scores)
+
+
+def merge_flipped_simcc(
+    labels: dict[str, Tensor], labels_of_flipped_image: dict[str, Tensor], flip_permutation: ArrayLike
+) -> dict[str, Tensor]:
+    """Averages the vectors of an image with those of its mirror image, mirrored back.
+
+    As published, bins change places and nothing is shifted: with 2 bins a pixel, a keypoint comes back from the mirror
+    half a pixel to the right of its place.
+
+    Args:
+        labels: {"x": [..., K, bins], "y": [..., K, bins]}.
+        labels_of_flipped_image: likewise, as the network gave them.
+        flip_permutation: [K], the keypoint that each one is in a mirror (`Skeleton.flip_permutation`).
+
+    Returns:
+        {"x": [..., K, bins], "y": [..., K, bins]}.
+
+    Example:
+        >>> from kerapose.ops import heatmaps
+        >>> labels = {"x": np.eye(4)[None, :2], "y": np.eye(3)[None, :2]}  # of two keypoints: bins 0 and 1
+        >>> merged = heatmaps.merge_flipped_simcc(labels, labels, [1, 0])
+        >>> np.asarray(merged["x"])[0].tolist(), np.asarray(merged["y"])[0].tolist()
+        ([[0.5, 0.0, 0.5, 0.0], [0.0, 0.5, 0.0, 0.5]], [[0.5, 0.5, 0.0], [0.5, 0.5, 0.0]])
+
+    Paper: see `simcc_sigmas`.
+    """
+    order, merged = np.asarray(flip_permutation), {}
+    for axis in ("x", "y"):
+        mirrored = ops.take(ops.convert_to_tensor(labels_of_flipped_image[axis]), order, axis=-2)
+        mirrored = ops.flip(mirrored, axis=-1) if axis == "x" else mirrored
+        merged[axis] = (ops.convert_to_tensor(labels[axis]) + mirrored) * 0.5
+    return merged
 
 
 def _simcc_newton_step(labels, place, height, sigma):

@@ -226,7 +226,8 @@ class TopDown(Training):
     def stages(self) -> Iterator[Stage]:
         config = self.config
         shared = self.cutting() | {key: config[key] for key in ("batch_size", "codec", "sigma_px")}
-        shared["heatmap_size"] = self.model.network.output_shape[-3:-1]
+        if config["codec"] in heatmaps.CODECS:
+            shared["heatmap_size"] = self.model.network.output_shape[-3:-1]
         augmentation = {key: config[key] for key in AUGMENTATION} | {"seed": config["seed"]}
         validation = self.splits["validation"]
         yield Stage(

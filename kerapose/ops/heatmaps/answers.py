@@ -37,10 +37,10 @@ def encode_answers(
 
     Example:
         >>> from kerapose.ops import heatmaps
-        >>> labels, weights = heatmaps.encode_answers(keypoints[0], None, (256, 192), codec="simcc")
+        >>> labels, weights = heatmaps.encode_answers(keypoints[:, 0], None, (256, 192), codec="simcc")
         >>> {axis: tuple(vectors.shape) for axis, vectors in labels.items()}  # of two people
         {'x': (2, 17, 384), 'y': (2, 17, 512)}
-        >>> heatmaps.encode_answers(keypoints[0], None, (256, 192), (64, 48))[0].shape
+        >>> heatmaps.encode_answers(keypoints[:, 0], None, (256, 192), (64, 48))[0].shape
         TensorShape([2, 64, 48, 17])
 
     Papers: see `encode`, `encode_regression` and `simcc_sigmas`.
@@ -122,7 +122,7 @@ def merge_flipped_answers(
     Example:
         >>> from kerapose import skeletons
         >>> from kerapose.ops import heatmaps
-        >>> answers, _ = heatmaps.encode_answers(keypoints[0], None, (256, 192), codec="simcc")
+        >>> answers, _ = heatmaps.encode_answers(keypoints[:, 0], None, (256, 192), codec="simcc")
         >>> order = skeletons.COCO.flip_permutation
         >>> merged = heatmaps.merge_flipped_answers(answers, answers, order, (256, 192), "simcc")
         >>> tuple(merged["x"].shape)

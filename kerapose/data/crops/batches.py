@@ -10,6 +10,7 @@ import tensorflow as tf
 from kerapose import mirrors
 from kerapose.data import annotated, order, service
 from kerapose.data.crops.checks import annotations, trainable
+from kerapose.data.shapes import check_positive
 from kerapose.ops import boxes as box_ops
 from kerapose.ops import heatmaps as heatmap_ops
 from kerapose.skeletons import Skeleton
@@ -214,6 +215,7 @@ def evaluation(
         >>> tuple(batch["crop"].shape), np.asarray(found[0, 0]).round().tolist()
         ((2, 256, 192, 3), [97.0, 30.0])
     """
+    check_positive(batch_size=batch_size)
     annotated.check_keypoints(dataset, skeleton)
     if not annotated.is_sound(dataset):
         annotated.check_people(annotations(dataset, skeleton))

@@ -2,14 +2,11 @@
 
 import keras
 
-from kerapose import losses, metrics
+from kerapose import losses, metrics, models
 from kerapose.models.network import output_shapes
 from kerapose.ops import heatmaps
 from kerapose.training.distiller import Distiller
 from kerapose.types import Tensor
-
-# What a loss is that is not given, by the usual codec of what a network answers.
-USUAL_LOSSES = {"gaussian": losses.JointsMSE}
 
 
 def heatmap_model(
@@ -28,8 +25,10 @@ def heatmap_model(
         optimizer: a Keras optimizer.
         loss: of targets, answers and weights of joints; with SimCC it is asked for the vectors along x and for those
             along y, and the two are added. One with weights of its own has them in a layer, its attribute `flow`; they
-            are trained in the same step, and are no part of the network. None: the usual one of such answers, which is
-            `losses.JointsMSE()` for heatmaps.
+            are trained in the same step, and are no part of the network. None: the published one of such answers: for
+            heatmaps `losses.JointsMSE()`, of a ConvolutionalPoseMachine summed over its stages; for coordinates
+            `losses.SmoothL1()`, and `losses.ResidualLikelihood()` where sigmas are with them; for SimCC
+            `losses.SimCCDivergence()`.
         teacher: a trained network whose heatmaps are learnt too (`Distiller`). None: there is none.
         alpha: its share of the loss.
 
@@ -38,8 +37,7 @@ def heatmap_model(
         The figure is `HeatmapPCK` or `CoordinatePCK`.
 
     Raises:
-        ValueError: if teacher and network do not fit each other, the network gives no such answers, or these have no
-            usual loss.
+        ValueError: if teacher and network do not fit each other, or the network gives no such answers.
 
     Example:
         >>> import keras
@@ -52,7 +50,7 @@ def heatmap_model(
         ['loss', 'pck']
     """
     codec = heatmaps.codecs_of(output_shapes(network))[0][0]  # the usual one: heatmaps are trained alike by all codecs
-    loss = _usual_loss(codec) if loss is None else loss
+    loss = _usual_loss(network, codec) if loss is None else loss
     if teacher is not None:
         model = Distiller(network, teacher, alpha)
     elif codec == "simcc":
@@ -95,7 +93,12 @@ class VectorModel(keras.Model):
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
 
-def _usual_loss(codec):
-    if codec not in USUAL_LOSSES:
-        raise ValueError(f"A network of the codec {codec} has no usual loss, got none; give one as loss=...")
-    return USUAL_LOSSES[codec]()
+def _usual_loss(network, codec):
+    """The published one of what a network answers."""
+    if codec == "simcc":
+        return losses.SimCCDivergence()
+    if codec == "regression":
+        return losses.SmoothL1() if network.output_shape[-1] == 2 else losses.ResidualLikelihood()
+    if isinstance(network, models.ConvolutionalPoseMachine):  # its stages are added
+        return losses.JointsMSE(1.0, squared_weights=False, stack_weights=1.0)
+    return losses.JointsMSE()

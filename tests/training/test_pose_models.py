@@ -1,11 +1,11 @@
-"""Networks of coordinates and of SimCC in training, with stand-ins for their losses."""
+"""Networks of coordinates and of SimCC in training: each with its published loss, and with one of one's own."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from kerapose import estimators, evaluation, losses, metrics, training
+from kerapose import estimators, evaluation, losses, metrics, models, training
 from kerapose.data import crops as crops_data
 from kerapose.ops import heatmaps
 from kerapose.skeletons import Skeleton
@@ -75,7 +75,7 @@ CODECS = {"heatmaps": "gaussian", "coordinates": "regression", "uncertain": "reg
 def test_every_kind_of_answer_learns_and_is_measured(kind, jit_compile):
     crops, targets, weights = batch_for(CODECS[kind])
     network = network_of(kind)
-    model = training.heatmap_model(network, keras.optimizers.Adam(1e-2), PerJoint() if kind != "heatmaps" else None)
+    model = training.heatmap_model(network, keras.optimizers.Adam(1e-2))
     assert model.network is network
     model.jit_compile = jit_compile
     batches = tf.data.Dataset.from_tensors((crops, targets, weights))
@@ -89,7 +89,7 @@ def test_every_kind_of_answer_learns_and_is_measured(kind, jit_compile):
     assert after["pck"] == pytest.approx(float(metric.result()))
     if kind == "simcc":  # the two vectors' losses are added, each by the weights of joints
         answers = keras.tree.map_structure(np.asarray, network(crops))
-        by_axis = [float(PerJoint()(targets[axis], answers[axis], weights)) for axis in ("x", "y")]
+        by_axis = [float(losses.SimCCDivergence()(targets[axis], answers[axis], weights)) for axis in ("x", "y")]
         assert after["loss"] == pytest.approx(sum(by_axis), rel=1e-4)
 
 
@@ -127,14 +127,31 @@ def test_stages_at_an_eighth_are_supervised_each():
     assert found["loss"] == pytest.approx(float(losses.JointsMSE()(maps, network(crops), weights)), rel=1e-5)
 
 
+LOSSES = {
+    "heatmaps": losses.JointsMSE,
+    "coordinates": losses.SmoothL1,
+    "uncertain": losses.ResidualLikelihood,
+    "simcc": losses.SimCCDivergence,
+}
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_the_published_loss_is_the_usual_one(kind):
+    model = training.heatmap_model(network_of(kind), keras.optimizers.SGD(0.1))
+    assert type(model.loss) is LOSSES[kind]
+    assert (getattr(model, "flow", None) is not None) == (kind == "uncertain")
+
+
+def test_the_stages_of_a_pose_machine_are_added():
+    network = models.ConvolutionalPoseMachine.from_variant("cpm2_tiny", num_joints=5)
+    loss = training.heatmap_model(network, keras.optimizers.SGD(0.1)).loss
+    maps = np.random.default_rng(0).uniform(size=(3, 2, 6, 4, 5)).astype("float32")
+    each = [float(losses.JointsMSE(1.0, squared_weights=False)(maps[:, 0] * 0, maps[:, stage])) for stage in range(2)]
+    assert float(loss(maps[:, 0] * 0, maps)) == pytest.approx(sum(each), rel=1e-5)
+
+
 def test_what_cannot_be_trained_is_refused():
     optimizer = keras.optimizers.SGD(0.1)
-    for kind, codec in (("coordinates", "regression"), ("simcc", "simcc")):
-        if codec not in training.pose_models.USUAL_LOSSES:
-            with pytest.raises(
-                ValueError, match=f"A network of the codec {codec} has no usual loss, got none; give one"
-            ):
-                training.heatmap_model(network_of(kind), optimizer)
     crops = keras.Input((*SIZE, 3))
     with pytest.raises(ValueError, match=r"must give heatmaps .* got \(None, 3\); use"):
         training.heatmap_model(keras.Model(crops, keras.layers.GlobalAveragePooling2D()(crops)), optimizer)

@@ -121,13 +121,13 @@ print(f"{network.count_params():,} parameters")
 # %% [markdown]
 # ## Training with `fit` alone
 # `training.video_model` draws the volume and adds "fused", the mean of both pathways; every pathway has a loss of
-# its own. A few steps from random weights, to see that it runs:
+# its own. One step from random weights, to see that it runs:
 
 # %%
 model = training.video_model(network, num_keypoints=17)
 training.compile_for_actions(model, len(class_names), keras.optimizers.Adam(1e-3))
 history = model.fit(
-    training.for_outputs(batches, model), steps_per_epoch=1 if FAST else 3, epochs=1, shuffle=False, verbose=0
+    training.for_outputs(batches, model), steps_per_epoch=1, epochs=1, shuffle=False, verbose=0
 )
 {name: round(values[-1], 2) for name, values in history.history.items() if "top1" in name or name == "loss"}
 
@@ -143,9 +143,9 @@ history = model.fit(
 OPTIONS = {
     "dataset": DATA,
     "size": SIZE,
-    "rgb_epochs": 1 if FAST else 5,
-    "pose_epochs": 1 if FAST else 8,
-    "epochs": 1 if FAST else 2,
+    "rgb_epochs": 1 if FAST else 3,
+    "pose_epochs": 1 if FAST else 6,
+    "epochs": 1,
     "rgb_batch_size": 8,
     "pose_batch_size": 8,
     "batch_size": 8,

@@ -130,7 +130,7 @@ OPTIONS = {
     "dataset": DATA,
     "image_size": SIZE,
     "variant": "openpose_nano",
-    "epochs": 2 if FAST else 6,
+    "epochs": 2 if FAST else 4,
     "batch_size": 8,
     "smallest_scale": 0.8,
     "shift_px": 15.0,

@@ -160,9 +160,9 @@ results = run.finish()
 
 # %% [markdown]
 # For comparison: the mean pose, put into every box of `puppets/images`, has PCKh@0.5 of 0.296: so short a training
-# learns where people's joints usually are, and little more. The whole `puppets/images` for twelve epochs of larger crops (`python -m train.topdown`, 10 to 15 minutes on two cores)
-# reaches 0.501, PCK@0.2 of 0.896 and a pixel error of 14.8. Networks of real people start from ImageNet's weights
-# and see a hundred times as many.
+# learns where people's joints usually are, and little more. The whole `puppets/images` for twelve epochs of larger
+# crops (`python -m train.topdown`, 10 to 15 minutes on two cores) reaches 0.501, PCK@0.2 of 0.896 and a pixel error of
+# 14.8. Networks of real people start from ImageNet's weights and see a hundred times as many.
 #
 # Some joints are found more easily than others:
 

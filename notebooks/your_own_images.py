@@ -205,7 +205,8 @@ run = training.TopDown(
     image_width=SIZE[1],
     rotation_probability=0,  # nobody here lies or stands on their head
     learning_rate=4e-3,
-    epochs=1 if FAST else 10,
+    batch_size=32,
+    epochs=1 if FAST else 8,
     seed=0,
 )
 for stage in run.stages():
@@ -260,7 +261,7 @@ Image.fromarray(visualize.contact_sheet([compared(person) for person in chosen],
 # ## The same from the shell
 # ```bash
 # python datasets/build.py coco_keypoints/mine --annotations=train:train.json,test:test.json --images=images
-# python -m train.topdown --dataset=coco_keypoints/mine --validation_split= --recipe=small --epochs=10 \
+# python -m train.topdown --dataset=coco_keypoints/mine --validation_split= --recipe=small --epochs=8 \
 #     --rotation_probability=0 --learning_rate=2e-3 --image_height=96 --image_width=64 --workdir=runs/mine
 # kerapose predict new.jpg --model=runs/mine/model.keras
 # ```

@@ -261,8 +261,9 @@ Image.fromarray(visualize.contact_sheet([compared(person) for person in chosen],
 # ## The same from the shell
 # ```bash
 # python datasets/build.py coco_keypoints/mine --annotations=train:train.json,test:test.json --images=images
-# python -m train.topdown --dataset=coco_keypoints/mine --validation_split= --recipe=small --epochs=8 \
-#     --rotation_probability=0 --learning_rate=2e-3 --image_height=96 --image_width=64 --workdir=runs/mine
+# python -m train.topdown --dataset=coco_keypoints/mine --validation_split= --recipe=small --variant=resnet18_nano \
+#     --epochs=8 --batch_size=32 --learning_rate=4e-3 --rotation_probability=0 --image_height=96 --image_width=64 \
+#     --workdir=runs/mine
 # kerapose predict new.jpg --model=runs/mine/model.keras
 # ```
 #

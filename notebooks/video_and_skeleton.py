@@ -126,9 +126,7 @@ print(f"{network.count_params():,} parameters")
 # %%
 model = training.video_model(network, num_keypoints=17)
 training.compile_for_actions(model, len(class_names), keras.optimizers.Adam(1e-3))
-history = model.fit(
-    training.for_outputs(batches, model), steps_per_epoch=1, epochs=1, shuffle=False, verbose=0
-)
+history = model.fit(training.for_outputs(batches, model), steps_per_epoch=1, epochs=1, shuffle=False, verbose=0)
 {name: round(values[-1], 2) for name, values in history.history.items() if "top1" in name or name == "loss"}
 
 # %% [markdown]

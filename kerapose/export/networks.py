@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from kerapose.estimators.video_recognizer import RGB_CHANNELS
 from kerapose.export.archives import check_ending, whole, write_signatures
+from kerapose.models.network import output_of
 from kerapose.types import Path
 
 
@@ -110,9 +111,12 @@ def _float32_copy(network):
 
 def _output_names(network):
     """What a network's output is called in a file; of several outputs their names, of other networks None."""
-    output = getattr(network, "output", None)
+    try:
+        output = output_of(network)
+    except AttributeError:
+        return None
     if isinstance(output, dict):
         return tuple(output) if set(output) == {"x", "y"} else None
-    if output is None or isinstance(output, list | tuple):
+    if isinstance(output, list | tuple):
         return None
     return {2: "logits", 3: "coordinates"}.get(len(output.shape), "heatmaps")

@@ -250,8 +250,17 @@ def nearest(side: int | None, stride: int, up: bool) -> int | None:
 
 
 def output_shapes(network: keras.Model) -> Shape | list[Shape] | dict[str, Shape]:
-    """The shape of a functional network's output, batch first; of several outputs a list or dict, as it gives them."""
-    return keras.tree.map_structure(lambda tensor: tensor.shape, network.output)
+    """The shape of a network's output, batch first; of several outputs a list or dict, as it gives them."""
+    return keras.tree.map_structure(lambda tensor: tensor.shape, output_of(network))
+
+
+def output_of(network: keras.Model) -> typing.Any:
+    """The symbolic output of a functional or sequential network; of several a list or dict, as it gives them.
+
+    Raises:
+        AttributeError: if the network is neither, or is not built.
+    """
+    return network.outputs[0] if isinstance(network, keras.Sequential) else network.output  # the former has no `output`
 
 
 def argument_names(cls: type) -> list[str]:

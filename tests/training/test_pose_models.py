@@ -93,6 +93,16 @@ def test_every_kind_of_answer_learns_and_is_measured(kind, jit_compile):
         assert after["loss"] == pytest.approx(sum(by_axis), rel=1e-4)
 
 
+def test_a_sequential_network_is_one_as_any_other():
+    crops, targets, weights = batch_for("regression")
+    layers = [keras.layers.Flatten(), keras.layers.Dense(10), keras.layers.Reshape((5, 2))]
+    network = keras.Sequential([keras.Input((*SIZE, 3)), *layers])
+    model = training.heatmap_model(network, keras.optimizers.SGD(0.0))
+    assert "pck" in model.evaluate(crops, targets, sample_weight=weights, verbose=0, return_dict=True)
+    skeleton = Skeleton("five", ("a", "b", "c", "d", "e"), ((0, 1),))
+    assert estimators.PoseEstimator(network, skeleton).codec == "regression"
+
+
 def test_pck_of_a_run_over_batches_is_that_of_all():
     crops, targets, weights = batch_for("simcc", count=7)
     network = network_of("simcc")

@@ -1,15 +1,17 @@
 """Whether a network could be trained on videos with keypoints."""
 
 import os
+import typing
 
 import tensorflow as tf
 
-from kerapose.data import frames
+from kerapose.data import frames, gate
 from kerapose.data import images as image_files
 from kerapose.data.clips import checks
 from kerapose.data.gate import sequences as sequence_gate
 from kerapose.data.videos.pictures import called
 from kerapose.skeletons import Skeleton
+from kerapose.types import Path
 
 __all__ = [
     "check",
@@ -54,7 +56,7 @@ def check(dataset: tf.data.Dataset, skeleton: Skeleton, num_classes: int) -> int
     return checks.check_elements(dataset, skeleton, num_classes, note)
 
 
-def probe(report, video, name):
+def probe(report: gate.Report, video: Path | bytes, name: str) -> frames.VideoInfo | None:
     """What there is in the video of a clip, a path or bytes; None, and noted, if it cannot be read."""
     try:
         return frames.probe(video, called(video, name), tell=False)
@@ -73,7 +75,7 @@ def _probe_jpegs(report, jpegs, name):
     return frames.VideoInfo(len(jpegs), tuple(size), fps=0.0)
 
 
-def note_video(report, element, info):
+def note_video(report: gate.Report, element: dict[str, typing.Any] | None, info: frames.VideoInfo | None) -> None:
     """Notes if a video is not that of the keypoints, where both could be read."""
     if element is not None and info is not None:
         length, size, name = element["keypoints"].shape[1], element["frame_size"], element["name"]

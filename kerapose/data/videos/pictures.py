@@ -147,7 +147,15 @@ def missed(
     return tf.where(kept[..., None], keypoints, 0.0), tf.where(kept, scores, 0.0)
 
 
-def sample(length, rgb_frames, pose_frames, num_clips, aligned, words=None, random_start=False):
+def sample(
+    length: Tensor,
+    rgb_frames: int | None,
+    pose_frames: int | None,
+    num_clips: int,
+    aligned: bool,
+    words: Tensor | None = None,
+    random_start: bool = False,
+) -> tuple[Tensor, Tensor]:
     """Indices of frames [N, L] and [N, L'], the same ones where only one of the numbers is given.
 
     So a network of pictures alone sees the box of the people in these.
@@ -160,7 +168,7 @@ def sample(length, rgb_frames, pose_frames, num_clips, aligned, words=None, rand
     return indices, indices
 
 
-def read_clip(element, rgb):
+def read_clip(element: dict[str, Tensor], rgb: Tensor | None) -> dict[str, Tensor]:
     """{"frames": those of the indices [L], if there are any, "keypoints" and "scores" of all frames}."""
     clip = {"keypoints": element["keypoints"], "scores": element["scores"]}
     if rgb is not None and "jpegs" in element:
@@ -178,7 +186,7 @@ def _decode_jpegs(jpegs, indices):
 
 
 # ---------------------------------------- reading, with errors that name the clip
-def called(source, name):
+def called(source: str | bytes, name: str) -> str | None:
     """What errors call the video of a clip."""
     return f"the video of clip {name}" if name and isinstance(source, bytes) else None  # else by its path
 

@@ -272,6 +272,7 @@ def test_the_flow_learns_along_and_is_no_part_of_the_network(make, tmp_path):
     np.testing.assert_array_equal(loaded(batches["x"]), model.network(batches["x"]))
 
 
+@pytest.mark.slow
 def test_a_run_that_is_resumed_has_its_flow_again(make, tmp_path):
     whole, batches = make()
     whole.fit(**batches, epochs=2)

@@ -155,6 +155,7 @@ def test_it_finds_the_same_in_other_runtimes(tmp_path, write, file, run):
         np.testing.assert_allclose(answer, expected, rtol=1e-3, atol=1e-4 * expected.std())
 
 
+@pytest.mark.slow
 def test_refinement_learns_what_coarse_cells_cannot_tell():
     """One bright pixel in each image: cells of 8 pixels are too coarse for it, fine ones are not."""
     keras.utils.set_random_seed(0)

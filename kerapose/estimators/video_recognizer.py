@@ -9,6 +9,7 @@ import numpy as np
 from kerapose import mirrors, skeletons
 from kerapose.estimators.estimator import Estimator, check_class_names, check_skeleton, mirrored_labels
 from kerapose.layers import HeatmapVolume
+from kerapose.models.network import output_of
 from kerapose.ops import clips, heatmaps, images, sequences
 from kerapose.ops.graphs import ops
 from kerapose.types import Array, Tensor
@@ -85,7 +86,8 @@ class VideoRecognizer(Estimator):
         self.network = network
         self.skeleton = skeleton
         self.rgb_shape, self.pose_shape = clip_shapes(network)
-        outputs = network.output if isinstance(network.output, dict) else {"fused": network.output}
+        output = output_of(network)
+        outputs = output if isinstance(output, dict) else {"fused": output}
         self.heads = tuple(sorted(outputs))
         self.num_classes = outputs[self.heads[0]].shape[-1]
         self.num_clips = num_clips

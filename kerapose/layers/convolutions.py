@@ -55,7 +55,7 @@ def convolve_3d(x: Tensor, kernel: Tensor, strides: tuple[int, ...], depthwise: 
         return ops.conv(pad_symmetric(x, (t, h, w)), kernel, padding="valid")
     # oneDNN differentiates strided 3D kernels forty times slower where there is no AVX-512: the frames that a kernel
     # sees stand beside each other as channels, and it is one of space alone.
-    seen = [_every_nth_frame(_shift_frames_of(x, t // 2 - tap), stride_t) for tap in range(t)]
+    seen = [_every_nth_frame(_shift_frames(x, t // 2 - tap), stride_t) for tap in range(t)]
     x = ops.concatenate(seen, axis=-1)  # [B, T', H, W, t*C]
     kernel = ops.reshape(ops.transpose(kernel, (1, 2, 0, 3, 4)), (h, w, -1, kernel.shape[-1]))  # [h, w, t*C, C']
     return convolve_2d(ops.reshape(x, (-1, *x.shape[2:])), kernel, (stride_h, stride_w))  # [B*T', H', W', C']
@@ -107,7 +107,7 @@ def depthwise_convolution(x: Tensor, kernel: Tensor, strides: tuple[int, ...]) -
 
 
 def _shift_frames(x, offset):
-    """Moves [B, T, F] by `offset` frames towards later ones (negative: earlier); zeros come in."""
+    """Moves [B, T, ...] by `offset` frames towards later ones (negative: earlier); zeros come in."""
     frames = x.shape[1]
     if offset == 0:
         return x
@@ -118,12 +118,6 @@ def _shift_frames(x, offset):
         return ops.concatenate([ops.zeros_like(lost), kept], axis=1)
     lost, kept = ops.split(x, [-offset], axis=1)
     return ops.concatenate([kept, ops.zeros_like(lost)], axis=1)
-
-
-def _shift_frames_of(x, offset):
-    """The same of [B, T, H, W, C]."""
-    size = x.shape[1:]
-    return ops.reshape(_shift_frames(ops.reshape(x, (-1, size[0], math.prod(size[1:]))), offset), (-1, *size))
 
 
 def _every_nth_frame(x, n):
